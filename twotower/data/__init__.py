@@ -1,0 +1,1 @@
+"""From logs to batches. This package knows nothing of the network."""
