@@ -84,19 +84,19 @@ class Country(NamedTuple):
 @lru_cache(maxsize=1)
 def load_countries() -> tuple[Country, ...]:
     """All of ISO 3166-1, and under user-assigned codes Kosovo, the Channel Islands and the West Indies."""
-    with (resources.files("twotower.data") / "countries.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Country(
-                code=row["code"],
-                name=row["name"],
-                latitude=float(row["latitude"]),
-                longitude=float(row["longitude"]),
-                population_millions=float(row["population_millions"]),
-                language=row["language"],
-                aliases=tuple(alias for alias in row["aliases"].split("|") if alias),
-            )
-            for row in csv.DictReader(file)
+    table = (resources.files("twotower.data") / "countries.csv").read_text(encoding="utf-8")
+    return tuple(
+        Country(
+            code=row["code"],
+            name=row["name"],
+            latitude=float(row["latitude"]),
+            longitude=float(row["longitude"]),
+            population_millions=float(row["population_millions"]),
+            language=row["language"],
+            aliases=tuple(alias for alias in row["aliases"].split("|") if alias),
         )
+        for row in csv.DictReader(table.splitlines())
+    )
 
 
 def find_country(name: str) -> Country | None:
@@ -155,11 +155,11 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     """Put territories into ``k`` compact regions of the globe, each with its fair share of majors and minors.
 
     Balanced k-means on the unit sphere. With the centres fixed, the cheapest assignment that gives each group
-    ⌊n/k⌋ or ⌈n/k⌉ of the n majors, and likewise of the minors, is a linear assignment problem, solved exactly.
-    With the assignment fixed, the centre with the lowest cost Σ (1 − cos) is the mean direction. The two steps
-    alternate until nothing changes, from several starts spread out by farthest-first traversal, and the
-    cheapest end is kept. Territories without a place then go, largest first, to the group with the smallest
-    audience. Major are the ``majors`` largest audiences, at most half of all but at least k.
+    ⌊n/k⌋ or ⌈n/k⌉ of the n majors, and likewise of the minors, is a linear assignment problem, solved
+    exactly. With the assignment fixed, the centre with the lowest cost Σ (1 − cos) is the mean direction. The
+    two steps alternate until nothing changes, from several starts spread out by farthest-first traversal, and
+    the cheapest end is kept. Territories without a place then go, largest first, to the group with the
+    smallest audience. Major are the ``majors`` largest audiences, at most half of all but at least k.
 
     Nothing is random and the order of the table does not matter: group 0 holds the largest territory, group 1
     the largest outside group 0, and so on.
@@ -184,7 +184,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
 
     first_seen = list(dict.fromkeys(group.tolist()))
     result = np.empty(n, np.int16)
-    result[order] = [first_seen.index(g) for g in group]
+    result[order] = [first_seen.index(g) for g in group.tolist()]
     return result
 
 
