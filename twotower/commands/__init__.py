@@ -1,11 +1,12 @@
 """The command line: one module a command, loaded when it is called, so that ``--help`` is instant.
 
-The group knows every command by name and by its line of help; ``numba``, ``scipy`` and the rest are imported by
-the one command that runs. What goes wrong is told here, in one line and with one exit code, for all of them.
+The group knows every command by its name and its line of help; ``numba``, ``scipy`` and the rest are imported
+by the one command that runs. Here is also told what goes wrong, for all of them: one line, one exit code.
 """
 
 import errno
 import importlib
+from typing import IO, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -27,19 +28,23 @@ COMMANDS = {
     "warmup": "Compile the kernels now, so that the first run starts at once.",
 }
 
-BAD_INPUT = 2  # exit code, as of click's own usage errors
-INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
-
 
 class CommandError(click.ClickException):
     """An expected failure: one line on stderr and an exit code, never a traceback."""
 
-    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
-        super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+    exit_code = 2  # as of click's own usage errors
 
-    def show(self, file: object = None) -> None:
-        click.echo(f"twotower: {self.message}", err=True)
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"twotower: {self.message}", file=file, err=True)
+
+
+class Interruption(CommandError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it
 
 
 class LazyGroup(click.Group):
@@ -70,7 +75,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and tell its failures; in ``invoke``, so that ``CliRunner`` sees the same as the shell."""
+        """Run the command and tell its failures; here, so that ``CliRunner`` sees the same as the shell."""
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -78,7 +83,7 @@ class LazyGroup(click.Group):
         except MemoryError as error:
             raise CommandError(f"error: out of memory: {error}") from error
         except KeyboardInterrupt as error:
-            raise CommandError("interrupted", INTERRUPTED) from error
+            raise Interruption("interrupted") from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone, as in `| head`: click ends quietly
                 raise

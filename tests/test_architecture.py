@@ -1,0 +1,267 @@
+"""The house keeps its shape: imports point one way, and known dangers stay outside."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "twotower"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+#: What each room may import of the project, besides itself and the ground floor.
+GROUND_FLOOR = {"errors", "progress", "config"}
+MAY_IMPORT = {
+    "errors": set(),
+    "progress": set(),
+    "config": set(),
+    "nn": set(),
+    "data": set(),
+    "evaluation": set(),
+    "report": {"evaluation"},
+    "checkpoint": {"nn", "data"},
+    "train": {"nn", "data", "evaluation", "checkpoint"},
+    "inspection": {"nn", "data", "evaluation", "checkpoint", "train"},
+    "experiment": {"nn", "data", "evaluation", "checkpoint", "train"},
+    "commands": {"nn", "data", "evaluation", "checkpoint", "train", "inspection", "experiment", "report"},
+}
+JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}
+
+
+def module_of(path: Path) -> str:
+    """``twotower.nn.kernels`` of its file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+MODULES = {module_of(path) for path in SOURCES}
+
+
+def imports_of(path: Path) -> dict[str, str]:
+    """Local name → dotted origin of all that a file imports, in functions too; relative imports resolved."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    origins = {}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                origins[alias.asname or alias.name] = alias.name
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                origins[alias.asname or alias.name] = f"{base}.{alias.name}"
+    return origins
+
+
+def modules_of(path: Path) -> set[str]:
+    """The modules of the project that a file imports: ``twotower.nn.kernels``, not the names in it."""
+    found = set()
+    for origin in imports_of(path).values():
+        if origin.startswith("twotower.") and origin != "twotower.__version__":
+            found.add(origin if origin in MODULES else origin.rpartition(".")[0])
+    return found
+
+
+def room_of(module: str) -> str:
+    """``nn`` of ``twotower.nn.kernels``; ``front door`` for the package itself, with its public names."""
+    return module.split(".")[1] if "." in module else "front door"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_point_one_way(path):
+    room = room_of(module_of(path))
+    if room == "front door":
+        return  # public names may come from anywhere; those inside may take only the version from it
+    assert room in MAY_IMPORT, f"{room} is a new room: give it a rank here and in docs/architecture.md"
+    allowed = {room} | GROUND_FLOOR | MAY_IMPORT[room]
+    foreign = {module for module in modules_of(path) if room_of(module) not in allowed}
+    assert not foreign, f"{module_of(path)} may not import {', '.join(sorted(foreign))}"
+
+
+def test_ranks_have_no_cycle():
+    above = dict(MAY_IMPORT)
+    while above:
+        lowest = [room for room, rooms in above.items() if not rooms & above.keys()]
+        assert lowest, f"a cycle among {sorted(above)}"
+        for room in lowest:
+            del above[room]
+
+
+def test_the_textbook_is_not_on_the_training_path():
+    readers = {module_of(path) for path in SOURCES if "twotower.nn.reference" in modules_of(path)}
+    assert readers <= {"twotower.nn.gradcheck", "twotower.nn.reference", "twotower.inspection"}
+
+
+def test_commands_are_imported_by_nobody_below():
+    readers = {module_of(p) for p in SOURCES if any(m.startswith("twotower.commands") for m in modules_of(p))}
+    assert all(reader.startswith("twotower.commands") for reader in readers)
+
+
+def test_no_deep_learning_framework_is_imported():
+    frameworks = {"torch", "tensorflow", "jax", "keras"}
+    for path in SOURCES:
+        assert not frameworks & {origin.split(".")[0] for origin in imports_of(path).values()}, path
+
+
+def test_no_file_is_a_drawer_for_anything():
+    drawers = {"utils", "util", "helpers", "misc", "common"}
+    assert not drawers & {path.stem for path in SOURCES}
+
+
+@pytest.mark.parametrize("folder", ["twotower", "tests", "benchmarks", "examples", "docs"])
+def test_a_file_fits_in_a_head(folder):
+    long = [path for path in (ROOT / folder).rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 400]
+    assert not long, "over 400 lines: one file, one noun"
+
+
+def test_every_module_says_what_it_is():
+    assert all(ast.get_docstring(tree_of(path)) for path in SOURCES)
+
+
+# ---------------------------------------------------------------- what numba must not be asked
+
+
+def is_jit(node: ast.expr, aliases: set[str]) -> bool:
+    """Whether a decorator (``njit``, ``nb.njit(...)``, or a name bound to one) compiles its function."""
+    if isinstance(node, ast.Call):
+        return is_jit(node.func, aliases) or any(is_jit(argument, aliases) for argument in node.args)
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in JIT_MAKERS | aliases
+
+
+def jitted_functions(path: Path) -> dict[str, ast.FunctionDef]:
+    """The compiled functions of a file, by name; also those under a shared ``kernel = njit(...)``."""
+    tree = tree_of(path)
+    aliases = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and is_jit(node.value, set())
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return {
+        node.name: node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and any(is_jit(d, aliases) for d in node.decorator_list)
+    }
+
+
+JITTED = {module_of(path): jitted_functions(path) for path in SOURCES}
+
+
+def foreign_kernels_called(path: Path) -> set[str]:
+    """Compiled functions of other files that the compiled functions of this file call."""
+    origins = imports_of(path)
+    called = set()
+    for function in JITTED[module_of(path)].values():
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name):
+                origin = origins.get(node.id, "")
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                origin = f"{origins.get(node.value.id, '')}.{node.attr}"
+            else:
+                continue
+            module, _, name = origin.rpartition(".")
+            if name in JITTED.get(module, {}):
+                called.add(origin)
+    return called
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_compiled_functions_that_call_each_other_live_in_one_file(path):
+    # numba's cache watches one file: a caller would keep the old code of a helper edited elsewhere
+    assert not foreign_kernels_called(path)
+
+
+def jit_options(path: Path) -> list[ast.keyword]:
+    calls = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
+    return [keyword for call in calls if is_jit(call.func, set()) for keyword in call.keywords]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_threads_come_from_tiles_never_from_numba(path):
+    assert not [option for option in jit_options(path) if option.arg == "parallel"]
+    assert "prange" not in {name.rpartition(".")[2] for name in imports_of(path).values()}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_fast_math_keeps_nan_and_infinity(path):
+    constants = {
+        target.id: node.value
+        for node in tree_of(path).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for option in jit_options(path):
+        if option.arg == "fastmath":
+            value = constants.get(option.value.id) if isinstance(option.value, ast.Name) else option.value
+            flags = {n.value for n in ast.walk(value) if isinstance(n, ast.Constant)} if value else {True}
+            assert not flags & {True, "fast", "nnan", "ninf"}, "it would assume that NaN never comes"
+
+
+# ---------------------------------------------------------------- the tests of these tests
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A house of one's own, to build badly."""
+
+    def build(files: dict[str, str]):
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        paths = sorted(tmp_path.rglob("*.py"))
+        monkeypatch.setitem(globals(), "ROOT", tmp_path)
+        monkeypatch.setitem(globals(), "MODULES", {module_of(path) for path in paths})
+        monkeypatch.setitem(globals(), "JITTED", {module_of(path): jitted_functions(path) for path in paths})
+        return tmp_path
+
+    return build
+
+
+def test_an_import_upwards_is_caught(house):
+    root = house(
+        {"twotower/nn/a.py": "def f():\n    from twotower.data import b\n", "twotower/data/b.py": ""}
+    )
+    with pytest.raises(AssertionError, match=r"twotower\.nn\.a may not import twotower\.data\.b"):
+        test_imports_point_one_way(root / "twotower/nn/a.py")
+
+
+def test_a_relative_import_is_caught_too(house):
+    root = house({"twotower/nn/a.py": "from ..data import b\n", "twotower/data/b.py": ""})
+    with pytest.raises(AssertionError):
+        test_imports_point_one_way(root / "twotower/nn/a.py")
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        "from twotower.nn.a import helper\n@njit(cache=True)\ndef f(x): return helper(x)\n",
+        "from twotower.nn import a\nkernel = nb.njit(nogil=True)\n@kernel\ndef f(x): return a.helper(x)\n",
+    ],
+)
+def test_a_compiled_call_across_files_is_caught(house, caller):
+    root = house({"twotower/nn/a.py": "@njit\ndef helper(x): return x\n", "twotower/nn/b.py": caller})
+    with pytest.raises(AssertionError):
+        test_compiled_functions_that_call_each_other_live_in_one_file(root / "twotower/nn/b.py")
+
+
+def test_parallel_and_careless_fast_math_are_caught(house):
+    root = house(
+        {
+            "twotower/nn/a.py": "@njit(parallel=True)\ndef f(x): return x\n",
+            "twotower/nn/b.py": "FLAGS = {'arcp', 'nnan'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
+            "twotower/nn/c.py": "FLAGS = {'arcp', 'contract'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
+        }
+    )
+    with pytest.raises(AssertionError):
+        test_threads_come_from_tiles_never_from_numba(root / "twotower/nn/a.py")
+    with pytest.raises(AssertionError):
+        test_fast_math_keeps_nan_and_infinity(root / "twotower/nn/b.py")
+    test_fast_math_keeps_nan_and_infinity(root / "twotower/nn/c.py")
