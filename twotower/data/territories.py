@@ -170,7 +170,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     if not 1 <= k <= n:
         raise InputError(f"{k} groups for {n} territories: expected a number of groups from 1 to {n}")
     order = territories.majors(n)  # largest first: from here on the order of the table is forgotten
-    is_major = np.arange(n) < min(majors, max(k, n // 2))  # (C,)
+    is_major = np.arange(n) < max(k, min(majors, n // 2))  # (C,)
     points = _on_sphere(territories.latitude[order], territories.longitude[order])  # (C, 3)
     located = np.isfinite(points).all(axis=1)
 
