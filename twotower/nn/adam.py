@@ -1,0 +1,42 @@
+"""Adam over the arena: shared parameters in one loop, each head only when its group is in the batch."""
+
+from collections.abc import Iterable
+
+from twotower.nn import kernels
+from twotower.nn.arena import Arena
+from twotower.nn.workers import Workers
+
+PIECE = 1 << 17  # parameters that one thread updates at a time
+
+
+class Adam:
+    """Adam, Algorithm 1 of Kingma & Ba 2015: bias-corrected moments, eps added outside the root.
+
+    The shared parameters and each group's block count their own updates. A head whose group is absent from a batch
+    keeps its values, its moments and its count bit for bit, so that its bias correction stays right.
+    """
+
+    def __init__(self, params: Arena, shared: slice, group_blocks: list[list[slice]], lr: float, beta1: float = 0.9,
+                 beta2: float = 0.999, eps: float = 1e-8):  # fmt: skip
+        """``shared`` and ``group_blocks[k]`` say which spans of the flat parameters belong to all and to group k."""
+        self.params = params
+        self.m, self.v = params.like(), params.like()
+        self.shared, self.group_blocks = shared, group_blocks
+        self.lr, self.betas, self.eps = lr, (beta1, beta2), eps
+        self.steps = [0] * (1 + len(group_blocks))  # updates so far: shared, then by group
+
+    def update(self, grads: Arena, groups: Iterable[int], workers: Workers) -> None:
+        """One step along ``grads`` for the shared parameters and the blocks of ``groups``."""
+        pieces = []
+        for counter, spans in [(0, [self.shared]), *((1 + k, self.group_blocks[k]) for k in groups)]:
+            self.steps[counter] += 1
+            for span in spans:
+                for start in range(span.start, span.stop, PIECE):
+                    pieces.append((slice(start, min(start + PIECE, span.stop)), self.steps[counter]))
+
+        def piece(part: tuple[slice, int]) -> None:
+            where, t = part
+            flats = (arena.flat[where] for arena in (self.params, self.m, self.v, grads))
+            kernels.adam(*flats, self.lr, *self.betas, self.eps, t)
+
+        workers.run(piece, pieces)

@@ -1,0 +1,226 @@
+"""The layers: parameters, forward and backward, a tile of rows at a time.
+
+A layer holds its parameters and their gradients, nothing of a batch: what backward needs is an explicit output of
+forward, and where a tile's work goes is an argument. Every method may be called by several threads for different tiles.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from twotower.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM, ModelConfig
+from twotower.nn import gemm, kernels
+from twotower.nn.arena import Arena
+from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile
+
+
+class Scratch:
+    """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
+
+    def __init__(self, D: int, widest: int, rank: int):
+        self.A, self.dA, self.dZ = (np.empty((TILE_ROWS, D), np.float32) for _ in range(3))
+        self.H, self.dH = (np.empty((TILE_ROWS, rank), np.float32) for _ in range(2))
+        self.gemm = np.empty(gemm.work_size(TILE_ROWS, max(widest, D), D), np.float32)
+
+
+class ScratchPool:
+    """As many sets of scratch as there are threads at work."""
+
+    def __init__(self, D: int, widest: int, rank: int):
+        self.sizes = D, widest, rank
+        self.free: list[Scratch] = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Scratch]:
+        try:
+            scratch = self.free.pop()
+        except IndexError:
+            scratch = Scratch(*self.sizes)
+        try:
+            yield scratch
+        finally:
+            self.free.append(scratch)
+
+
+class GradientSums:
+    """Weight gradients summed over tiles: by chunks first, then over the chunks, always in the same order.
+
+    The first chunk that reaches a block writes the gradient itself; the others write parts that are added at the end.
+    Only blocks that some tile reached are written at all.
+    """
+
+    def __init__(self, grads: Arena):
+        self.grads = grads
+        self.parts = [grads.like() for _ in range(CHUNKS - 1)]
+        self.started: list[set[tuple[str, int | None]]] = [set() for _ in range(CHUNKS)]
+
+    def begin(self) -> None:
+        """Forget the last batch."""
+        for started in self.started:
+            started.clear()
+
+    def target(self, name: str, index: int | None, tile: Tile, first_chunk: int) -> tuple[np.ndarray, int]:
+        """Where a tile's contribution goes, and whether it is added to what is there (1) or replaces it (0)."""
+        home = self.grads if tile.chunk == first_chunk else self.parts[tile.chunk - 1]
+        accumulate = (name, index) in self.started[tile.chunk]
+        self.started[tile.chunk].add((name, index))
+        return home[name] if index is None else home[name][index], int(accumulate)
+
+    def blocks(self) -> list[tuple[str, int | None]]:
+        """The blocks that were reached."""
+        return sorted(set().union(*self.started), key=str)
+
+    def finish(self, block: tuple[str, int | None]) -> None:
+        """Add the parts of one block to its gradient."""
+        span = self.grads.span(*block)
+        for chunk in [c for c in range(CHUNKS) if block in self.started[c]][1:]:
+            np.add(self.grads.flat[span], self.parts[chunk - 1].flat[span], out=self.grads.flat[span])
+
+
+class Dense:
+    """Z = X W, without bias: batch-norm follows."""
+
+    def __init__(self, name: str, params: Arena, index: int | None = None, input_gradient: bool = True):
+        self.name, self.index = name, index
+        self.W = params[name] if index is None else params[name][index]  # (F, D)
+        size = gemm.packed_size
+        self.packed = np.empty(size(*self.W.shape), np.float32)
+        self.packed_transposed = np.empty(size(*self.W.shape[::-1]) if input_gradient else 0, np.float32)
+
+    def pack(self) -> None:
+        """Lay the weights out for the matrix product, once a step."""
+        gemm.pack(self.packed, self.W)
+        if self.packed_transposed.size:
+            gemm.pack_transposed(self.packed_transposed, self.W)
+
+    def forward(self, Z: np.ndarray, X: np.ndarray, scratch: Scratch) -> np.ndarray:
+        gemm.matmul(Z, X, self.packed, scratch.gemm, 0)  # Z = X W
+        return Z
+
+    def backward_weights(
+        self, sums: GradientSums, tile: Tile, first_chunk: int, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
+    ) -> None:
+        dW, accumulate = sums.target(self.name, self.index, tile, first_chunk)
+        gemm.matmul_transposed(dW, X, dZ, scratch.gemm, accumulate)  # dW += Xᵀ dZ
+
+    def backward_input(self, dX: np.ndarray, dZ: np.ndarray, scratch: Scratch, accumulate: int = 0) -> np.ndarray:
+        gemm.matmul(dX, dZ, self.packed_transposed, scratch.gemm, accumulate)  # dX = dZ Wᵀ
+        return dX
+
+
+class BatchStatistics:
+    """What batch-norm's forward leaves for its backward: a batch's moments, and its tiles' shares in them."""
+
+    def __init__(self, D: int, tiles: int):
+        self.mean, self.rstd = np.empty(D, np.float32), np.empty(D, np.float32)
+        self.weight = np.empty(tiles)  # pairs behind the rows of each tile
+        self.tile_mean, self.tile_squares = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
+        self.tile_dgamma, self.tile_dbeta = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
+
+
+class BatchNormReLU:
+    """Batch normalisation over pairs, computed on unique rows with counts, and ReLU (``floor`` 0) or none (−inf)."""
+
+    def __init__(self, name: str, layer: str, params: Arena, grads: Arena, running: Arena, floor: float):
+        self.gamma, self.beta = params[f"{name}.gamma{layer}"], params[f"{name}.beta{layer}"]  # (D,)
+        self.dgamma, self.dbeta = grads[f"{name}.gamma{layer}"], grads[f"{name}.beta{layer}"]
+        self.running_mean, self.running_var = running[f"{name}.mean{layer}"], running[f"{name}.var{layer}"]
+        self.floor = floor
+
+    def observe(self, stats: BatchStatistics, tile: Tile, Z: np.ndarray, counts: np.ndarray) -> None:
+        """Note a tile's moments."""
+        stats.weight[tile.index] = counts.sum()
+        kernels.moments(stats.tile_mean[tile.index], stats.tile_squares[tile.index], Z, counts)
+
+    def combine(self, stats: BatchStatistics, tiles: int) -> None:
+        """The batch's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow."""
+        weight = stats.weight[:tiles]
+        B = weight.sum()
+        mean = weight @ stats.tile_mean[:tiles] / B
+        squares = stats.tile_squares[:tiles].sum(0, np.float64) + weight @ (stats.tile_mean[:tiles] - mean) ** 2
+        stats.mean[:] = mean
+        stats.rstd[:] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
+        self.running_mean += BATCHNORM_MOMENTUM * (stats.mean - self.running_mean)
+        self.running_var += (BATCHNORM_MOMENTUM * (squares / max(B - 1, 1) - self.running_var)).astype(np.float32)
+
+    def use_running(self, stats: BatchStatistics) -> None:
+        """For evaluation: the running moments in place of the batch's."""
+        stats.mean[:] = self.running_mean
+        stats.rstd[:] = 1 / np.sqrt(self.running_var + BATCHNORM_EPS)
+
+    def forward(self, A: np.ndarray, Z: np.ndarray, stats: BatchStatistics) -> np.ndarray:
+        kernels.batchnorm_relu(A, Z, stats.mean, stats.rstd, self.gamma, self.beta, self.floor)
+        return A
+
+    def backward_relu(
+        self, stats: BatchStatistics, tile: Tile, dY: np.ndarray, dA: np.ndarray, A: np.ndarray, Z: np.ndarray
+    ) -> None:
+        """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are noted a tile."""
+        dgamma, dbeta = stats.tile_dgamma[tile.index], stats.tile_dbeta[tile.index]
+        kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean, stats.rstd, self.floor)
+
+    def combine_backward(self, stats: BatchStatistics, tiles: int) -> None:
+        """Gradients of gamma and beta from the tiles' sums, in float64."""
+        self.dgamma[:] = stats.tile_dgamma[:tiles].sum(0, np.float64)
+        self.dbeta[:] = stats.tile_dbeta[:tiles].sum(0, np.float64)
+
+    def backward(
+        self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, B: int
+    ) -> np.ndarray:
+        moments = stats.mean, stats.rstd
+        kernels.batchnorm_backward(dZ, dY, Z, counts, *moments, self.gamma, self.dgamma, self.dbeta, B)
+        return dZ
+
+
+class GroupedHeads:
+    """One head a group on top of the user tower. A tile holds rows of one group, so that a head sees no other row."""
+
+    def __init__(self, params: Arena, model: ModelConfig):
+        self.kind, self.floor = model.head, model.head_floor
+        self.residual = float(model.head != "plain")
+        groups = range(model.groups)
+        self.b = params.get("head.b")  # (K, D)
+        self.W = [Dense("head.W", params, k) for k in groups] if "head.W" in params else []  # K of (D, D)
+        self.P = [Dense("head.P", params, k) for k in groups] if "head.P" in params else []  # K of (D, r)
+        self.Q = [Dense("head.Q", params, k) for k in groups] if "head.Q" in params else []  # K of (r, D)
+        self.no_bias = np.zeros(model.hidden, np.float32)
+
+    @property
+    def matrices(self) -> list[Dense]:
+        return [*self.W, *self.P, *self.Q]
+
+    def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
+        """U = A W_k + b_k, with A added for a residual head, or A + A P_k Q_k for a low-rank one."""
+        if self.kind == "lowrank":
+            H = self.P[k].forward(scratch.H[: len(A)], A, scratch)
+            self.Q[k].forward(U, H, scratch)
+            kernels.head_output(U, A, self.no_bias, self.residual, self.floor)
+        else:
+            self.W[k].forward(U, A, scratch)
+            kernels.head_output(U, A, self.b[k], self.residual, self.floor)
+        return U
+
+    def backward(
+        self, sums: GradientSums, tile: Tile, first_chunk: int,
+        dA: np.ndarray, dU: np.ndarray, U: np.ndarray, A: np.ndarray, scratch: Scratch,
+    ) -> np.ndarray:  # fmt: skip
+        """Gradients of head k = tile.group, and dA of the tower's output; ``dU`` is overwritten."""
+        k, where = tile.group, (sums, tile, first_chunk)
+        if math.isfinite(self.floor):
+            kernels.head_output_backward(dU, U, self.floor)
+        if self.kind == "lowrank":
+            H, dH = scratch.H[: len(A)], scratch.dH[: len(A)]
+            self.P[k].forward(H, A, scratch)
+            self.Q[k].backward_weights(*where, H, dU, scratch)
+            self.Q[k].backward_input(dH, dU, scratch)
+            self.P[k].backward_weights(*where, A, dH, scratch)
+            np.copyto(dA, dU)
+            return self.P[k].backward_input(dA, dH, scratch, accumulate=1)
+        db, accumulate = sums.target("head.b", k, tile, first_chunk)
+        np.add(db if accumulate else 0, dU.sum(0), out=db)
+        self.W[k].backward_weights(*where, A, dU, scratch)
+        if self.residual:
+            np.copyto(dA, dU)
+        return self.W[k].backward_input(dA, dU, scratch, accumulate=int(self.residual))

@@ -1,0 +1,325 @@
+"""The network of the paper's Figure 1: forward through the towers and heads, and the same list reversed.
+
+    user features  (R, F_u) → Tower → (R, D) → head of the row's group → U (R, D) ╮
+                                                                                  ├ z = s·<U, V> + c → masked loss
+    title features (T, F_t) → Tower → V (T, D) ───────────────────────────────────╯
+
+Rows are unique: R users and T titles stand behind B pairs, and batch-norm counts each row as often as it occurs, which
+makes values and gradients equal to those of the expanded batch (``reference.loss_and_gradients``, the specification).
+User rows are sorted by group; a tile of rows goes through its own head, its pairs, and back through the head while it
+is in cache. Of the activations only Z1, Z2 and U are kept; the others are computed again on the way back.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotower.config import ModelConfig
+from twotower.nn import kernels
+from twotower.nn.arena import Arena
+from twotower.nn.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, GroupedHeads, ScratchPool
+from twotower.nn.loss import PairWork, logits, masked_binary_cross_entropy
+from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile, Workers, chunked_tiles
+
+Runs = list[list[Tile]]
+
+
+def parameter_shapes(model: ModelConfig, user_width: int, title_width: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter; what all groups share comes first."""
+    D, K, r = model.hidden, model.groups, model.rank
+    shapes: dict[str, tuple[int, ...]] = {}
+    for tower, F in (("user", user_width), ("title", title_width)):
+        for layer, inputs in (("1", F), ("2", D)):
+            shapes[f"{tower}.W{layer}"] = (inputs, D)
+            shapes[f"{tower}.gamma{layer}"] = shapes[f"{tower}.beta{layer}"] = (D,)
+    shapes |= {"logit.scale": (1,), "logit.bias": (1,)}
+    if model.head in ("plain", "residual"):
+        shapes |= {"head.W": (K, D, D), "head.b": (K, D)}
+    if model.head == "lowrank":
+        shapes |= {"head.P": (K, D, r), "head.Q": (K, r, D)}
+    if model.title_bias:
+        shapes["title_bias.C"] = (K, title_width)
+    return shapes
+
+
+def initialise(params: Arena, model: ModelConfig, rng: np.random.Generator, base_rate: float) -> None:
+    """Fill in the values to start from.
+
+    Weights are uniform in ±1/√inputs. A residual head starts at zero, so that training starts from the baseline. The
+    learned scale starts at 1/√D, where <U, V> has unit variance, and the bias at the log-odds of ``base_rate``: without
+    them every probability would start far too high, and the negatives would drive all activations to 0.
+    """
+    for name, value in params.items():
+        if ".W" in name or name == "head.P":
+            value[...] = rng.uniform(-1, 1, value.shape) / math.sqrt(value.shape[-2])
+        elif ".gamma" in name:
+            value[...] = 1
+    if model.head == "residual":
+        params["head.W"][...] = 0
+    params["logit.scale"][...] = 1 / math.sqrt(model.hidden) if model.learned_logit else 1
+    params["logit.bias"][...] = math.log(base_rate / (1 - base_rate)) if model.learned_logit else 0
+
+
+class TowerWork:
+    """What a tower keeps of a batch between its passes."""
+
+    def __init__(self, rows: int, D: int, groups: int):
+        self.rows = rows
+        self.Z1, self.Z2, self.dY = (np.empty((rows, D), np.float32) for _ in range(3))
+        tiles = rows // TILE_ROWS + groups + CHUNKS
+        self.stats1, self.stats2 = BatchStatistics(D, tiles), BatchStatistics(D, tiles)
+
+
+class Tower:
+    """Two dense layers, each with batch-norm and ReLU; the last has the floor that it is given."""
+
+    def __init__(self, name: str, params: Arena, grads: Arena, running: Arena, floor: float):
+        self.dense1 = Dense(f"{name}.W1", params, input_gradient=False)
+        self.norm1 = BatchNormReLU(name, "1", params, grads, running, 0.0)
+        self.dense2 = Dense(f"{name}.W2", params)
+        self.norm2 = BatchNormReLU(name, "2", params, grads, running, floor)
+
+    def forward(
+        self, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork,
+        workers: Workers, scratches: ScratchPool, training: bool,
+    ) -> None:  # fmt: skip
+        """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
+        tiles = sum(map(len, runs))
+
+        def first(run: list[Tile]) -> None:
+            with scratches.borrow() as scratch:
+                for tile in run:
+                    Z1 = self.dense1.forward(work.Z1[tile.rows], X[tile.rows], scratch)
+                    if training:
+                        self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])
+
+        def second(run: list[Tile]) -> None:
+            with scratches.borrow() as scratch:
+                for tile in run:
+                    Z1 = work.Z1[tile.rows]
+                    A1 = self.norm1.forward(scratch.A[: len(Z1)], Z1, work.stats1)
+                    Z2 = self.dense2.forward(work.Z2[tile.rows], A1, scratch)
+                    if training:
+                        self.norm2.observe(work.stats2, tile, Z2, counts[tile.rows])
+
+        for layer_pass, norm, stats in ((first, self.norm1, work.stats1), (second, self.norm2, work.stats2)):
+            workers.run(layer_pass, runs)
+            if training:
+                norm.combine(stats, tiles)
+            else:
+                norm.use_running(stats)
+
+    def backward(
+        self, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork, B: int,
+        workers: Workers, scratches: ScratchPool, sums: GradientSums,
+    ) -> None:  # fmt: skip
+        """All gradients of the tower, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
+        tiles = sum(map(len, runs))
+
+        def second(run: list[Tile]) -> None:
+            with scratches.borrow() as scratch:
+                for tile in run:
+                    Z1, Z2, dY = work.Z1[tile.rows], work.Z2[tile.rows], work.dY[tile.rows]
+                    n = len(Z1)
+                    dZ2 = self.norm2.backward(scratch.dZ[:n], dY, Z2, counts[tile.rows], work.stats2, B)
+                    A1 = self.norm1.forward(scratch.A[:n], Z1, work.stats1)
+                    self.dense2.backward_weights(sums, tile, 0, A1, dZ2, scratch)
+                    dA1 = self.dense2.backward_input(scratch.dA[:n], dZ2, scratch)
+                    self.norm1.backward_relu(work.stats1, tile, dY, dA1, A1, Z1)
+
+        def first(run: list[Tile]) -> None:
+            with scratches.borrow() as scratch:
+                for tile in run:
+                    Z1, dY = work.Z1[tile.rows], work.dY[tile.rows]
+                    dZ1 = self.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, counts[tile.rows], work.stats1, B)
+                    self.dense1.backward_weights(sums, tile, 0, X[tile.rows], dZ1, scratch)
+
+        self.norm2.combine_backward(work.stats2, tiles)
+        workers.run(second, runs)
+        self.norm1.combine_backward(work.stats1, tiles)
+        workers.run(first, runs)
+
+
+class Losses(NamedTuple):
+    """Loss of one batch."""
+
+    total: float  # mean over the pairs
+    by_group: list[float]  # what each group's pairs add to the total; 0.0 for an absent group
+    pairs_by_group: list[int]
+
+
+class TwoTower:
+    """The model: parameters, gradients, running statistics and workspaces, on ``workers.threads`` threads."""
+
+    def __init__(
+        self, model: ModelConfig, user_width: int, title_width: int, rng: np.random.Generator,
+        base_rate: float = 0.1, threads: int = 1,
+    ):  # fmt: skip
+        self.model = model
+        self.widths = user_width, title_width
+        self.params = Arena(parameter_shapes(model, user_width, title_width))
+        self.grads = self.params.like()
+        moments = {f"{t}.{m}{i}": (model.hidden,) for t in ("user", "title") for i in "12" for m in ("mean", "var")}
+        self.running = Arena(moments)
+        for name, value in self.running.items():
+            value[...] = ".var" in name
+        initialise(self.params, model, rng, base_rate)
+
+        self.user_tower = Tower("user", self.params, self.grads, self.running, model.tower_floor)
+        self.title_tower = Tower("title", self.params, self.grads, self.running, model.output_floor)
+        self.heads = None if model.head == "none" else GroupedHeads(self.params, model)
+        self.workers = Workers(threads)
+        self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank)
+        self.sums = GradientSums(self.grads)
+        self._reserve(0, 0, 0)
+
+    def _reserve(self, pairs: int, users: int, titles: int) -> None:
+        """Workspaces for so many pairs and unique rows; they grow, and never shrink."""
+        D = self.model.hidden
+        self.user_work = TowerWork(users, D, self.model.groups)
+        self.title_work = TowerWork(titles, D, 1)
+        self.U, self.V, self.dV = (np.empty((n, D), np.float32) for n in (users, titles, titles))
+        self.pairs = PairWork(pairs)
+
+    def _fit(self, batch: Any) -> None:
+        have = len(self.pairs.z), len(self.U), len(self.V)
+        need = len(batch.labels), len(batch.user_counts), len(batch.title_counts)
+        if any(n > h for n, h in zip(need, have, strict=True)):
+            self._reserve(*map(max, need, have))
+
+    def shared_span(self) -> slice:
+        """The flat parameters that every batch updates."""
+        last = "logit.bias" if self.model.learned_logit else "title.beta2"
+        return slice(0, self.params.span(last).stop)
+
+    def group_spans(self) -> list[list[slice]]:
+        """The flat parameters of each group's own block."""
+        own = [name for name in self.params if name.startswith(("head.", "title_bias."))]
+        return [[self.params.span(name, k) for name in own] for k in range(self.model.groups)]
+
+    def _pack(self) -> None:
+        """Lay out all weights for the matrix product."""
+        towers = (self.user_tower, self.title_tower)
+        matrices = [dense for tower in towers for dense in (tower.dense1, tower.dense2)]
+        self.workers.run(Dense.pack, matrices + (self.heads.matrices if self.heads else []))
+
+    def _forward(self, batch: Any, training: bool) -> tuple[Runs, Runs, np.ndarray | None]:
+        """Both towers up to Z2, and V. Returns the tiles of users and of titles, and the title biases (K, T)."""
+        self._fit(batch)
+        self._pack()
+        T = len(batch.title_counts)
+        user_runs, title_runs = chunked_tiles(batch.segments), chunked_tiles(np.array([0, T]))
+        common = self.workers, self.scratches, training
+        self.title_tower.forward(batch.title_features, batch.title_counts, title_runs, self.title_work, *common)
+
+        def output(run: list[Tile]) -> None:
+            for tile in run:
+                norm, work = self.title_tower.norm2, self.title_work
+                norm.forward(self.V[tile.rows], work.Z2[tile.rows], work.stats2)
+
+        self.workers.run(output, title_runs)
+        self.user_tower.forward(batch.user_features, batch.user_counts, user_runs, self.user_work, *common)
+        bias = self.params["title_bias.C"] @ batch.title_features.T if self.model.title_bias else None
+        return user_runs, title_runs, bias
+
+    def _score(self, batch: Any, tile: Tile, A2: np.ndarray, bias: np.ndarray | None, scratch: Any) -> slice:
+        """U of a tile's rows, and the logits of their pairs, which are returned as a span."""
+        U = self.U[tile.rows]
+        if self.heads is None:
+            np.copyto(U, A2)
+        else:
+            self.heads.forward(U, A2, tile.group, scratch)
+        start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
+        span = slice(int(start[0]), int(start[-1]))
+        kernels.pair_dots(self.pairs.dots[span], U, self.V, start, batch.pair_title)
+        scale, c = self.params["logit.scale"], self.params["logit.bias"]
+        logits(self.pairs, span, scale, c, None if bias is None else bias[tile.group], batch.pair_title)
+        return span
+
+    def loss_and_gradients(self, batch: Any) -> Losses:
+        """Loss of a batch, and its gradient in ``grads``; running statistics move along.
+
+        Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
+        """
+        user_runs, title_runs, bias = self._forward(batch, training=True)
+        B, T, s = len(batch.labels), len(batch.title_counts), self.params["logit.scale"]
+        work, norm2 = self.user_work, self.user_tower.norm2
+        first_chunk = {tile.group: tile.chunk for run in reversed(user_runs) for tile in reversed(run)}
+        self.sums.begin()
+
+        def through_head_and_back(run: list[Tile]) -> None:
+            with self.scratches.borrow() as scratch:
+                for tile in run:
+                    Z2 = work.Z2[tile.rows]
+                    n = len(Z2)
+                    A2 = norm2.forward(scratch.A[:n], Z2, work.stats2)
+                    span = self._score(batch, tile, A2, bias, scratch)
+                    masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)
+                    start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
+                    dA2 = dU = scratch.dZ[:n]
+                    kernels.user_gradient(dU, self.pairs.ddots[span], self.V, start, batch.pair_title)
+                    if self.heads is not None:
+                        where, dA2 = (self.sums, tile, first_chunk[tile.group]), scratch.dA[:n]
+                        self.heads.backward(*where, dA2, dU, self.U[tile.rows], A2, scratch)
+                    norm2.backward_relu(work.stats2, tile, work.dY[tile.rows], dA2, A2, Z2)
+
+        def title_columns(columns: np.ndarray) -> None:
+            kernels.title_gradient(
+                self.dV[:T], self.pairs.ddots[:B], self.U, batch.pair_user, batch.pair_title, columns
+            )
+
+        def title_output(run: list[Tile]) -> None:
+            norm, titles = self.title_tower.norm2, self.title_work
+            for tile in run:
+                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], titles.Z2[tile.rows]
+                norm.backward_relu(titles.stats2, tile, titles.dY[tile.rows], dV, V, Z2)
+
+        self.workers.run(through_head_and_back, user_runs)
+        edges = np.linspace(0, self.model.hidden, CHUNKS + 1).astype(np.int64)
+        self.workers.run(title_columns, [edges[i : i + 2] for i in range(CHUNKS)])
+        common = B, self.workers, self.scratches, self.sums
+        self.user_tower.backward(batch.user_features, batch.user_counts, user_runs, work, *common)
+        self.workers.run(title_output, title_runs)
+        self.title_tower.backward(
+            batch.title_features, batch.title_counts, title_runs, self.title_work, *common
+        )
+        self.workers.run(self.sums.finish, self.sums.blocks())
+        return self._finish(batch, B, T)
+
+    def _finish(self, batch: Any, B: int, T: int) -> Losses:
+        """Gradients of the logit's scale and bias and of the title biases, zeros for absent groups, and the losses."""
+        dz, dots = self.pairs.dz[:B], self.pairs.dots[:B]
+        if self.model.learned_logit:
+            self.grads["logit.scale"][0] = np.dot(dz, dots)
+            self.grads["logit.bias"][0] = dz.sum(dtype=np.float64)
+        bounds = batch.pair_start[batch.segments]
+        losses, counts = [], []
+        for k, spans in enumerate(self.group_spans()):
+            mine = slice(int(bounds[k]), int(bounds[k + 1]))
+            counts.append(mine.stop - mine.start)
+            losses.append(float(self.pairs.loss[mine].sum(dtype=np.float64)) / B)
+            if counts[-1] == 0:
+                for span in spans:
+                    self.grads.flat[span] = 0
+            elif self.model.title_bias:
+                by_title = np.bincount(batch.pair_title[mine], weights=dz[mine], minlength=T)
+                self.grads["title_bias.C"][k] = by_title.astype(np.float32) @ batch.title_features
+        return Losses(sum(losses), losses, counts)
+
+    def predict(self, batch: Any) -> np.ndarray:
+        """Logits (B,) float32 of a batch's pairs, in the batch's order, with the running statistics.
+
+        The array is a workspace: it holds until the next batch.
+        """
+        user_runs, _, bias = self._forward(batch, training=False)
+
+        def score(run: list[Tile]) -> None:
+            with self.scratches.borrow() as scratch:
+                for tile in run:
+                    Z2 = self.user_work.Z2[tile.rows]
+                    A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, self.user_work.stats2)
+                    self._score(batch, tile, A2, bias, scratch)
+
+        self.workers.run(score, user_runs)
+        return self.pairs.z[: len(batch.labels)]

@@ -1,0 +1,243 @@
+"""The textbook: every operation of the network, forward and backward, in plain NumPy.
+
+    B pairs in a batch · R rows · K territory groups · D hidden width · F features · r rank of a low-rank head
+    dX is the gradient of the loss with respect to X, and has X's shape.
+
+    tower      X (B,F) → Z1 = X W1 → A1 = relu(batchnorm(Z1)) → Z2 = A1 W2 → A2 = relu(batchnorm(Z2))    (B,D)
+    head k     U = head_k(A2), for the rows of group k only
+    score      z = s·<U, V> + c + <title features, C_k>,  p = sigmoid(z)
+    loss       Σ_k Σ_i mask_ik · BCE(z_ik, y_i) / B,  mask = one-hot of the row's group
+
+``loss_and_gradients`` is the specification: it works on expanded batches, one row a pair, and knows nothing of unique
+rows, sorting or workspaces. ``kernels`` says the same under the same names, fast: its functions take their outputs
+first and then the parameters that stand here. Wherever ``floor`` appears, 0 makes a ReLU and −inf a linear layer.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.config import BATCHNORM_EPS, ModelConfig
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def dense(X, W):
+    """Dense layer without bias, (R,F) by (F,D): batch-norm follows and would cancel the bias."""
+    return X @ W  # (R, D)
+
+
+def dense_backward(dZ, X, W):
+    """Gradients of ``dense`` for its weights and its input."""
+    # forward: Z = X W   so: dW = Xᵀ dZ, dX = dZ Wᵀ
+    return X.T @ dZ, dZ @ W.T  # (F, D), (R, F)
+
+
+def moments(Z, counts):
+    """Mean of each column, and the sum of its squared deviations, each row counted ``counts`` times.
+
+    Without the counts a repeated user would count once, which is a different model.
+    """
+    mean = counts @ Z / counts.sum()  # (D,)
+    return mean, counts @ (Z - mean) ** 2  # (D,), (D,)
+
+
+def batchnorm_relu(Z, mean, rstd, gamma, beta, floor):
+    """Batch normalisation (Ioffe & Szegedy 2015) and ReLU: ``rstd`` is 1/√(variance + eps)."""
+    return np.maximum(gamma * (Z - mean) * rstd + beta, floor)  # (R, D)
+
+
+def relu_backward(dA, A, Z, mean, rstd, floor):
+    """Gradient before the ReLU, and those of gamma and beta, which are its sums over the rows."""
+    # forward: A = max(Y, floor), Y = gamma·Ẑ + beta   so: dY = dA where A > floor, dgamma = Σ dY·Ẑ, dbeta = Σ dY
+    dY = np.where(A > floor, dA, 0).astype(dA.dtype)  # (R, D)
+    return dY, (dY * ((Z - mean) * rstd)).sum(0), dY.sum(0)  # (R, D), (D,), (D,)
+
+
+def batchnorm_backward(dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, B):
+    """Gradient of ``batchnorm_relu`` for Z, through the batch's own mean and variance.
+
+    ``dY`` is already summed over the duplicates of a row; the row occurs ``counts`` times among the ``B`` pairs.
+    """
+    # forward: Ẑ = (Z − mean)·rstd, and each of a row's c copies moved the mean and the variance
+    # so:      dZ = gamma·rstd·(dY − c·Σ dY/B − c·Ẑ·Σ(dY·Ẑ)/B)
+    Z_hat = (Z - mean) * rstd
+    return gamma * rstd * (dY - counts[:, None] * (dbeta + Z_hat * dgamma) / B)  # (R, D)
+
+
+def head_output(U, A, b, residual, floor):
+    """Finish a head: add its bias and, for residual heads, the tower's own output."""
+    return np.maximum(U + residual * A + b, floor)  # (n, D)
+
+
+def head_output_backward(dU, U, floor):
+    """Gradient before the head's last ReLU, in place of ``dU``."""
+    return np.where(floor < U, dU, 0).astype(dU.dtype)  # (n, D)
+
+
+def pair_dots(U, V, pair_start, pair_title):
+    """Dot product of each pair: pairs pair_start[r]:pair_start[r+1] belong to user row r."""
+    users = np.repeat(np.arange(len(U)), np.diff(pair_start))
+    titles = pair_title[pair_start[0] : pair_start[-1]]
+    return (U[users] * V[titles]).sum(1)  # (pairs,)
+
+
+def binary_cross_entropy(z, y, B):
+    """Loss of each logit, and the gradient of their sum over ``B``."""
+    # log(1 + exp(−|z|)) neither overflows nor loses the small probabilities
+    loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    return loss, (sigmoid(z) - y) / B  # (n,), (n,)
+
+
+def user_gradient(ddots, V, pair_start, pair_title):
+    """Gradient of ``pair_dots`` for U, given the gradient of each dot product."""
+    # forward: dot_i = <U_u, V_t>   so: dU_u = Σ over the pairs of u of ddot_i · V_t
+    dU = np.zeros((len(pair_start) - 1, V.shape[1]), V.dtype)
+    users = np.repeat(np.arange(len(dU)), np.diff(pair_start))
+    span = slice(pair_start[0], pair_start[-1])
+    np.add.at(dU, users, ddots[:, None] * V[pair_title[span]])
+    return dU  # (R, D)
+
+
+def title_gradient(ddots, U, pair_user, pair_title, columns):
+    """Gradient of ``pair_dots`` for V, in the columns from ``columns[0]`` to ``columns[1]``."""
+    span = slice(*columns)
+    dV = np.zeros((pair_title.max() + 1, U[:, span].shape[1]), U.dtype)
+    np.add.at(dV, pair_title, ddots[:, None] * U[pair_user, span])
+    return dV  # (T, columns)
+
+
+def adam(P, M, V, G, lr, beta1, beta2, eps, t):
+    """One step of Adam, Algorithm 1 of Kingma & Ba 2015: bias-corrected, eps added outside the root.
+
+    ``t`` counts this block's own updates from 1: a head whose group is absent is not updated and does not count.
+    """
+    M = beta1 * M + (1 - beta1) * G
+    V = beta2 * V + (1 - beta2) * G * G
+    M_hat, V_hat = M / (1 - beta1**t), V / (1 - beta2**t)
+    return P - lr * M_hat / (np.sqrt(V_hat) + eps), M, V
+
+
+def sigmoid(z):
+    """1/(1 + e^−z), written so that neither tail overflows."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
+
+
+class ExpandedBatch(NamedTuple):
+    """A batch with one row a pair, as a framework would see it."""
+
+    user_features: np.ndarray  # (B, F_u)
+    title_features: np.ndarray  # (B, F_t)
+    group: np.ndarray  # (B,) the group of the pair's territory
+    labels: np.ndarray  # (B,) 0 or 1
+
+
+def expand(batch, dtype=np.float64) -> ExpandedBatch:
+    """One row a pair from a batch of unique rows."""
+    group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
+    return ExpandedBatch(
+        batch.user_features[batch.pair_user].astype(dtype),
+        batch.title_features[batch.pair_title].astype(dtype),
+        group[batch.pair_user],
+        batch.labels.astype(dtype),
+    )
+
+
+class TowerTape(NamedTuple):
+    """What a tower's backward needs of its forward."""
+
+    X: np.ndarray
+    layers: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]
+
+
+def tower(p: Arrays, name: str, X: np.ndarray, floor: float) -> tuple[np.ndarray, TowerTape]:
+    """Two dense layers, each with batch-norm and ReLU; ``floor`` belongs to the last."""
+    ones, A, layers = np.ones(len(X), X.dtype), X, []
+    for layer, layer_floor in (("1", 0.0), ("2", floor)):
+        below = A
+        Z = dense(below, p[f"{name}.W{layer}"])
+        mean, squares = moments(Z, ones)
+        rstd = 1 / np.sqrt(squares / len(X) + BATCHNORM_EPS)
+        A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
+        layers.append((below, Z, mean, rstd, A, layer_floor))
+    return A, TowerTape(X, layers)
+
+
+def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dict[str, np.ndarray]:
+    """Gradients of a tower's parameters: the forward list reversed."""
+    B, grads = len(tape.X), {}
+    ones = np.ones(B, dA.dtype)
+    for layer, (below, Z, mean, rstd, A, floor) in zip("21", reversed(tape.layers), strict=True):
+        dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)
+        dZ = batchnorm_backward(dY, Z, ones, mean, rstd, p[f"{name}.gamma{layer}"], dgamma, dbeta, B)
+        dW, dA = dense_backward(dZ, below, p[f"{name}.W{layer}"])
+        grads |= {f"{name}.W{layer}": dW, f"{name}.gamma{layer}": dgamma, f"{name}.beta{layer}": dbeta}
+    return grads
+
+
+def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
+    """The user embedding under head ``k``: plain, residual, low-rank residual, or the tower's output itself."""
+    if model.head == "none":
+        return A
+    if model.head == "lowrank":
+        return head_output(A @ p["head.P"][k] @ p["head.Q"][k], A, 0, 1, model.head_floor)
+    return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head == "residual", model.head_floor)
+
+
+def head_backward(
+    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
+    if model.head == "none":
+        return {}, dU
+    dU = head_output_backward(dU, U, model.head_floor)
+    if model.head == "lowrank":
+        P, Q = p["head.P"][k], p["head.Q"][k]
+        dQ, dH = dense_backward(dU, A @ P, Q)
+        dP, dA = dense_backward(dH, A, P)
+        return {"head.P": dP, "head.Q": dQ}, dU + dA
+    dW, dA = dense_backward(dU, A, p["head.W"][k])
+    return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head == "residual") * dU
+
+
+def loss_and_gradients(
+    params: Arrays, batch: ExpandedBatch, model: ModelConfig
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Masked loss of a batch and its gradient for every parameter: what training means.
+
+    The mask selects rows and never multiplies them (NaN·0 is NaN): head k's computation holds the rows of group k and
+    no other, so that a foreign row cannot reach it. A group without rows has loss 0 and gradient exactly 0.
+    """
+    p, B = params, len(batch.labels)
+    A, user_tape = tower(p, "user", batch.user_features, model.tower_floor)
+    V, title_tape = tower(p, "title", batch.title_features, model.output_floor)
+    s, c = p["logit.scale"][0], p["logit.bias"][0]
+
+    grads = {name: np.zeros_like(value) for name, value in p.items()}
+    dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
+    for k in range(model.groups):
+        mine = batch.group == k  # column k of the one-hot mask
+        U = head(p, k, A[mine], model)
+        dots = (U * V[mine]).sum(1)
+        z = s * dots + c
+        if model.title_bias:
+            z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+        losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
+        loss += losses.sum() / B
+
+        grads["logit.scale"] += dz @ dots
+        grads["logit.bias"] += dz.sum()
+        if model.title_bias:
+            grads["title_bias.C"][k] = dz @ batch.title_features[mine]
+        dV[mine] = s * dz[:, None] * U
+        head_grads, dA[mine] = head_backward(p, k, s * dz[:, None] * V[mine], U, A[mine], model)
+        for name, grad in head_grads.items():
+            grads[name][k] = grad
+
+    grads |= tower_backward(p, "title", dV, title_tape)
+    grads |= tower_backward(p, "user", dA, user_tape)
+    if not model.learned_logit:
+        grads["logit.scale"][:] = grads["logit.bias"][:] = 0
+    return float(loss), grads

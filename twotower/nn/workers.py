@@ -1,0 +1,68 @@
+"""Tiles of rows, and the threads that work on them."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+TILE_ROWS = 252  # rows a tile: a few arrays of a tile fit the second-level cache
+ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
+CHUNKS = 4  # runs of tiles with sums of their own, whatever the number of threads: the same bits on all
+
+
+class Tile(NamedTuple):
+    """Consecutive rows of one group."""
+
+    rows: slice
+    group: int
+    index: int  # among the tiles of the batch
+    chunk: int  # the run of tiles that it belongs to
+
+
+def _up(rows: int, parts: int) -> int:
+    """Rows of each of ``parts`` equal parts, as a multiple of ROW_STEP."""
+    return -(-rows // (parts * ROW_STEP)) * ROW_STEP
+
+
+def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = TILE_ROWS) -> list[list[Tile]]:
+    """Cut the rows of each group into tiles, and the tiles into at most ``chunks`` runs of about equal length.
+
+    ``segments`` (K+1,): rows of group k are segments[k]:segments[k+1]. A tile never crosses groups.
+    """
+    per_chunk = _up(int(segments[-1]), chunks)
+    runs: list[list[Tile]] = [[] for _ in range(chunks)]
+    index = 0
+    for group, (start, end) in enumerate(zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)):
+        while start < end:
+            chunk = start // per_chunk
+            room = min(end, (chunk + 1) * per_chunk) - start  # rows until the group or the chunk ends
+            stop = start + min(room, _up(room, -(-room // tile_rows)))
+            runs[chunk].append(Tile(slice(start, stop), group, index, chunk))
+            start, index = stop, index + 1
+    return [run for run in runs if run]
+
+
+class Workers:
+    """Threads that run one function over several items; one thread works in the caller's own.
+
+    Each item owns what it writes, so that the number of threads changes no bit of the result.
+    """
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, "twotower") if threads > 1 else None
+
+    def run(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
+        """Call ``work`` with every item, and return when all calls have; an error of theirs is raised here."""
+        if self._pool is None:
+            for item in items:
+                work(item)
+        else:
+            for future in [self._pool.submit(work, item) for item in items]:
+                future.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
