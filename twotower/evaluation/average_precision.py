@@ -9,9 +9,9 @@ Pairs with one score stand or fall together, so a block of ties is one threshold
 cannot matter. This is the definition of scikit-learn's ``average_precision_score``.
 
 The road taken: only the positives move recall, so all that AP needs is, for each positive score, how many
-negatives are at or above it. Positives and negatives are set apart, each side is sorted as bare numbers (NumPy's
-vectorised sort, no index to carry along), and one merge from the top counts both. The usual road, an argsort of
-all pairs and cumulative sums, moves an index of eight bytes with every score; both are timed in
+negatives are at or above it. Positives and negatives are set apart, each side is sorted as bare numbers (by
+NumPy's vectorised sort, no index to carry along), and one merge from the top counts both. The usual road, an
+argsort of all pairs and cumulative sums, moves an index of eight bytes with every score; both are timed in
 ``benchmarks/average_precision.py``.
 
 Names: B pairs, K keys (territories, titles).
@@ -100,14 +100,17 @@ def check_labels(labels: np.ndarray) -> np.ndarray:
     return positive
 
 
-def check_key(key: np.ndarray, n_keys: int, n_pairs: int) -> np.ndarray:
-    """Keys (B,) as contiguous int32. Errors: InputError when there are not B, or one is outside 0 … K − 1."""
+def check_key(key: np.ndarray, n_keys: int, n_pairs: int, what: str = "keys") -> np.ndarray:
+    """Keys (B,) as contiguous int32.
+
+    Errors: InputError when there are not B of them, or with the first row outside 0 … K − 1.
+    """
     key = np.asarray(key)
     if key.shape != (n_pairs,) or key.dtype.kind not in "iu":
-        raise InputError(f"keys: {key.dtype} {key.shape}, expected {n_pairs} integers, one a pair")
+        raise InputError(f"{what}: {key.dtype} {key.shape}, expected {n_pairs} integers, one a pair")
     if key.size and (key.min() < 0 or key.max() >= n_keys):
         row = int(np.argmax((key < 0) | (key >= n_keys)))
-        raise InputError(f"keys: row {row} holds {key[row]}, expected 0 to {n_keys - 1}")
+        raise InputError(f"{what}: row {row} holds {key[row]}, expected 0 to {n_keys - 1}")
     return np.ascontiguousarray(key, np.int32)
 
 
