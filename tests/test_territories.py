@@ -240,6 +240,19 @@ def test_the_fair_assignment_is_the_cheapest_of_all_fair_ones(n, k, seed):
     assert cost[range(n), chosen].sum() == pytest.approx(best)
 
 
+def test_several_starts_find_more_compact_groups_than_one(monkeypatch):
+    large = sorted(load_countries(), key=lambda c: -c.population_millions)[:200]
+    table = of_countries([c.code for c in large])
+    points = _on_sphere(table.latitude, table.longitude)
+
+    def cost(group):
+        return len(points) - sum(np.linalg.norm(points[group == g].sum(axis=0)) for g in range(8))
+
+    with_many = cost(geographic_groups(table, 8))
+    monkeypatch.setattr("twotower.data.territories.STARTS", 1)
+    assert with_many < 0.95 * cost(geographic_groups(table, 8))
+
+
 def test_four_continents_are_told_apart():
     majors = ["US", "DE", "ZA", "AU"]
     minors = ["CA", "MX", "BR", "FR", "PL", "IT", "NA", "BW", "ZW", "NZ", "FJ", "PG"]
@@ -283,7 +296,7 @@ def test_more_groups_than_territories_or_none_is_an_error(k):
 
 def test_groups_are_read_from_a_file_by_code_name_or_alias(tmp_path):
     path = tmp_path / "groups.csv"
-    path.write_text("\ufeffnote,territory,group\n,USA,1\n,Germany, 0\n,JP,1\n", encoding="utf-8")
+    path.write_text("\ufeffterritory,note,group\nUSA,,1\nGermany,, 0\nJP,,1\n", encoding="utf-8")
     group = grouping_from_file(path, of_countries(["DE", "JP", "US"]))
     assert group.tolist() == [0, 1, 1] and group.dtype == np.int16
 

@@ -229,8 +229,8 @@ def _fair_assignment(cost: np.ndarray) -> np.ndarray:
     must = n // k  # seats that every column has to fill; one more each is open to the n mod K rows left
     reward = 4.0 * n + 1.0  # more than all costs together (each is at most 2): no such seat stays empty
     seats = np.concatenate([np.tile(cost - reward, must), cost], axis=1)  # (n, K·must + K)
-    rows, columns = linear_sum_assignment(seats)
-    return columns[np.argsort(rows)] % k
+    _, seat = linear_sum_assignment(seats)
+    return seat % k
 
 
 def _mean_direction(points: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
