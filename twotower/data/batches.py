@@ -168,7 +168,7 @@ def gather_rows(out: np.ndarray, table: np.ndarray, rows: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def gather_half_rows(out, out_bits, table_bits, rows):  # type: ignore[no-untyped-def]
+def gather_half_rows(out, out_bits, table_bits, rows):
     """Half to single precision by moving bits: exact for every half, subnormals, infinities and NaN included.
 
     Shifted by 13 bits a half reads as a float32 that is 2**112 too small; infinities and NaN get exponent 255
@@ -187,7 +187,7 @@ def gather_half_rows(out, out_bits, table_bits, rows):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def find_unique_rows(  # type: ignore[no-untyped-def]
+def find_unique_rows(
     user_rows, title_rows, user_counts, title_counts, segments, pair_start,
     pair_user, pair_title, sorted_labels, order,
     user_slot, title_slot, found, place, at_of, next_free, user_group,

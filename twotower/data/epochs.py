@@ -99,7 +99,7 @@ def prefetch(iterable: Iterable[Item], depth: int = 1) -> Iterator[Item]:
 
 
 @njit(cache=True, nogil=True)
-def deal_bundles(bundle, user, positive, of_user):  # type: ignore[no-untyped-def]
+def deal_bundles(bundle, user, positive, of_user):
     """Number the bundles: one a positive, one for a user without any; a user's negatives are dealt in turn.
 
     bundle: (n,) out. user: (n,). positive: (n,) bool. of_user: (3, U) scratch. Returns the number of bundles.
@@ -133,7 +133,7 @@ def deal_bundles(bundle, user, positive, of_user):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def lay_out_bundles(order, bundle, rank, start):  # type: ignore[no-untyped-def]
+def lay_out_bundles(order, bundle, rank, start):
     """Pairs in the order of the rank of their bundle, stably, by counting.
 
     order: (n,) out. bundle: (n,). rank: (n_bundles,) a permutation. start: (n_bundles,) scratch.

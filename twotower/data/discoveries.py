@@ -1,0 +1,151 @@
+"""First streams: when each user watched each title for the first time.
+
+A title that a user knows from the history is no discovery any more, and a title watched on ten days is
+discovered on the first. What is watched at all, on whatever day, is never a negative.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit
+
+from twotower.data.dataset import Dataset
+from twotower.progress import Progress, silent
+
+
+class FirstStreams:
+    """The first stream of each user–title pair of a watch log, grouped by user, in order of days.
+
+    U users, n first streams. Days before 0 are history: watched already, but no discovery.
+    """
+
+    def __init__(self, start: np.ndarray, title: np.ndarray, day: np.ndarray) -> None:
+        self.start = start  # (U+1,) int64: those of user u are start[u]:start[u+1]
+        self.title = title  # (n,) int32
+        self.day = day  # (n,) int16, ascending for each user
+
+    @classmethod
+    def read(cls, dataset: Dataset, progress: Progress = silent) -> "FirstStreams":
+        """Read the log day by day, twice: to count events by user, and to put each where it belongs.
+
+        Memory: 6 bytes an event and 16 bytes a user. 50 million events take a few seconds.
+        """
+        count = np.zeros(dataset.n_users, np.int64)
+        for user, _, _ in _days_of(dataset, "counting events", progress):
+            count_events(count, user)
+        start = np.zeros(dataset.n_users + 1, np.int64)
+        np.cumsum(count, out=start[1:])
+        title, day = np.empty(start[-1], np.int32), np.empty(start[-1], np.int16)
+        next_free = start[:-1].copy()
+        for user, watched, on in _days_of(dataset, "finding first streams", progress):
+            place_events(title, day, next_free, user, watched, on)
+        n_first = keep_first(start, title, day, np.full(dataset.n_titles, -1, np.int64))
+        return cls(start, title[:n_first], day[:n_first])
+
+    def count(self, first_day: int, end_day: int) -> np.ndarray:
+        """How many titles each user discovered on days first_day <= day < end_day: (U,) int64."""
+        count = np.empty(len(self.start) - 1, np.int64)
+        count_in_days(count, self.start, self.day, first_day, end_day)
+        return count
+
+    def users_per_day(self, n_days: int) -> np.ndarray:
+        """First-time streamers: users with a discovery on each of the days 0 … n_days - 1, (n_days,)."""
+        users = np.zeros(n_days, np.int64)
+        count_users_per_day(users, self.start, self.day)
+        return users
+
+    def between(self, users: np.ndarray, first_day: int, end_day: int) -> tuple[np.ndarray, ...]:
+        """User (n,) int64, title (n,) int32 and day (n,) int16 of the discoveries of ``users`` on these days.
+
+        In order of day; on one day in the order of ``users``.
+        """
+        n = int(self.count(first_day, end_day)[users].sum())
+        user, title, day = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int16)
+        copy_days(user, title, day, self.start, self.title, self.day, users, first_day, end_day)
+        by_day = np.argsort(day, kind="stable")  # of int16: a radix sort
+        return user[by_day], title[by_day], day[by_day]
+
+
+def _days_of(
+    dataset: Dataset, stage: str, progress: Progress
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """User, title and day of every shard of the log in order of days, with progress."""
+    total = dataset.train_days + dataset.test_days + 1
+    progress(stage, 0, total)
+    for done, (day, user, title) in enumerate(dataset.iter_events(), 1):
+        yield np.asarray(user), np.asarray(title), day
+        progress(stage, done, total)
+
+
+@njit(cache=True, nogil=True)
+def count_events(count, user):
+    """count[u] += events of user u."""
+    for i in range(len(user)):
+        count[user[i]] += 1
+
+
+@njit(cache=True, nogil=True)
+def place_events(title, day, next_free, user, watched, on):
+    """Append each event of the day ``on`` to the segment of its user: a counting sort, one day at a time."""
+    for i in range(len(user)):
+        at = next_free[user[i]]
+        next_free[user[i]] += 1
+        title[at] = watched[i]
+        day[at] = on
+
+
+@njit(cache=True, nogil=True)
+def keep_first(start, title, day, seen):
+    """Drop, in place, all but the first event of each user–title pair; returns how many are left.
+
+    start: (U+1,), title, day: (n,), all in and out. seen: (T,) all -1: the last user who had the title.
+    """
+    kept = 0
+    begin = start[0]
+    for u in range(len(start) - 1):
+        end = start[u + 1]
+        for i in range(begin, end):
+            t = title[i]
+            if seen[t] != u:
+                seen[t] = u
+                title[kept] = t
+                day[kept] = day[i]
+                kept += 1
+        begin = end
+        start[u + 1] = kept
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def count_in_days(count, start, day, first_day, end_day):
+    """count[u] = first streams of user u with first_day <= day < end_day."""
+    for u in range(len(count)):
+        n = 0
+        for i in range(start[u], start[u + 1]):
+            n += first_day <= day[i] < end_day
+        count[u] = n
+
+
+@njit(cache=True, nogil=True)
+def count_users_per_day(users, start, day):
+    """users[d] += 1 for each user who has a first stream on day d; days of a user ascend."""
+    for u in range(len(start) - 1):
+        last = -1
+        for i in range(start[u], start[u + 1]):
+            if last < day[i] < len(users):
+                last = day[i]
+                users[last] += 1
+
+
+@njit(cache=True, nogil=True)
+def copy_days(out_user, out_title, out_day, start, title, day, users, first_day, end_day):
+    """The first streams of ``users`` with first_day <= day < end_day, user by user."""
+    n = 0
+    for k in range(len(users)):
+        u = users[k]
+        for i in range(start[u], start[u + 1]):
+            if first_day <= day[i] < end_day:
+                out_user[n] = u
+                out_title[n] = title[i]
+                out_day[n] = day[i]
+                n += 1

@@ -1,0 +1,67 @@
+"""What a sample holds per territory, and how unequal the territories are in it. C territories."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.data.territories import MAJORS, Territories
+
+
+class Drawn(NamedTuple):
+    """What was drawn of one kind of users."""
+
+    users: np.ndarray  # (C,) int64
+    positives: np.ndarray  # (C,) int64
+    negatives: np.ndarray  # (C,) int64
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What a sample holds, per territory."""
+
+    territories: Territories
+    audience: np.ndarray  # (C,) int64 users of the dataset
+    random: Drawn  # training users drawn at random, and their pairs
+    active: Drawn  # training users drawn for being active, and their pairs
+    test: Drawn
+    alpha: float  # negatives asked for a positive
+    shortfall: np.ndarray  # (C,) int64 negatives that could not be drawn, for want of titles
+
+    @property
+    def train(self) -> Drawn:
+        """Random and active users together."""
+        return Drawn(*(random + active for random, active in zip(self.random, self.active, strict=True)))
+
+    @property
+    def majors(self) -> np.ndarray:
+        """Rows of the largest audiences, at most 16, largest first."""
+        order = np.argsort(-self.audience, kind="stable")[:MAJORS]
+        return order[self.audience[order] > 0]
+
+    def spread(self) -> tuple[float, float]:
+        """Largest over smallest number of positives among the majors: of random users alone, and of all."""
+        before, after = self.random.positives[self.majors], self.train.positives[self.majors]
+        return max_over_min(before), max_over_min(after)
+
+    def effective_territories(self) -> tuple[float, float]:
+        """Effective number of territories by positives: of random users alone, and of all."""
+        return effective_number(self.random.positives), effective_number(self.train.positives)
+
+
+def max_over_min(counts: np.ndarray) -> float:
+    """How many times the largest count is the smallest: 1 is equal, inf when one is 0, nan when all are."""
+    largest, smallest = float(np.max(counts, initial=0)), float(np.min(counts)) if len(counts) else 0.0
+    if smallest:
+        return largest / smallest
+    return np.inf if largest else np.nan
+
+
+def effective_number(counts: np.ndarray) -> float:
+    """The inverse Simpson index 1 / Σ p², p = counts / Σ counts: nan when all are 0.
+
+    So many equal territories would be as concentrated as these (Hill 1973, order 2): C equal counts give C,
+    and when one territory has nearly everything it is nearly 1.
+    """
+    total = float(counts.sum())
+    return 1.0 / float(np.sum((counts / total) ** 2)) if total else np.nan
