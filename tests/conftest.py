@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,3 +27,9 @@ def lastfm_dir() -> Path:
 def retail_dir() -> Path:
     """Online Retail II by day: events.csv.gz, items.csv.gz, territory_counts.csv."""
     return real_data("online_retail")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20231001)

@@ -18,7 +18,7 @@ BATCHNORM_MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 
 HEADS = ("none", "plain", "residual", "lowrank")
 OUTPUTS = ("linear", "relu")
-BATCHINGS = ("pairs", "users")
+BATCHINGS = ("pairs", "positives", "users")
 
 
 def _require(ok: bool, name: str, value: Any, expected: str) -> None:
@@ -52,7 +52,8 @@ class ModelConfig:
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
         _require(self.groups >= 1, "model.groups", self.groups, "at least 1")
         _require(self.head in HEADS, "model.head", self.head, f"one of {', '.join(HEADS)}")
-        _require(1 <= self.rank <= self.hidden, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
+        highest = self.hidden if self.head == "lowrank" else math.inf
+        _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
 
     @property
@@ -81,7 +82,7 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8  # outside the root
-    batching: str = "pairs"  # pairs: shuffled pairs, as in the paper; users: a user's pairs stay together
+    batching: str = "pairs"  # what stays together in a batch: pairs (nothing, as in the paper), positives, users
     validation: float = 0.1  # share of the training users held out for early stopping
     patience: int = 2  # evaluations without a better macro PR-AUC before training stops
     evaluations: int = 1  # validations an epoch

@@ -1,0 +1,194 @@
+"""The textbook against finite differences, operation by operation and as a whole."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from networks import batches, make_batch, make_parameters, model_configs, seeds
+
+from twotower.config import BATCHNORM_EPS, ModelConfig
+from twotower.nn import reference
+from twotower.nn.gradcheck import TOLERANCE, model_errors, vjp_error
+
+rows, widths = st.integers(2, 8), st.integers(1, 6)
+
+
+@given(seeds, rows, widths, widths)
+def test_dense(seed, n, F, D):
+    rng = np.random.default_rng(seed)
+    X, W = rng.standard_normal((n, F)), rng.standard_normal((F, D))
+    backward = lambda dZ: reference.dense_backward(dZ, X, W)[::-1]  # noqa: E731
+    assert vjp_error(reference.dense, backward, [X, W], rng) < TOLERANCE
+
+
+def batchnorm(Z, gamma, beta, counts, floor):
+    """Batch-norm and ReLU as one function of its inputs, on unique rows with counts."""
+    mean, squares = reference.moments(Z, counts)
+    rstd = 1 / np.sqrt(squares / counts.sum() + BATCHNORM_EPS)
+    return reference.batchnorm_relu(Z, mean, rstd, gamma, beta, floor), mean, rstd
+
+
+@given(seeds, rows, widths, st.sampled_from([0.0, -np.inf]), st.lists(st.integers(1, 5), min_size=8, max_size=8))
+def test_batchnorm_with_counts(seed, n, D, floor, counts):
+    """On unique rows: the cotangent of a row is the sum over its copies, as the pairs' gradients are."""
+    rng = np.random.default_rng(seed)
+    counts = np.array(counts[:n], float)
+    Z, gamma, beta = rng.standard_normal((n, D)), rng.standard_normal(D) + 2, rng.standard_normal(D)
+    A, mean, rstd = batchnorm(Z, gamma, beta, counts, floor)
+    assume(np.abs(reference.batchnorm_relu(Z, mean, rstd, gamma, beta, -np.inf)).min() > 1e-4)  # no flip in the step
+
+    def backward(dA):
+        dY, dgamma, dbeta = reference.relu_backward(dA, A, Z, mean, rstd, floor)
+        dZ = reference.batchnorm_backward(dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, counts.sum())
+        return dZ, dgamma, dbeta
+
+    forward = lambda Z, gamma, beta: batchnorm(Z, gamma, beta, counts, floor)[0]  # noqa: E731
+    assert vjp_error(forward, backward, [Z, gamma, beta], rng) < 10 * TOLERANCE
+
+
+@given(seeds, widths, st.lists(st.integers(1, 4), min_size=2, max_size=6))
+def test_batchnorm_of_counted_rows_is_that_of_the_expanded_batch(seed, D, counts):
+    rng = np.random.default_rng(seed)
+    counts = np.array(counts)
+    Z, gamma, beta = rng.standard_normal((len(counts), D)), rng.standard_normal(D), rng.standard_normal(D)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    A, mean, rstd = batchnorm(Z, gamma, beta, counts.astype(float), 0.0)
+    A_rows, *moments = batchnorm(Z[rows], gamma, beta, np.ones(len(rows)), 0.0)
+    np.testing.assert_allclose(A[rows], A_rows, atol=1e-9)
+
+    dA_rows = rng.standard_normal(A_rows.shape)
+    dA = np.zeros_like(A)
+    np.add.at(dA, rows, dA_rows)
+    dY, *sums = reference.relu_backward(dA, A, Z, mean, rstd, 0.0)
+    dZ = reference.batchnorm_backward(dY, Z, counts.astype(float), mean, rstd, gamma, *sums, len(rows))
+    dY_rows, *sums_rows = reference.relu_backward(dA_rows, A_rows, Z[rows], *moments, 0.0)
+    ones = np.ones(len(rows))
+    dZ_rows = reference.batchnorm_backward(dY_rows, Z[rows], ones, *moments, gamma, *sums_rows, len(rows))
+    together = np.zeros_like(dZ)
+    np.add.at(together, rows, dZ_rows)
+    np.testing.assert_allclose(dZ, together, atol=1e-8)
+
+
+def test_batchnorm_by_hand():
+    """Column (1, 3) has mean 2 and variance 1; a count of 3 for the second row moves the mean to 2.5."""
+    Z = np.array([[1.0], [3.0]])
+    assert [x.item() for x in reference.moments(Z, np.ones(2))] == [2.0, 2.0]
+    assert [x.item() for x in reference.moments(Z, np.array([1.0, 3.0]))] == [2.5, 3.0]
+    A = reference.batchnorm_relu(Z, np.array([2.0]), np.array([1.0]), np.array([2.0]), np.array([0.5]), 0.0)
+    assert A.tolist() == [[0.0], [2.5]]
+
+
+@given(seeds, st.integers(1, 9))
+def test_binary_cross_entropy(seed, n):
+    rng = np.random.default_rng(seed)
+    z, y = 3 * rng.standard_normal(n), rng.integers(0, 2, n).astype(float)
+    forward = lambda z: reference.binary_cross_entropy(z, y, 4)[0].sum() / 4  # noqa: E731
+    backward = lambda d: [d * reference.binary_cross_entropy(z, y, 4)[1]]  # noqa: E731
+    assert vjp_error(forward, backward, [z], rng) < TOLERANCE
+
+
+def test_binary_cross_entropy_by_hand():
+    loss, dz = reference.binary_cross_entropy(np.array([0.0, np.log(3.0)]), np.array([1.0, 0.0]), 2)
+    np.testing.assert_allclose(loss, [np.log(2), np.log(4)])
+    np.testing.assert_allclose(dz, [-0.25, 0.375])
+
+
+def test_binary_cross_entropy_survives_huge_logits():
+    loss, dz = reference.binary_cross_entropy(np.array([800.0, -800.0]), np.array([0.0, 1.0]), 1)
+    assert loss.tolist() == [800.0, 800.0]
+    assert dz.tolist() == [1.0, -1.0]
+
+
+@given(seeds, st.lists(st.integers(0, 4), min_size=1, max_size=5), widths)
+def test_pair_gradients(seed, pairs_of_user, D):
+    rng = np.random.default_rng(seed)
+    start = np.concatenate([[0], np.cumsum(pairs_of_user)])
+    assume(start[-1] > 0)
+    U, V = rng.standard_normal((len(pairs_of_user), D)), rng.standard_normal((3, D))
+    title = np.append(rng.integers(0, 3, start[-1] - 1), 2)
+    user = np.repeat(np.arange(len(U)), pairs_of_user)
+
+    def backward(ddots):
+        dV = reference.title_gradient(ddots, U, user, title, (0, D))
+        return reference.user_gradient(ddots, V, start, title), dV
+
+    assert vjp_error(lambda U, V: reference.pair_dots(U, V, start, title), backward, [U, V], rng) < TOLERANCE
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), model_configs(), seeds)
+def test_the_whole_model(data, model, seed):
+    """Every parameter of every variant, with absent groups and repeated rows."""
+    rng = np.random.default_rng(seed)
+    params = make_parameters(model, rng)
+    batch = reference.expand(data.draw(batches(model.groups)))
+    assume(far_from_kinks(params, batch, model))
+    _, gradients = reference.loss_and_gradients(params, batch, model)
+    errors = model_errors(params, batch, model, gradients, rng)
+    if not model.learned_logit:  # the paper's fixed scale and bias are no parameters
+        assert gradients["logit.scale"] == gradients["logit.bias"] == 0
+        del errors["logit.scale"], errors["logit.bias"]
+    # a loss of size 1 with a step of 1e-6 resolves derivatives down to about 1e-9
+    significant = {name for name in errors if np.abs(gradients[name]).max() > 1e-4}
+    assert all(errors[name] < 1e-4 for name in significant), errors
+
+
+def far_from_kinks(params, batch, model):
+    """No ReLU input within reach of the step of the finite difference, where the derivative jumps."""
+    nearest = [np.inf]
+    original = reference.batchnorm_relu
+
+    def spy(Z, mean, rstd, gamma, beta, floor):
+        Y = original(Z, mean, rstd, gamma, beta, -np.inf)
+        if np.isfinite(floor):
+            nearest.append(np.abs(Y).min())
+        return np.maximum(Y, floor)
+
+    def spy_head(U, A, b, residual, floor):
+        Y = U + residual * A + b
+        if np.isfinite(floor) and Y.size:
+            nearest.append(np.abs(Y).min())
+        return np.maximum(Y, floor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "batchnorm_relu", spy)
+        patch.setattr(reference, "head_output", spy_head)
+        reference.loss_and_gradients(params, batch, model)
+    return min(nearest) > 1e-3
+
+
+def test_a_masked_label_changes_nothing_in_a_foreign_head(rng):
+    model = ModelConfig(hidden=5, groups=3, head="residual", title_bias=True)
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng))
+    _, before = reference.loss_and_gradients(params, batch, model)
+    foreign = batch.group != 1
+    _, after = reference.loss_and_gradients(
+        params, batch._replace(labels=np.where(foreign, 1 - batch.labels, batch.labels)), model
+    )
+    for name in ("head.W", "head.b", "title_bias.C"):
+        assert np.array_equal(before[name][1], after[name][1])
+        assert not np.array_equal(before[name][0], after[name][0])
+
+
+def test_an_absent_group_has_gradient_exactly_zero(rng):
+    model = ModelConfig(hidden=5, groups=3, head="lowrank", rank=2, title_bias=True)
+    batch = reference.expand(make_batch(rng, absent=(1,)))
+    _, gradients = reference.loss_and_gradients(make_parameters(model, rng), batch, model)
+    for name in ("head.P", "head.Q", "title_bias.C"):
+        assert not gradients[name][1].any()
+        assert gradients[name][0].any() and gradients[name][2].any()
+
+
+def test_the_loss_is_a_mean_over_pairs_and_not_over_cells(rng):
+    """With all logits 0 each pair loses log 2; averaging over B·K cells would divide by K once more."""
+    model = ModelConfig(hidden=4, groups=4, head="plain", learned_logit=False)
+    params = make_parameters(model, rng)
+    params["head.W"][...] = params["head.b"][...] = 0
+    loss, _ = reference.loss_and_gradients(params, reference.expand(make_batch(rng, groups=4)), model)
+    assert loss == pytest.approx(np.log(2))
+
+
+def test_adam_by_hand():
+    """First step with gradient 2: both corrected moments are exact, so the step is lr · 2 / (2 + eps)."""
+    P, M, V = reference.adam(np.array([1.0]), np.zeros(1), np.zeros(1), np.array([2.0]), 0.1, 0.9, 0.999, 1e-8, 1)
+    np.testing.assert_allclose([P[0], M[0], V[0]], [1 - 0.1 * 2 / (2 + 1e-8), 0.2, 0.004])

@@ -1,0 +1,105 @@
+"""Weights and training state on disk: written whole or not at all, read without pickle, resumed exactly.
+
+    weights.safetensors     parameters and running statistics by name; the model's shape in the metadata
+    training.safetensors    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from twotower.config import ModelConfig
+from twotower.errors import InputError
+from twotower.nn.adam import Adam
+from twotower.nn.model import TwoTower
+from twotower.train import TrainingState
+
+WEIGHTS = "weights.safetensors"
+TRAINING = "training.safetensors"
+
+
+def save_weights(directory: Path, model: TwoTower) -> None:
+    """Write what is needed to score: parameters, running statistics, and the model's shape."""
+    shape = {"model": asdict(model.model), "user_width": model.widths[0], "title_width": model.widths[1]}
+    _save(directory / WEIGHTS, _named(model), shape)
+
+
+def load_model(directory: Path, threads: int = 1) -> TwoTower:
+    """The model of a run. Errors: InputError when its weights are missing, damaged or of another shape."""
+    path = directory / WEIGHTS
+    arrays, shape = _load(path)
+    try:
+        config = ModelConfig(**shape["model"])
+        model = TwoTower(
+            config, shape["user_width"], shape["title_width"], np.random.default_rng(0), threads=threads
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
+    _fill(path, _named(model), arrays)
+    return model
+
+
+def save_training(directory: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+    """Write all that the next epoch depends on."""
+    counters = {
+        "epoch": state.epoch,
+        "steps": state.steps,
+        "best_score": state.best_score,
+        "misses": state.misses,
+        "adam_steps": optimiser.steps,
+    }
+    _save(directory / TRAINING, _training_arrays(model, optimiser, state), counters)
+
+
+def load_training(directory: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+    """Put model, optimiser and state back to where the last finished epoch left them, bit for bit."""
+    arrays, counters = _load(directory / TRAINING)
+    if "best.params" in arrays:
+        state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
+    _fill(directory / TRAINING, _training_arrays(model, optimiser, state), arrays)
+    state.epoch, state.steps = counters["epoch"], counters["steps"]
+    state.best_score, state.misses = counters["best_score"], counters["misses"]
+    optimiser.steps = counters["adam_steps"]
+
+
+def _named(model: TwoTower) -> dict[str, np.ndarray]:
+    return {**model.params, **{f"running.{name}": value for name, value in model.running.items()}}
+
+
+def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> dict[str, np.ndarray]:
+    arrays = {"params": model.params.flat, "running": model.running.flat}
+    arrays |= {"adam.m": optimiser.m.flat, "adam.v": optimiser.v.flat}
+    if state.best is not None:
+        arrays |= {"best.params": state.best[0], "best.running": state.best[1]}
+    return arrays
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
+    partial.replace(path)
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    if not path.is_file():
+        raise InputError(f"{path}: missing; this run has not been trained to an end")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return arrays, json.loads((file.metadata() or {})["facts"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not readable as weights ({error})") from None
+
+
+def _fill(path: Path, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
+    for name, target in targets.items():
+        if name not in arrays or arrays[name].shape != target.shape:
+            found = arrays[name].shape if name in arrays else "nothing"
+            raise InputError(f"{path}: {name} has shape {found}, expected {target.shape}")
+        target[...] = arrays[name]

@@ -1,0 +1,56 @@
+"""Scores of user–title pairs under a trained model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from twotower.checkpoint import load_model
+from twotower.data.batches import Batcher
+from twotower.data.dataset import Dataset
+from twotower.data.epochs import LabelledPairs
+from twotower.errors import InputError
+from twotower.nn.model import TwoTower
+from twotower.nn.workers import default_threads
+from twotower.progress import Progress, silent
+
+SCORING_BATCH = 32768  # pairs scored at a time
+
+
+def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> np.ndarray:
+    """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,)."""
+    if groups == 1:
+        return np.zeros(dataset.n_users, np.int32)
+    return np.asarray(territory_group, np.int32)[dataset.user_territory]
+
+
+def predict_pairs(
+    model: TwoTower, batcher: Batcher, pairs: LabelledPairs, progress: Progress = silent, stage: str = "scoring"
+) -> np.ndarray:
+    """Logits (n,) float32 of the pairs, in their order. Pairs are taken user by user, so that each user is embedded
+    about once."""
+    logits = np.empty(len(pairs.user), np.float32)
+    by_user = np.argsort(pairs.user, kind="stable")
+    for start in range(0, len(by_user), batcher.batch_size):
+        index = by_user[start : start + batcher.batch_size]
+        batch = batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+        logits[index[batch.order]] = model.predict(batch)
+        progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
+    return logits
+
+
+def score_pairs(
+    run_path: Path, dataset: Dataset, territory_group: np.ndarray, pairs: LabelledPairs, progress: Progress = silent
+) -> np.ndarray:
+    """Logits (n,) float32 of pairs of a dataset under the weights of a run.
+
+    ``territory_group`` (C,) is the run's own grouping of the dataset's territories. The probability is the logit's
+    sigmoid; logits rank the same and do not saturate into ties.
+    """
+    model = load_model(run_path, default_threads())
+    widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
+    if widths != model.widths:
+        raise InputError(f"{dataset.path}: vectors of width {widths}, the run {run_path} was trained on {model.widths}")
+    groups = model.model.groups
+    members = user_groups(dataset, territory_group, groups)
+    batcher = Batcher(dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1)
+    return predict_pairs(model, batcher, pairs, progress)

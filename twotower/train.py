@@ -1,0 +1,100 @@
+"""The training loop: batch → forward → loss → backward → step → record; it yields results and prints nothing."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.config import TrainConfig
+from twotower.nn.adam import Adam
+from twotower.nn.model import Losses, TwoTower
+
+
+class Scores(NamedTuple):
+    """What a validation measured: PR-AUC, NaN where it is undefined."""
+
+    macro: float  # mean over territories, which early stopping looks at
+    overall: float
+
+
+class Step(NamedTuple):
+    """One batch was learned from."""
+
+    epoch: int  # from 0
+    step: int  # of the epoch, from 1
+    losses: Losses
+
+
+class Validation(NamedTuple):
+    """The model was evaluated on the validation users."""
+
+    epoch: int
+    steps: int  # so far, over all epochs
+    scores: Scores
+    best: bool  # no validation before was better: these weights are kept
+
+
+class EpochEnd(NamedTuple):
+    """An epoch is complete: the moment for a checkpoint."""
+
+    epoch: int
+
+
+@dataclass
+class TrainingState:
+    """Where training stands between two epochs."""
+
+    epoch: int = 0  # finished
+    steps: int = 0  # taken
+    best_score: float = -1.0  # macro PR-AUC of the best validation
+    misses: int = 0  # validations since then
+    best: tuple[np.ndarray, np.ndarray] | None = None  # parameters and running statistics of that moment
+
+
+def fit(
+    model: TwoTower,
+    optimiser: Adam,
+    batches: Callable[[int], Iterable],
+    steps_per_epoch: int,
+    validate: Callable[[], Scores] | None,
+    config: TrainConfig,
+    state: TrainingState,
+) -> Iterator[Step | Validation | EpochEnd]:
+    """Train until the epochs are over or validation has not improved ``config.patience`` times in a row.
+
+    ``batches(epoch)`` yields an epoch's batches, and ``validate`` scores the held-out users; without it the last
+    weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint goes on where it stood.
+    """
+    checks = {round(steps_per_epoch * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+    while state.epoch < config.epochs and state.misses < config.patience:
+        for step, batch in enumerate(batches(state.epoch), 1):
+            losses = model.loss_and_gradients(batch)
+            present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
+            optimiser.update(model.grads, present, model.workers)
+            state.steps += 1
+            yield Step(state.epoch, step, losses)
+            if validate is not None and step in checks:
+                scores = validate()
+                improved = keep_best(model, state, scores.macro)
+                yield Validation(state.epoch, state.steps, scores, improved)
+        state.epoch += 1
+        yield EpochEnd(state.epoch)
+    if state.best is not None:
+        model.params.flat[:], model.running.flat[:] = state.best
+
+
+def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
+    """Copy the weights when ``score`` is the best so far, and count the misses otherwise."""
+    if not score > state.best_score:
+        state.misses += 1
+        return False
+    state.best_score, state.misses = score, 0
+    state.best = model.params.flat.copy(), model.running.flat.copy()
+    return True
+
+
+def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
+    """Adam over all parameters of ``model``."""
+    spans = model.shared_span(), model.group_spans()
+    return Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
