@@ -8,7 +8,7 @@ their run of the same seed, so that what a seed decides for both cancels out; wh
 same, each of our runs is matched with each of theirs. Gains are means over the matches, and their spread is
 the standard deviation (n − 1) over the matches.
 
-Names: S runs, M matches, N test days, C territories. A territory without a positive has the gain NaN: undefined.
+Names: S runs, M matches, N test days, C territories. Where there is no positive, a gain is NaN: undefined.
 """
 
 import itertools
