@@ -1,0 +1,73 @@
+"""First streams are first, by day, once, and not those known from the history."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_logs import Log, random_log
+
+from twotower.data.discoveries import FirstStreams
+
+logs = st.builds(
+    random_log, st.integers(0, 999), st.integers(1, 12), st.integers(1, 6), st.just(1), st.integers(0, 60)
+)
+
+
+def log_of(*events: tuple[int, int, int], n_users: int = 2) -> Log:
+    day, user, title = np.array(events, int).reshape(-1, 3).T
+    return Log(day, user, title, np.zeros(n_users, int), np.ones((5, 1), bool), np.zeros(5, int), 3, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs)
+def test_every_pair_is_there_once_at_its_first_day(log):
+    streams = FirstStreams.read(log)
+    user = np.repeat(np.arange(log.n_users), np.diff(streams.start))
+    pairs = list(zip(user.tolist(), streams.title.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert dict(zip(pairs, streams.day.tolist(), strict=True)) == log.first_streams()
+    same_user = user[1:] == user[:-1]
+    assert (np.diff(streams.day)[same_user] >= 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs, st.integers(0, 12), st.integers(0, 12), st.integers(0, 99))
+def test_discoveries_of_some_users_between_two_days(log, a, b, seed):
+    first_day, end_day = min(a, b), max(a, b)
+    users = np.flatnonzero(np.random.default_rng(seed).random(log.n_users) < 0.5)
+    user, title, day = FirstStreams.read(log).between(users, first_day, end_day)
+    expected = [
+        (d, u, t) for (u, t), d in log.first_streams().items() if first_day <= d < end_day and u in users
+    ]
+    assert sorted(zip(day.tolist(), user.tolist(), title.tolist(), strict=True)) == sorted(expected)
+    assert list(zip(day, user, strict=True)) == sorted(zip(day, user, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs)
+def test_counts_are_the_counts_of_the_discoveries(log):
+    streams = FirstStreams.read(log)
+    user, _, day = streams.between(np.arange(log.n_users), 2, 9)
+    np.testing.assert_array_equal(streams.count(2, 9), np.bincount(user, minlength=log.n_users))
+    per_day = [len(set(user[day == d].tolist())) for d in range(2, 9)]
+    np.testing.assert_array_equal(streams.users_per_day(9)[2:], per_day)
+
+
+def test_a_title_of_the_history_is_no_discovery():
+    streams = FirstStreams.read(log_of((-1, 0, 3), (1, 0, 3), (1, 1, 3)))
+    np.testing.assert_array_equal(streams.count(0, 4), [0, 1])
+
+
+def test_a_title_watched_twice_is_discovered_on_the_first_day():
+    user, title, day = FirstStreams.read(log_of((2, 0, 4), (1, 0, 4), (1, 0, 4))).between(np.array([0]), 0, 4)
+    assert (user.tolist(), title.tolist(), day.tolist()) == ([0], [4], [1])
+
+
+def test_an_empty_log_has_none():
+    streams = FirstStreams.read(log_of())
+    assert streams.count(0, 4).tolist() == [0, 0] and streams.users_per_day(3).tolist() == [0, 0, 0]
+
+
+def test_reading_says_where_it_is():
+    said = []
+    FirstStreams.read(log_of((0, 0, 1)), lambda *news: said.append(news))
+    assert said[0] == ("counting events", 0, 5) and said[-1] == ("finding first streams", 5, 5)

@@ -1,0 +1,57 @@
+"""The table of a sample says all, and fits the terminal."""
+
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+from rich.console import Console
+
+from twotower.data.imbalance import Drawn, SampleSummary
+from twotower.data.territories import load_countries, look_up
+from twotower.report.samples import print_sample
+
+
+def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:
+    rng = np.random.default_rng(0)
+    audience = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
+    territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), audience=audience)
+    drawn = [
+        Drawn(*(rng.permutation(audience) // part for part in (share, share // 2, share // 20)))
+        for share in (50, 100, 60)
+    ]
+    missing = np.zeros(n_territories, int)
+    missing[n_territories // 2] = shortfall
+    console = Console(width=width, file=StringIO())
+    print_sample(console, SampleSummary(territories, audience, *drawn, 8.0, missing), **options)
+    return console.file.getvalue()
+
+
+def table_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_the_table_fits_80_columns_and_nothing_is_cut_but_names():
+    lines = table_lines(printed(40).split("Most over")[0])
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line[13:] for line in lines)
+
+
+def test_a_wide_terminal_shows_names_in_full():
+    longest = max((country.name for country in load_countries()[:20]), key=len)
+    assert longest in printed(20, width=120) and longest not in printed(20)
+
+
+def test_the_largest_20_are_shown_and_the_others_stand_together():
+    lines = table_lines(printed(40))
+    assert sum(line.startswith("20 others") for line in lines) == 1
+    everything = table_lines(printed(40, every_territory=True))
+    assert len(everything) == len(lines) + 19 and not any("others" in line for line in everything)
+    assert "others" not in printed(21), "one row for one territory is that territory"
+
+
+def test_the_notes_tell_what_changed_and_what_is_missing():
+    text = printed(40)
+    assert "Most over fewest positives among the 16 largest territories" in text
+    assert "Effective number of territories" in text and "asked for 8." in text
+    assert "missing" not in text
+    assert "12.3k negatives are missing, 12.3k of them in" in printed(40, shortfall=12_345)
