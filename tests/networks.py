@@ -56,13 +56,13 @@ def make_network(model: ModelConfig, rng, user_width=4, title_width=6, threads=1
 @st.composite
 def model_configs(draw) -> ModelConfig:
     """Every kind of head, output and logit, with one to four groups."""
-    hidden = draw(st.integers(1, 9))
+    hidden, head, title_bias = draw(st.integers(1, 9)), draw(st.sampled_from(HEADS)), draw(st.booleans())
     return ModelConfig(
         hidden=hidden,
-        groups=draw(st.integers(1, 4)),
-        head=draw(st.sampled_from(HEADS)),
+        groups=draw(st.integers(1, 4)) if head != "none" or title_bias else 1,
+        head=head,
         rank=draw(st.integers(1, min(hidden, 3))),
-        title_bias=draw(st.booleans()),
+        title_bias=title_bias,
         output=draw(st.sampled_from(OUTPUTS)),
         learned_logit=draw(st.booleans()),
     )

@@ -18,12 +18,16 @@ MAY_IMPORT = {
     "nn": set(),
     "data": set(),
     "evaluation": set(),
+    "environment": set(),
     "report": {"evaluation"},
-    "checkpoint": {"nn", "data"},
-    "train": {"nn", "data", "evaluation", "checkpoint"},
-    "inspection": {"nn", "data", "evaluation", "checkpoint", "train"},
-    "experiment": {"nn", "data", "evaluation", "checkpoint", "train"},
-    "commands": {"nn", "data", "evaluation", "checkpoint", "train", "inspection", "experiment", "report"},
+    "train": {"nn"},
+    "checkpoint": {"nn", "train"},
+    "run": {"data", "evaluation", "report", "environment"},
+    "scoring": {"nn", "data", "checkpoint", "run", "environment"},
+    "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
+    "warmup": {"nn", "data", "evaluation", "train"},
+    "pipeline": {"data", "evaluation", "run", "trainer", "warmup"},
+    "commands": {"nn", "data", "evaluation", "environment", "report", "run", "scoring", "warmup", "pipeline"},
 }
 JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}
 

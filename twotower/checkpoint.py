@@ -1,7 +1,7 @@
 """Weights and training state on disk: written whole or not at all, read without pickle, resumed exactly.
 
-    weights.safetensors     parameters and running statistics by name; the model's shape in the metadata
-    training.safetensors    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
+    weights     parameters and running statistics by name; the model's shape in the metadata
+    training    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
 """
 
 import json
@@ -20,19 +20,15 @@ from twotower.nn.adam import Adam
 from twotower.nn.model import TwoTower
 from twotower.train import TrainingState
 
-WEIGHTS = "weights.safetensors"
-TRAINING = "training.safetensors"
 
-
-def save_weights(directory: Path, model: TwoTower) -> None:
+def save_weights(path: Path, model: TwoTower) -> None:
     """Write what is needed to score: parameters, running statistics, and the model's shape."""
     shape = {"model": asdict(model.model), "user_width": model.widths[0], "title_width": model.widths[1]}
-    _save(directory / WEIGHTS, _named(model), shape)
+    _save(path, _named(model), shape)
 
 
-def load_model(directory: Path, threads: int = 1) -> TwoTower:
+def load_model(path: Path, threads: int = 1) -> TwoTower:
     """The model of a run. Errors: InputError when its weights are missing, damaged or of another shape."""
-    path = directory / WEIGHTS
     arrays, shape = _load(path)
     try:
         config = ModelConfig(**shape["model"])
@@ -45,7 +41,7 @@ def load_model(directory: Path, threads: int = 1) -> TwoTower:
     return model
 
 
-def save_training(directory: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
     """Write all that the next epoch depends on."""
     counters = {
         "epoch": state.epoch,
@@ -54,15 +50,15 @@ def save_training(directory: Path, model: TwoTower, optimiser: Adam, state: Trai
         "misses": state.misses,
         "adam_steps": optimiser.steps,
     }
-    _save(directory / TRAINING, _training_arrays(model, optimiser, state), counters)
+    _save(path, _training_arrays(model, optimiser, state), counters)
 
 
-def load_training(directory: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
     """Put model, optimiser and state back to where the last finished epoch left them, bit for bit."""
-    arrays, counters = _load(directory / TRAINING)
+    arrays, counters = _load(path)
     if "best.params" in arrays:
         state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
-    _fill(directory / TRAINING, _training_arrays(model, optimiser, state), arrays)
+    _fill(path, _training_arrays(model, optimiser, state), arrays)
     state.epoch, state.steps = counters["epoch"], counters["steps"]
     state.best_score, state.misses = counters["best_score"], counters["misses"]
     optimiser.steps = counters["adam_steps"]
@@ -88,7 +84,7 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if not path.is_file():
-        raise InputError(f"{path}: missing; this run has not been trained to an end")
+        raise InputError(f"{path}: missing")
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -21,6 +21,11 @@ OUTPUTS = ("linear", "relu")
 BATCHINGS = ("pairs", "positives", "users")
 
 
+def setting(default: Any, help: str) -> Any:
+    """A field with the line of help that the command line shows for it."""
+    return field(default=default, metadata={"help": help})
+
+
 def _require(ok: bool, name: str, value: Any, expected: str) -> None:
     if not ok:
         raise InputError(f"{name} = {value!r}: expected {expected}")
@@ -39,18 +44,20 @@ def _check_types(config: Any, section: str) -> None:
 class ModelConfig:
     """The shape of the network. The default is what works by evidence; ``PRESETS["paper"]`` is the paper's text."""
 
-    hidden: int = 512  # D, width of every layer
-    groups: int = 1  # K, territory groups, each with its own head
-    head: str = "none"  # none (the baseline), plain, residual, lowrank
-    rank: int = 8  # r of low-rank heads
-    title_bias: bool = False  # a linear map from title features to a bias per group
-    output: str = "linear"  # last layer of each tower: linear or relu
-    learned_logit: bool = True  # learn the scale s and the bias c of z = s·<U,V> + c; otherwise s = 1, c = 0
+    hidden: int = setting(512, "Width D of every layer.")
+    groups: int = setting(1, "Territory groups K, each with its own head.")
+    head: str = setting("none", "Heads on the user tower: none (the baseline), plain, residual or lowrank.")
+    rank: int = setting(8, "Rank r of low-rank heads.")
+    title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
+    output: str = setting("linear", "Last layer of each tower: linear or relu.")
+    learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
         _check_types(self, "model")
         _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
         _require(self.groups >= 1, "model.groups", self.groups, "at least 1")
+        grouped = self.head != "none" or self.title_bias
+        _require(self.groups == 1 or grouped, "model.groups", self.groups, "1 without heads or a title bias (see --mtl)")
         _require(self.head in HEADS, "model.head", self.head, f"one of {', '.join(HEADS)}")
         highest = self.hidden if self.head == "lowrank" else math.inf
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
@@ -76,18 +83,18 @@ class ModelConfig:
 class TrainConfig:
     """How the network is trained."""
 
-    epochs: int = 3
-    batch_size: int = 8192  # pairs
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8  # outside the root
-    batching: str = "pairs"  # what stays together in a batch: pairs (nothing, as in the paper), positives, users
-    validation: float = 0.1  # share of the training users held out for early stopping
-    patience: int = 2  # evaluations without a better macro PR-AUC before training stops
-    evaluations: int = 1  # validations an epoch
-    seed: int = 0
-    threads: int = 0  # 0: as many as the machine has cores
+    epochs: int = setting(3, "Passes over the training pairs, at most.")
+    batch_size: int = setting(8192, "Pairs a step.")
+    learning_rate: float = setting(1e-3, "Of Adam.")
+    beta1: float = setting(0.9, "Decay of Adam's first moment.")
+    beta2: float = setting(0.999, "Decay of Adam's second moment.")
+    eps: float = setting(1e-8, "Of Adam, added outside the root.")
+    batching: str = setting("pairs", "What a batch keeps together: pairs (nothing; as the paper), positives, users.")
+    validation: float = setting(0.1, "Share of the training users held out for early stopping.")
+    patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
+    evaluations: int = setting(1, "Validations an epoch.")
+    seed: int = setting(0, "Of the initial weights, the validation users and the order of the pairs.")
+    threads: int = setting(0, "Threads; 0 is as many as there are cores.")
 
     def __post_init__(self) -> None:
         _check_types(self, "train")

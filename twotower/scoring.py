@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from twotower.checkpoint import load_model
 from twotower.data.batches import Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.environment import usable_cores
 from twotower.errors import InputError
 from twotower.nn.model import TwoTower
-from twotower.nn.workers import default_threads
 from twotower.progress import Progress, silent
+from twotower.run import RunReader
 
 SCORING_BATCH = 32768  # pairs scored at a time
 
@@ -23,11 +25,17 @@ def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> n
     return np.asarray(territory_group, np.int32)[dataset.user_territory]
 
 
+def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Batcher:
+    """Batches for ``predict_pairs``."""
+    groups = model.model.groups
+    members = user_groups(dataset, territory_group, groups)
+    return Batcher(dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1)
+
+
 def predict_pairs(
     model: TwoTower, batcher: Batcher, pairs: LabelledPairs, progress: Progress = silent, stage: str = "scoring"
 ) -> np.ndarray:
-    """Logits (n,) float32 of the pairs, in their order. Pairs are taken user by user, so that each user is embedded
-    about once."""
+    """Logits (n,) float32 of the pairs, in their order; taken user by user, so that each is embedded about once."""
     logits = np.empty(len(pairs.user), np.float32)
     by_user = np.argsort(pairs.user, kind="stable")
     for start in range(0, len(by_user), batcher.batch_size):
@@ -39,18 +47,22 @@ def predict_pairs(
 
 
 def score_pairs(
-    run_path: Path, dataset: Dataset, territory_group: np.ndarray, pairs: LabelledPairs, progress: Progress = silent
+    run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress: Progress = silent
 ) -> np.ndarray:
-    """Logits (n,) float32 of pairs of a dataset under the weights of a run.
+    """Logits (n,) float32 of pairs of a dataset under the weights of a finished run, with the run's own grouping.
 
-    ``territory_group`` (C,) is the run's own grouping of the dataset's territories. The probability is the logit's
-    sigmoid; logits rank the same and do not saturate into ties.
+    The probability is the logit's sigmoid; logits rank the same and do not saturate into ties.
+
+    Errors: InputError when the run is incomplete, or the dataset's vectors or territories are not those of the run.
     """
-    model = load_model(run_path, default_threads())
+    run = RunReader(run_path)
+    model = load_model(run.weights_path, usable_cores())
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
-        raise InputError(f"{dataset.path}: vectors of width {widths}, the run {run_path} was trained on {model.widths}")
-    groups = model.model.groups
-    members = user_groups(dataset, territory_group, groups)
-    batcher = Batcher(dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1)
-    return predict_pairs(model, batcher, pairs, progress)
+        raise InputError(f"{dataset.path}: vectors of widths {widths}; {run_path} was trained on {model.widths}")
+    territories = run.evaluation.territories
+    if territories.code != dataset.territories.code:
+        raise InputError(f"{dataset.path}: its territories are not those that {run_path} was trained on")
+    scorer = make_scorer(model, dataset, territories.group)
+    with threadpool_limits(1, "blas"):
+        return predict_pairs(model, scorer, pairs, progress)

@@ -26,6 +26,7 @@ from twotower.data.storage import (
     MANIFEST,
     GrowingColumns,
     StagedDirectory,
+    check_files,
     file_facts,
     load_array,
     read_manifest,
@@ -150,6 +151,16 @@ class Dataset:
     def samples(self) -> list[str]:
         """Names of the samples drawn so far."""
         return sorted(p.parent.name for p in self.path.glob(f"samples/[!.]*/{MANIFEST}"))
+
+    def check(self) -> dict[str, Any]:
+        """Compare every file with its checksum and look at all vectors; what was looked at.
+
+        Errors: InputError that names the first file, or the first row, that is damaged.
+        """
+        check_files(self.path, self.manifest, checksums=True)
+        if self.has_vectors:
+            self.check_vectors()
+        return {"dataset": str(self.path), "files": len(self.manifest["files"]), **self.manifest["counts"]}
 
     def check_vectors(self) -> None:
         """Look at every vector once. Errors: InputError with table, row and count of NaN or infinite values."""

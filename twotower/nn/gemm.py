@@ -240,3 +240,16 @@ if PATH == "numpy":
     matmul, matmul_transposed = _numpy_matmul, _numpy_matmul_transposed
 else:
     pack, pack_transposed, matmul, matmul_transposed = _pack, _pack_transposed, _matmul, _matmul_transposed
+
+
+def self_check() -> bool:
+    """Whether this path's products agree with float64 on a ragged shape; ``twotower doctor`` asks."""
+    rng = np.random.default_rng(0)
+    A, W, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((29, 37), (37, 41), (29, 41)))
+    C, dW = np.empty((29, 41), np.float32), np.empty((37, 41), np.float32)
+    packed, work = np.empty(packed_size(37, 41), np.float32), np.empty(work_size(29, 41, 41), np.float32)
+    pack(packed, W)
+    matmul(C, A, packed, work, 0)
+    matmul_transposed(dW, A, B, work, 0)
+    exact = A.astype(float) @ W, A.T.astype(float) @ B
+    return all(np.allclose(product, e, rtol=1e-4, atol=1e-4) for product, e in zip((C, dW), exact, strict=True))

@@ -37,9 +37,9 @@ def vjp_error(
     return relative_error(numeric, analytic)
 
 
-def relative_error(a: float, b: float) -> float:
-    """|a − b| over their mean size; two zeros agree."""
-    return abs(a - b) / max((abs(a) + abs(b)) / 2, 1e-12)
+def relative_error(a: float, b: float, scale: float = 0.0) -> float:
+    """|a − b| over their mean size, or over ``scale`` where that is larger; two zeros agree."""
+    return abs(a - b) / max((abs(a) + abs(b)) / 2, scale, 1e-12)
 
 
 def model_errors(
@@ -50,8 +50,9 @@ def model_errors(
     rng: np.random.Generator,
     step: float = STEP,
 ) -> dict[str, float]:
-    """Relative error of ``gradients`` for each parameter, along one random direction of that parameter alone.
+    """Error of ``gradients`` for each parameter along one random direction of that parameter alone.
 
+    Relative to the gradient's norm, which is the derivative's typical size along such a direction.
     A block whose true gradient is 0, such as an absent group's head, passes only when its gradient is 0 too.
     """
     params = {name: np.asarray(value, np.float64) for name, value in params.items()}
@@ -64,5 +65,6 @@ def model_errors(
         direction = rng.standard_normal(value.shape)
         ahead, behind = (loss(name, value + side * step * direction) for side in (1, -1))
         numeric = (ahead - behind) / (2 * step)
-        errors[name] = relative_error(numeric, float(np.sum(gradients[name] * direction)))
+        analytic, norm = float(np.sum(gradients[name] * direction)), float(np.linalg.norm(gradients[name]))
+        errors[name] = relative_error(numeric, analytic, norm)
     return errors

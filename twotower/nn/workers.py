@@ -1,6 +1,5 @@
 """Tiles of rows, and the threads that work on them."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -67,8 +66,3 @@ class Workers:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def default_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,156 @@
+"""A model with its data: trained, validated, tested, kept; as methods that print nothing."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from twotower import train
+from twotower.checkpoint import load_training, save_training, save_weights
+from twotower.config import Config
+from twotower.data.batches import Batch, Batcher
+from twotower.data.dataset import Dataset
+from twotower.data.epochs import batch_bounds, prefetch
+from twotower.data.sample import Pairs, Sample
+from twotower.environment import usable_cores
+from twotower.errors import InputError
+from twotower.evaluation.average_precision import average_precision
+from twotower.evaluation.per_territory import evaluate_scores, macro_average_precision
+from twotower.evaluation.results import Evaluation
+from twotower.nn import gemm
+from twotower.nn.model import Losses, TwoTower
+from twotower.progress import Progress, silent
+from twotower.run import RunWriter
+from twotower.scoring import make_scorer, predict_pairs, user_groups
+
+
+class Trainer:
+    """A model with all that it is trained and validated on."""
+
+    def __init__(self, dataset: Dataset, sampled: Sample, territory_group: np.ndarray, config: Config):
+        """Errors: InputError when vectors are not finite, or the pairs hold no positive to learn or validate from."""
+        dataset.check_vectors()
+        self.config, self.dataset, self.territory_group = config, dataset, territory_group
+        model, settings = config.model, config.train
+        self.pairs, self.held_out = split_users(sampled, settings.validation, settings.seed)
+        rate = float(self.pairs.label.mean()) if len(self.pairs) else 0.0
+        if not 0 < rate < 1:
+            raise InputError(f"{sampled.path}: training pairs are {'all' if rate else 'never'} positive")
+
+        tables = dataset.user_vectors, dataset.title_vectors
+        self.members = user_groups(dataset, territory_group, model.groups)
+        widths = tables[0].shape[1], tables[1].shape[1]
+        rng = np.random.default_rng([settings.seed, 0])
+        threads = settings.threads or usable_cores()
+        self.model = TwoTower(model, *widths, rng, rate, threads)
+        self.optimiser = train.make_optimiser(self.model, settings)
+        self.state = train.TrainingState()
+        self.batcher = Batcher(*tables, self.members, model.groups, settings.batch_size)
+        self.scorer = make_scorer(self.model, dataset, territory_group)
+
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return len(batch_bounds(len(self.pairs), self.config.train.batch_size)) - 1
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
+        rng = np.random.default_rng([self.config.train.seed, 1, epoch])
+        return prefetch(self.batcher.batches(self.pairs, rng, self.config.train.batching))
+
+    def validate(self, progress: Progress = silent) -> train.Scores:
+        """PR-AUC on the held-out users."""
+        pairs = self.held_out
+        logits = predict_pairs(self.model, self.scorer, pairs, progress, "validation")
+        territory = self.dataset.user_territory[pairs.user]
+        macro = macro_average_precision(pairs.label, logits, territory, self.dataset.n_territories)
+        return train.Scores(macro, average_precision(pairs.label, logits))
+
+    def run(self, writer: RunWriter, progress: Progress = silent) -> None:
+        """Train to the end: every step and validation is logged, every epoch can be resumed from."""
+        check = (lambda: self.validate(progress)) if len(self.held_out) else None
+        total, seen, started, ending = len(self.pairs), 0, time.perf_counter(), ""
+        with threadpool_limits(1, "blas"):
+            loop = train.fit(
+                self.model, self.optimiser, self.batches, self.steps(), check, self.config.train, self.state
+            )
+            for event in loop:
+                if isinstance(event, train.Step):
+                    seen = seen % total + sum(event.losses.pairs_by_group)
+                    seconds, started = time.perf_counter() - started, time.perf_counter()
+                    self._check_loss(event.losses)
+                    writer.log(step_record(event, seconds))
+                    stage = f"epoch {event.epoch + 1}/{self.config.train.epochs}"
+                    progress(f"{stage} · loss {event.losses.total:.4f}{ending}", seen, total)
+                elif isinstance(event, train.Validation):
+                    scores, started = event.scores, time.perf_counter()
+                    ending = f", validation PR-AUC {scores.overall:.4f}"
+                    writer.log({"validation": scores._asdict(), "steps": event.steps, "best": event.best})
+                else:
+                    save_training(writer.training_path, self.model, self.optimiser, self.state)
+                    started = time.perf_counter()
+        save_weights(writer.weights_path, self.model)
+
+    def resume(self, writer: RunWriter) -> None:
+        """Go on where the last finished epoch of an interrupted run left off."""
+        load_training(writer.training_path, self.model, self.optimiser, self.state)
+
+    def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
+        """Evaluate on the sample's test users and days, and keep the results with the run."""
+        pairs, data = sampled.test_pairs(), self.dataset
+        with threadpool_limits(1, "blas"):
+            logits = predict_pairs(self.model, self.scorer, pairs, progress, "scoring the test pairs")
+        territories = replace(data.territories, group=self.territory_group)
+        results = evaluate_scores(
+            pairs.label,
+            logits,
+            user=pairs.user,
+            title=pairs.title,
+            day=pairs.day,
+            user_territory=data.user_territory,
+            territories=territories,
+            title_ids=data.title_ids,
+            title_kind=data.titles.get("kind"),
+            progress=progress,
+        )
+        writer.save_results(results, logits, pairs.digest())
+        writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
+        return results
+
+    def _check_loss(self, losses: Losses) -> None:
+        if not math.isfinite(losses.total):
+            rate = self.config.train.learning_rate
+            raise InputError(f"loss is {losses.total} at step {self.state.steps}: try a learning rate below {rate}")
+
+
+def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
+    """Training and validation pairs: a ``share`` of the training users is held out with all its pairs.
+
+    Errors: InputError when users are held out and there is no positive among them.
+    """
+    pairs = sampled.train_pairs()
+    if share == 0:
+        return pairs, pairs.take(np.zeros(len(pairs), bool))
+    rng = np.random.default_rng([seed, 2])
+    users = np.sort(sampled.train_users)
+    chosen = rng.choice(users, max(1, round(share * len(users))), replace=False)
+    held = np.isin(pairs.user, chosen)
+    if not pairs.label[held].any():
+        raise InputError(f"{sampled.path}: no positive among {len(chosen)} validation users; raise --validation")
+    return pairs.take(~held), pairs.take(held)
+
+
+def step_record(event: train.Step, seconds: float) -> dict[str, Any]:
+    """A step as a line of ``metrics.jsonl``."""
+    losses = event.losses
+    return {
+        "epoch": event.epoch + 1,
+        "step": event.step,
+        "loss": losses.total,
+        "loss_by_group": losses.by_group,
+        "pairs_by_group": losses.pairs_by_group,
+        "pairs_per_second": sum(losses.pairs_by_group) / seconds,
+    }
