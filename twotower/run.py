@@ -16,7 +16,6 @@ is an undefined value.
 """
 
 import json
-import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -30,11 +29,12 @@ import numpy as np
 
 import twotower
 from twotower.config import load_toml
-from twotower.data.dataset import read_csv, write_csv
+from twotower.data.dataset import read_csv
 from twotower.data.storage import file_facts, load_array, read_json, write_json
 from twotower.environment import environment_facts
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation, TerritoryResults, TitleResults
+from twotower.report.files import csv_text, evaluation_record, plain, write_file
 
 FORMAT_VERSION = 1
 RUN = "run.json"
@@ -132,7 +132,7 @@ class RunWriter:
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
-        self._log.write(json.dumps(_plain(values), allow_nan=False) + "\n")
+        self._log.write(json.dumps(plain(values), allow_nan=False) + "\n")
         self._log.flush()
 
     def save_config(self, config: str | Mapping[str, Any]) -> None:
@@ -152,23 +152,15 @@ class RunWriter:
             raise ValueError(f"{len(scores)} scores for the evaluation of {evaluation.pairs} pairs")
         (self.path / SCORES).parent.mkdir(exist_ok=True)
         np.save(self.path / SCORES, np.ascontiguousarray(scores, np.float32))
-        write_csv(self.path / TERRITORIES, _text(evaluation.territories.columns()))
-        write_csv(self.path / TITLES, _text(evaluation.titles.columns()))
+        write_file(self.path / TERRITORIES, csv_text(evaluation.territories.columns()))
+        write_file(self.path / TITLES, csv_text(evaluation.titles.columns()))
         by_day: dict[str, list[Any]] = {"day": []}
         for day, results in evaluation.days.items():
             by_day["day"] += [day] * len(results.code)
             for name, column in results.columns().items():
                 by_day.setdefault(name, []).extend(column)
-        write_csv(self.path / DAYS, _text(by_day))
-        figures = {
-            "overall": evaluation.overall,
-            "macro": evaluation.macro(),
-            "macro_territories": int(evaluation.territories.counted().sum()),
-            "pairs": evaluation.pairs,
-            "positives": evaluation.positives,
-            "base_rate": evaluation.base_rate,
-        }
-        self.facts |= {"test_digest": test_digest, **_plain(figures)}
+        write_file(self.path / DAYS, csv_text(by_day))
+        self.facts |= {"test_digest": test_digest, **plain(evaluation_record(evaluation))}
 
 
 class RunReader:
@@ -263,11 +255,6 @@ def next_run_path(root: str | Path, label: str) -> Path:
     return Path(root) / f"{max((int(match[1]) for match in found if match), default=0) + 1:03d}-{label}"
 
 
-def _text(columns: Mapping[str, list[Any]]) -> dict[str, list[str]]:
-    """Cells as text that reads back as the same value; undefined numbers are empty."""
-    return {name: ["" if cell != cell else str(cell) for cell in column] for name, column in columns.items()}
-
-
 def _results(kind: type[Results], path: Path, columns: Mapping[str, list[str]]) -> Results:
     """A table of results from its columns of text. Errors: InputError that names file and column."""
     return kind(**{field.name: _column(path, columns, field.name) for field in fields(kind)})
@@ -285,14 +272,3 @@ def _column(path: Path, columns: Mapping[str, list[str]], name: str) -> Any:
         return np.array([int(cell) for cell in columns[name]], np.int64)
     except ValueError as error:
         raise InputError(f"{path}, column {name!r}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Values for JSON: NumPy's as Python's, and null for what JSON lacks, NaN and infinity."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.evaluation.results import mean_defined, ratio
+from twotower.evaluation.results import TerritoryResults, mean_defined, ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,12 @@ class Method:
     pooled: np.ndarray  # (S, C) PR-AUC per territory, the pairs of all test days in one ranking
     overall: np.ndarray  # (S,) PR-AUC of all pairs
     macro: np.ndarray  # (S,) mean PR-AUC over territories
+    runs: Sequence[str] = ()  # where the figures come from
+
+    @property
+    def mean_pooled(self) -> np.ndarray:
+        """PR-AUC per territory (C,) over all test days, the mean over runs."""
+        return self.pooled.mean(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +64,7 @@ class Gains:
 
     def mean(self, rows: np.ndarray) -> tuple[float, float]:
         """Mean of the average gains of some territories, and its spread over matches."""
-        means = mean_defined(self._averages[:, rows], axis=1)  # (M,)
-        return float(means.mean()), float(spread(means))
+        return mean_and_spread(mean_defined(self._averages[:, rows], axis=1))
 
     def defined(self, rows: np.ndarray) -> int:
         """In how many of some territories there is a gain to speak of."""
@@ -73,6 +78,18 @@ class Gains:
     def _averages(self) -> np.ndarray:
         """Gain per territory of each match (M, C), the mean over test days."""
         return mean_defined(self.matches, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Methods side by side, the gains of those that were judged, and what both are told for."""
+
+    methods: list[Method]
+    gains: list[Gains]
+    days: list[int]  # N test days
+    territories: TerritoryResults  # names and support, the same for all methods
+    rows: np.ndarray  # the territories chosen
+    test_digest: str  # of the test pairs that all runs were evaluated on
 
 
 def relative_gain(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -97,3 +114,8 @@ def match_runs(ours: Sequence[int], theirs: Sequence[int]) -> tuple[list[tuple[i
 def spread(values: np.ndarray) -> np.ndarray:
     """Standard deviation (n − 1) along the first axis; NaN, without a warning, for a single value."""
     return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+
+
+def mean_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation (n − 1) of a few values, one a run or a match."""
+    return float(values.mean()), float(spread(values))

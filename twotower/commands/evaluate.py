@@ -1,0 +1,117 @@
+"""``twotower evaluate``: a run's weights → PR-AUC per territory and per title."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from twotower.errors import InputError
+from twotower.progress import Progress
+
+if TYPE_CHECKING:
+    from twotower.evaluation.results import Evaluation
+    from twotower.run import RunReader
+
+
+PLURAL = {"territory": "territories", "title": "titles"}
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--day", type=int, metavar="D", help="Only the pairs of this test day.")
+@click.option(
+    "--by",
+    type=click.Choice(list(PLURAL)),
+    default="territory",
+    show_default=True,
+    help="What a row of the results is.",
+)
+@click.option("--all", "everything", is_flag=True, help="Print all rows, not only the first 20.")
+@click.option(
+    "--min-positives",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Positives a territory must have to count in the macro mean.",
+)
+@click.option("--dataset", metavar="DIR", help="Where the dataset is now, if it was moved.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
+@click.option("--csv", "csv_path", metavar="FILE", help="Write all rows to FILE as CSV, too.")
+def evaluate(
+    run: str,
+    day: int | None,
+    by: str,
+    everything: bool,
+    min_positives: int,
+    dataset: str | None,
+    as_json: bool,
+    csv_path: str | None,
+) -> None:
+    """Evaluate a run per territory and per title.
+
+    Scores the test pairs anew from the weights of RUN and prints average precision (PR-AUC), exact in ties,
+    with its support and the base rate, which a constant score would get. Without a positive it is undefined.
+
+    \b
+    Example:
+      twotower evaluate runs/001-mtl-4
+      twotower evaluate runs/001-mtl-4 --day 61 --by title --all --csv titles.csv
+    """
+    from twotower.report import files, tables
+    from twotower.report.progress import show_progress
+    from twotower.run import RunReader
+
+    reader = RunReader(run)
+    with show_progress() as progress:
+        evaluation = rescore(reader, dataset, day, progress)
+    rows = files.territory_rows(evaluation) if by == "territory" else files.title_rows(evaluation)
+    if csv_path:
+        files.write_file(csv_path, files.csv_text(rows))
+    if as_json:
+        facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
+        facts |= files.evaluation_record(evaluation, min_positives)
+        click.echo(files.json_text(facts | {PLURAL[by]: files.records(rows)}))
+        return
+    top = None if everything else tables.TOP
+    if by == "territory":
+        table = tables.territory_table(evaluation, top, min_positives)
+    else:
+        table = tables.title_table(evaluation, top)
+    tables.stdout_console().print(table)
+
+
+def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress) -> "Evaluation":
+    """Evaluate the weights of a run on its test pairs, or on those of one day.
+
+    Errors: InputError when the test pairs are no longer those of the run (its model may have been trained on
+    the users of others), and when there is no such test day.
+    """
+    from twotower.data.dataset import Dataset
+    from twotower.data.sample import Sample
+    from twotower.evaluation.per_territory import evaluate_scores
+    from twotower.scoring import score_pairs
+
+    dataset = Dataset.open(dataset_path or run.dataset)
+    pairs = Sample(dataset, run.sample).test_pairs()
+    if pairs.digest() != run.test_digest:
+        raise InputError(
+            f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}"
+        )
+    if day is not None:
+        days = list(run.evaluation.days)
+        if day not in days:
+            raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
+        pairs = pairs.take(pairs.day == day)
+    territories = run.evaluation.territories  # with the groups the run was trained with
+    scores = score_pairs(run.path, dataset, pairs, progress)
+    return evaluate_scores(
+        pairs.label,
+        scores,
+        user=pairs.user,
+        title=pairs.title,
+        day=pairs.day,
+        user_territory=dataset.user_territory,
+        territories=territories,
+        title_ids=dataset.title_ids,
+        title_kind=dataset.titles.get("kind"),
+        progress=progress,
+    )
