@@ -161,7 +161,8 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_an_ended_producer():
             ended.set()
 
     before = threading.active_count()
-    items = prefetch(producer(), depth=2)
+    source = producer()  # held here, so that it does not end for being forgotten
+    items = prefetch(source, depth=2)
     assert [next(items), next(items)] == [1, 2]
     items.close()
     assert ended.is_set() and threading.active_count() == before

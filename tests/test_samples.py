@@ -8,21 +8,25 @@ from rich.console import Console
 
 from twotower.data.imbalance import Drawn, SampleSummary
 from twotower.data.territories import load_countries, look_up
-from twotower.report.samples import print_sample
+from twotower.report.samples import print_sample, sample_table
 
 
-def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:
+def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
     rng = np.random.default_rng(0)
     audience = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
     territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), audience=audience)
     drawn = [
         Drawn(*(rng.permutation(audience) // part for part in (share, share // 2, share // 20)))
-        for share in (50, 100, 60)
+        for share in (50, 100, 9000)
     ]
     missing = np.zeros(n_territories, int)
     missing[n_territories // 2] = shortfall
+    return SampleSummary(territories, audience, *drawn, 8.0, missing)
+
+
+def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:
     console = Console(width=width, file=StringIO())
-    print_sample(console, SampleSummary(territories, audience, *drawn, 8.0, missing), **options)
+    print_sample(console, summary_of(n_territories, shortfall), **options)
     return console.file.getvalue()
 
 
@@ -47,6 +51,12 @@ def test_the_largest_20_are_shown_and_the_others_stand_together():
     everything = table_lines(printed(40, every_territory=True))
     assert len(everything) == len(lines) + 19 and not any("others" in line for line in everything)
     assert "others" not in printed(21), "one row for one territory is that territory"
+
+
+def test_the_others_have_all_that_is_not_shown():
+    summary = summary_of(40)
+    column = [int(cell.replace(",", "")) for cell in sample_table(summary).columns[3].cells]
+    assert len(column) == 22 and column[-1] == sum(column[:-1]) == summary.test.users.sum()
 
 
 def test_the_notes_tell_what_changed_and_what_is_missing():

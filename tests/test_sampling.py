@@ -104,6 +104,15 @@ def test_the_seed_decides_who_is_drawn(dataset, log):
         assert not np.array_equal(a, c)
 
 
+def test_active_users_are_any_of_their_territory(dataset, log):
+    first = FirstStreams.read(log)
+    users = draw_users(dataset, first, replace(BASE, quota="proportional"))
+    others = np.setdiff1d(np.arange(200), np.concatenate([users.test, users.train[~users.active]]))
+    pool = others[first.count(0, 10)[others] > 0]
+    drawn_place = np.isin(pool, users.train[users.active]).nonzero()[0] / len(pool)
+    assert 0.3 < drawn_place.mean() < 0.7 and drawn_place.max() > 0.8
+
+
 def test_quotas_decide_where_active_users_come_from(dataset):
     summaries = {
         quota: sample(dataset, replace(BASE, quota=quota), overwrite=True)
