@@ -47,9 +47,9 @@ def compare(
     from twotower.report import files, tables
 
     found = compare_runs(runs, against, None if everything else top, min_positives)
-    if csv_path:
-        files.write_file(csv_path, files.gains_csv(found))
     if as_json:
         click.echo(files.json_text(files.comparison_record(found)))
     else:
         tables.print_comparison(found, tables.stdout_console(), as_rows)
+    if csv_path:
+        files.write_file(csv_path, files.gains_csv(found))

@@ -64,19 +64,17 @@ def evaluate(
     with show_progress() as progress:
         evaluation = rescore(reader, dataset, day, progress)
     rows = files.territory_rows(evaluation) if by == "territory" else files.title_rows(evaluation)
-    if csv_path:
-        files.write_file(csv_path, files.csv_text(rows))
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
         facts |= files.evaluation_record(evaluation, min_positives)
         click.echo(files.json_text(facts | {PLURAL[by]: files.records(rows)}))
-        return
-    top = None if everything else tables.TOP
-    if by == "territory":
-        table = tables.territory_table(evaluation, top, min_positives)
     else:
-        table = tables.title_table(evaluation, top)
-    tables.stdout_console().print(table)
+        top = None if everything else tables.TOP
+        of_territories = tables.territory_table(evaluation, top, min_positives)
+        table = of_territories if by == "territory" else tables.title_table(evaluation, top)
+        tables.stdout_console().print(table)
+    if csv_path:
+        files.write_file(csv_path, files.csv_text(rows))
 
 
 def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress) -> "Evaluation":

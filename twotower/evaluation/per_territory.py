@@ -86,8 +86,8 @@ def territory_results(
     return TerritoryResults(
         code=list(table.code),
         name=list(table.name),
-        group=np.asarray(table.group, np.int64),
-        audience=np.asarray(table.audience, np.int64),
+        group=np.array(table.group, np.int64),
+        audience=np.array(table.audience, np.int64),
         users=np.bincount(user_territory[seen], minlength=n),
         pairs=pairs,
         positives=positives,
