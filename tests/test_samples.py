@@ -8,7 +8,7 @@ from rich.console import Console
 
 from twotower.data.imbalance import Drawn, SampleSummary
 from twotower.data.territories import load_countries, look_up
-from twotower.report.samples import print_sample, sample_table
+from twotower.report.samples import print_sample, sample_notes, sample_table
 
 
 def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
@@ -40,9 +40,12 @@ def test_the_table_fits_80_columns_and_nothing_is_cut_but_names():
     assert not any("…" in line[13:] for line in lines)
 
 
-def test_a_wide_terminal_shows_names_in_full():
+def test_a_wide_terminal_shows_names_and_numbers_in_full():
     longest = max((country.name for country in load_countries()[:20]), key=len)
-    assert longest in printed(20, width=120) and longest not in printed(20)
+    narrow, wide = printed(20), printed(20, width=120)
+    assert longest in wide and longest not in narrow
+    negatives = f"{summary_of(20).train.negatives.sum():,}"
+    assert len(negatives) > 5 and negatives in wide and negatives not in narrow
 
 
 def test_the_largest_20_are_shown_and_the_others_stand_together():
@@ -59,9 +62,15 @@ def test_the_others_have_all_that_is_not_shown():
     assert len(column) == 22 and column[-1] == sum(column[:-1]) == summary.test.users.sum()
 
 
+def test_a_large_territory_without_positives_is_told():
+    summary = summary_of(5)
+    summary.random.positives[0] = summary.active.positives[0] = 0
+    assert "∞ (one has none) by random users" in sample_notes(summary)[0]
+
+
 def test_the_notes_tell_what_changed_and_what_is_missing():
     text = printed(40)
     assert "Most over fewest positives among the 16 largest territories" in text
     assert "Effective number of territories" in text and "asked for 8." in text
     assert "missing" not in text
-    assert "12.3k negatives are missing, 12.3k of them in" in printed(40, shortfall=12_345)
+    assert "12,345 negatives are missing, 12,345 of them in" in printed(40, shortfall=12_345)

@@ -112,17 +112,16 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
       twotower sample world --active 0 --name baseline
       twotower sample lastfm --random 30% --active 3000 --quota equal --alpha auto
     """
-    from rich.console import Console
-
     from twotower.data.dataset import Dataset
     from twotower.data.sampling import SampleConfig
     from twotower.data.sampling import sample as draw
     from twotower.report.progress import show_progress
     from twotower.report.samples import print_sample
+    from twotower.report.tables import stdout_console
 
     config = SampleConfig(**options)
     with show_progress() as progress:
         summary = draw(Dataset.open(directory), config, progress, name, overwrite)
-    print_sample(Console(), summary, every_territory)
+    print_sample(stdout_console(), summary, every_territory)
     of_this = "" if name == "default" else f" --sample {name}"
     click.echo(f"Sample {name!r} of {directory} is drawn. Next: twotower train {directory}{of_this}")
