@@ -1,0 +1,108 @@
+"""The suite itself on trial: each known bug is planted in a copy of the package, and its tests must fail.
+
+A mutation names the file, the right text, the wrong text, and the test file that must notice. The right text has to
+stand in the file exactly once, so that a mutation can't silently stop mutating.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MUTATIONS = {
+    "Adam without bias correction of the first moment": (
+        "nn/kernels.py", "kind(lr / (1 - beta1**t))", "kind(lr)", "test_adam.py"
+    ),
+    "Adam without bias correction of the second moment": (
+        "nn/kernels.py", "kind(1 / math.sqrt(1 - beta2**t))", "kind(1)", "test_adam.py"
+    ),
+    "the textbook's Adam without bias correction": (
+        "nn/reference.py", "M / (1 - beta1**t), V / (1 - beta2**t)", "M, V", "test_reference.py"
+    ),
+    "batch-norm backward without its mean term": (
+        "nn/kernels.py", "weight * (dbeta[j] + Z_hat * dgamma[j])", "weight * (Z_hat * dgamma[j])", "test_kernels.py"
+    ),
+    "the textbook's batch-norm backward without its mean term": (
+        "nn/reference.py", "(dbeta + Z_hat * dgamma) / B", "(Z_hat * dgamma) / B", "test_reference.py"
+    ),
+    "batch-norm backward that does not count duplicates": (
+        "nn/kernels.py", "weight = counts[i] * share", "weight = share", "test_kernels.py"
+    ),
+    "the textbook's batch-norm backward that does not count duplicates": (
+        "nn/reference.py", "dY - counts[:, None] * (dbeta", "dY - (dbeta", "test_reference.py"
+    ),
+    "batch-norm forward that does not count duplicates": (
+        "nn/model.py", "self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])",
+        "self.norm1.observe(work.stats1, tile, Z1, np.ones_like(counts[tile.rows]))", "test_model.py"
+    ),
+    "a loss averaged over all cells instead of the rows": (
+        "nn/reference.py", "loss += losses.sum() / B", "loss += losses.sum() / (B * model.groups)", "test_reference.py"
+    ),
+    "a gradient averaged over all cells instead of the rows": (
+        "nn/model.py", "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)",
+        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B * self.model.groups)", "test_model.py"
+    ),
+    "a head's gradient without its mask": (
+        "nn/reference.py", "mine = batch.group == k  # column", "mine = batch.group >= 0  # column",
+        "test_reference.py"
+    ),
+    "tiles that send rows through another group's head": (
+        "nn/layers.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
+        "test_model.py"
+    ),
+    "an absent group's gradient left over from the last batch": (
+        "nn/model.py", "self.grads.flat[span] = 0", "pass", "test_model.py"
+    ),
+    "a leaky ReLU backward": (
+        "nn/kernels.py", "gradient = dA[i, j] if A[i, j] > bound else zero",
+        "gradient = dA[i, j] if A[i, j] > bound else dA[i, j] * Z.dtype.type(0.01)", "test_kernels.py"
+    ),
+    "the textbook's leaky ReLU backward": (
+        "nn/reference.py", "dY = np.where(A > floor, dA, 0)", "dY = np.where(A > floor, dA, 0.01 * dA)",
+        "test_reference.py"
+    ),
+    "an average precision that ignores ties": (
+        "evaluation/average_precision.py", "negatives[j] >= threshold:", "negatives[j] > threshold:",
+        "test_average_precision.py"
+    ),
+}  # fmt: skip
+
+
+def run_tests(folder: Path, tests: str) -> subprocess.CompletedProcess:
+    """Pytest on one test file of a copy, interpreted: compiling would take longer than running."""
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{tests}"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package and of its tests."""
+    for name in ("twotower", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_suite_catches(name, copy):
+    file, right, wrong, tests = MUTATIONS[name]
+    source = copy / "twotower" / file
+    text = source.read_text("utf-8")
+    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {file}"
+    source.write_text(text.replace(right, wrong), "utf-8")
+    result = run_tests(copy, tests)
+    assert result.returncode == 1, f"{tests} did not notice:\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+    assert "failed" in result.stdout and "error" not in result.stdout.splitlines()[-1], result.stdout[-2000:]
+
+
+@pytest.mark.parametrize("tests", sorted({mutation[3] for mutation in MUTATIONS.values()}))
+def test_without_a_mutation_the_copy_passes(tests, copy):
+    """Otherwise the failures above would prove nothing."""
+    result = run_tests(copy, tests)
+    assert result.returncode == 0, result.stdout[-3000:]
