@@ -1,11 +1,13 @@
 """First streams are first, by day, once, and not those known from the history."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
 from twotower.data.discoveries import FirstStreams
+from twotower.errors import InputError
 
 logs = st.builds(
     random_log, st.integers(0, 999), st.integers(1, 12), st.integers(1, 6), st.just(1), st.integers(0, 60)
@@ -65,6 +67,12 @@ def test_a_title_watched_twice_is_discovered_on_the_first_day():
 def test_an_empty_log_has_none():
     streams = FirstStreams.read(log_of())
     assert streams.count(0, 4).tolist() == [0, 0] and streams.users_per_day(3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("event", "name"), [((1, 2, 0), "user"), ((1, 0, 5), "title"), ((1, -1, 0), "user")])
+def test_users_and_titles_that_do_not_exist_are_named_not_counted(event, name):
+    with pytest.raises(InputError, match=f"events of day 1, {name}.npy: from .* to .*, expected 0 to"):
+        FirstStreams.read(log_of((0, 0, 1), event))
 
 
 def test_reading_says_where_it_is():
