@@ -13,7 +13,7 @@ from twotower.data.territories import (
     Territories,
     _fair_assignment,
     _key,
-    _on_sphere,
+    on_sphere,
     find_country,
     geographic_groups,
     grouping_from_file,
@@ -211,7 +211,7 @@ def test_groups_do_not_depend_on_the_order_of_the_table(drawn, random):
 def test_no_exchange_of_two_territories_makes_groups_more_compact(drawn):
     table, k = drawn
     group = geographic_groups(table, k)
-    points = _on_sphere(table.latitude, table.longitude)
+    points = on_sphere(table.latitude, table.longitude)
     sums = np.stack([points[group == g].sum(axis=0) for g in range(k)])
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     if (lengths < 1e-6).any():
@@ -243,7 +243,7 @@ def test_the_fair_assignment_is_the_cheapest_of_all_fair_ones(n, k, seed):
 def test_several_starts_find_more_compact_groups_than_one(monkeypatch):
     large = sorted(load_countries(), key=lambda c: -c.population_millions)[:200]
     table = of_countries([c.code for c in large])
-    points = _on_sphere(table.latitude, table.longitude)
+    points = on_sphere(table.latitude, table.longitude)
 
     def cost(group):
         return len(points) - sum(np.linalg.norm(points[group == g].sum(axis=0)) for g in range(8))

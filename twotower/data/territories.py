@@ -171,7 +171,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
         raise InputError(f"{k} groups for {n} territories: expected a number of groups from 1 to {n}")
     order = territories.majors(n)  # largest first: from here on the order of the table is forgotten
     is_major = np.arange(n) < max(k, min(majors, n // 2))  # (C,)
-    points = _on_sphere(territories.latitude[order], territories.longitude[order])  # (C, 3)
+    points = on_sphere(territories.latitude[order], territories.longitude[order])  # (C, 3)
     located = np.isfinite(points).all(axis=1)
 
     group = np.full(n, UNGROUPED, np.int16)  # (C,) in the order of audience
@@ -188,7 +188,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     return result
 
 
-def _on_sphere(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+def on_sphere(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     """Unit vectors (n, 3) of places in degrees."""
     phi, lam = np.radians(latitude), np.radians(longitude)
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)

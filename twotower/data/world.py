@@ -1,0 +1,110 @@
+"""The settings of a synthetic world, its territories and how many users live in each."""
+
+from dataclasses import dataclass, fields, replace
+from math import inf, isnan
+
+import numpy as np
+
+from twotower.data.territories import MAJORS, Territories, load_countries, look_up
+from twotower.errors import InputError
+
+#: Largest first, on five continents.
+MAJOR_MARKETS = (
+    *("US", "IN", "GB", "DE", "JP", "BR", "FR", "MX"),
+    *("IT", "CA", "ES", "AU", "NL", "PL", "SE", "TR"),
+)
+MAJOR_SPREAD = 120.0  # largest audience over that of the smallest major: Table 1 goes from 1M down to 10k
+WORLD_SPREAD = 1e5  # largest audience over the smallest
+MINOR_GAP = 1.25  # smallest major over largest minor
+POPULATION_JITTER = 0.7  # of log population: a large country is not always a large market
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """What a world is made of; docs/world.md has the maths of each setting."""
+
+    users: int = 60_000
+    titles: int = 300
+    territories: int = 200
+    groups: int = 4  # K, regions whose tastes differ
+    shift: float = 0.5  # how much: 0 not at all, 1 so that tastes of one group say nothing of another
+    taste: float = 1.5  # nats: how much a user's own taste decides, the deviation of log-affinity
+    local: float = 0.5  # share of the titles that are available in one territory only
+    regional: float = 0.15  # share of the titles that are available around their home; the rest is global
+    streams: float = 0.5  # first streams a user and day, on average, while everything is still to discover
+    inactive: float = 0.5  # share of the users who hardly ever watch
+    repeats: float = 1.0  # streams after a first stream, on average
+    noise: float = 10.0  # first streams after which a user vector knows half of the user's taste
+    history_days: int = 60  # days of the log before day 0
+    train_days: int = 60
+    test_days: int = 3
+    user_dim: int = 512
+    title_dim: int = 768  # width of the text vectors; one-hot columns come on top
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, whole = getattr(self, field.name), field.type in (int, "int")
+            kinds = (int,) if whole else (int, float)
+            if not isinstance(value, kinds) or isinstance(value, bool) or isnan(value):
+                raise InputError(f"{field.name} = {value!r}: expected a {'whole ' * whole}number")
+        most = sum(country.population_millions > 0 for country in load_countries())
+        self._require("titles", self.titles >= 2, "at least 2")
+        self._require("territories", 2 <= self.territories <= most, f"from 2 to {most}")
+        self._require("users", self.users >= self.territories, f"at least territories = {self.territories}")
+        self._require("groups", 1 <= self.groups <= self.territories, f"1 to {self.territories} territories")
+        for share in ("shift", "inactive"):
+            self._require(share, 0 <= getattr(self, share) <= 1, "a share from 0 to 1")
+        for share in ("local", "regional"):
+            self._require(share, 0 <= getattr(self, share) < 1, "a share from 0 to below 1")
+        self._require("local", self.n_global >= 1, "with regional, to leave a global title or more")
+        for amount in ("taste", "repeats", "noise", "history_days", "test_days", "seed"):
+            self._require(amount, 0 <= getattr(self, amount) < inf, "at least 0")
+        self._require("streams", 0 < self.streams < inf, "above 0")
+        for count in ("train_days", "user_dim", "title_dim"):
+            self._require(count, getattr(self, count) >= 1, "at least 1")
+
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise InputError(f"{name} = {getattr(self, name)}: expected {expected}")
+
+    @property
+    def n_local(self) -> int:
+        return round(self.titles * self.local)
+
+    @property
+    def n_regional(self) -> int:
+        return round(self.titles * self.regional)
+
+    @property
+    def n_global(self) -> int:
+        return self.titles - self.n_local - self.n_regional
+
+    @property
+    def end_day(self) -> int:
+        """The first day that the log does not have."""
+        return self.train_days + self.test_days
+
+
+def make_territories(config: WorldConfig, rng: np.random.Generator) -> Territories:
+    """The territories of a world, largest audience first: the major markets, then by jittered population.
+
+    Audiences fall geometrically with rank, from 1 to 1/120 over the 16 majors and on to 1/100,000 over all;
+    but each territory has a user at least, so that the last ones are larger than that in a small world.
+    """
+    countries = {country.code: country for country in load_countries() if country.population_millions > 0}
+    jitter = np.exp(POPULATION_JITTER * rng.standard_normal(len(countries)))
+    size = {c: countries[c].population_millions * j for c, j in zip(countries, jitter, strict=True)}
+    by_size = sorted(countries.keys() - set(MAJOR_MARKETS), key=lambda code: (-size[code], code))
+    table = look_up([*MAJOR_MARKETS, *by_size][: config.territories])
+    return replace(table, audience=_audiences(config.users, config.territories))
+
+
+def _audiences(users: int, territories: int) -> np.ndarray:
+    """Users of each territory by rank: (C,) int64, descending, at least 1, and ``users`` in all."""
+    majors = np.geomspace(1, 1 / MAJOR_SPREAD, MAJORS)
+    minors = np.geomspace(majors[-1] / MINOR_GAP, 1 / WORLD_SPREAD, max(territories - MAJORS, 1))
+    weight = np.concatenate([majors, minors])[:territories]
+    audience = 1 + np.floor((users - territories) * weight / weight.sum()).astype(np.int64)
+    audience[0] += users - audience.sum()
+    return audience
