@@ -170,6 +170,11 @@ def test_scores_of_any_type(dtype):
     assert average_precision(np.array([0, 1, 1]), np.array([3, 2, 1], dtype)) == pytest.approx(7 / 12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_scores_keep_their_fractions(dtype):
+    assert average_precision(np.array([0, 1, 1]), np.array([0.3, 0.2, 0.1], dtype)) == pytest.approx(7 / 12)
+
+
 def test_inputs_stay_as_they_are_even_read_only_and_strided():
     labels, scores, key = (
         np.array([0, 1, 0, 1, 1, 0]),

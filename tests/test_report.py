@@ -293,6 +293,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["gains.csv"]
     with pytest.raises(InputError, match=r"absent/x.csv: cannot write \(No such file or directory\)"):
         files.write_file(tmp_path / "absent" / "x.csv", "")
+    (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot write"):
-        files.write_file(tmp_path, "")
-    assert [p.name for p in tmp_path.iterdir()] == ["gains.csv"]
+        files.write_file(tmp_path / "folder", "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "gains.csv"]

@@ -40,6 +40,7 @@ def title_results():
 def test_the_macro_is_a_mean_of_the_defined_territories():
     assert territory_results().macro() == pytest.approx((0.9 + 0.4 + 0.2) / 3)
     assert territory_results().macro(0) == territory_results().macro(1)
+    assert territory_results().counted(0).tolist() == [True, True, False, True, False]
 
 
 def test_few_positives_can_be_left_out_of_the_macro():

@@ -70,9 +70,11 @@ def evaluate(
         click.echo(files.json_text(facts | {PLURAL[by]: files.records(rows)}))
     else:
         top = None if everything else tables.TOP
-        of_territories = tables.territory_table(evaluation, top, min_positives)
-        table = of_territories if by == "territory" else tables.title_table(evaluation, top)
-        tables.stdout_console().print(table)
+        tables.stdout_console().print(
+            tables.territory_table(evaluation, top, min_positives)
+            if by == "territory"
+            else tables.title_table(evaluation, top)
+        )
     if csv_path:
         files.write_file(csv_path, files.csv_text(rows))
 
