@@ -1,0 +1,61 @@
+"""Who takes part in benchmarks/step.py, by name."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from benchmarks.peers import LEARNING_RATE, Arrays, Contender, TorchCompiled, TorchPaper
+from benchmarks.torch_best import TorchBest, TorchOneDNN
+from benchmarks.workload import IndexBatch, Workload
+from twotower.config import ModelConfig
+from twotower.data.batches import Batch, Batcher
+from twotower.nn.adam import Adam
+from twotower.nn.model import TwoTower
+
+
+class Ours:
+    """twotower itself, as ``train`` calls it but for the prefetching thread: a step includes the batch."""
+
+    def __init__(self, workload: Workload, model: ModelConfig, params: Arrays) -> None:
+        w = workload
+        self.batcher = Batcher(
+            w.user_table, w.title_table, w.user_group, model.groups, len(w.batches[0].labels)
+        )
+        widths = w.user_table.shape[1], w.title_table.shape[1]
+        self.model = TwoTower(model, *widths, np.random.default_rng(0), threads=torch.get_num_threads())
+        for name, value in params.items():
+            self.model.params[name][...] = value
+        self.adam = Adam(self.model.params, self.model.shared_span(), self.model.group_spans(), LEARNING_RATE)
+
+    def _batch(self, batch: IndexBatch) -> Batch:
+        return self.batcher.batch(batch.user, batch.title, batch.labels)
+
+    def step(self, batch: IndexBatch) -> float:
+        losses = self.model.loss_and_gradients(self._batch(batch))
+        present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
+        self.adam.update(self.model.grads, present, self.model.workers)
+        return losses.total
+
+    def loss_and_gradients(self, batch: IndexBatch) -> tuple[float, Arrays]:
+        losses = self.model.loss_and_gradients(self._batch(batch))
+        return losses.total, {name: value.copy() for name, value in self.model.grads.items()}
+
+    def parameters(self) -> Arrays:
+        return {name: value.copy() for name, value in self.model.params.items()}
+
+
+#: Name → who, and what the name stands for; the first is the one that the others are compared with.
+CONTENDERS: dict[str, tuple[Callable[[Workload, ModelConfig, Arrays], Contender], str]] = {
+    "twotower": (Ours, "this project"),
+    "torch-paper": (
+        TorchPaper,
+        "PyTorch as a practitioner writes the paper: all heads on all rows, one-hot mask",
+    ),
+    "torch-compile": (TorchCompiled, "torch.compile of torch-paper"),
+    "torch-best": (
+        TorchBest,
+        "PyTorch at its best: unique rows, own-rows heads, exact batch-norm, fused Adam",
+    ),
+    "torch-onednn": (TorchOneDNN, "torch-best with its products as 1 × 1 convolutions"),
+}
