@@ -50,7 +50,7 @@ def average_precision_by(labels: np.ndarray, scores: np.ndarray, key: np.ndarray
     bounds = np.empty((n_keys, 3), np.int64)  # where a key begins, where its positives begin, where it ends
     group_by_key(grouped, bounds, key, positive, scores)
 
-    return np.array([sorted_average_precision(grouped[a:b], grouped[b:c]) for a, b, c in bounds])
+    return np.array([sorted_average_precision(grouped[a:b], grouped[b:c]) for a, b, c in bounds.tolist()])
 
 
 def sorted_average_precision(negatives: np.ndarray, positives: np.ndarray) -> float:
