@@ -5,7 +5,7 @@
 
 Three workloads: scores as a network gives them, scores rounded to three decimals (a thousand pairs a tie),
 and PR-AUC per territory of 200 territories, whose audiences differ by orders of magnitude. Everyone gets the
-same arrays, works on one thread, and is timed only if it agrees with scikit-learn to 1e-12. The contenders run
+same arrays, works on one thread, and is timed only if it agrees with scikit-learn to 1e-12. Contenders run
 interleaved, in an order that rotates; ratios are taken within a round. The control, NumPy's sort of the same
 scores, shows when the machine itself was slow, and is a lower bound for any method that sorts.
 """
