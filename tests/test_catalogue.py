@@ -51,6 +51,7 @@ def test_every_major_market_has_local_titles_and_the_largest_has_most():
     _, _, catalogue = world()
     locals_at = np.bincount(catalogue.home[of_kind(catalogue, "local")], minlength=200)
     assert locals_at[:16].min() >= 1 and locals_at.argmax() == 0 and locals_at[16:].sum() > 0
+    assert (np.diff(catalogue.home[of_kind(catalogue, "local")]) < 0).any()  # in mixed order
 
 
 def test_half_of_the_titles_launch_during_the_log():
@@ -59,6 +60,7 @@ def test_half_of_the_titles_launch_during_the_log():
     assert late.mean() == pytest.approx(0.5, abs=0.05)
     assert catalogue.launch.min() == -50 and catalogue.launch.max() == config.end_day - 1
     assert np.histogram(catalogue.launch[late], 4)[0].min() > 200
+    assert catalogue.launch[late].min() < -45
 
 
 def test_tastes_are_unit_vectors_near_to_their_genre():
