@@ -23,11 +23,14 @@ MAY_IMPORT = {
     "train": {"nn"},
     "checkpoint": {"nn", "train"},
     "run": {"data", "evaluation", "report", "environment"},
+    "comparison": {"evaluation", "run"},
     "scoring": {"nn", "data", "checkpoint", "run", "environment"},
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "pipeline": {"data", "evaluation", "run", "trainer", "warmup"},
-    "commands": {"nn", "data", "evaluation", "environment", "report", "run", "scoring", "warmup", "pipeline"},
+    "commands": {
+        "nn", "data", "evaluation", "environment", "report", "run", "comparison", "scoring", "warmup", "pipeline"
+    },  # fmt: skip
 }
 JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}
 
