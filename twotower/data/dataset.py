@@ -11,10 +11,10 @@
     samples/NAME/                    pairs to train and test on (see sample.py)
 """
 
-import csv
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,19 @@ from twotower.data.storage import (
     MANIFEST,
     GrowingColumns,
     StagedDirectory,
-    check_files,
+    check_contents,
     file_facts,
     load_array,
+    read_csv,
     read_manifest,
+    write_csv,
     write_json,
 )
 from twotower.data.territories import Territories
 from twotower.errors import InputError
+from twotower.progress import Progress, silent
 
+LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
 HISTORY = -1  # the day of events that only feed user vectors and "watched already"
 
 
@@ -48,12 +52,15 @@ class Dataset:
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path = path
         self.manifest = manifest
-        self.n_users: int = manifest["counts"]["users"]
-        self.n_titles: int = manifest["counts"]["titles"]
-        self.n_territories: int = manifest["counts"]["territories"]
-        self.train_days: int = manifest["days"]["train"]
-        self.test_days: int = manifest["days"]["test"]
-        self.has_time: bool = manifest["days"]["has_time"]
+        try:
+            self.n_users: int = manifest["counts"]["users"]
+            self.n_titles: int = manifest["counts"]["titles"]
+            self.n_territories: int = manifest["counts"]["territories"]
+            self.train_days: int = manifest["days"]["train"]
+            self.test_days: int = manifest["days"]["test"]
+            self.has_time: bool = manifest["days"]["has_time"]
+        except KeyError as error:
+            raise InputError(f"{path / MANIFEST}: no {error}, so this is not a dataset") from None
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":
@@ -63,14 +70,17 @@ class Dataset:
     @cached_property
     def territories(self) -> Territories:
         columns = read_csv(self.path / "territories.csv")
-        return Territories(
-            code=columns["code"],
-            name=columns["name"],
-            latitude=np.array([float(x) for x in columns["latitude"]]),
-            longitude=np.array([float(x) for x in columns["longitude"]]),
-            audience=np.array([int(x) for x in columns["audience"]], np.int64),
-            group=np.array([int(x) for x in columns["group"]], np.int16),
-        )
+        try:
+            return Territories(
+                code=columns["code"],
+                name=columns["name"],
+                latitude=np.array([float(x) for x in columns["latitude"]]),
+                longitude=np.array([float(x) for x in columns["longitude"]]),
+                audience=np.array([int(x) for x in columns["audience"]], np.int64),
+                group=np.array([int(x) for x in columns["group"]], np.int16),
+            )
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{self.path / 'territories.csv'}: not a territory table ({error})") from None
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
@@ -119,7 +129,8 @@ class Dataset:
             raise InputError(f"{path}: missing; make vectors with: twotower embed {self.path}")
         vectors = load_array(path)
         if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype not in (np.float16, np.float32):
-            raise InputError(f"{path}: {vectors.dtype} {vectors.shape}, expected {rows} rows of float16 or float32")
+            found = f"{vectors.dtype} {vectors.shape}"
+            raise InputError(f"{path}: {found}, expected {rows} rows of float16 or float32")
         return vectors
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:
@@ -152,36 +163,43 @@ class Dataset:
         """Names of the samples drawn so far."""
         return sorted(p.parent.name for p in self.path.glob(f"samples/[!.]*/{MANIFEST}"))
 
-    def check(self) -> dict[str, Any]:
+    def check(self, progress: Progress = silent) -> dict[str, Any]:
         """Compare every file with its checksum and look at all vectors; what was looked at.
 
         Errors: InputError that names the first file, or the first row, that is damaged.
         """
-        check_files(self.path, self.manifest, checksums=True)
+        check_contents(self.path, self.manifest, progress)
         if self.has_vectors:
-            self.check_vectors()
+            self.check_vectors(progress)
         return {"dataset": str(self.path), "files": len(self.manifest["files"]), **self.manifest["counts"]}
 
-    def check_vectors(self) -> None:
-        """Look at every vector once. Errors: InputError with table, row and count of NaN or infinite values."""
-        for name, vectors in (("users.npy", self.user_vectors), ("titles.npy", self.title_vectors)):
+    def check_vectors(self, progress: Progress = silent) -> None:
+        """Look at every vector once. Errors: InputError with table, row and count where one is not finite."""
+        tables = {"users.npy": self.user_vectors, "titles.npy": self.title_vectors}
+        done, total = 0, sum(map(len, tables.values()))
+        for name, vectors in tables.items():
             bad, first = 0, -1
-            for start in range(0, len(vectors), 65536):
-                finite = np.isfinite(vectors[start : start + 65536]).all(axis=1)
+            for start in range(0, len(vectors), LOOK_ROWS):
+                finite = np.isfinite(vectors[start : start + LOOK_ROWS]).all(axis=1)
                 bad += int((~finite).sum())
                 if first < 0 and not finite.all():
                     first = start + int(np.argmin(finite))
+                done += len(finite)
+                progress("looking at all vectors", done, total)
             if bad:
-                raise InputError(f"{self.path / name}: {bad} rows hold NaN or infinity, the first is row {first}")
+                count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
+                raise InputError(f"{self.path / name}: {count}, the first is row {first}")
 
 
 class DatasetWriter:
     """Write a dataset piece by piece; it appears under its name only when ``finish`` has been called.
 
-    ``kind`` says where the log came from ("world" or "import"), ``config`` how, for the manifest's provenance.
+    ``kind`` says where the log came from ("world" or "import"), ``config`` how: the manifest's provenance.
     """
 
-    def __init__(self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False):
+    def __init__(
+        self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False
+    ):
         self.staged = StagedDirectory(Path(path), overwrite)
         self.provenance = {"kind": kind, "seed": seed, "config": config, "twotower": twotower.__version__}
         self.counts: dict[str, int] = {}
@@ -206,7 +224,11 @@ class DatasetWriter:
     def write_titles(
         self, columns: dict[str, list[str]], availability: np.ndarray, launch_day: np.ndarray | None = None
     ) -> None:
-        """Columns of text (the first is ``title``, the ids), availability (T, C) bool, launch day (T,)."""
+        """Columns of text (the first is ``title``, the ids), availability (T, C) bool, launch day (T,).
+
+        Errors: InputError when an id occurs more than once.
+        """
+        _check_ids("title", columns["title"])
         self.counts["titles"] = len(columns["title"])
         write_csv(self.path / "titles.csv", columns)
         days = np.zeros(len(columns["title"])) if launch_day is None else launch_day
@@ -214,9 +236,16 @@ class DatasetWriter:
         np.save(self.path / "launch_day.npy", np.asarray(days).astype(np.int32))
 
     def write_users(
-        self, territory: np.ndarray, ids: Sequence[str] | None = None, columns: dict[str, list[str]] | None = None
+        self,
+        territory: np.ndarray,
+        ids: Sequence[str] | None = None,
+        columns: dict[str, list[str]] | None = None,
     ) -> None:
-        """Territory (U,) of each user, and ids and profile columns where there are any."""
+        """Territory (U,) of each user, and ids and profile columns where there are any.
+
+        Errors: InputError when an id occurs more than once.
+        """
+        _check_ids("user", ids or [])
         self.counts["users"] = len(territory)
         np.save(self.path / "user_territory.npy", np.asarray(territory).astype(np.int16))
         if ids is not None:
@@ -227,19 +256,21 @@ class DatasetWriter:
 
     def open_user_vectors(self, shape: tuple[int, int], dtype: Any) -> np.memmap:
         """An array on disk to be filled in blocks."""
-        return np.lib.format.open_memmap(self.path / "users.npy", mode="w+", dtype=np.dtype(dtype), shape=shape)
+        path = self.path / "users.npy"
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
 
     def append_events(self, day: int, user: np.ndarray, title: np.ndarray) -> None:
         """Add a block of watch events to the shard of ``day`` (-1 is the history)."""
         if day not in self.shards:
-            self.shards[day] = GrowingColumns(self.path / "events" / _shard(day), user=np.int32, title=np.int32)
+            directory = self.path / "events" / _shard(day)
+            self.shards[day] = GrowingColumns(directory, user=np.int32, title=np.int32)
         self.shards[day].append(user=user, title=title)
 
     def write_truth(self, name: str, array: np.ndarray) -> None:
         (self.path / "truth").mkdir(exist_ok=True)
         np.save(self.path / "truth" / f"{name}.npy", array)
 
-    def finish(self, train_days: int, test_days: int, has_time: bool) -> None:
+    def finish(self, train_days: int, test_days: int, has_time: bool, progress: Progress = silent) -> None:
         """Write the manifest and give the dataset its name."""
         for shard in self.shards.values():
             shard.close()
@@ -250,7 +281,7 @@ class DatasetWriter:
             "counts": self.counts,
             "days": days,
             "provenance": self.provenance,
-            "files": file_facts(self.path),
+            "files": file_facts(self.path, progress),
         }
         write_json(self.path / MANIFEST, manifest)
         self.staged.commit()
@@ -267,13 +298,21 @@ def write_vectors(
     title_vectors: np.ndarray | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Add or replace user vectors (U, F_u) and title vectors (T, F_t), with a word on where they come from."""
+    """Add or replace user vectors (U, F_u) and title vectors (T, F_t), with a word on where they come from.
+
+    Errors: InputError unless there is one vector for each user and title.
+    """
+    dataset = Dataset.open(path)
     writers = {}
-    if user_vectors is not None:
-        writers["users.npy"] = lambda file: _save(file, user_vectors)
-    if title_vectors is not None:
-        writers["titles.npy"] = lambda file: _save(file, title_vectors)
-    _replace(Path(path), writers, {"vectors": provenance or {}})
+    for name, vectors, rows in (
+        ("users.npy", user_vectors, dataset.n_users),
+        ("titles.npy", title_vectors, dataset.n_titles),
+    ):
+        if vectors is not None:
+            if vectors.ndim != 2 or len(vectors) != rows:
+                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {rows} rows")
+            writers[name] = partial(_save, array=vectors)
+    _replace(dataset.path, writers, {"vectors": provenance or {}})
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -299,6 +338,12 @@ def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def _check_ids(what: str, ids: Sequence[str]) -> None:
+    if len(set(ids)) < len(ids):
+        name, times = Counter(ids).most_common(1)[0]
+        raise InputError(f"{what} id {name!r} occurs {times} times, expected once")
+
+
 def _write_territories(path: Path, territories: Territories) -> None:
     columns = {
         "code": territories.code,
@@ -309,23 +354,3 @@ def _write_territories(path: Path, territories: Territories) -> None:
         "group": [str(x) for x in territories.group],
     }
     write_csv(path, columns)
-
-
-def write_csv(path: Path, columns: dict[str, Any]) -> None:
-    """Write equally long columns of text as CSV with a header."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-
-
-def read_csv(path: Path) -> dict[str, list[str]]:
-    """Read a CSV with a header into columns of text. Errors: InputError when it is missing or ragged."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-        return {name: list(column) for name, *column in zip(*rows, strict=True)}
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing") from None
-    except (ValueError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable table ({error})") from None

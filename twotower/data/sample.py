@@ -3,7 +3,7 @@
     samples/NAME/manifest.json                  how it was drawn, and every file's size and checksum
     samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: drawn as an active user
     samples/NAME/test_users.npy                 (m,) int64, disjoint from the training users
-    samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8, a shard a day
+    samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a day's
     samples/NAME/test/day-0060/…
 """
 
@@ -22,12 +22,14 @@ from twotower.data.storage import (
     MANIFEST,
     GrowingColumns,
     StagedDirectory,
+    check_contents,
     file_facts,
     load_array,
     read_manifest,
     write_json,
 )
 from twotower.errors import InputError
+from twotower.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,18 @@ class Sample:
     """A sample opened for reading."""
 
     def __init__(self, dataset: Dataset, name: str = "default"):
-        """Errors: InputError when there is no such sample (those that exist are named) or it is incomplete."""
+        """Errors: InputError when there is no such sample (those there are get named) or it is incomplete."""
+        check_name(name)
         self.path = dataset.path / "samples" / name
         if not self.path.is_dir():
             drawn = ", ".join(dataset.samples()) or "none yet"
-            raise InputError(f"{dataset.path}: no sample {name!r} (drawn so far: {drawn}); see twotower sample")
+            raise InputError(
+                f"{dataset.path}: no sample {name!r} (drawn so far: {drawn}); see twotower sample"
+            )
         self.name = name
+        self.n_users, self.n_titles = dataset.n_users, dataset.n_titles
         self.manifest = read_manifest(self.path, "sample")
-        self.config: dict[str, Any] = self.manifest["config"]
+        self.config: dict[str, Any] = self.manifest.get("config", {})
 
     @cached_property
     def train_users(self) -> np.ndarray:
@@ -88,7 +94,8 @@ class Sample:
         return self._days("test")
 
     def _days(self, split: str) -> list[int]:
-        return sorted(int(p.name[4:]) for p in (self.path / split).glob("day-*"))
+        folders, prefix = {name.rpartition("/")[0] for name in self.manifest["files"]}, f"{split}/day-"
+        return sorted(int(folder.removeprefix(prefix)) for folder in folders if folder.startswith(prefix))
 
     def train(self, day: int) -> Pairs:
         """Training pairs of one day."""
@@ -106,18 +113,52 @@ class Sample:
         """Test pairs of all days, in order of days."""
         return _concatenate([self.test(day) for day in self.test_days])
 
+    def check(self, progress: Progress = silent) -> dict[str, Any]:
+        """Compare every file with its checksum and look at all pairs; what was looked at.
+
+        Errors: InputError that names the first file, or the first row, that is damaged.
+        """
+        check_contents(self.path, self.manifest, progress)
+        test = np.isin(self.test_users, self.train_users)
+        if test.any():
+            user = self.test_users[np.argmax(test)]
+            raise InputError(f"{self.path}: {test.sum()} users are for training and for test, such as {user}")
+        return {"train_pairs": len(self.train_pairs()), "test_pairs": len(self.test_pairs())}
+
     def _pairs(self, split: str, day: int) -> Pairs:
+        """One shard. Errors: InputError with file and row where something is not what it must be."""
         directory = self.path / split / f"day-{day:04d}"
         user, title, label = (load_array(directory / f"{name}.npy") for name in ("user", "title", "label"))
-        if label.size and label.max() > 1:
-            row = int(np.argmax(label > 1))
-            raise InputError(f"{directory / 'label.npy'}: row {row} is {label[row]}, expected 0 or 1")
+        if not user.shape == title.shape == label.shape == (len(user),):
+            raise InputError(f"{directory}: columns of shapes {user.shape}, {title.shape}, {label.shape}")
+        for name, column, rows in (("user", user, self.n_users), ("title", title, self.n_titles)):
+            inside = (column >= 0) & (column < rows)
+            _check_rows(directory / f"{name}.npy", column, inside, f"0 to {rows - 1}")
+        _check_rows(directory / "label.npy", label, (label == 0) | (label == 1), "0 or 1")
         return Pairs(
-            user.astype(np.int64), title.astype(np.int32), label.astype(np.float32), np.full(len(user), day, np.int32)
+            user.astype(np.int64),
+            title.astype(np.int32),
+            label.astype(np.float32),
+            np.full(len(user), day, np.int32),
         )
 
 
+def _check_rows(path: Path, column: np.ndarray, good: np.ndarray, expected: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InputError(f"{path}: row {row} holds {column[row]}, expected {expected}")
+
+
+def check_name(name: str) -> None:
+    """Errors: InputError when a sample's name is not a plain one, such as could lie anywhere else."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"sample name {name!r}: expected letters, digits, '_', '-' and '.'")
+
+
 def _concatenate(parts: list[Pairs]) -> Pairs:
+    if not parts:
+        dtypes = (np.int64, np.int32, np.float32, np.int32)
+        return Pairs(*(np.empty(0, dtype) for dtype in dtypes))
     return Pairs(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Pairs)))
 
 
@@ -125,8 +166,7 @@ class SampleWriter:
     """Write a sample into its dataset; it appears under its name only when ``finish`` has been called."""
 
     def __init__(self, dataset: Dataset, name: str, config: dict[str, Any], overwrite: bool = False):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise InputError(f"sample name {name!r}: expected letters, digits, '_', '-' and '.'")
+        check_name(name)
         self.staged = StagedDirectory(dataset.path / "samples" / name, overwrite)
         self.config = config
         self.shards: dict[tuple[str, int], GrowingColumns] = {}
@@ -144,19 +184,27 @@ class SampleWriter:
         np.save(self.staged.path / "active.npy", np.asarray(active, bool))
         np.save(self.staged.path / "test_users.npy", np.asarray(test, np.int64))
 
-    def write_pairs(self, split: str, day: int, user: np.ndarray, title: np.ndarray, label: np.ndarray) -> None:
-        """Add pairs to the shard of ``day``; ``split`` is "train" or "test", labels are 0 or 1."""
+    def write_pairs(
+        self, split: str, day: int, user: np.ndarray, title: np.ndarray, label: np.ndarray
+    ) -> None:
+        """Add pairs to the shard of ``day``; ``split`` is "train" or "test".
+
+        Errors: InputError, with the row of this block, for labels other than 0 and 1.
+        """
         if split not in ("train", "test"):
             raise ValueError(f"split {split!r}, expected 'train' or 'test'")
+        label = np.asarray(label)
+        _check_rows(self.staged.target, label, (label == 0) | (label == 1), "a label 0 or 1")
         if (split, day) not in self.shards:
             directory = self.staged.path / split / f"day-{day:04d}"
             self.shards[split, day] = GrowingColumns(directory, user=np.int32, title=np.int32, label=np.uint8)
-        self.shards[split, day].append(user=user, title=title, label=np.asarray(label).astype(np.uint8))
+        self.shards[split, day].append(user=user, title=title, label=label.astype(np.uint8))
 
-    def finish(self) -> None:
+    def finish(self, progress: Progress = silent) -> None:
         """Write the manifest and give the sample its name."""
         for shard in self.shards.values():
             shard.close()
-        manifest = {"format": FORMAT_VERSION, "config": self.config, "files": file_facts(self.staged.path)}
+        files = file_facts(self.staged.path, progress)
+        manifest = {"format": FORMAT_VERSION, "config": self.config, "files": files}
         write_json(self.staged.path / MANIFEST, manifest)
         self.staged.commit()

@@ -1,53 +1,81 @@
 """Directories of arrays that appear whole or not at all, and say what they hold in a manifest."""
 
+import csv
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twotower.errors import InputError
+from twotower.progress import Progress, silent
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-FLUSH_ROWS = 2_000_000  # rows that the growing columns keep in memory before they append them to their files
+FLUSH_ROWS = 1 << 18  # rows kept in memory before they go to disk; a log has a set of columns for every day
+DIGEST_BYTES = 1 << 22  # read at a time for a checksum
+CELL_CHARACTERS = 1 << 28  # at most, in a table of text; left alone the csv module stops at 131,072
 _NPY_HEADER_BYTES = 128  # fixed, so that a column's header can be written again once its length is known
 
 
 class StagedDirectory:
     """Write a directory under a hidden name beside its target, and rename it when it is finished.
 
-    Used as a context manager: when the body raises, or ``finish`` was never called, nothing remains.
+    Used as a context manager: when the body raises, or ``commit`` was never called, nothing remains. With
+    ``overwrite`` the old directory stays until the new one is complete; only a directory with a manifest, or
+    an empty one, is ever replaced, so that a slip of the hand cannot cost someone's home.
 
-    Errors: InputError when the target exists and ``overwrite`` is false, or its parent can't be written.
+    Errors: InputError when the target may not be replaced, or its parent can't be written.
     """
 
     def __init__(self, target: Path, overwrite: bool = False):
-        self.target = Path(target)
+        self.given = target
+        self.target = Path(os.path.realpath(target))  # behind a link, and "." has no name to stand beside
+        self.overwrite = overwrite
         self.path = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
         self.finished = False
-        if self.target.exists() and not overwrite:
-            raise InputError(f"{self.target}: exists already; give another directory or --overwrite")
+        self._check_target()
+
+    def _check_target(self) -> None:
+        if not self.target.exists():
+            return
+        if not self.overwrite:
+            raise InputError(f"{self.given}: exists already; give another directory or --overwrite")
+        ours = self.target.is_dir() and ((self.target / MANIFEST).is_file() or not any(self.target.iterdir()))
+        if not ours:
+            raise InputError(f"{self.given}: has no {MANIFEST}, so it will not be overwritten")
 
     def __enter__(self) -> "StagedDirectory":
         shutil.rmtree(self.path, ignore_errors=True)
         try:
             self.path.mkdir(parents=True)
         except OSError as error:
-            raise InputError(f"{self.target.parent}: cannot write there ({error.strerror})") from None
+            raise InputError(f"{self.given}: cannot write there ({error.strerror})") from None
         return self
 
     def commit(self) -> None:
-        """Put the staged directory in the target's place."""
+        """Put the staged directory in the target's place.
+
+        Errors: InputError when someone else has made the target meanwhile and ``overwrite`` is false.
+        """
+        self._check_target()
         old = self.target.with_name(f".{self.target.name}.old-{os.getpid()}")
-        if self.target.exists():
+        replaced = self.target.exists()
+        if replaced:
             self.target.rename(old)
-        self.path.rename(self.target)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            self.path.rename(self.target)
+        except OSError:
+            if replaced:
+                old.rename(self.target)
+            raise
         self.finished = True
+        shutil.rmtree(old, ignore_errors=True)
 
     def __exit__(self, *exc: object) -> None:
         if not self.finished:
@@ -70,7 +98,8 @@ class GrowingColumns:
         """Add one block; every column must have the same number of rows."""
         lengths = {len(column) for column in columns.values()}
         if len(lengths) != 1 or set(columns) != set(self.dtypes):
-            raise ValueError(f"columns {sorted(columns)} with lengths {sorted(lengths)} for {sorted(self.dtypes)}")
+            got = f"columns {sorted(columns)} with lengths {sorted(lengths)}"
+            raise ValueError(f"{got} for {sorted(self.dtypes)}")
         for name, column in columns.items():
             self.blocks[name].append(np.asarray(column).astype(self.dtypes[name], casting="same_kind"))
         self.rows += lengths.pop()
@@ -109,11 +138,21 @@ def load_array(path: Path, mmap: bool = True) -> np.ndarray:
         raise InputError(f"{path}: not a readable .npy array ({error})") from None
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -126,43 +165,79 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
-def file_facts(directory: Path, exclude: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Byte size and SHA-256 of every file under ``directory`` but its manifest and the excluded folders."""
-    facts = {}
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST and name.split("/")[0] not in exclude:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
-            facts[name] = {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-    return facts
+def write_csv(path: Path, columns: dict[str, Any]) -> None:
+    """Write equally long columns of text as CSV with a header."""
+    # Before Python 3.13 csv leaves a lone carriage return unquoted, and then reads the end of a line there.
+    bare = any("\r" in str(cell) for column in columns.values() for cell in column)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _digest(file: Any) -> Any:
-    """``hashlib.file_digest`` for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Read a CSV with a header into columns of text. Errors: InputError when it is missing or ragged."""
+    csv.field_size_limit(CELL_CHARACTERS)
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        return {name: list(column) for name, *column in zip(*rows, strict=True)}
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable table ({error})") from None
 
 
-def check_files(directory: Path, manifest: dict[str, Any], checksums: bool = False) -> None:
-    """Compare the directory with its manifest; sizes always, contents only when asked.
+def file_facts(directory: Path, progress: Progress = silent) -> dict[str, dict[str, Any]]:
+    """Byte size and SHA-256 of every file under ``directory`` but its manifest, by path relative to it."""
+    paths = [p for p in sorted(directory.rglob("*")) if p.is_file() and p != directory / MANIFEST]
+    digests = _digests("checksums", paths, progress)
+    return {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, digests, strict=True)
+    }
 
-    Errors: InputError that names the first file that is missing, has another size or other contents.
+
+def _digests(stage: str, paths: list[Path], progress: Progress) -> Iterator[str]:
+    """SHA-256 of one file after the other; progress is in bytes of all of them."""
+    done, total = 0, sum(path.stat().st_size for path in paths)
+    for path in paths:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(DIGEST_BYTES):
+                digest.update(block)
+                done += len(block)
+                progress(stage, done, total)
+        yield digest.hexdigest()
+
+
+def check_files(directory: Path, manifest: dict[str, Any]) -> None:
+    """Compare the files of a directory with its manifest, by size.
+
+    Errors: InputError that names the first file that is missing or has another size.
     """
+    home = directory.resolve()
     for name, facts in manifest["files"].items():
-        path = (directory / name).resolve()
-        if not path.is_relative_to(directory.resolve()):
+        path = (home / name).resolve()
+        if not path.is_relative_to(home):
             raise InputError(f"{directory / MANIFEST}: path {name!r} leaves the directory")
         if not path.is_file():
             raise InputError(f"{directory / name}: missing (named in {MANIFEST})")
-        if path.stat().st_size != facts["bytes"]:
-            raise InputError(f"{directory / name}: {path.stat().st_size} bytes, {MANIFEST} says {facts['bytes']}")
-        if checksums:
-            with open(path, "rb") as file:
-                if _digest(file).hexdigest() != facts["sha256"]:
-                    raise InputError(f"{directory / name}: contents differ from the checksum in {MANIFEST}")
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            raise InputError(f"{directory / name}: {size} bytes, {MANIFEST} says {facts['bytes']}")
+
+
+def check_contents(directory: Path, manifest: dict[str, Any], progress: Progress = silent) -> None:
+    """Compare the files of a directory with their checksums in its manifest.
+
+    Errors: InputError that names the first file with other contents.
+    """
+    names = list(manifest["files"])
+    digests = _digests(f"checksums of {directory}", [directory / name for name in names], progress)
+    for name, digest in zip(names, digests, strict=True):
+        if digest != manifest["files"][name]["sha256"]:
+            raise InputError(f"{directory / name}: contents differ from the checksum in {MANIFEST}")
 
 
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
@@ -175,7 +250,10 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     if not (directory / MANIFEST).is_file():
         raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
     manifest = read_json(directory / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT_VERSION or "files" not in manifest:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT_VERSION:
         raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}")
-    check_files(directory, manifest)
+    try:
+        check_files(directory, manifest)
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{directory / MANIFEST}: its list of files is damaged") from None
     return manifest
