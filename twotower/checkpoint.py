@@ -54,14 +54,22 @@ def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
 
 
 def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
-    """Put model, optimiser and state back to where the last finished epoch left them, bit for bit."""
+    """Put model, optimiser and state back to where the last finished epoch left them, bit for bit.
+
+    Errors: InputError when the file is missing, damaged, or of a model of another shape.
+    """
     arrays, counters = _load(path)
+    if not counters.keys() >= _COUNTERS or len(counters["adam_steps"]) != len(optimiser.steps):
+        raise InputError(f"{path}: not the training state of such a model")
     if "best.params" in arrays:
         state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
     _fill(path, _training_arrays(model, optimiser, state), arrays)
     state.epoch, state.steps = counters["epoch"], counters["steps"]
     state.best_score, state.misses = counters["best_score"], counters["misses"]
     optimiser.steps = counters["adam_steps"]
+
+
+_COUNTERS = {"epoch", "steps", "best_score", "misses", "adam_steps"}
 
 
 def _named(model: TwoTower) -> dict[str, np.ndarray]:
@@ -78,8 +86,11 @@ def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
-    partial.replace(path)
+    try:
+        save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -88,7 +99,10 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return arrays, json.loads((file.metadata() or {})["facts"])
+            facts = json.loads((file.metadata() or {})["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("its facts are no object")
+        return arrays, facts
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not readable as weights ({error})") from None
 

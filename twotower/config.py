@@ -2,7 +2,8 @@
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,21 @@ else:
 BATCHNORM_EPS = 1e-5  # added to the variance
 BATCHNORM_MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 
+SMALLEST_EPS = 1e-30  # of Adam: in float32 a much smaller one is 0, and so is the denominator of a dead unit
+LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
+
+#: What the values of a field may be, and how that is said.
+KINDS: dict[str, tuple[Any, str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "a text"),
+}
+
 HEADS = ("none", "plain", "residual", "lowrank")
 OUTPUTS = ("linear", "relu")
 BATCHINGS = ("pairs", "positives", "users")
+BATCHING_HELP = "What a batch keeps together: pairs (nothing; as the paper), positives, users."
 
 
 def setting(default: Any, help: str) -> Any:
@@ -26,23 +39,39 @@ def setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+class SettingError(InputError):
+    """A setting has a value that it cannot have."""
+
+    def __init__(self, name: str, value: Any, expected: str):
+        super().__init__(f"{name} = {value!r}: expected {expected}")
+        self.name = name
+
+
 def _require(ok: bool, name: str, value: Any, expected: str) -> None:
     if not ok:
-        raise InputError(f"{name} = {value!r}: expected {expected}")
+        raise SettingError(name, value, expected)
+
+
+def kind_of(item: "Field[Any]") -> str:
+    """``int``, ``float``, ``bool`` or ``str``."""
+    return item.type if isinstance(item.type, str) else item.type.__name__
 
 
 def _check_types(config: Any, section: str) -> None:
-    """Every field holds what its annotation says; whole numbers may stand for fractions."""
+    """Every field holds what its annotation says; a whole number may stand for a float, and becomes one."""
     for item in fields(config):
-        value, kind = getattr(config, item.name), item.type if isinstance(item.type, str) else item.type.__name__
-        names = {"int": int, "float": (int, float), "bool": bool, "str": str}
-        ok = isinstance(value, names[kind]) and (kind == "bool" or not isinstance(value, bool))
-        _require(ok and not (kind == "float" and math.isnan(value)), f"{section}.{item.name}", value, f"a {kind}")
+        value, kind, name = getattr(config, item.name), kind_of(item), f"{section}.{item.name}"
+        types, expected = KINDS[kind]
+        ok = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+        _require(ok, name, value, expected)
+        if kind == "float":
+            _require(abs(value) <= sys.float_info.max, name, value, expected)  # false for NaN, too
+            object.__setattr__(config, item.name, float(value))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of the network. The default is what works by evidence; ``PRESETS["paper"]`` is the paper's text."""
+    """The shape of the network: by default what works by evidence, in ``PRESETS["paper"]`` the text's."""
 
     hidden: int = setting(512, "Width D of every layer.")
     groups: int = setting(1, "Territory groups K, each with its own head.")
@@ -54,14 +83,20 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, "model")
-        _require(self.hidden >= 1, "model.hidden", self.hidden, "at least 1")
+        width = f"from 1 to {LARGEST_HIDDEN}"
+        _require(1 <= self.hidden <= LARGEST_HIDDEN, "model.hidden", self.hidden, width)
         _require(self.groups >= 1, "model.groups", self.groups, "at least 1")
-        grouped = self.head != "none" or self.title_bias
-        _require(self.groups == 1 or grouped, "model.groups", self.groups, "1 without heads or a title bias (see --mtl)")
+        alone = "1 without heads or a title bias (see --mtl)"
+        _require(self.groups == 1 or self.multi_task, "model.groups", self.groups, alone)
         _require(self.head in HEADS, "model.head", self.head, f"one of {', '.join(HEADS)}")
         highest = self.hidden if self.head == "lowrank" else math.inf
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
+
+    @property
+    def multi_task(self) -> bool:
+        """Whether there is anything that a group has to itself."""
+        return self.head != "none" or self.title_bias
 
     @property
     def output_floor(self) -> float:
@@ -70,7 +105,7 @@ class ModelConfig:
 
     @property
     def tower_floor(self) -> float:
-        """Lower bound of the user tower's output; under plain heads it is a hidden layer and keeps its ReLU."""
+        """Lower bound of the user tower's output; under plain heads it is a hidden layer with a ReLU."""
         return 0.0 if self.head == "plain" else self.output_floor
 
     @property
@@ -89,23 +124,23 @@ class TrainConfig:
     beta1: float = setting(0.9, "Decay of Adam's first moment.")
     beta2: float = setting(0.999, "Decay of Adam's second moment.")
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
-    batching: str = setting("pairs", "What a batch keeps together: pairs (nothing; as the paper), positives, users.")
+    batching: str = setting("pairs", BATCHING_HELP)
     validation: float = setting(0.1, "Share of the training users held out for early stopping.")
     patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
-    evaluations: int = setting(1, "Validations an epoch.")
+    evaluations: int = setting(1, "Validations an epoch, at most one a step.")
     seed: int = setting(0, "Of the initial weights, the validation users and the order of the pairs.")
     threads: int = setting(0, "Threads; 0 is as many as there are cores.")
 
     def __post_init__(self) -> None:
         _check_types(self, "train")
-        for name in ("epochs", "patience", "evaluations"):
-            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "at least 2")
-        _require(0 < self.learning_rate < math.inf, "train.learning_rate", self.learning_rate, "above 0")
+        for name, least in (("epochs", 1), ("patience", 1), ("evaluations", 1), ("batch_size", 2)):
+            _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
+        _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "from 0 to below 1")
-        _require(self.eps > 0, "train.eps", self.eps, "above 0")
-        _require(self.batching in BATCHINGS, "train.batching", self.batching, f"one of {', '.join(BATCHINGS)}")
+        _require(self.eps >= SMALLEST_EPS, "train.eps", self.eps, f"at least {SMALLEST_EPS}")
+        modes = f"one of {', '.join(BATCHINGS)}"
+        _require(self.batching in BATCHINGS, "train.batching", self.batching, modes)
         _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
         _require(self.seed >= 0, "train.seed", self.seed, "at least 0")
         _require(self.threads >= 0, "train.threads", self.threads, "at least 0")
@@ -122,24 +157,39 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], base: "Config | None" = None, source: str = "config") -> "Config":
-        """``base`` with the values of a nested dictionary in place of its own. Errors: InputError on unknown keys."""
-        base = base or cls()
-        sections = {}
-        for section, entries in values.items():
-            _require(section in ("model", "train"), f"{source}: section", section, "model or train")
-            _require(isinstance(entries, dict), f"{source}: {section}", entries, "a table of settings")
-            known = [item.name for item in fields(getattr(base, section))]
-            for key in entries:
-                _require(key in known, f"{source}: key", f"{section}.{key}", f"one of {', '.join(known)}")
-            try:
-                sections[section] = replace(getattr(base, section), **entries)
-            except InputError as error:
-                raise InputError(f"{source}: {error}") from None
-        return replace(base, **sections)
+    def from_dict(cls, values: Mapping[str, Any], source: str = "config") -> "Config":
+        """The defaults, with the values of a nested dictionary on top. Errors as in ``from_layers``."""
+        return cls.from_layers((source, values))
+
+    @classmethod
+    def from_layers(cls, *layers: tuple[str, Mapping[str, Any]]) -> "Config":
+        """The defaults, with nested dictionaries on top of them, each over those before it.
+
+        Only the result has to be valid: a file may name 6 groups, and the command line the heads for them.
+
+        Errors: InputError with the layer's name, for unknown sections and keys and for values that can't be.
+        """
+        sections: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig}
+        values: dict[str, dict[str, Any]] = {section: {} for section in sections}
+        sources: dict[str, str] = {}
+        for source, layer in layers:
+            for section, entries in layer.items():
+                _require(section in sections, f"{source}: section", section, f"one of {', '.join(sections)}")
+                _require(isinstance(entries, Mapping), f"{source}: {section}", entries, "a table of settings")
+                known = [item.name for item in fields(sections[section])]
+                for key in entries:
+                    name = f"{section}.{key}"
+                    _require(key in known, f"{source}: key", name, f"one of {', '.join(known)}")
+                    sources[name] = source
+                values[section] |= entries
+        try:
+            return cls(**{section: kind(**values[section]) for section, kind in sections.items()})
+        except SettingError as error:
+            origin = f"{sources[error.name]}: " if error.name in sources else ""
+            raise InputError(f"{origin}{error}") from None
 
 
-#: Named model shapes. ``paper`` is the text to the letter; it is kept for study, since it collapses on rare positives.
+#: Named model shapes. ``paper`` is the text to the letter, kept for study: it collapses on rare positives.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"output": "linear", "learned_logit": True},
     "paper": {"output": "relu", "learned_logit": False},
@@ -152,9 +202,9 @@ MTL_HEADS: dict[str, dict[str, Any]] = {
 
 
 def load_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested dictionaries. Errors: InputError that names the file, and the line where it is not TOML."""
+    """A TOML file as nested dictionaries. Errors: InputError with the file, and the line that is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte-order mark first
     except FileNotFoundError:
         raise InputError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -1,7 +1,13 @@
-"""From a directory to a finished run: what is missing on the way is made, and everything is kept with the run."""
+"""From a directory to a finished run: what is missing on the way is made, and everything is kept."""
 
+import hashlib
+import json
+import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +21,13 @@ from twotower.data.territories import Territories, geographic_groups, grouping_f
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
 from twotower.progress import Progress
-from twotower.run import CONFIG, RunWriter, next_run_path
+from twotower.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
 
 DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
 RUNS = Path("runs")
-PLAN = "plan.json"  # what a run needs to be resumed: dataset, sample, label and groups
+PLAN = "plan.json"  # what a run needs to be resumed: dataset, sample, their fingerprint, label and groups
 
 
 @dataclass(frozen=True)
@@ -36,36 +42,96 @@ class TrainingJob:
     label: str | None = None
 
     def run(self, progress: Progress) -> tuple[Path, Evaluation]:
-        """Make what is missing, train, evaluate on the test pairs, and return the run's directory and its results."""
+        """Make what is missing, train and test; returns the run's directory and its results."""
+        check_place(self.run_path, self.label)  # now, rather than after minutes of work
         dataset = open_dataset(self.directory, progress)
         sampled = open_sample(dataset, self.sample_name, progress)
         groups = choose_groups(dataset.territories, self.config.model.groups, self.grouping)
         label = self.label or default_label(self.config.model, sampled)
-        path = self.run_path or next_run_path(RUNS, label)
-        trainer = Trainer(dataset, sampled, groups, self.config)
-        facts = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": self.config.train.seed}
-        with RunWriter(path, **facts) as writer:
+        trainer = Trainer(dataset, sampled, groups, self.config, progress)
+        with ExitStack() as stack:
+            writer = begin_run(stack, self.run_path, dataset, sampled, label, self.config.train.seed)
             writer.save_config(self.config.to_dict())
             plan = {"dataset": str(dataset.path.resolve()), "sample": sampled.name, "label": label}
-            write_json(path / PLAN, plan | {"groups": groups.tolist()})
-            compile_kernels(progress)
-            trainer.run(writer, progress)
-            return path, trainer.test(sampled, writer, progress)
+            plan |= {"fingerprint": fingerprint(dataset, sampled), "groups": groups.tolist()}
+            write_json(writer.path / PLAN, plan)
+            return writer.path, train_and_test(trainer, sampled, writer, progress)
 
 
-def resume(path: Path, progress: Progress) -> tuple[Path, Evaluation]:
-    """Go on with an interrupted run from its last finished epoch; the result is that of an uninterrupted one."""
+def resume(path: Path, progress: Progress, directory: Path | None = None) -> tuple[Path, Evaluation]:
+    """Go on with an interrupted run from its last finished epoch; the result is that of an uninterrupted one.
+
+    ``directory`` is where the dataset is now, if it was moved.
+
+    Errors: InputError when there is nothing to resume, or dataset or sample are not those of the run.
+    """
+    if not (path / PLAN).is_file():
+        raise InputError(f"{path}: no run to resume (it has no {PLAN})")
+    if (path / RUN).is_file():
+        raise InputError(f"{path}: this run has finished; there is nothing to resume")
     plan = read_json(path / PLAN)
-    config = Config.from_dict(load_toml(path / CONFIG), source=str(path / CONFIG))
-    dataset = Dataset.open(plan["dataset"])
-    sampled = Sample(dataset, plan["sample"])
-    trainer = Trainer(dataset, sampled, np.array(plan["groups"], np.int16), config)
-    facts = {"label": plan["label"], "dataset": dataset.path, "sample": sampled.name, "seed": config.train.seed}
-    with RunWriter(path, **facts, resume=True) as writer:
+    config = Config.from_dict(load_toml(path / CONFIG), str(path / CONFIG))
+    try:
+        dataset = Dataset.open(directory or plan["dataset"])
+        sampled = Sample(dataset, plan["sample"])
+        groups, label = np.array(plan["groups"], np.int16), plan["label"]
+        same = fingerprint(dataset, sampled) == plan["fingerprint"]
+    except (KeyError, TypeError):
+        raise InputError(f"{path / PLAN}: damaged") from None
+    if not same:
+        raise InputError(f"{sampled.path}: its pairs or vectors are no longer those that {path} began with")
+    trainer = Trainer(dataset, sampled, groups, config, progress)
+    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
+    with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
         trainer.resume(writer)
+        return path, train_and_test(trainer, sampled, writer, progress)
+
+
+def check_place(run_path: Path | None, label: str | None) -> None:
+    """Errors: InputError when a run could not be written where it is meant to be."""
+    path = run_path or next_run_path(RUNS, label or "baseline")
+    if path.exists():
+        raise InputError(f"{path}: exists already; give another directory")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise InputError(f"{path}: cannot write in {parent}")
+
+
+def begin_run(
+    stack: ExitStack, path: Path | None, dataset: Dataset, sampled: Sample, label: str, seed: int
+) -> RunWriter:
+    """Open a run at ``path``, or under the next free number: runs may be started side by side."""
+    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    while True:
+        place = path or next_run_path(RUNS, label)
+        try:
+            return stack.enter_context(RunWriter(place, **facts))
+        except InputError:
+            if path is not None or not place.exists():  # otherwise somebody else was faster
+                raise
+
+
+def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
+    """Train to the end and evaluate on the test pairs.
+
+    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished.
+    """
+    try:
         compile_kernels(progress)
         trainer.run(writer, progress)
-        return path, trainer.test(sampled, writer, progress)
+        return trainer.test(sampled, writer, progress)
+    except KeyboardInterrupt:
+        if writer.training_path.is_file():
+            raise KeyboardInterrupt(f"twotower train --resume {quote(str(writer.path))}") from None
+        raise
+
+
+def fingerprint(dataset: Dataset, sampled: Sample) -> str:
+    """A digest of the pairs, vectors and territories of users that a model is trained on."""
+    files = dataset.manifest["files"]
+    tables = {name: files.get(name) for name in ("users.npy", "titles.npy", "user_territory.npy")}
+    parts = json.dumps([tables, sampled.manifest["files"]], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def open_dataset(directory: Path, progress: Progress) -> Dataset:
@@ -77,7 +143,7 @@ def open_dataset(directory: Path, progress: Progress) -> Dataset:
 
 def open_sample(dataset: Dataset, name: str, progress: Progress) -> Sample:
     """A sample of the dataset; the default one is drawn with the default settings where there is none."""
-    if name == "default" and name not in dataset.samples():
+    if name == "default" and not (dataset.path / "samples" / name).exists():
         sample(dataset, SampleConfig(), progress, name)
     return Sample(dataset, name)
 
@@ -89,8 +155,9 @@ def choose_groups(territories: Territories, groups: int, file: Path | None = Non
     """
     if file is not None:
         chosen = grouping_from_file(file, territories)
-        if len(np.unique(chosen)) != groups:
-            raise InputError(f"{file}: {len(np.unique(chosen))} groups, but --groups is {groups}")
+        found = int(chosen.max()) + 1
+        if found != groups:
+            raise InputError(f"{file}: {found} groups, but the model has {groups} (see --mtl and --groups)")
         return chosen
     if groups == 1:
         return np.zeros(len(territories), np.int16)
@@ -100,7 +167,16 @@ def choose_groups(territories: Territories, groups: int, file: Path | None = Non
     return geographic_groups(territories, groups)
 
 
+def known_groups(directory: Path, file: Path | None = None) -> int | None:
+    """How many groups of territories a file, or else a dataset, has; None where there are none yet."""
+    if not directory.exists():
+        return None
+    territories = Dataset.open(directory).territories
+    groups = territories.group if file is None else grouping_from_file(file, territories)
+    return int(groups.max()) + 1 if groups.min() >= 0 else None
+
+
 def default_label(model: ModelConfig, sampled: Sample) -> str:
     """A method's name: baseline or mtl, with the paper's upsampling or without."""
-    method = "baseline" if model.groups == 1 else f"mtl-{model.groups}"
+    method = f"mtl-{model.groups}" if model.multi_task else "baseline"
     return f"{method}-upsampled" if sampled.active.any() else method

@@ -33,9 +33,16 @@ def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) 
 
 
 def predict_pairs(
-    model: TwoTower, batcher: Batcher, pairs: LabelledPairs, progress: Progress = silent, stage: str = "scoring"
+    model: TwoTower,
+    batcher: Batcher,
+    pairs: LabelledPairs,
+    progress: Progress = silent,
+    stage: str = "scoring",
 ) -> np.ndarray:
-    """Logits (n,) float32 of the pairs, in their order; taken user by user, so that each is embedded about once."""
+    """Logits (n,) float32 of the pairs, in their order.
+
+    They are taken user by user, so that each user is embedded about once.
+    """
     logits = np.empty(len(pairs.user), np.float32)
     by_user = np.argsort(pairs.user, kind="stable")
     for start in range(0, len(by_user), batcher.batch_size):
@@ -49,17 +56,19 @@ def predict_pairs(
 def score_pairs(
     run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress: Progress = silent
 ) -> np.ndarray:
-    """Logits (n,) float32 of pairs of a dataset under the weights of a finished run, with the run's own grouping.
+    """Logits (n,) float32 of pairs of a dataset under the weights and the grouping of a finished run.
 
     The probability is the logit's sigmoid; logits rank the same and do not saturate into ties.
 
-    Errors: InputError when the run is incomplete, or the dataset's vectors or territories are not those of the run.
+    Errors: InputError when the run is incomplete, or the dataset has vectors of other widths, or other
+    territories.
     """
     run = RunReader(run_path)
     model = load_model(run.weights_path, usable_cores())
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
-        raise InputError(f"{dataset.path}: vectors of widths {widths}; {run_path} was trained on {model.widths}")
+        trained = f"{run_path} was trained on {model.widths}"
+        raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
     territories = run.evaluation.territories
     if territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run_path} was trained on")

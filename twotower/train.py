@@ -1,4 +1,4 @@
-"""The training loop: batch → forward → loss → backward → step → record; it yields results and prints nothing."""
+"""The training loop: batch → forward → loss → backward → step → record; it yields results, prints nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Validation(NamedTuple):
 
 
 class EpochEnd(NamedTuple):
-    """An epoch is complete: the moment for a checkpoint."""
+    """An epoch is over, or training stopped early in it: the moment for a checkpoint."""
 
     epoch: int
 
@@ -63,10 +63,12 @@ def fit(
 ) -> Iterator[Step | Validation | EpochEnd]:
     """Train until the epochs are over or validation has not improved ``config.patience`` times in a row.
 
-    ``batches(epoch)`` yields an epoch's batches, and ``validate`` scores the held-out users; without it the last
-    weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint goes on where it stood.
+    ``batches(epoch)`` yields an epoch's batches, and ``validate`` scores the held-out users; without it the
+    last weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint is where
+    training goes on.
     """
-    checks = {round(steps_per_epoch * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+    evaluations = min(config.evaluations, steps_per_epoch)
+    checks = {round(steps_per_epoch * (i + 1) / evaluations) for i in range(evaluations)}
     while state.epoch < config.epochs and state.misses < config.patience:
         for step, batch in enumerate(batches(state.epoch), 1):
             losses = model.loss_and_gradients(batch)
@@ -78,6 +80,8 @@ def fit(
                 scores = validate()
                 improved = keep_best(model, state, scores.macro)
                 yield Validation(state.epoch, state.steps, scores, improved)
+                if state.misses >= config.patience:
+                    break
         state.epoch += 1
         yield EpochEnd(state.epoch)
     if state.best is not None:

@@ -1,9 +1,11 @@
 """A model with its data: trained, validated, tested, kept; as methods that print nothing."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,37 +26,50 @@ from twotower.evaluation.results import Evaluation
 from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
 from twotower.progress import Progress, silent
-from twotower.run import RunWriter
+from twotower.run import LOG, RunWriter
 from twotower.scoring import make_scorer, predict_pairs, user_groups
 
 
 class Trainer:
     """A model with all that it is trained and validated on."""
 
-    def __init__(self, dataset: Dataset, sampled: Sample, territory_group: np.ndarray, config: Config):
-        """Errors: InputError when vectors are not finite, or the pairs hold no positive to learn or validate from."""
-        dataset.check_vectors()
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampled: Sample,
+        territory_group: np.ndarray,
+        config: Config,
+        progress: Progress = silent,
+    ):
+        """``territory_group`` (C,) is the group of each territory.
+
+        Errors: InputError when vectors are not finite, or there is no positive to learn or validate from.
+        """
+        dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
         model, settings = config.model, config.train
         self.pairs, self.held_out = split_users(sampled, settings.validation, settings.seed)
-        rate = float(self.pairs.label.mean()) if len(self.pairs) else 0.0
-        if not 0 < rate < 1:
-            raise InputError(f"{sampled.path}: training pairs are {'all' if rate else 'never'} positive")
+        positives = int(self.pairs.label.sum())
+        if not 0 < positives < len(self.pairs):
+            found = f"{positives} positives among the {len(self.pairs)} training pairs"
+            raise InputError(f"{sampled.path}: {found}, expected some of both labels")
 
         tables = dataset.user_vectors, dataset.title_vectors
         self.members = user_groups(dataset, territory_group, model.groups)
         widths = tables[0].shape[1], tables[1].shape[1]
         rng = np.random.default_rng([settings.seed, 0])
         threads = settings.threads or usable_cores()
+        rate = positives / len(self.pairs)
+        self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads)
         self.optimiser = train.make_optimiser(self.model, settings)
         self.state = train.TrainingState()
-        self.batcher = Batcher(*tables, self.members, model.groups, settings.batch_size)
+        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:
         """Batches an epoch."""
-        return len(batch_bounds(len(self.pairs), self.config.train.batch_size)) - 1
+        return len(batch_bounds(len(self.pairs), self.batch_size)) - 1
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
@@ -64,7 +79,7 @@ class Trainer:
     def validate(self, progress: Progress = silent) -> train.Scores:
         """PR-AUC on the held-out users."""
         pairs = self.held_out
-        logits = predict_pairs(self.model, self.scorer, pairs, progress, "validation")
+        logits = self._predict(pairs, progress, "validation")
         territory = self.dataset.user_territory[pairs.user]
         macro = macro_average_precision(pairs.label, logits, territory, self.dataset.n_territories)
         return train.Scores(macro, average_precision(pairs.label, logits))
@@ -95,14 +110,16 @@ class Trainer:
         save_weights(writer.weights_path, self.model)
 
     def resume(self, writer: RunWriter) -> None:
-        """Go on where the last finished epoch of an interrupted run left off."""
-        load_training(writer.training_path, self.model, self.optimiser, self.state)
+        """Go on where the last finished epoch of an interrupted run left off, or begin where none was."""
+        if writer.training_path.is_file():
+            load_training(writer.training_path, self.model, self.optimiser, self.state)
+        cut_log(writer.path / LOG, self.state)
 
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""
         pairs, data = sampled.test_pairs(), self.dataset
         with threadpool_limits(1, "blas"):
-            logits = predict_pairs(self.model, self.scorer, pairs, progress, "scoring the test pairs")
+            logits = self._predict(pairs, progress, "scoring the test pairs")
         territories = replace(data.territories, group=self.territory_group)
         results = evaluate_scores(
             pairs.label,
@@ -120,10 +137,20 @@ class Trainer:
         writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
         return results
 
+    def _predict(self, pairs: Pairs, progress: Progress, stage: str) -> np.ndarray:
+        """Logits (n,) float32. Errors: InputError when training has diverged."""
+        logits = predict_pairs(self.model, self.scorer, pairs, progress, stage)
+        if not np.isfinite(logits).all():
+            raise self._diverged(f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite")
+        return logits
+
     def _check_loss(self, losses: Losses) -> None:
         if not math.isfinite(losses.total):
-            rate = self.config.train.learning_rate
-            raise InputError(f"loss is {losses.total} at step {self.state.steps}: try a learning rate below {rate}")
+            raise self._diverged(f"the loss is {losses.total}")
+
+    def _diverged(self, what: str) -> InputError:
+        rate = self.config.train.learning_rate
+        return InputError(f"{what} after step {self.state.steps}: try a learning rate below {rate}")
 
 
 def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
@@ -139,8 +166,23 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
     chosen = rng.choice(users, max(1, round(share * len(users))), replace=False)
     held = np.isin(pairs.user, chosen)
     if not pairs.label[held].any():
-        raise InputError(f"{sampled.path}: no positive among {len(chosen)} validation users; raise --validation")
+        found = f"no positive among {len(chosen)} validation users"
+        raise InputError(f"{sampled.path}: {found}; raise --validation")
     return pairs.take(~held), pairs.take(held)
+
+
+def cut_log(path: Path, state: train.TrainingState) -> None:
+    """Drop the lines of ``metrics.jsonl`` from after a checkpoint: those steps are taken again."""
+    kept = 0  # bytes
+    with open(path, "r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break  # the process ended while it wrote
+            record = json.loads(line)
+            if record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
+                break
+            kept += len(line)
+        file.truncate(kept)
 
 
 def step_record(event: train.Step, seconds: float) -> dict[str, Any]:

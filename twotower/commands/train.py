@@ -1,25 +1,42 @@
 """``twotower train``"""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from twotower.config import BATCHINGS, HEADS, MTL_HEADS, OUTPUTS, PRESETS, Config, ModelConfig, TrainConfig, load_toml
+from twotower.config import (
+    BATCHINGS,
+    HEADS,
+    MTL_HEADS,
+    OUTPUTS,
+    PRESETS,
+    Config,
+    ModelConfig,
+    TrainConfig,
+    kind_of,
+    load_toml,
+)
 from twotower.errors import InputError
 
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
 CHOICES = {"head": HEADS, "output": OUTPUTS, "batching": BATCHINGS}
 TYPES = {"int": int, "float": float, "str": str}
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-def config_options(command: click.Command) -> click.Command:
+
+def config_options(command: Command) -> Command:
     """An option for every setting of the configuration; one that is not given keeps the setting's value."""
     for section in (TrainConfig, ModelConfig):
         for item in reversed(fields(section)):
-            kind = item.type if isinstance(item.type, str) else item.type.__name__
-            name = item.name.replace("_", "-")
+            kind, name = kind_of(item), item.name.replace("_", "-")
             flag = f"--{name}/--no-{name}" if kind == "bool" else f"--{name}"
             default = "yes" if item.default is True else "no" if item.default is False else item.default
             choice = click.Choice(CHOICES[item.name]) if item.name in CHOICES else TYPES.get(kind)
@@ -28,33 +45,54 @@ def config_options(command: click.Command) -> click.Command:
     return command
 
 
-def effective_config(preset: str, file: Path | None, mtl: bool, options: dict[str, Any]) -> Config:
-    """Preset, then the file, then --mtl, then single options: each overrides what stands before it."""
-    base = Config.from_dict({"model": PRESETS[preset]})
+def effective_config(
+    preset: str, file: Path | None, mtl: bool, options: dict[str, Any], known_groups: int | None = None
+) -> Config:
+    """Preset, then the file, then --mtl, then single options: each overrides what stands before it.
+
+    ``known_groups`` is what --mtl means where nobody says how many. Errors: InputError for values that cannot
+    be, and for options that would do nothing.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = [(f"preset {preset}", {"model": PRESETS[preset]})]
     if file is not None:
-        base = Config.from_dict(load_toml(file), base, str(file))
+        layers.append((str(file), load_toml(file)))
     given = {name: value for name, value in options.items() if value is not None}
-    sections = {
-        key: {item.name: given[item.name] for item in fields(section) if item.name in given}
-        for key, section in (("model", ModelConfig), ("train", TrainConfig))
-    }
     if mtl:
-        groups = base.model.groups if base.model.groups > 1 else DEFAULT_GROUPS
-        heads = MTL_HEADS[preset] if base.model.head == "none" else {}
-        sections["model"] = {"groups": groups, **heads, **sections["model"]}
-    config = Config.from_dict(sections, base, "options")
+        layers.append(("--mtl", {"model": multi_task_settings(preset, layers, known_groups)}))
+    sections = {"model": ModelConfig, "train": TrainConfig}
+    of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
+    chosen = {key: {n: given[n] for n in names if n in given} for key, names in of_section.items()}
+    config = Config.from_layers(*layers, ("options", chosen))
     if "rank" in given and config.model.head != "lowrank":
-        raise InputError(f"--rank {given['rank']}: only low-rank heads have a rank, and this head is {config.model.head}")
+        head = config.model.head
+        raise InputError(f"--rank {given['rank']}: only low-rank heads have one, and the head is {head}")
+    for name in ("patience", "evaluations"):
+        if name in given and config.train.validation == 0:
+            raise InputError(f"--{name} {given[name]}: there is no validation, its share is 0")
     return config
+
+
+def multi_task_settings(
+    preset: str, layers: list[tuple[str, dict[str, Any]]], known_groups: int | None
+) -> dict[str, Any]:
+    """What --mtl stands for: groups, and heads where the layers before it have none."""
+    before: dict[str, Any] = {}
+    for _, layer in layers:
+        before |= layer.get("model", {}) if isinstance(layer.get("model"), dict) else {}
+    heads = MTL_HEADS[preset] if before.get("head", "none") == "none" else {}
+    if before.get("groups", 1) != 1:
+        return heads
+    return {"groups": known_groups if known_groups and known_groups > 1 else DEFAULT_GROUPS, **heads}
 
 
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--mtl", is_flag=True, help="Multi-task: a head on the user tower for each group of territories.")
+@click.option("--mtl", is_flag=True, help="Multi-task: a head on the user tower for each territory group.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
               help="Shape of the network: what works by evidence, or the paper to the letter.")  # fmt: skip
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
-@click.option("--sample", "sample_name", default="default", show_default=True, help="Which pairs to learn from.")
+@click.option("--sample", "sample_name", default="default", show_default=True, metavar="NAME",
+              help="Which pairs to learn from.")  # fmt: skip
 @click.option("--grouping", type=click.Path(path_type=Path), metavar="FILE",
               help="Groups of territories from a CSV (territory,group) for this run.")  # fmt: skip
 @click.option("--run", "run_path", type=click.Path(path_type=Path), metavar="RUN",
@@ -63,7 +101,20 @@ def effective_config(preset: str, file: Path | None, mtl: bool, options: dict[st
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="Go on with an interrupted run; its own settings are used.")  # fmt: skip
 @config_options
-def train(directory: Path, mtl: bool, preset: str, config_file: Path | None, resume: Path | None, **options: Any) -> None:
+@click.pass_context
+def train(
+    context: click.Context,
+    directory: Path,
+    mtl: bool,
+    preset: str,
+    config_file: Path | None,
+    resume: Path | None,
+    sample_name: str,
+    grouping: Path | None,
+    run_path: Path | None,
+    label: str | None,
+    **options: Any,
+) -> None:
     """Train a model and evaluate it on unseen users and days.
 
     DIR is a dataset. Without one the built-in world is made first, in ./world. Territories are grouped
@@ -75,15 +126,35 @@ def train(directory: Path, mtl: bool, preset: str, config_file: Path | None, res
       twotower train lastfm --mtl --head residual --epochs 5 --seed 1
       twotower train lastfm --config settings.toml --preset paper
     """
-    from rich.console import Console
+    given = [p for p in context.params if context.get_parameter_source(p) != ParameterSource.DEFAULT]
+    if resume is not None and (others := set(given) - {"resume", "directory"}):
+        raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
     from twotower import pipeline
     from twotower.report.progress import show_progress
-    from twotower.report.tables import territory_table
+    from twotower.report.tables import stdout_console, territory_table
 
-    places = {name: options.pop(name) for name in ("sample_name", "grouping", "run_path", "label")}
-    job = pipeline.TrainingJob(directory, effective_config(preset, config_file, mtl, options), **places)
-    with show_progress() as progress:
-        path, evaluation = job.run(progress) if resume is None else pipeline.resume(resume, progress)
-    Console().print(territory_table(evaluation))
-    click.echo(f"The run lies in {path}. Next: twotower evaluate {path} --by title; twotower compare {path} OTHER_RUN")
+    work: Callable[..., tuple[Path, Any]]
+    if resume is not None:
+        work = partial(pipeline.resume, resume, directory=directory if "directory" in given else None)
+    else:
+        known = pipeline.known_groups(directory, grouping) if mtl else None
+        config = effective_config(preset, config_file, mtl, options, known)
+        work = pipeline.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
+    with saying_how_to_go_on(), show_progress() as progress:
+        path, evaluation = work(progress)
+    stdout_console().print(territory_table(evaluation))
+    run = quote(str(path))
+    click.echo(f"The run lies in {path}.")
+    click.echo(f"Next: twotower evaluate {run} --by title; twotower compare {run} OTHER_RUN")
+
+
+@contextmanager
+def saying_how_to_go_on() -> Iterator[None]:
+    """After Ctrl-C, print the command that takes the run up again, if there is one."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if stop.args:
+            click.echo(f"Go on with: {stop}", err=True)
+        raise
