@@ -1,8 +1,12 @@
 """Compile every kernel that training needs, once, on tiny inputs; Numba keeps the result in its cache."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
 import numpy as np
 
-from twotower.config import ModelConfig, TrainConfig
+from twotower.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
 from twotower.evaluation.average_precision import average_precision, average_precision_by
 from twotower.nn.model import TwoTower
@@ -10,6 +14,7 @@ from twotower.progress import Progress, silent
 from twotower.train import make_optimiser
 
 STAGE = "compiling kernels (kept in a cache for the next run)"
+HEARTBEAT = 0.5  # seconds between two signs of life; a cold cache takes many seconds, and no kernel reports
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
 
@@ -17,15 +22,34 @@ def compile_kernels(progress: Progress = silent) -> None:
     """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
     parts = [_compile_batches, _compile_plain_network, _compile_lowrank_network, _compile_metrics]
     for done, part in enumerate(parts):
-        progress(STAGE, done, len(parts))
-        part()
+        with _heartbeat(progress, done, len(parts)):
+            part()
     progress(STAGE, len(parts), len(parts))
+
+
+@contextmanager
+def _heartbeat(progress: Progress, done: int, total: int) -> Iterator[None]:
+    """Report where we are, now and every half second until the body ends."""
+    over = Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            progress(STAGE, done, total)
+
+    progress(STAGE, done, total)
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _compile_batches() -> None:
     for table in (np.float16, np.float32):
         batcher = _batcher(table)
-        for mode in ("pairs", "positives", "users"):
+        for mode in BATCHINGS:
             list(batcher.batches(_Pairs(), np.random.default_rng(0), mode))
 
 
@@ -52,8 +76,10 @@ class _Pairs:
 
 
 def _batcher(table: type) -> Batcher:
-    features = [np.eye(rows, WIDTH).astype(table) for rows in (USERS, TITLES)]
-    return Batcher(*features, np.arange(USERS) % 2, 2, PAIRS)
+    users: np.ndarray = np.eye(USERS, WIDTH, dtype=table)
+    titles: np.ndarray = np.eye(TITLES, WIDTH, dtype=table)
+    users.flags.writeable = titles.flags.writeable = False  # as memory maps are: another type to Numba
+    return Batcher(users, titles, np.arange(USERS) % 2, 2, PAIRS)
 
 
 def _one_step(model: ModelConfig) -> None:

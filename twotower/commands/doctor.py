@@ -11,7 +11,8 @@ import click
 def doctor(directory: Path | None, as_json: bool) -> None:
     """Check this machine and say which kernels run.
 
-    With DIR, every file of that dataset is compared with its checksum and all its vectors are looked at.
+    With DIR, every file of that dataset and its samples is compared with its checksum, and all vectors and
+    pairs are looked at.
 
     \b
     Example:
@@ -21,12 +22,21 @@ def doctor(directory: Path | None, as_json: bool) -> None:
     from twotower.environment import environment_facts
     from twotower.nn import gemm
     from twotower.report.facts import print_facts
+    from twotower.report.progress import show_progress
 
-    facts = environment_facts() | {"gemm": gemm.PATH, "gemm_agrees": gemm.self_check()}
-    if directory is not None:
-        from twotower.data.dataset import Dataset
+    facts = environment_facts()
+    with show_progress() as progress:
+        progress("multiplying matrices", 0, 1)  # on a cold cache the kernels are compiled first
+        facts |= {"gemm": gemm.PATH, "gemm_agrees": gemm.self_check()}
+        progress("multiplying matrices", 1, 1)
+        if directory is not None:
+            from twotower.data.dataset import Dataset
+            from twotower.data.sample import Sample
 
-        facts |= Dataset.open(directory).check()
+            dataset = Dataset.open(directory)
+            facts |= dataset.check(progress)
+            facts |= {f"sample_{name}": Sample(dataset, name).check(progress) for name in dataset.samples()}
     print_facts(facts, as_json)
     if not facts["gemm_agrees"]:
-        raise click.ClickException(f"the {gemm.PATH} matrix product differs from NumPy's; set NUMBA_CPU_NAME=x86-64")
+        advice = "set NUMBA_CPU_NAME=x86-64"
+        raise click.ClickException(f"the {gemm.PATH} matrix product differs from NumPy's; {advice}")
