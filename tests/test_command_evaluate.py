@@ -15,6 +15,7 @@ from twotower.commands import cli
 from twotower.data.dataset import Dataset, DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
+from twotower.evaluation.results import ENOUGH_POSITIVES
 from twotower.run import RunReader
 
 DAYS = (60, 61)
@@ -76,10 +77,10 @@ def evaluate(*arguments):
 def test_the_table_has_territories_macro_and_overall(run):
     lines = [line.split() for line in evaluate().splitlines() if line.strip()]
     assert [line[0] for line in lines] == [
-        "code", lines[1][0], "US", "BR", "JP", "PL", "macro", "overall",
+        "code", lines[1][0], "US", "BR", "JP", "PL", "macro", "macro", "overall",
     ]  # fmt: skip
     assert lines[4][-1] == "undefined"
-    assert lines[-2][-1] == f"{run.evaluation.macro():.4f}"
+    assert lines[-3][-1] == f"{run.evaluation.macro():.4f}"
     assert lines[-1][-1] == f"{run.overall:.4f}"
 
 
@@ -117,11 +118,18 @@ def test_all_prints_every_row(run, monkeypatch, by):
     assert "the first 3 of" not in evaluate("--by", by, "--all")
 
 
-def test_few_positives_do_not_count_in_the_macro(run):
+def test_few_positives_do_not_count_in_the_second_macro(run):
     least = int(max(run.evaluation.territories.positives))
     found = json.loads(evaluate("--min-positives", str(least), "--json"))
-    assert found["macro_territories"] == 1 and found["macro"] == run.evaluation.macro(least)
+    assert found["macro_supported_territories"] == 1 and found["macro_territories"] == 3
+    assert found["macro_supported"] == run.evaluation.macro(least)
+    assert found["macro"] == run.evaluation.macro()
     assert f"{least}+" in evaluate("--min-positives", str(least))
+
+
+def test_what_is_enough_is_written_once():
+    options = {option.name: option.default for option in cli.get_command(None, "evaluate").params}
+    assert options["min_positives"] == ENOUGH_POSITIVES
 
 
 @pytest.mark.parametrize("by, key", [("territory", "territories"), ("title", "titles")])

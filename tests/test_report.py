@@ -71,7 +71,7 @@ def test_the_territory_table_has_a_line_a_territory_then_macro_and_overall():
     found = evaluation()
     lines = [line.split() for line in printed(tables.territory_table(found)).splitlines() if line.strip()]
     assert lines[0] == ["code", "territory", "group", "users", "pairs", "positives", "base", "rate", "PR-AUC"]
-    assert [line[0] for line in lines[2:]] == ["US", "BR", "JP", "PL", "macro", "overall"]
+    assert [line[0] for line in lines[2:]] == ["US", "BR", "JP", "PL", "macro", "macro", "overall"]
     results = found.territories
     assert lines[2][-5:] == [
         str(results.users[1]),
@@ -80,8 +80,9 @@ def test_the_territory_table_has_a_line_a_territory_then_macro_and_overall():
         f"{results.base_rate[1]:.4f}",
         f"{results.pr_auc[1]:.4f}",
     ]
-    assert lines[6] == ["macro", "3", "territories", f"{found.macro():.4f}"]
-    assert lines[7][-1] == f"{found.overall:.4f}" and lines[7][3:6] == ["60", "600", str(found.positives)]
+    assert lines[6] == ["macro", "3", "territories", "1+", f"{found.macro():.4f}"]
+    assert lines[7] == ["macro", "1", "territories", "50+", f"{found.macro(50):.4f}"]
+    assert lines[8][-1] == f"{found.overall:.4f}" and lines[8][3:6] == ["60", "600", str(found.positives)]
 
 
 def test_a_territory_without_a_positive_is_undefined_in_words():
@@ -100,8 +101,10 @@ def test_a_table_says_what_it_leaves_out():
 def test_the_macro_line_says_which_territories_it_counts():
     found = evaluation()
     least = int(sorted(found.territories.positives)[-1])
-    line = line_with(printed(tables.territory_table(found, min_positives=least)), "macro")
+    line = line_with(printed(tables.territory_table(found, min_positives=least)), f"{least}+")
     assert line.split() == ["macro", "1", "territories", f"{least}+", f"{found.macro(least):.4f}"]
+    assert printed(tables.territory_table(found, min_positives=1)).count("macro") == 1
+    assert "undefined" in line_with(printed(tables.territory_table(found, min_positives=9999)), "9999+")
 
 
 def test_a_territory_in_no_group_has_a_dash():
@@ -254,9 +257,12 @@ def test_json_has_null_for_what_is_undefined():
 
 def test_the_records_hold_what_the_tables_show():
     found = evaluation()
-    record = files.evaluation_record(found, 2)
-    assert record["overall"] == found.overall and record["macro"] == found.macro(2)
-    assert record["macro_territories"] == 3 and record["min_positives"] == 2
+    most = int(found.territories.positives.max())
+    record = files.evaluation_record(found, most)
+    assert record["min_positives"] == most and record["macro_supported_territories"] == 1
+    assert record["macro_supported"] == found.macro(most) != record["macro"]
+    assert record["overall"] == found.overall and record["macro"] == found.macro()
+    assert record["macro_territories"] == 3
     rows = files.records(files.title_rows(found))
     assert len(rows) == 6 and rows[0]["positives"] == found.titles.positives.max()
 

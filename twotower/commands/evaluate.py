@@ -29,9 +29,9 @@ PLURAL = {"territory": "territories", "title": "titles"}
 @click.option(
     "--min-positives",
     type=click.IntRange(1),
-    default=1,
+    default=50,
     show_default=True,
-    help="Positives a territory must have to count in the macro mean.",
+    help="Positives that make a territory count in the second macro mean.",
 )
 @click.option("--dataset", metavar="DIR", help="Where the dataset is now, if it was moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")

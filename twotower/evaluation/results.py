@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+ENOUGH_POSITIVES = 50  # with fewer, the PR-AUC of a territory is largely chance, and too high on average
+
 
 class TerritoryTable(Protocol):
     """What an evaluation needs to know of territories: the tables of datasets and of runs both have it."""

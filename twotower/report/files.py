@@ -13,7 +13,7 @@ import numpy as np
 
 from twotower.errors import InputError
 from twotower.evaluation.gains import Comparison, Gains, Method, mean_and_spread
-from twotower.evaluation.results import Evaluation
+from twotower.evaluation.results import ENOUGH_POSITIVES, Evaluation
 
 
 def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
@@ -74,13 +74,16 @@ def records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def evaluation_record(evaluation: Evaluation, min_positives: int = 1) -> dict[str, Any]:
-    """The figures of the whole test set; the macro is that of territories with enough positives."""
+def evaluation_record(evaluation: Evaluation, min_positives: int = ENOUGH_POSITIVES) -> dict[str, Any]:
+    """The figures of the whole test set; the macro also of the territories with enough positives alone."""
+    territories = evaluation.territories
     return {
         "overall": evaluation.overall,
-        "macro": evaluation.macro(min_positives),
-        "macro_territories": int(evaluation.territories.counted(min_positives).sum()),
+        "macro": territories.macro(),
+        "macro_territories": int(territories.counted().sum()),
         "min_positives": min_positives,
+        "macro_supported": territories.macro(min_positives),
+        "macro_supported_territories": int(territories.counted(min_positives).sum()),
         "pairs": evaluation.pairs,
         "positives": evaluation.positives,
         "base_rate": evaluation.base_rate,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.evaluation.gains import Comparison, Gains, Method, mean_and_spread
-from twotower.evaluation.results import Evaluation
+from twotower.evaluation.results import ENOUGH_POSITIVES, Evaluation
 
 TOP = 20  # rows of a table of results, unless all are asked for
 PIPE_WIDTH = 120  # characters a line where the output is no terminal
@@ -36,8 +36,13 @@ def print_comparison(comparison: Comparison, console: Console, by_rows: bool = F
         console.print(summary(gains, comparison.rows))
 
 
-def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives: int = 1) -> Table:
-    """PR-AUC of the ``top`` territories by audience (all when None), their mean, and that of all pairs."""
+def territory_table(
+    evaluation: Evaluation, top: int | None = TOP, min_positives: int = ENOUGH_POSITIVES
+) -> Table:
+    """PR-AUC of the ``top`` territories by audience (all when None), the macro, and that of all pairs.
+
+    The macro is told twice: for the territories with a positive, and for those with ``min_positives`` or more.
+    """
     results = evaluation.territories
     rows = results.largest(top)
     table = new_table(
@@ -57,14 +62,14 @@ def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives
             score_text(results.pr_auc[c]),
         )
     table.add_section()
-    least = f"{min_positives}+" if min_positives > 1 else ""
-    table.add_row(
-        "macro",
-        f"{results.counted(min_positives).sum()} territories",
-        *("", "", "", least, ""),
-        score_text(evaluation.macro(min_positives)),
-        style="bold",
-    )
+    for least in dict.fromkeys((1, min_positives)):
+        table.add_row(
+            "macro",
+            f"{results.counted(least).sum()} territories",
+            *("", "", "", f"{least}+", ""),
+            score_text(results.macro(least)),
+            style="bold",
+        )
     table.add_row(
         "overall",
         "all pairs",
