@@ -41,7 +41,7 @@ def territory_table(
 ) -> Table:
     """PR-AUC of the ``top`` territories by audience (all when None), the macro, and that of all pairs.
 
-    The macro is told twice: for the territories with a positive, and for those with ``min_positives`` or more.
+    The macro is told twice: for territories with a positive, and for those with ``min_positives`` of them.
     """
     results = evaluation.territories
     rows = results.largest(top)
