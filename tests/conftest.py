@@ -1,6 +1,7 @@
 """What tests share: where the real data is, if it is."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,23 @@ def retail_dir() -> Path:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20231001)
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world with its default sample, small enough to train on in a moment. Not to be changed."""
+    from twotower.data.sampling import SampleConfig, sample
+    from twotower.data.simulate import simulate
+    from twotower.data.world import WorldConfig
+
+    sizes = dict(users=300, titles=30, territories=6, groups=2, user_dim=16, title_dim=16)
+    days = dict(history_days=10, train_days=8, test_days=2)
+    dataset = simulate(tmp_path_factory.mktemp("worlds") / "tiny", WorldConfig(**sizes, **days))
+    sample(dataset, SampleConfig())
+    return dataset.path
+
+
+@pytest.fixture
+def own_world(tiny_world: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny world, to be changed or damaged."""
+    return Path(shutil.copytree(tiny_world, tmp_path / "world"))
