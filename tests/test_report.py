@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,8 +35,7 @@ def method(name, factor, n_seeds=1, days=DAYS, n_territories=4) -> Method:
 
 def comparison(n_seeds=1, days=DAYS, n_territories=4, names=("mtl-4", "baseline", "upsampled")) -> Comparison:
     ours, theirs, others = (
-        method(name, factor, n_seeds, days, n_territories)
-        for name, factor in zip(names, (3, 2, 4), strict=True)
+        method(name, factor, n_seeds, days, n_territories) for name, factor in zip(names, (3, 2, 4), strict=True)
     )
     n = n_territories
     territories = TerritoryResults(
@@ -176,6 +176,11 @@ def test_territories_that_do_not_fit_go_on_below(width):
     assert max(sizes) - min(sizes) <= len(sizes), "blocks are of about one size"
 
 
+def test_no_territory_makes_no_table():
+    found = comparison(n_territories=4)
+    assert printed(tables.gains_table(replace(found, rows=found.rows[:0]))).strip() == ""
+
+
 def test_gains_are_green_and_losses_red():
     text = printed(tables.gains_table(comparison()), color="standard")
     assert "\x1b[32m+50.00" in text and "\x1b[31m-25.00" in text
@@ -201,14 +206,10 @@ def test_a_summary_counts_what_was_won():
     assert str(tables.summary(found.gains[0], found.rows)) == (
         "mtl-4 over baseline: better in 3 of 3 territories, mean gain +50.00 %"
     )
-    assert "better in 0 of 3 territories, mean gain -25.00 %" in str(
-        tables.summary(found.gains[1], found.rows)
-    )
+    assert "better in 0 of 3 territories, mean gain -25.00 %" in str(tables.summary(found.gains[1], found.rows))
     seeds = comparison(n_seeds=3)
     mean, spread = seeds.gains[0].mean(seeds.rows)
-    assert f"mean gain {mean:+.2f} ± {spread:.2f} % over 3 seeds" in str(
-        tables.summary(seeds.gains[0], seeds.rows)
-    )
+    assert f"mean gain {mean:+.2f} ± {spread:.2f} % over 3 seeds" in str(tables.summary(seeds.gains[0], seeds.rows))
     crossed = gains_over(method("a", 3, 2), method("b", 2, 3))
     assert str(tables.summary(crossed, seeds.rows)).endswith("over 6 pairs of runs")
 
@@ -236,9 +237,7 @@ def test_csv_reads_back_as_the_same_values():
     read = list(csv.DictReader(io.StringIO(files.csv_text(rows))))
     assert [row["code"] for row in read] == ["US", "BR", "JP", "PL"]
     assert read[2]["pr_auc"] == "" and read[2]["positives"] == "0"
-    assert [float(row["pr_auc"] or "nan") for row in read] == pytest.approx(
-        rows["pr_auc"], abs=0, nan_ok=True
-    )
+    assert [float(row["pr_auc"] or "nan") for row in read] == pytest.approx(rows["pr_auc"], abs=0, nan_ok=True)
 
 
 def test_names_with_commas_quotes_and_lines_survive():

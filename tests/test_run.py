@@ -48,6 +48,7 @@ def test_a_run_says_what_it_is(tmp_path):
     assert run.config == {"model": {"head": "lowrank"}, "train": {"seed": 7}}
     assert {"python", "numpy", "numba", "cpu", "cores"} <= run.environment.keys()
     assert run.weights_path.read_bytes() == b"weights"
+    assert run.training_path == run.path / "training.safetensors"
 
 
 def test_the_overall_figures_are_plain_json(tmp_path):
@@ -87,6 +88,14 @@ def test_the_log_has_null_for_what_json_lacks(tmp_path):
 
 def test_lines_of_the_log_are_read_back(tmp_path):
     assert RunReader(make_run(tmp_path / "run")).log == [{"epoch": 1, "loss": 0.5}]
+
+
+def test_a_damaged_log_is_refused_by_name(tmp_path):
+    path = make_run(tmp_path / "run")
+    log = path / "metrics.jsonl"
+    log.write_text("x" * log.stat().st_size)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: not JSON lines"):
+        _ = RunReader(path).log
 
 
 def test_the_configuration_may_be_text_or_a_dictionary(tmp_path):
