@@ -1,5 +1,7 @@
 """Named views and the flat array are one memory."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from twotower.nn.arena import ALIGNMENT, Arena
@@ -25,7 +27,7 @@ def test_arrays_start_on_cache_lines_and_do_not_overlap():
     arena = Arena(SHAPES)
     spans = [arena.span(name) for name in SHAPES]
     assert all(span.start % ALIGNMENT == 0 for span in spans)
-    assert all(one.stop <= two.start for one, two in zip(spans, spans[1:], strict=False))
+    assert all(one.stop <= two.start for one, two in pairwise(spans))
 
 
 def test_an_arena_of_the_same_layout_starts_at_zero():

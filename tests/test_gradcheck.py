@@ -1,6 +1,5 @@
 """The witness itself: it passes right gradients, and a gradient that is off by a tenth of a percent fails."""
 
-import numpy as np
 from networks import make_batch, make_parameters
 
 from twotower.config import ModelConfig

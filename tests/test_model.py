@@ -64,8 +64,8 @@ def test_the_fast_model_equals_the_specification(data, config, seed, tile_steps)
 
 def spread_of_rows(network, batch):
     """Batch-norm divides by the spread of a column: where that is nearly 0, float32 has no digits left."""
-    A, tape = reference.tower(network.params, "user", batch.user_features[batch.pair_user].astype(float), 0.0)
-    B, other = reference.tower(network.params, "title", batch.title_features[batch.pair_title].astype(float), 0.0)
+    _, tape = reference.tower(network.params, "user", batch.user_features[batch.pair_user].astype(float), 0.0)
+    _, other = reference.tower(network.params, "title", batch.title_features[batch.pair_title].astype(float), 0.0)
     return all(layer[3].max() < 20 for t in (tape, other) for layer in t.layers)
 
 

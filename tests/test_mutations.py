@@ -37,7 +37,7 @@ MUTATIONS = {
         "nn/reference.py", "dY - counts[:, None] * (dbeta", "dY - (dbeta", "test_reference.py"
     ),
     "batch-norm forward that does not count duplicates": (
-        "nn/model.py", "self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])",
+        "nn/tower.py", "self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])",
         "self.norm1.observe(work.stats1, tile, Z1, np.ones_like(counts[tile.rows]))", "test_model.py"
     ),
     "a loss averaged over all cells instead of the rows": (
@@ -63,7 +63,7 @@ MUTATIONS = {
         "gradient = dA[i, j] if A[i, j] > bound else dA[i, j] * Z.dtype.type(0.01)", "test_kernels.py"
     ),
     "the textbook's leaky ReLU backward": (
-        "nn/reference.py", "dY = np.where(A > floor, dA, 0)", "dY = np.where(A > floor, dA, 0.01 * dA)",
+        "nn/reference.py", "dY = np.where(floor < A, dA, 0)", "dY = np.where(floor < A, dA, 0.01 * dA)",
         "test_reference.py"
     ),
     "an average precision that ignores ties": (

@@ -18,7 +18,7 @@ def test_tiles_cover_every_row_once_and_never_cross_groups(sizes):
     for tile in tiles:
         assert segments[tile.group] <= tile.rows.start < tile.rows.stop <= segments[tile.group + 1]
         assert tile.rows.stop - tile.rows.start <= TILE_ROWS
-    assert [tile.index for tile in tiles] == list(range(len(tiles)))
+    assert [tile.number for tile in tiles] == list(range(len(tiles)))
     assert len(runs) <= CHUNKS and all(len({tile.chunk for tile in run}) == 1 for run in runs)
     assert len(tiles) <= segments[-1] // TILE_ROWS + len(sizes) + CHUNKS  # what the workspaces have room for
 

@@ -36,7 +36,7 @@ class Adam:
 
         def piece(part: tuple[slice, int]) -> None:
             where, t = part
-            flats = (arena.flat[where] for arena in (self.params, self.m, self.v, grads))
-            kernels.adam(*flats, self.lr, *self.betas, self.eps, t)
+            P, M, V, G = (arena.flat[where] for arena in (self.params, self.m, self.v, grads))
+            kernels.adam(P, M, V, G, self.lr, self.betas[0], self.betas[1], self.eps, t)
 
         workers.run(piece, pieces)

@@ -23,7 +23,7 @@ class Arena(Mapping[str, np.ndarray]):
         for name, shape in self.shapes.items():
             self.offsets[name] = size
             size += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
-        self.flat = np.zeros(size, dtype)  # (size,) padding included; it stays zero
+        self.flat: np.ndarray = np.zeros(size, dtype)  # (size,) padding included; it stays zero
         self._views = {name: self.flat[self.span(name)].reshape(shape) for name, shape in self.shapes.items()}
 
     def span(self, name: str, index: int | None = None) -> slice:

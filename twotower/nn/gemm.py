@@ -14,10 +14,11 @@ key of Numba's cache, so that code for one processor is never taken for another'
 """
 
 import platform
+from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
-from numba import config as numba_config
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
@@ -28,7 +29,7 @@ ROW_BLOCK = 96  # rows of A that stay in the second-level cache while all panels
 
 def _choose_path() -> tuple[str, int]:
     """Name of the path and its vector width in float32 lanes."""
-    if numba_config.DISABLE_JIT or platform.machine() not in ("x86_64", "AMD64"):
+    if vars(numba.config)["DISABLE_JIT"] or platform.machine() not in ("x86_64", "AMD64"):
         return "numpy", 8
     features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
     if "+avx512f" in features:
@@ -54,12 +55,13 @@ def work_size(rows: int, M: int, N: int) -> int:
     return ROWS * COLUMNS + max(rows * (ROWS + panels_right), M * ROWS, panels_left * panels_right)
 
 
-def _micro_kernel(packed_rows: bool):
+def _micro_kernel(packed_rows: bool) -> Any:
     """A block of C from ROWS rows of A and one panel of W, as LLVM IR.
 
     The rows of A lie ``stride`` floats apart; with ``packed_rows`` they are interleaved instead, ROWS floats a step.
     """
-    vector, scalar, integer, index = ir.VectorType(ir.FloatType(), LANES), ir.FloatType(), ir.IntType(64), ir.IntType(32)
+    scalar, integer, index = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+    vector = ir.VectorType(scalar, LANES)
 
     @intrinsic
     def kernel(typing, A, stride, W, K, C, C_stride, accumulate):
@@ -195,7 +197,6 @@ def _matmul(C, A, packed, work, accumulate):
 @njit(cache=True, nogil=True)
 def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
-    N = B.shape[1]
     block, left, right = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :], work[ROWS * (COLUMNS + n) :]
     _pack(right, B)
     for i in range(0, M, ROWS):

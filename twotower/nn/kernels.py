@@ -12,10 +12,10 @@ from numba import njit
 
 #: Sums may be reordered and multiply-adds fused, for vector units; NaN and infinity keep their meaning.
 FAST_SUMS = {"reassoc", "contract"}
-COMPILE = {"cache": True, "nogil": True, "fastmath": FAST_SUMS}
+kernel = njit(cache=True, nogil=True, fastmath=FAST_SUMS)
 
 
-@njit(**COMPILE)
+@kernel
 def moments(mean, squares, Z, counts):
     """Weighted column means and sums of squared deviations of a tile."""
     weight = counts.dtype.type(0)
@@ -33,7 +33,7 @@ def moments(mean, squares, Z, counts):
             squares[j] += counts[i] * deviation * deviation
 
 
-@njit(**COMPILE)
+@kernel
 def batchnorm_relu(A, Z, mean, rstd, gamma, beta, floor):
     """A = max(gamma·(Z − mean)·rstd + beta, floor)."""
     bound = Z.dtype.type(floor)
@@ -42,7 +42,7 @@ def batchnorm_relu(A, Z, mean, rstd, gamma, beta, floor):
             A[i, j] = max(gamma[j] * (Z[i, j] - mean[j]) * rstd[j] + beta[j], bound)
 
 
-@njit(**COMPILE)
+@kernel
 def relu_backward(dY, dgamma, dbeta, dA, A, Z, mean, rstd, floor):
     """dY = dA where A > floor, and its two sums over the tile; dY may be dA itself."""
     bound, zero = Z.dtype.type(floor), Z.dtype.type(0)
@@ -56,7 +56,7 @@ def relu_backward(dY, dgamma, dbeta, dA, A, Z, mean, rstd, floor):
             dgamma[j] += gradient * ((Z[i, j] - mean[j]) * rstd[j])
 
 
-@njit(**COMPILE)
+@kernel
 def batchnorm_backward(dZ, dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, B):
     """dZ = gamma·rstd·(dY − c·dbeta/B − c·Ẑ·dgamma/B); dgamma and dbeta are sums over the whole batch."""
     share = Z.dtype.type(1 / B)
@@ -67,7 +67,7 @@ def batchnorm_backward(dZ, dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, B):
             dZ[i, j] = gamma[j] * rstd[j] * (dY[i, j] - weight * (dbeta[j] + Z_hat * dgamma[j]))
 
 
-@njit(**COMPILE)
+@kernel
 def head_output(U, A, b, residual, floor):
     """U = max(U + residual·A + b, floor), in place."""
     share, bound = U.dtype.type(residual), U.dtype.type(floor)
@@ -76,7 +76,7 @@ def head_output(U, A, b, residual, floor):
             U[i, j] = max(U[i, j] + share * A[i, j] + b[j], bound)
 
 
-@njit(**COMPILE)
+@kernel
 def head_output_backward(dU, U, floor):
     """dU = 0 where U does not exceed the floor, in place."""
     bound = U.dtype.type(floor)
@@ -86,7 +86,7 @@ def head_output_backward(dU, U, floor):
                 dU[i, j] = 0
 
 
-@njit(**COMPILE)
+@kernel
 def pair_dots(dots, U, V, pair_start, pair_title):
     """<U_r, V_t> of each pair of a tile of user rows; ``dots`` starts at the tile's first pair."""
     first = pair_start[0]
@@ -99,7 +99,7 @@ def pair_dots(dots, U, V, pair_start, pair_title):
             dots[pair - first] = total
 
 
-@njit(**COMPILE)
+@kernel
 def binary_cross_entropy(loss, dz, z, y, B):
     """Loss of each logit and its gradient over ``B``, without overflow."""
     kind = z.dtype.type
@@ -111,7 +111,7 @@ def binary_cross_entropy(loss, dz, z, y, B):
         dz[i] = (probability - y[i]) * share
 
 
-@njit(**COMPILE)
+@kernel
 def user_gradient(dU, ddots, V, pair_start, pair_title):
     """dU_r = Σ ddot·V_t over the pairs of each user row of a tile."""
     first = pair_start[0]
@@ -124,7 +124,7 @@ def user_gradient(dU, ddots, V, pair_start, pair_title):
                 dU[r, j] += weight * V[title, j]
 
 
-@njit(**COMPILE)
+@kernel
 def title_gradient(dV, ddots, U, pair_user, pair_title, columns):
     """dV_t = Σ ddot·U_r over the pairs of each title, for the columns from ``columns[0]`` to ``columns[1]``.
 
@@ -139,7 +139,7 @@ def title_gradient(dV, ddots, U, pair_user, pair_title, columns):
             dV[title, j] += weight * U[row, j]
 
 
-@njit(**COMPILE)
+@kernel
 def adam(P, M, V, G, lr, beta1, beta2, eps, t):
     """Adam, Algorithm 1, on one block of the flat parameters, in place."""
     kind = P.dtype.type

@@ -131,8 +131,8 @@ class BatchNormReLU:
 
     def observe(self, stats: BatchStatistics, tile: Tile, Z: np.ndarray, counts: np.ndarray) -> None:
         """Note a tile's moments."""
-        stats.weight[tile.index] = counts.sum()
-        kernels.moments(stats.tile_mean[tile.index], stats.tile_squares[tile.index], Z, counts)
+        stats.weight[tile.number] = counts.sum()
+        kernels.moments(stats.tile_mean[tile.number], stats.tile_squares[tile.number], Z, counts)
 
     def combine(self, stats: BatchStatistics, tiles: int) -> None:
         """The batch's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow."""
@@ -158,7 +158,7 @@ class BatchNormReLU:
         self, stats: BatchStatistics, tile: Tile, dY: np.ndarray, dA: np.ndarray, A: np.ndarray, Z: np.ndarray
     ) -> None:
         """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are noted a tile."""
-        dgamma, dbeta = stats.tile_dgamma[tile.index], stats.tile_dbeta[tile.index]
+        dgamma, dbeta = stats.tile_dgamma[tile.number], stats.tile_dbeta[tile.number]
         kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean, stats.rstd, self.floor)
 
     def combine_backward(self, stats: BatchStatistics, tiles: int) -> None:
@@ -181,7 +181,7 @@ class GroupedHeads:
         self.kind, self.floor = model.head, model.head_floor
         self.residual = float(model.head != "plain")
         groups = range(model.groups)
-        self.b = params.get("head.b")  # (K, D)
+        self.b = params["head.b"] if "head.b" in params else np.zeros((0, 0))  # (K, D)
         self.W = [Dense("head.W", params, k) for k in groups] if "head.W" in params else []  # K of (D, D)
         self.P = [Dense("head.P", params, k) for k in groups] if "head.P" in params else []  # K of (D, r)
         self.Q = [Dense("head.Q", params, k) for k in groups] if "head.Q" in params else []  # K of (r, D)

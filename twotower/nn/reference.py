@@ -14,7 +14,7 @@ first and then the parameters that stand here. Wherever ``floor`` appears, 0 mak
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def batchnorm_relu(Z, mean, rstd, gamma, beta, floor):
 def relu_backward(dA, A, Z, mean, rstd, floor):
     """Gradient before the ReLU, and those of gamma and beta, which are its sums over the rows."""
     # forward: A = max(Y, floor), Y = gamma·Ẑ + beta   so: dY = dA where A > floor, dgamma = Σ dY·Ẑ, dbeta = Σ dY
-    dY = np.where(A > floor, dA, 0).astype(dA.dtype)  # (R, D)
+    dY = np.where(floor < A, dA, 0).astype(dA.dtype)  # (R, D)
     return dY, (dY * ((Z - mean) * rstd)).sum(0), dY.sum(0)  # (R, D), (D,), (D,)
 
 
@@ -134,7 +134,7 @@ class ExpandedBatch(NamedTuple):
     labels: np.ndarray  # (B,) 0 or 1
 
 
-def expand(batch, dtype=np.float64) -> ExpandedBatch:
+def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
     """One row a pair from a batch of unique rows."""
     group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
     return ExpandedBatch(
@@ -154,20 +154,22 @@ class TowerTape(NamedTuple):
 
 def tower(p: Arrays, name: str, X: np.ndarray, floor: float) -> tuple[np.ndarray, TowerTape]:
     """Two dense layers, each with batch-norm and ReLU; ``floor`` belongs to the last."""
-    ones, A, layers = np.ones(len(X), X.dtype), X, []
+    ones, A = np.ones(len(X), X.dtype), X
+    tape = TowerTape(X, [])
     for layer, layer_floor in (("1", 0.0), ("2", floor)):
         below = A
         Z = dense(below, p[f"{name}.W{layer}"])
         mean, squares = moments(Z, ones)
         rstd = 1 / np.sqrt(squares / len(X) + BATCHNORM_EPS)
         A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
-        layers.append((below, Z, mean, rstd, A, layer_floor))
-    return A, TowerTape(X, layers)
+        tape.layers.append((below, Z, mean, rstd, A, layer_floor))
+    return A, tape
 
 
 def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dict[str, np.ndarray]:
     """Gradients of a tower's parameters: the forward list reversed."""
-    B, grads = len(tape.X), {}
+    B = len(tape.X)
+    grads: dict[str, np.ndarray] = {}
     ones = np.ones(B, dA.dtype)
     for layer, (below, Z, mean, rstd, A, floor) in zip("21", reversed(tape.layers), strict=True):
         dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)

@@ -16,7 +16,7 @@ class Tile(NamedTuple):
 
     rows: slice
     group: int
-    index: int  # among the tiles of the batch
+    number: int  # among the tiles of the batch
     chunk: int  # the run of tiles that it belongs to
 
 
@@ -32,14 +32,14 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
     """
     per_chunk = _up(int(segments[-1]), chunks)
     runs: list[list[Tile]] = [[] for _ in range(chunks)]
-    index = 0
+    number = 0
     for group, (start, end) in enumerate(zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)):
         while start < end:
             chunk = start // per_chunk
             room = min(end, (chunk + 1) * per_chunk) - start  # rows until the group or the chunk ends
             stop = start + min(room, _up(room, -(-room // tile_rows)))
-            runs[chunk].append(Tile(slice(start, stop), group, index, chunk))
-            start, index = stop, index + 1
+            runs[chunk].append(Tile(slice(start, stop), group, number, chunk))
+            start, number = stop, number + 1
     return [run for run in runs if run]
 
 
