@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from twotower.errors import InputError
 
@@ -225,6 +224,8 @@ def _spread_out(points: np.ndarray, k: int, start: int) -> list[int]:
 
 def _fair_assignment(cost: np.ndarray) -> np.ndarray:
     """Cheapest column for each row of cost (n, K), with ⌊n/K⌋ or ⌈n/K⌉ rows a column: (n,)."""
+    from scipy.optimize import linear_sum_assignment  # here, because few need it and it is slow to import
+
     n, k = cost.shape
     must = n // k  # seats that every column has to fill; one more each is open to the n mod K rows left
     reward = 4.0 * n + 1.0  # more than all costs together (each is at most 2): no such seat stays empty

@@ -5,13 +5,13 @@ from math import inf, isnan
 
 import numpy as np
 
+from twotower.config import KINDS, SettingError, kind_of, setting
 from twotower.data.territories import MAJORS, Territories, load_countries, look_up
-from twotower.errors import InputError
 
-#: Largest first, on five continents.
+#: Largest first; four groups on the globe get four each: America, Asia and Oceania, and twice Europe.
 MAJOR_MARKETS = (
     *("US", "IN", "GB", "DE", "JP", "BR", "FR", "MX"),
-    *("IT", "CA", "ES", "AU", "NL", "PL", "SE", "TR"),
+    *("IT", "CA", "ES", "AU", "KR", "NL", "PL", "TR"),
 )
 MAJOR_SPREAD = 120.0  # largest audience over that of the smallest major: Table 1 goes from 1M down to 10k
 WORLD_SPREAD = 1e5  # largest audience over the smallest
@@ -23,31 +23,31 @@ POPULATION_JITTER = 0.7  # of log population: a large country is not always a la
 class WorldConfig:
     """What a world is made of; docs/world.md has the maths of each setting."""
 
-    users: int = 60_000
-    titles: int = 300
-    territories: int = 200
-    groups: int = 4  # K, regions whose tastes differ
-    shift: float = 0.5  # how much: 0 not at all, 1 so that tastes of one group say nothing of another
-    taste: float = 1.5  # nats: how much a user's own taste decides, the deviation of log-affinity
-    local: float = 0.5  # share of the titles that are available in one territory only
-    regional: float = 0.15  # share of the titles that are available around their home; the rest is global
-    streams: float = 0.5  # first streams a user and day, on average, while everything is still to discover
-    inactive: float = 0.5  # share of the users who hardly ever watch
-    repeats: float = 1.0  # streams after a first stream, on average
-    noise: float = 10.0  # first streams after which a user vector knows half of the user's taste
-    history_days: int = 60  # days of the log before day 0
-    train_days: int = 60
-    test_days: int = 3
-    user_dim: int = 512
-    title_dim: int = 768  # width of the text vectors; one-hot columns come on top
-    seed: int = 0
+    users: int = setting(60_000, "Users, over all territories.")
+    titles: int = setting(300, "Titles, of all kinds.")
+    territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.")
+    groups: int = setting(4, "Regions whose tastes differ.")
+    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.")
+    taste: float = setting(1.5, "How much a user's own taste decides: deviation of log-affinity, in nats.")
+    local: float = setting(0.5, "Share of the titles that are available in one territory only.")
+    regional: float = setting(0.15, "Share of the titles that are available around their home.")
+    streams: float = setting(0.5, "First streams a user and day while all titles are still to discover.")
+    inactive: float = setting(0.5, "Share of the users who hardly ever watch.")
+    repeats: float = setting(1.0, "Streams after a first stream, on average.")
+    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.")
+    history_days: int = setting(60, "Days of the log before the first training day.")
+    train_days: int = setting(60, "Training days.")
+    test_days: int = setting(3, "Test days after them.")
+    user_dim: int = setting(512, "Width of the user vectors.")
+    title_dim: int = setting(768, "Width of the text part of the title vectors; categories come on top.")
+    seed: int = setting(0, "The same seed and settings make the same world, to the byte.")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, whole = getattr(self, field.name), field.type in (int, "int")
-            kinds = (int,) if whole else (int, float)
-            if not isinstance(value, kinds) or isinstance(value, bool) or isnan(value):
-                raise InputError(f"{field.name} = {value!r}: expected a {'whole ' * whole}number")
+        for item in fields(self):
+            types, expected = KINDS[kind_of(item)]
+            value = getattr(self, item.name)
+            if not isinstance(value, types) or isinstance(value, bool) or isnan(value):
+                raise SettingError(item.name, value, expected)
         most = sum(country.population_millions > 0 for country in load_countries())
         self._require("titles", self.titles >= 2, "at least 2")
         self._require("territories", 2 <= self.territories <= most, f"from 2 to {most}")
@@ -66,7 +66,7 @@ class WorldConfig:
 
     def _require(self, name: str, ok: bool, expected: str) -> None:
         if not ok:
-            raise InputError(f"{name} = {getattr(self, name)}: expected {expected}")
+            raise SettingError(name, getattr(self, name), expected)
 
     @property
     def n_local(self) -> int:
