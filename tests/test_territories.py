@@ -13,12 +13,12 @@ from twotower.data.territories import (
     Territories,
     _fair_assignment,
     _key,
-    on_sphere,
     find_country,
     geographic_groups,
     grouping_from_file,
     load_countries,
     look_up,
+    on_sphere,
 )
 from twotower.errors import InputError
 

@@ -53,9 +53,7 @@ class Affinity:
         return cls(*(np.asarray(dataset.truth(name)) for name in cls.__dataclass_fields__))
 
 
-def make_affinity(
-    config: WorldConfig, catalogue: Catalogue, group: np.ndarray, rng: np.random.Generator
-) -> Affinity:
+def make_affinity(config: WorldConfig, catalogue: Catalogue, group: np.ndarray, rng: np.random.Generator) -> Affinity:
     """Draw the truth; group (C,) is the true group of each territory. A shift changes that alone."""
     n_titles, n_territories = catalogue.availability.shape
     popularity = rng.exponential(POPULARITY, n_titles)

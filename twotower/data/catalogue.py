@@ -112,9 +112,7 @@ def _blend(genre: np.ndarray, own: np.ndarray) -> np.ndarray:
     return _unit(GENRE_WEIGHT * genre + np.sqrt(1 - GENRE_WEIGHT**2) * own).astype(np.float32)
 
 
-def title_columns(
-    catalogue: Catalogue, territories: Territories, rng: np.random.Generator
-) -> dict[str, list[str]]:
+def title_columns(catalogue: Catalogue, territories: Territories, rng: np.random.Generator) -> dict[str, list[str]]:
     """The columns of titles.csv: names, categories, and a text whose words follow the title's taste."""
     language_of = {country.code: country.language for country in load_countries()}
     language = [language_of[territories.code[home]] for home in catalogue.home]

@@ -80,9 +80,7 @@ def write_titles(writer: DatasetWriter, world: World, rng: np.random.Generator) 
     writer.write_title_vectors(title_vectors(world.catalogue, columns, world.config.title_dim, rng))
 
 
-def write_users(
-    writer: DatasetWriter, world: World, seed: np.random.SeedSequence, progress: Progress
-) -> None:
+def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequence, progress: Progress) -> None:
     """Simulate all users, in mixed order, and write their vectors, their streams and the truth about them."""
     config = world.config
     order_seed, block_seed = seed.spawn(2)

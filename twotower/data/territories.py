@@ -106,9 +106,7 @@ def find_country(name: str) -> Country | None:
 @lru_cache(maxsize=1)
 def _country_of_key() -> dict[str, Country]:
     return {
-        _key(name): country
-        for country in load_countries()
-        for name in (country.code, country.name, *country.aliases)
+        _key(name): country for country in load_countries() for name in (country.code, country.name, *country.aliases)
     }
 
 
