@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -123,18 +124,20 @@ class GrowingColumns:
                 file.write(magic + header.ljust(_NPY_HEADER_BYTES - 11).encode() + b"\n")
 
 
-def load_array(path: Path, mmap: bool = True) -> np.ndarray:
+def load_array(path: Path) -> np.ndarray:
     """Read one ``.npy`` file, memory-mapped unless it is empty; never unpickles.
 
     Errors: InputError that names the file when it is missing, cut short or not an array.
     """
     try:
-        if mmap and path.stat().st_size > _NPY_HEADER_BYTES:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        return np.load(path, allow_pickle=False)
+        mapped = path.stat().st_size > _NPY_HEADER_BYTES
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("a .npz archive")
+        return array
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:  # a header is a Python literal
         raise InputError(f"{path}: not a readable .npy array ({error})") from None
 
 
