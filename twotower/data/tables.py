@@ -1,0 +1,268 @@
+"""Read CSV and Parquet files as blocks of text columns, with errors that name file, line and column.
+
+A log may be far larger than memory, so nothing here keeps more than one block of rows. Values stay text: an id
+is a name, and a watch log holds nothing to calculate with.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from twotower.errors import InputError
+from twotower.progress import Progress, silent
+
+BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
+SEPARATORS = (",", "\t", ";", "|")  # what is guessed from, in order of preference on ties
+LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
+GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
+MISSING = frozenset({"", "nan", "NaN", "null", "NULL", "<NA>", r"\N"})  # not "NA": that is Namibia
+
+
+@dataclass(frozen=True)
+class CsvFormat:
+    """How CSV files are written. Parquet files need none of it."""
+
+    separator: str | None = None  # None: guessed from the first line
+    encoding: str = "utf-8"  # a byte-order mark is skipped
+    header: bool = True  # False: there is none, and the columns are called 1, 2, 3 …
+    quotes: bool = True  # False: a double quote is a character like any other
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and (len(self.separator) != 1 or self.separator in '\r\n"'):
+            raise InputError(f"separator {self.separator!r}: expected one character")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a table: ``columns[i][j]`` is row ``start + j`` of the i-th column that was asked for."""
+
+    start: int
+    columns: list[list[str]]
+    ragged: int = 0  # rows left out because they have too few or too many fields
+
+
+def clean(text: str) -> str:
+    """Text with every run of white space, line breaks too, as one space, and none at the ends."""
+    return " ".join(text.split())
+
+
+def open_table(
+    path: str | Path, form: CsvFormat | None = None, needed: Sequence[str] = ()
+) -> "CsvTable | ParquetTable":
+    """Open a CSV (gzipped or not) or Parquet file and check that it has the columns ``needed``.
+
+    What a file is, is told from its first bytes and never from its name.
+
+    Errors: InputError for a file that is missing, empty or no table, or has not all the columns.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            first_bytes = file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    if not first_bytes:
+        raise InputError(f"{path}: the file is empty")
+    parquet = first_bytes == PARQUET_MAGIC
+    table = ParquetTable(path) if parquet else CsvTable(path, form or CsvFormat(), needed)
+    for name in needed:
+        if name not in table.columns:
+            raise InputError(f"{path}: no column {name!r}; it has {', '.join(map(repr, table.columns))}")
+    return table
+
+
+class CsvTable:
+    """A delimited text file; ``columns`` are its names in order."""
+
+    def __init__(self, path: Path, form: CsvFormat, needed: Sequence[str] = ()):
+        self.path, self.form = path, form
+        try:
+            self.encoding = codecs.lookup(form.encoding).name
+        except LookupError:
+            raise InputError(f"{path}: unknown encoding {form.encoding!r}, expected one such as latin-1") from None
+        with open(path, "rb") as file:
+            self.packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        with self._open()[0] as text, self._errors():
+            first = text.readline().rstrip("\r\n")
+        if not first.strip():
+            raise InputError(f"{path}, line 1: empty, expected {'column names' if form.header else 'data'}")
+        self.separator = form.separator or self._guess_separator(first, needed)
+        self.columns = self._names(first, self.separator)
+        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if twice:
+            raise InputError(f"{path}, line 1: two columns are called {twice[0]!r}")
+
+    def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
+        """The columns ``names``, ``BLOCK_ROWS`` rows at a time; blank lines are not rows.
+
+        Errors: InputError with the line for a row that has not one field a column (unless ``skip_ragged``),
+        a quote that never closes, text in another encoding, and a gzip file that is damaged or cut short.
+        """
+        text, raw = self._open()
+        size = self.path.stat().st_size
+        fields = [itemgetter(self.columns.index(name)) for name in names]
+        start = 0
+        with text:
+            reader = self._reader(text)
+            with self._errors(reader):
+                rows = filter(None, reader)
+                while block := list(islice(rows, BLOCK_ROWS)):
+                    whole = self._whole(block, start, skip_ragged)
+                    yield Block(start, [list(map(field, whole)) for field in fields], len(block) - len(whole))
+                    start += len(block)
+                    progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
+
+    def where(self, row: int, column: str | None = None) -> str:
+        """``FILE, line N, column 'C'`` of a row counted from 0, found by reading up to it once more."""
+        with self._open()[0] as text:
+            reader = self._reader(text)
+            for _ in islice(filter(None, reader), row + 1):
+                pass
+        return f"{self.path}, line {reader.line_num}" + (f", column {column!r}" if column else "")
+
+    def _whole(self, block: list[list[str]], start: int, skip_ragged: bool) -> list[list[str]]:
+        """The rows with a field for each column. Errors: InputError for the first of the others."""
+        width = len(self.columns)
+        if set(map(len, block)) == {width}:
+            return block
+        if not skip_ragged:
+            bad, row = next((j, row) for j, row in enumerate(block) if len(row) != width)
+            raise InputError(f"{self.where(start + bad)}: {len(row)} fields, the first line has {width}")
+        return [row for row in block if len(row) == width]
+
+    def _open(self) -> tuple[io.TextIOWrapper, BinaryIO]:
+        """The decoded text, and the file under it, whose position says how much has been read."""
+        stream: Any = gzip.GzipFile(self.path) if self.packed else open(self.path, "rb")  # noqa: SIM115
+        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        return io.TextIOWrapper(stream, encoding, newline=""), stream.fileobj if self.packed else stream
+
+    def _reader(self, text: io.TextIOWrapper) -> Any:
+        """A csv reader that stands at the first row of data."""
+        reader = self._parse(text, self.separator)
+        if self.form.header:
+            next(reader)
+        return reader
+
+    def _parse(self, lines: Iterable[str], separator: str, strict: bool = True) -> Any:
+        """A csv reader of ``lines``. When it is strict, a stray quote can't swallow the lines after it unnoticed."""
+        if self.form.quotes:
+            return csv.reader(lines, delimiter=separator, strict=strict)
+        return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
+
+    def _names(self, first: str, separator: str) -> list[str]:
+        """Column names: those of the first line, or numbers from 1 where there is no header or no name."""
+        fields = next(self._parse([first], separator, strict=False))  # this may be a guess of the separator
+        return [(self.form.header and clean(text)) or str(i) for i, text in enumerate(fields, 1)]
+
+    def _guess_separator(self, first: str, needed: Sequence[str]) -> str:
+        """The separator that yields the needed columns; where none or several do, the most columns."""
+
+        def fitness(separator: str) -> tuple[bool, int]:
+            names = self._names(first, separator)
+            return all(name in names for name in needed), len(names)
+
+        return max(SEPARATORS, key=fitness)
+
+    @contextmanager
+    def _errors(self, reader: Any = None) -> Iterator[None]:
+        """Turn what can go wrong while reading into one line with the place."""
+        try:
+            yield
+        except csv.Error as error:
+            hint = " (--no-quotes reads quotes as ordinary characters)" if self.form.quotes else ""
+            raise InputError(f"{self.path}, line {reader.line_num}: {error}{hint}") from None
+        except UnicodeDecodeError as error:
+            line, byte = self._undecodable_line(), error.object[error.start]
+            fault = f"byte {byte:#04x} is not {self.form.encoding}"
+            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as latin-1") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            after = reader.line_num if reader else 0
+            raise InputError(f"{self.path}, after line {after}: damaged gzip file ({error})") from None
+
+    def _undecodable_line(self) -> int:
+        """Number of the first line that is not text in the encoding."""
+        with self._open()[0] as text:
+            lines: Any = text.buffer
+            for number, line in enumerate(lines, 1):
+                try:
+                    line.decode(self.encoding)
+                except UnicodeDecodeError:
+                    return number
+        return 0
+
+
+class ParquetTable:
+    """A Parquet file; ``columns`` are its names in order."""
+
+    def __init__(self, path: Path):
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise InputError(f"{path}: Parquet needs pyarrow: pip install 'twotower[parquet]'") from None
+        self.path = path
+        self._errors = (pyarrow.ArrowException, OSError)
+        try:
+            self.file = pyarrow.parquet.ParquetFile(path)
+        except self._errors as error:
+            raise InputError(f"{path}: not a readable Parquet file ({error})") from None
+        self.columns: list[str] = list(self.file.schema_arrow.names)
+
+    def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
+        """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError for damaged data."""
+        start = 0
+        for batch in self.batches(list(dict.fromkeys(names))):
+            yield Block(start, [arrow_texts(batch.column(name)) for name in names])
+            start += len(batch)
+            progress(f"reading {self.path.name}, rows", start, self.file.metadata.num_rows)
+
+    def batches(self, names: Sequence[str]) -> Iterator[Any]:
+        """Arrow record batches of some columns. Errors: InputError for damaged data."""
+        batches = self.file.iter_batches(BLOCK_ROWS, columns=list(names))
+        while True:
+            try:
+                batch = next(batches, None)
+            except self._errors as error:
+                raise InputError(f"{self.path}: damaged Parquet file ({error})") from None
+            if batch is None:
+                return
+            yield batch
+
+    def where(self, row: int, column: str | None = None) -> str:
+        """``FILE, row N, column 'C'`` of a row counted from 0; people count from 1."""
+        return f"{self.path}, row {row + 1}" + (f", column {column!r}" if column else "")
+
+
+def arrow_texts(column: Any) -> list[str]:
+    """Arrow values as text: none as "", whole floats as integers (ids that met a NaN), lists joined by ``|``."""
+    from pyarrow import string, types
+
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_floating(column.type):
+        return [_number(x) for x in column.to_pylist()]
+    if types.is_list(column.type) or types.is_large_list(column.type):
+        return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
+    return [x or "" for x in column.cast(string()).to_pylist()]
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None or x != x else str(int(x)) if x.is_integer() else repr(x)
+
+
+def read_columns(table: CsvTable | ParquetTable, names: Sequence[str]) -> list[list[str]]:
+    """Whole columns of a table that is known to be small, such as one of users or titles."""
+    columns: list[list[str]] = [[] for _ in names]
+    for block in table.blocks(names):
+        for column, values in zip(columns, block.columns, strict=True):
+            column += values
+    return columns
