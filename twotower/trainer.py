@@ -154,7 +154,7 @@ class Trainer:
 
 
 def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """Training and validation pairs: a ``share`` of the training users is held out with all its pairs.
+    """Training and validation pairs: a ``share`` of the users that have pairs is held out with all of them.
 
     Errors: InputError when users are held out and there is no positive among them.
     """
@@ -162,9 +162,12 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
     if share == 0:
         return pairs, pairs.take(np.zeros(len(pairs), bool))
     rng = np.random.default_rng([seed, 2])
-    users = np.sort(sampled.train_users)
-    chosen = rng.choice(users, max(1, round(share * len(users))), replace=False)
-    held = np.isin(pairs.user, chosen)
+    has_pairs, chosen_users = np.zeros((2, sampled.n_users), bool)
+    has_pairs[pairs.user] = True
+    users = np.flatnonzero(has_pairs)
+    chosen = rng.choice(users, min(len(users), max(1, round(share * len(users)))), replace=False)
+    chosen_users[chosen] = True
+    held = chosen_users[pairs.user]
     if not pairs.label[held].any():
         found = f"no positive among {len(chosen)} validation users"
         raise InputError(f"{sampled.path}: {found}; raise --validation")
