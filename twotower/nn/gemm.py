@@ -123,14 +123,15 @@ _packed_kernel = _micro_kernel(packed_rows=True)
 @njit(cache=True, nogil=True)
 def _pack(packed, W):
     K, N = W.shape
-    for j in range(0, N, COLUMNS):
-        base = j * K
-        width = min(COLUMNS, N - j)
+    whole = N - N % COLUMNS
+    for j in range(0, whole, COLUMNS):
         for k in range(K):
-            for x in range(width):
-                packed[base + k * COLUMNS + x] = W[k, j + x]
-            for x in range(width, COLUMNS):
-                packed[base + k * COLUMNS + x] = 0
+            for x in range(COLUMNS):  # a constant length: four vector moves and no loop
+                packed[j * K + k * COLUMNS + x] = W[k, j + x]
+    if whole < N:
+        for k in range(K):
+            for x in range(COLUMNS):
+                packed[whole * K + k * COLUMNS + x] = W[k, whole + x] if whole + x < N else 0
 
 
 @njit(cache=True, nogil=True)
