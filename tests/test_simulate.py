@@ -169,7 +169,7 @@ def test_tastes_must_be_turned_for_each_group_exactly_if_there_is_a_shift(shift,
     if shift:
         assert best > shared + 0.05
     else:
-        assert best == pytest.approx(shared, abs=0.03)  # all but the users' totals
+        assert best == pytest.approx(shared, abs=0.03)  # the same but for the users' totals
 
 
 def test_grouping_finds_the_groups_whose_tastes_differ(world):

@@ -1,6 +1,7 @@
 """The settings of a world and its territories."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,14 +57,14 @@ def test_large_countries_tend_to_be_larger_markets_but_another_seed_has_others()
         ({"shift": float("nan")}, "shift = nan: expected a number"),
         ({"shift": "much"}, "shift = 'much': expected a number"),
         ({"taste": -1.0}, "taste = -1.0: expected at least 0"),
-        ({"taste": float("inf")}, "taste = inf: expected at least 0"),
+        ({"taste": float("inf")}, "taste = inf: expected a number"),
         ({"local": 1.0}, "local = 1.0: expected a share from 0 to below 1"),
         ({"regional": -0.1}, "regional = -0.1: expected a share from 0 to below 1"),
         ({"local": 0.6, "regional": 0.4}, "local = 0.6: expected with regional, to leave a global title"),
         ({"streams": 0.0}, "streams = 0.0: expected above 0"),
-        ({"inactive": 2}, "inactive = 2: expected a share from 0 to 1"),
-        ({"repeats": -1}, "repeats = -1: expected at least 0"),
-        ({"noise": -1}, "noise = -1: expected at least 0"),
+        ({"inactive": 2}, "inactive = 2.0: expected a share from 0 to 1"),
+        ({"repeats": -1}, "repeats = -1.0: expected at least 0"),
+        ({"noise": -1}, "noise = -1.0: expected at least 0"),
         ({"history_days": -1}, "history_days = -1: expected at least 0"),
         ({"train_days": 0}, "train_days = 0: expected at least 1"),
         ({"test_days": -1}, "test_days = -1: expected at least 0"),
@@ -84,6 +85,18 @@ def test_the_table_of_bad_settings_leaves_none_out():
     assert tried == {field.name for field in fields(WorldConfig)}
 
 
+def test_a_whole_number_may_stand_for_a_fraction_and_means_the_same():
+    config = WorldConfig(shift=1, noise=3)
+    assert config == WorldConfig(shift=1.0, noise=3.0) and isinstance(config.shift, float)
+
+
 def test_titles_are_divided_into_kinds_without_rest():
     config = WorldConfig(titles=7, local=0.5, regional=0.15)
     assert (config.n_global, config.n_regional, config.n_local) == (2, 1, 4)
+
+
+def test_the_page_about_the_world_lists_every_setting():
+    page = (Path(__file__).parent.parent / "docs" / "world.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("| `"): row[1] for row in rows}
+    assert listed == {field.name: str(field.default) for field in fields(WorldConfig)}

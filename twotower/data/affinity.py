@@ -1,9 +1,9 @@
 """The truth of a synthetic world: who likes what, and how that differs between groups of territories.
 
-    affinity(u, t) = <M_g z_u, a_t> + b_ct        u lives in territory c of group g
+    affinity(u, t) = <M_g z_u, β a_t> + b_ct        u lives in territory c of group g
     share(u, t)    = exp(affinity) / Σ over the titles available in c
 
-M_g = cos θ I + sin θ J_g turns tastes in planes of group g's own, by θ = shift · 90°.
+M_g = cos θ I + sin θ J_g turns tastes in planes of group g's own, by θ = shift · 90°. More in docs/world.md.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from twotower.data.world import WorldConfig
 
 POPULARITY = 0.8  # nats: mean of log-popularity, which is exponential: a Pareto tail of index 1.25
 LOVE = {"global": 0.0, "regional": 0.7, "local": 2.0}  # nats: bonus of a title where it is available
-TERRITORY_APPEAL = 0.3  # nats: standard deviation of what a territory adds to a title's appeal, at any shift
-GROUP_APPEAL = 1.0  # nats: the same of a group, at shift 1
+GROUP_APPEAL = 1.0  # nats: standard deviation of what a group adds to a title's appeal, at shift 1
+TERRITORY_APPEAL = 0.6  # nats: the same of a single territory
 BLOCK_PAIRS = 16384  # pairs whose true affinity is computed at a time: their users times T shares
 
 
@@ -27,7 +27,7 @@ class Affinity:
 
     group: np.ndarray  # (C,) int64, the true group of each territory
     turn: np.ndarray  # (K, d, d) float32 rotations M_g
-    title_taste: np.ndarray  # (T, d) float32: a_t times the strength of taste
+    title_taste: np.ndarray  # (T, d) float32: β a_t: unit vectors times the strength of taste
     appeal: np.ndarray  # (C, T) float32: b_ct, −inf where the title is not available
 
     def shares(self, taste: np.ndarray, territory: np.ndarray) -> np.ndarray:
@@ -54,14 +54,14 @@ class Affinity:
 
 
 def make_affinity(config: WorldConfig, catalogue: Catalogue, group: np.ndarray, rng: np.random.Generator) -> Affinity:
-    """Draw the truth; group (C,) is the true group of each territory. A shift changes that alone."""
+    """Draw the truth; group (C,) is the true group of each territory. At shift 0 all places are alike."""
     n_titles, n_territories = catalogue.availability.shape
     popularity = rng.exponential(POPULARITY, n_titles)
     love = np.array([LOVE[kind] for kind in KINDS])[catalogue.kind]
-    by_territory = TERRITORY_APPEAL * rng.standard_normal((n_territories, n_titles))
     turn = make_turns(config.groups, config.shift, rng)
-    by_group = config.shift * GROUP_APPEAL * rng.standard_normal((config.groups, n_titles))
-    appeal = popularity + love + by_territory + by_group[group]
+    by_group = GROUP_APPEAL * rng.standard_normal((config.groups, n_titles))
+    by_territory = TERRITORY_APPEAL * rng.standard_normal((n_territories, n_titles))
+    appeal = popularity + love + config.shift * (by_group[group] + by_territory)  # (C, T)
     return Affinity(
         group=group.astype(np.int64),
         turn=turn.astype(np.float32),

@@ -1,7 +1,7 @@
 """The settings of a synthetic world, its territories and how many users live in each."""
 
 from dataclasses import dataclass, fields, replace
-from math import inf, isnan
+from math import inf
 
 import numpy as np
 
@@ -44,10 +44,12 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            types, expected = KINDS[kind_of(item)]
-            value = getattr(self, item.name)
-            if not isinstance(value, types) or isinstance(value, bool) or isnan(value):
+            value, kind = getattr(self, item.name), kind_of(item)
+            types, expected = KINDS[kind]
+            if not isinstance(value, types) or isinstance(value, bool) or not abs(value) < inf:
                 raise SettingError(item.name, value, expected)
+            if kind == "float":
+                object.__setattr__(self, item.name, float(value))
         most = sum(country.population_millions > 0 for country in load_countries())
         self._require("titles", self.titles >= 2, "at least 2")
         self._require("territories", 2 <= self.territories <= most, f"from 2 to {most}")
@@ -59,8 +61,8 @@ class WorldConfig:
             self._require(share, 0 <= getattr(self, share) < 1, "a share from 0 to below 1")
         self._require("local", self.n_global >= 1, "with regional, to leave a global title or more")
         for amount in ("taste", "repeats", "noise", "history_days", "test_days", "seed"):
-            self._require(amount, 0 <= getattr(self, amount) < inf, "at least 0")
-        self._require("streams", 0 < self.streams < inf, "above 0")
+            self._require(amount, getattr(self, amount) >= 0, "at least 0")
+        self._require("streams", self.streams > 0, "above 0")
         for count in ("train_days", "user_dim", "title_dim"):
             self._require(count, getattr(self, count) >= 1, "at least 1")
 
