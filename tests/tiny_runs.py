@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 
+from twotower.commands import cli
 from twotower.config import Config
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
@@ -58,3 +60,13 @@ class NoWriter:
 
     def log(self, values: dict) -> None:
         self.lines.append(values)
+
+
+def failing_line(*arguments) -> str:
+    """The one line that a command prints when it fails with exit code 2."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == "" and "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith(("twotower: error: ", "Error: "))]
+    assert len(errors) == 1 and errors[0] == result.stderr.splitlines()[-1]
+    return errors[0].removeprefix("twotower: error: ")

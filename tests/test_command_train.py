@@ -1,0 +1,285 @@
+"""``twotower train``: every option counts, in the right order, and a run says where it lies."""
+
+import json
+import shlex
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from tiny_runs import failing_line, interrupt_at
+
+from twotower.commands import cli
+from twotower.commands.train import effective_config
+from twotower.config import Config, ModelConfig, TrainConfig
+from twotower.data.dataset import Dataset, update_territories
+from twotower.errors import InputError
+from twotower.report import progress
+from twotower.run import RunReader
+
+TINY = ["--hidden", "8", "--batch-size", "128", "--epochs", "1"]
+
+#: For every setting: an option that changes it, what it then is, and the options that it needs beside it.
+OPTIONS = {
+    "hidden": ("--hidden 12", 12, ""),
+    "groups": ("--groups 3", 3, "--mtl"),
+    "head": ("--head residual", "residual", ""),
+    "rank": ("--rank 3", 3, "--mtl"),
+    "title_bias": ("--title-bias", True, ""),
+    "output": ("--output relu", "relu", ""),
+    "learned_logit": ("--no-learned-logit", False, ""),
+    "epochs": ("--epochs 2", 2, ""),
+    "batch_size": ("--batch-size 64", 64, ""),
+    "learning_rate": ("--learning-rate 0.01", 0.01, ""),
+    "beta1": ("--beta1 0.5", 0.5, ""),
+    "beta2": ("--beta2 0.5", 0.5, ""),
+    "eps": ("--eps 0.01", 0.01, ""),
+    "batching": ("--batching users", "users", ""),
+    "validation": ("--validation 0.4", 0.4, ""),
+    "patience": ("--patience 1", 1, "--epochs 12 --evaluations 4 --learning-rate 0.2 --validation 0.5"),
+    "evaluations": ("--evaluations 3", 3, ""),
+    "seed": ("--seed 8", 8, ""),
+    "threads": ("--threads 1", 1, ""),
+}
+SETTINGS = [item.name for section in (ModelConfig, TrainConfig) for item in fields(section)]
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(cli, ["train", *map(str, arguments)])
+
+
+def ran(world, path, *options: str) -> RunReader:
+    result = run(world, "--run", path, *TINY, *options)
+    assert result.exit_code == 0, result.output
+    return RunReader(path)
+
+
+def config(*options: str, preset="default", file=None, mtl=False, known=None, **given) -> Config:
+    return effective_config(preset, file, mtl, given, known)
+
+
+def settings_of(config: Config) -> dict:
+    return config.to_dict()["model"] | config.to_dict()["train"]
+
+
+# ---------------------------------------------------------------- options
+
+
+def test_there_is_an_option_for_every_setting():
+    assert list(OPTIONS) == SETTINGS
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_option_changes_its_setting_and_no_other(tiny_world, name, monkeypatch):
+    asked = []
+    monkeypatch.setattr("twotower.pipeline.TrainingJob", lambda _, config, *rest: asked.append(config) or StopHere())
+    option, value, beside = OPTIONS[name]
+    for options in (beside, f"{beside} {option}"):
+        assert isinstance(run(tiny_world, *options.split()).exception, ZeroDivisionError)
+    without, with_it = map(settings_of, asked)
+    changed = {key for key in without if without[key] != with_it[key]}
+    assert changed == {name} and with_it[name] == value
+
+
+class StopHere:
+    """A job that can't be run."""
+
+    def run(self, progress):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "threads"])
+def test_every_option_changes_the_result(tiny_world, tmp_path, name):
+    option, _, beside = OPTIONS[name]
+    without = ran(tiny_world, tmp_path / "without", *beside.split())
+    with_it = ran(tiny_world, tmp_path / "with", *beside.split(), *option.split())
+    if name in ("evaluations", "patience"):  # how often and how long, not what
+        validations = [sum("validation" in line for line in run.log) for run in (without, with_it)]
+        assert validations[1] < validations[0] if name == "patience" else validations == [1, 3]
+    else:
+        assert not np.array_equal(without.scores, with_it.scores)
+
+
+def test_the_number_of_threads_changes_no_bit(tiny_world, tmp_path):
+    runs = [ran(tiny_world, tmp_path / n, "--threads", n) for n in ("1", "2")]
+    np.testing.assert_array_equal(runs[0].scores, runs[1].scores)
+    assert [run.environment["threads"] for run in runs] == [1, 2]
+
+
+def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
+    kept = ran(tiny_world, tmp_path / "run", "--mtl", "--groups", "3", "--seed", "4").config
+    assert kept["model"] == {
+        **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "title_bias": True},
+        **{"output": "linear", "learned_logit": True},
+    }
+    assert (kept["train"]["seed"], kept["train"]["patience"]) == (4, 2)
+    again = ran(tiny_world, tmp_path / "again", "--config", str(tmp_path / "run" / "config.toml"))
+    assert again.config == kept and np.array_equal(again.scores, RunReader(tmp_path / "run").scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--rank 3", "--rank 3: only low-rank heads have one, and the head is none"),
+        ("--mtl --head plain --rank 3", "--rank 3: only low-rank heads have one, and the head is plain"),
+        ("--validation 0 --patience 3", "--patience 3: there is no validation, its share is 0"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(tiny_world, options, message):
+    assert failing_line("train", tiny_world, *options.split()) == message
+
+
+def test_evaluations_without_validation_are_refused_wherever_it_was_switched_off(tmp_path):
+    (tmp_path / "c.toml").write_text("[train]\nvalidation = 0\n")
+    with pytest.raises(InputError, match="--evaluations 2: there is no validation"):
+        config(file=tmp_path / "c.toml", evaluations=2)
+    assert config(file=tmp_path / "c.toml", evaluations=2, validation=0.5).train.evaluations == 2
+
+
+# ---------------------------------------------------------------- what overrides what
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write settings to a file."""
+
+    def write(**sections) -> Path:
+        (tmp_path / "c.toml").write_text(tomli_w.dumps(sections))
+        return tmp_path / "c.toml"
+
+    return write
+
+
+def test_a_file_overrides_the_preset_and_an_option_the_file(file):
+    assert config(preset="paper").model.output == "relu"
+    path = file(model={"output": "linear"}, train={"epochs": 7, "seed": 7})
+    both = config(preset="paper", file=path, epochs=9)
+    assert (both.model.output, both.model.learned_logit) == ("linear", False)
+    assert (both.train.epochs, both.train.seed) == (9, 7)
+
+
+def test_mtl_overrides_a_file_without_heads_and_an_option_overrides_mtl(file):
+    baseline = file(model={"head": "none", "groups": 1, "title_bias": False})
+    assert config(file=baseline).model.multi_task is False
+    mtl = config(file=baseline, mtl=True).model
+    assert (mtl.head, mtl.title_bias, mtl.groups) == ("lowrank", True, 4)
+    own = config(file=baseline, mtl=True, head="residual", title_bias=False, groups=2).model
+    assert (own.head, own.title_bias, own.groups) == ("residual", False, 2)
+
+
+def test_mtl_keeps_the_heads_and_groups_that_a_file_names(file):
+    model = config(file=file(model={"head": "plain", "groups": 6}), mtl=True, known=3).model
+    assert (model.head, model.title_bias, model.groups) == ("plain", False, 6)
+    assert config(file=file(model={"groups": 6}), mtl=True).model.head == "lowrank"
+
+
+def test_mtl_means_plain_heads_under_the_papers_preset():
+    model = config(preset="paper", mtl=True).model
+    assert (model.head, model.title_bias, model.output, model.groups) == ("plain", False, "relu", 4)
+
+
+def test_mtl_takes_the_number_of_groups_that_is_known():
+    assert config(mtl=True, known=7).model.groups == 7
+    assert config(mtl=True, known=7, groups=3).model.groups == 3
+    assert config(mtl=True, known=1).model.groups == 4, "one group is no grouping"
+
+
+def test_mtl_uses_the_groups_stored_with_the_dataset_or_in_a_file(own_world, tmp_path):
+    table = Dataset.open(own_world).territories
+    update_territories(own_world, replace(table, group=np.array([2, 1, 0, 2, 1, 0], np.int16)))
+    stored = ran(own_world, tmp_path / "stored", "--mtl")
+    assert stored.evaluation.territories.group.tolist() == [2, 1, 0, 2, 1, 0]
+    lines = [f"{code},{i % 2}" for i, code in enumerate(table.code)]
+    (tmp_path / "g.csv").write_text("\n".join(["territory,group", *lines]))
+    from_file = ran(own_world, tmp_path / "file", "--mtl", "--grouping", str(tmp_path / "g.csv"))
+    assert from_file.evaluation.territories.group.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+# ---------------------------------------------------------------- what one sees
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working directory with a space in its name."""
+    (tmp_path / "my work").mkdir()
+    monkeypatch.chdir(tmp_path / "my work")
+    return tmp_path / "my work"
+
+
+def test_a_run_prints_its_table_where_it_lies_and_what_to_do_next(here, tiny_world):
+    result = run(tiny_world, "--mtl", "--groups", "2", *TINY)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert " ".join(lines[0].split()) == "code territory group users pairs positives base rate PR-AUC"
+    evaluation = RunReader("runs/001-mtl-2-upsampled").evaluation
+    tested = {code for code, pairs in zip(evaluation.territories.code, evaluation.territories.pairs, strict=True) if pairs}
+    assert tested | {"macro", "overall"} <= {line.split()[0] for line in lines if line.strip()}
+    overall = next(line for line in lines if line.startswith("overall"))
+    assert overall.split()[-1] == f"{evaluation.overall:.4f}"
+    path = "runs/001-mtl-2-upsampled"
+    assert lines[-2] == f"The run lies in {path}."
+    assert lines[-1] == f"Next: twotower evaluate {path} --by title; twotower compare {path} OTHER_RUN"
+
+
+def test_the_next_command_can_be_pasted(here, tiny_world):
+    next_line = run(tiny_world, *TINY, "--run", "my run").stdout.splitlines()[-1]
+    command = next_line.removeprefix("Next: ").split(";")[0]
+    assert shlex.split(command) == ["twotower", "evaluate", "my run", "--by", "title"]
+    assert CliRunner().invoke(cli, shlex.split(command)[1:]).exit_code == 0
+
+
+def test_training_twice_numbers_the_runs(here, tiny_world):
+    for _ in range(2):
+        assert run(tiny_world, *TINY).exit_code == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["001-baseline-upsampled", "002-baseline-upsampled"]
+
+
+def test_a_label_names_the_method_and_the_directory(here, tiny_world):
+    assert run(tiny_world, *TINY, "--label", "mine").exit_code == 0
+    assert RunReader("runs/001-mine").label == "mine"
+
+
+def test_where_there_is_no_terminal_progress_is_plain_lines(here, tiny_world):
+    err = run(tiny_world, *TINY).stderr
+    assert "\x1b" not in err and "\r" not in err
+    stages = ["looking at all vectors", "compiling kernels", "epoch 1/1", "validation", "scoring the test pairs"]
+    found = [next(i for i, line in enumerate(err.splitlines()) if line.startswith(s)) for s in stages]
+    assert found == sorted(found)
+    epoch = next(line for line in err.splitlines() if line.startswith("epoch 1/1"))
+    assert "loss 0." in epoch and "pairs" not in epoch
+
+
+def test_a_long_epoch_is_never_silent(here, tiny_world, monkeypatch):
+    """With a clock that runs a second at every look, a line comes at least every third second."""
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(progress.Lines, "clock", None, raising=False)
+    make = progress.Lines.__init__
+    monkeypatch.setattr(progress.Lines, "__init__", lambda self, stream, _: make(self, stream, lambda: next(seconds)))
+    err = run(tiny_world, "--hidden", "4", "--batch-size", "16", "--epochs", "1").stderr
+    lines = [line for line in err.splitlines() if line.startswith("epoch 1/1")]
+    assert len(lines) > 10 and all("left" in line and "/s" in line and "loss" in line for line in lines[:-1])
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeypatch):
+    @contextmanager
+    def pressing_ctrl_c():
+        yield interrupt_at("epoch 2/3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "show_progress", pressing_ctrl_c)
+        stopped = run(tiny_world, *TINY, "--epochs", "3")
+    assert stopped.exit_code == 130
+    hint, end = stopped.stderr.splitlines()
+    assert (hint, end) == ("Go on with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
+    resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Go on with: "))[1:])
+    assert resumed.exit_code == 0 and "The run lies in runs/001-baseline-upsampled" in resumed.stdout
+    assert RunReader("runs/001-baseline-upsampled").config["train"]["epochs"] == 3
+
+
+def test_the_run_is_readable_by_machines(here, tiny_world):
+    path = ran(tiny_world, "run", "--mtl", "--groups", "2").path
+    assert all(json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines())
+    assert json.loads((path / "environment.json").read_text())["gemm"]
