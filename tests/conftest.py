@@ -44,7 +44,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from twotower.data.world import WorldConfig
 
     sizes = dict(users=300, titles=30, territories=6, groups=2, user_dim=16, title_dim=16)
-    days = dict(history_days=10, train_days=8, test_days=2)
+    days = dict(history_days=10, train_days=8, test_days=3, streams=1.0)
     dataset = simulate(tmp_path_factory.mktemp("worlds") / "tiny", WorldConfig(**sizes, **days))
     sample(dataset, SampleConfig())
     return dataset.path

@@ -215,7 +215,8 @@ def test_a_run_prints_its_table_where_it_lies_and_what_to_do_next(here, tiny_wor
     lines = result.stdout.splitlines()
     assert " ".join(lines[0].split()) == "code territory group users pairs positives base rate PR-AUC"
     evaluation = RunReader("runs/001-mtl-2-upsampled").evaluation
-    tested = {code for code, pairs in zip(evaluation.territories.code, evaluation.territories.pairs, strict=True) if pairs}
+    table = evaluation.territories
+    tested = {code for code, pairs in zip(table.code, table.pairs, strict=True) if pairs}
     assert tested | {"macro", "overall"} <= {line.split()[0] for line in lines if line.strip()}
     overall = next(line for line in lines if line.startswith("overall"))
     assert overall.split()[-1] == f"{evaluation.overall:.4f}"

@@ -145,14 +145,14 @@ def test_every_step_and_validation_is_a_line_of_the_log(tiny_world, run):
     assert [(line["epoch"], line["step"]) for line in steps] == [
         (epoch, step) for epoch in (1, 2) for step in range(1, trainer.steps() + 1)
     ]
-    assert all(sum(line["pairs_by_group"]) >= 32 for line in steps)
     for epoch in (1, 2):
         assert sum(sum(s["pairs_by_group"]) for s in steps if s["epoch"] == epoch) == len(trainer.pairs)
     assert all(line["loss"] == pytest.approx(sum(line["loss_by_group"])) for line in steps)
     assert all(line["pairs_per_second"] > 0 for line in steps)
 
     validations = [line for line in run.log if "validation" in line]
-    assert [line["steps"] for line in validations] == [round(n * trainer.steps() / 2) for n in (1, 2, 3, 4)]
+    n = trainer.steps()
+    assert [line["steps"] for line in validations] == [round(n / 2), n, n + round(n / 2), 2 * n]
     assert all(line["validation"].keys() == {"macro", "overall"} for line in validations)
     macro = [line["validation"]["macro"] for line in validations]
     assert [line["best"] for line in validations] == [m > max([-1, *macro[:i]]) for i, m in enumerate(macro)]
