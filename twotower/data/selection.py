@@ -1,0 +1,81 @@
+"""Which events of a log become a dataset: those of wanted titles, and of users and titles that are listed."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from twotower.data.events import Column, EventLog
+from twotower.data.listings import Listing
+from twotower.data.wording import counted
+from twotower.errors import InputError
+
+UNLISTED = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
+
+
+class Selection:
+    """Events still wanted, narrowed down step by step; ``notes`` tells what each step left out."""
+
+    def __init__(self, log: EventLog, notes: list[str]):
+        self.log, self.notes = log, notes
+        self.keep = np.ones(len(log), bool)  # (N,)
+
+    def match_titles(self, pattern: str) -> None:
+        """Leave out titles in whose id the regular expression is not found."""
+        names, wanted = self.log.title.names, re.compile(pattern)
+        unwanted = [code for code in self._codes(self.log.title) if not wanted.search(names[code])]
+        self._leave_out("title", self.log.title, unwanted, f"no match of {pattern}")
+
+    def require_listed(self, what: str, column: Column, listing: Listing, unlisted: str) -> None:
+        """Fail for, keep or drop the users or titles that ``listing`` lacks."""
+        codes = self._codes(column)
+        lacking = [code for code in codes if column.names[code] not in listing.row]
+        if lacking and unlisted == "fail":
+            raise InputError(
+                f"{listing.path}: {len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
+                f"{column.names[lacking[0]]!r} (--unlisted drop leaves them out, --unlisted keep keeps them)"
+            )
+        if unlisted == "drop":
+            self._leave_out(what, column, lacking, f"not in {listing.path.name}")
+        elif lacking:
+            self.notes.append(f"{counted(len(lacking), what)} kept though not in {listing.path.name}.")
+
+    def require_users(self, n_users: int) -> None:
+        """Leave out titles that fewer users watched."""
+        n_titles = len(self.log.title.names)
+        everyone = np.zeros(len(self.log.user.names), np.int64)  # one territory for all
+        watched = viewers(self.log.user.codes[self.keep], self.log.title.codes[self.keep], everyone, (n_titles, 1))[
+            :, 0
+        ]
+        few = np.flatnonzero((watched > 0) & (watched < n_users)).tolist()
+        self._leave_out("title", self.log.title, few, f"fewer than {counted(n_users, 'user')}")
+
+    def events(self) -> EventLog:
+        """What is left. Errors: InputError when that is nothing."""
+        if not self.keep.any():
+            raise InputError(f"no event is left of {len(self.log):,}: {' '.join(self.notes)}")
+        return self.log if self.keep.all() else self.log.take(self.keep)
+
+    def n_users(self) -> int:
+        return len(self._codes(self.log.user))
+
+    def _codes(self, column: Column) -> list[int]:
+        return np.unique(column.codes[self.keep]).tolist()
+
+    def _leave_out(self, what: str, column: Column, codes: Sequence[int], why: str) -> None:
+        if not codes:
+            return
+        out = np.zeros(len(column.names), bool)
+        out[codes] = True
+        events = self.keep & out[column.codes]
+        self.keep &= ~events
+        with_events = f"with {counted(int(events.sum()), 'event')}"
+        self.notes.append(f"{counted(len(codes), what)} left out {with_events}: {why}.")
+
+
+def viewers(user: np.ndarray, title: np.ndarray, territory: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Distinct users of each title in each territory: (T, C) int64, of events (N,) and territories (U,)."""
+    n_titles, n_territories = shape
+    user, title = np.divmod(np.unique(user.astype(np.int64) * n_titles + title), n_titles)
+    cells = np.bincount(title * n_territories + territory[user], minlength=n_titles * n_territories)
+    return cells.reshape(shape)
