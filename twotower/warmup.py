@@ -20,23 +20,24 @@ PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
 def compile_kernels(progress: Progress = silent) -> None:
     """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
-    parts = [_compile_batches, _compile_plain_network, _compile_lowrank_network, _compile_metrics]
-    for done, part in enumerate(parts):
-        with _heartbeat(progress, done, len(parts)):
-            part()
-    progress(STAGE, len(parts), len(parts))
+    with _heartbeat(progress):
+        _compile_batches()
+        _compile_plain_network()
+        _compile_lowrank_network()
+        _compile_metrics()
+    progress(STAGE, 1, 1)
 
 
 @contextmanager
-def _heartbeat(progress: Progress, done: int, total: int) -> Iterator[None]:
-    """Report where we are, now and every half second until the body ends."""
+def _heartbeat(progress: Progress) -> Iterator[None]:
+    """Report that the stage has begun, and then every half second until the body ends."""
     over = Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT):
-            progress(STAGE, done, total)
+            progress(STAGE, 0, 1)
 
-    progress(STAGE, done, total)
+    progress(STAGE, 0, 1)
     thread = Thread(target=beat, daemon=True)
     thread.start()
     try:
