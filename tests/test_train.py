@@ -139,7 +139,8 @@ def test_when_all_are_undefined_training_stops_with_the_last_weights():
 
 
 def test_a_score_of_zero_is_better_than_none():
-    assert train(scores=[0.0], epochs=1).state.best_score == 0.0
+    run = train(scores=[0.0], epochs=1)
+    assert run.state.best_score == 0.0 and run.state.best is not None
 
 
 def test_without_validation_all_epochs_are_run_and_the_last_weights_count():

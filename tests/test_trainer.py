@@ -211,11 +211,20 @@ def test_test_pairs_without_a_positive_are_undefined_and_no_error(own_world, tmp
     assert np.isnan(run.overall) and np.isnan(run.evaluation.macro())
 
 
-@pytest.mark.parametrize("validation", [0, 0.2])
-def test_a_training_that_diverges_says_what_to_do(tiny_world, tmp_path, validation):
-    trainer = make_trainer(tiny_world, learning_rate=1e25, validation=validation)
-    with pytest.raises(InputError, match=r"after step \d+: try a learning rate below 1e\+25"):
+def test_a_loss_that_diverges_says_what_to_do(tiny_world, tmp_path):
+    trainer = make_trainer(tiny_world, learning_rate=1e25)
+    with pytest.raises(InputError, match=r"the loss is \S+ after step 2: try a learning rate below 1e\+25"):
         trainer.run(NoWriter(tmp_path))
+
+
+def test_scores_that_diverge_after_the_last_step_say_what_to_do(tiny_world, tmp_path):
+    settings = dict(learning_rate=1e25, epochs=1, batch_size=10**6)
+    diverged = r"scores are not finite after step 1: try a learning rate below 1e\+25"
+    with pytest.raises(InputError, match=diverged):
+        make_trainer(tiny_world, **settings).run(NoWriter(tmp_path))
+    trainer = make_trainer(tiny_world, validation=0, **settings)
+    trainer.run(NoWriter(tmp_path))
+    with pytest.raises(InputError, match=diverged):
         trainer.test(Sample(trainer.dataset), NoWriter(tmp_path))
 
 
