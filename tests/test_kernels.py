@@ -10,7 +10,7 @@ import pytest
 from twotower.nn import kernels, reference
 
 #: Kernels that change their first arguments instead of filling new ones.
-IN_PLACE = {"adam": 3, "head_output": 1, "head_output_backward": 1}
+IN_PLACE = {"sum_parts": 1, "adam": 3, "head_output": 1, "head_output_backward": 1}
 KERNELS = [name for name in vars(kernels) if hasattr(getattr(kernels, name), "py_func")] or [
     node.name for node in ast.parse(Path(kernels.__file__).read_text("utf-8")).body if isinstance(node, ast.FunctionDef)
 ]
@@ -38,6 +38,7 @@ def inputs(name, dtype, rng, n=11, D=37):
         "binary_cross_entropy": lambda: [5 * per_pair, (per_pair > 0).astype(dtype), 20],
         "user_gradient": lambda: [per_pair, V, start, title],
         "title_gradient": lambda: [per_pair, matrix(), user, title, np.array([0, D])],
+        "sum_parts": lambda: [flat[0], np.stack(flat[1:])],
         "adam": lambda: [flat[0], flat[1], flat[2] ** 2, flat[3], 1e-3, 0.9, 0.999, 1e-8, 3],
     }[name]()
 

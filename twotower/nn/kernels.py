@@ -2,7 +2,7 @@
 
 Each kernel works on a tile of rows while it is in cache, on one thread, without the GIL and without allocating; the
 layers above run tiles side by side. Callers check, kernels assume: arrays are C-contiguous and of one float type.
-The matrix products are in ``gemm``. ``adam`` and ``head_output`` update in place.
+The matrix products are in ``gemm``. ``adam``, ``head_output`` and ``sum_parts`` update in place.
 """
 
 import math
@@ -12,6 +12,7 @@ from numba import njit
 
 #: Sums may be reordered and multiply-adds fused, for vector units; NaN and infinity keep their meaning.
 FAST_SUMS = {"reassoc", "contract"}
+STRETCH = 2048  # numbers, 8 KiB in float32
 kernel = njit(cache=True, nogil=True, fastmath=FAST_SUMS)
 
 
@@ -149,3 +150,12 @@ def adam(P, M, V, G, lr, beta1, beta2, eps, t):
         M[i] = decay1 * M[i] + gain1 * G[i]
         V[i] = decay2 * V[i] + gain2 * G[i] * G[i]
         P[i] -= rate * M[i] / (np.sqrt(V[i]) * scale + epsilon)
+
+
+@kernel
+def sum_parts(G, parts):
+    """G = G + the parts, in their order, in place; a stretch at a time, while it is in the first-level cache."""
+    for start in range(0, G.size, STRETCH):
+        for part in range(parts.shape[0]):
+            for i in range(start, min(start + STRETCH, G.size)):
+                G[i] += parts[part, i]

@@ -15,6 +15,8 @@ from twotower.nn import gemm, kernels
 from twotower.nn.arena import Arena
 from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile
 
+Block = tuple[str, int | None]  # a parameter by name, or the part of it that belongs to one group
+
 
 class Scratch:
     """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
@@ -48,35 +50,37 @@ class GradientSums:
     """Weight gradients summed over tiles: by chunks first, then over the chunks, always in the same order.
 
     The first chunk that reaches a block writes the gradient itself; the others write parts that are added at the end.
-    Only blocks that some tile reached are written at all.
+    Only blocks that some tile reached are written at all. A block is a parameter, or one group's part of it.
     """
 
-    def __init__(self, grads: Arena):
-        self.grads = grads
-        self.parts = [grads.like() for _ in range(CHUNKS - 1)]
-        self.started: list[set[tuple[str, int | None]]] = [set() for _ in range(CHUNKS)]
+    def __init__(self, grads: Arena, shared: list[str], grouped: list[str], groups: int):
+        blocks: list[Block] = [(name, None) for name in shared]
+        blocks += [(name, k) for name in grouped for k in range(groups)]
+        self.sums = {(name, k): grads[name] if k is None else grads[name][k] for name, k in blocks}
+        self.parts = {block: np.empty((CHUNKS - 1, total.size), np.float32) for block, total in self.sums.items()}
+        self.reached: list[set[Block]] = [set() for _ in range(CHUNKS)]
 
     def begin(self) -> None:
         """Forget the last batch."""
-        for started in self.started:
-            started.clear()
+        for blocks in self.reached:
+            blocks.clear()
 
     def target(self, name: str, index: int | None, tile: Tile, first_chunk: int) -> tuple[np.ndarray, int]:
         """Where a tile's contribution goes, and whether it is added to what is there (1) or replaces it (0)."""
-        home = self.grads if tile.chunk == first_chunk else self.parts[tile.chunk - 1]
-        accumulate = (name, index) in self.started[tile.chunk]
-        self.started[tile.chunk].add((name, index))
-        return home[name] if index is None else home[name][index], int(accumulate)
+        block, chunk = (name, index), tile.chunk
+        total = self.sums[block]
+        accumulate = block in self.reached[chunk]
+        self.reached[chunk].add(block)
+        return total if chunk == first_chunk else self.parts[block][chunk - 1].reshape(total.shape), int(accumulate)
 
-    def blocks(self) -> list[tuple[str, int | None]]:
-        """The blocks that were reached."""
-        return sorted(set().union(*self.started), key=str)
+    def blocks(self) -> list[Block]:
+        """The blocks that were reached, the largest first: they are shared out among threads."""
+        return sorted(set().union(*self.reached), key=lambda block: (-self.sums[block].size, str(block)))
 
-    def finish(self, block: tuple[str, int | None]) -> None:
-        """Add the parts of one block to its gradient."""
-        span = self.grads.span(*block)
-        for chunk in [c for c in range(CHUNKS) if block in self.started[c]][1:]:
-            np.add(self.grads.flat[span], self.parts[chunk - 1].flat[span], out=self.grads.flat[span])
+    def finish(self, block: Block) -> None:
+        """Add the parts of one block to its gradient: those of the chunks after the first, which follow each other."""
+        chunks = [chunk for chunk in range(CHUNKS) if block in self.reached[chunk]]
+        kernels.sum_parts(self.sums[block].reshape(-1), self.parts[block][chunks[0] : chunks[-1]])
 
 
 class Dense:

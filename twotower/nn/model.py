@@ -90,7 +90,9 @@ class TwoTower:
         self.heads = None if model.head == "none" else GroupedHeads(self.params, model)
         self.workers = Workers(threads)
         self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank)
-        self.sums = GradientSums(self.grads)
+        towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
+        heads = [name for name in self.params if name.startswith("head.")]
+        self.sums = GradientSums(self.grads, towers, heads, model.groups)
         self._reserve(0, 0, 0)
 
     def _reserve(self, pairs: int, users: int, titles: int) -> None:

@@ -108,6 +108,13 @@ def title_gradient(ddots, U, pair_user, pair_title, columns):
     return dV  # (T, columns)
 
 
+def sum_parts(G, parts):
+    """A gradient and its parts (n, size) from other rows of the batch, added one after the other."""
+    for part in parts:
+        G = G + part
+    return G  # (size,)
+
+
 def adam(P, M, V, G, lr, beta1, beta2, eps, t):
     """One step of Adam, Algorithm 1 of Kingma & Ba 2015: bias-corrected, eps added outside the root.
 
