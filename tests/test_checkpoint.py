@@ -90,6 +90,14 @@ def test_the_old_file_stays_when_the_new_one_fails(path, monkeypatch, save):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_who_reads_while_it_is_written_sees_the_old_file_whole(path):
+    save_weights(path, make()[0])
+    before = path.read_bytes()
+    with open(path, "rb") as reader:
+        save_weights(path, make(seed=1)[0])
+        assert reader.read() == before != path.read_bytes()
+
+
 def test_nothing_is_unpickled(path):
     sprung.clear()
     path.write_bytes(pickle.dumps(Trap()))

@@ -83,6 +83,26 @@ def test_a_damaged_world_is_named_and_not_replaced(here, worlds_made):
     assert len(worlds_made) == 1
 
 
+@pytest.mark.parametrize("what", ["world", "sample"])
+def test_runs_that_start_together_share_what_the_faster_one_made(here, tiny_world, monkeypatch, what):
+    def slowly(make):
+        def made_meanwhile(*values, **named):
+            shutil.copytree(tiny_world, "world", dirs_exist_ok=True)  # by somebody else
+            return make(*values, **named)
+
+        return made_meanwhile
+
+    if what == "world":
+        monkeypatch.setattr(pipeline, "simulate", slowly(pipeline.simulate))
+    else:
+        shutil.copytree(tiny_world, "world")
+        shutil.rmtree("world/samples")
+        monkeypatch.setattr(pipeline, "sample", slowly(pipeline.sample))
+    drawn = open_sample(open_dataset(Path("world"), silent), "default", silent)
+    assert drawn.train_pairs().digest() == Sample(Dataset.open(tiny_world)).train_pairs().digest()
+    assert [path.name for path in here.iterdir()] == ["world"]
+
+
 def test_the_world_that_is_made_is_the_built_in_one(here, monkeypatch):
     asked = []
     monkeypatch.setattr(pipeline, "simulate", lambda *values, **named: asked.append((values, named)))

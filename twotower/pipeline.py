@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,16 +137,27 @@ def fingerprint(dataset: Dataset, sampled: Sample) -> str:
 
 def open_dataset(directory: Path, progress: Progress) -> Dataset:
     """A dataset; the built-in world is made in its usual place where there is none yet."""
-    if directory == DEFAULT_WORLD and not directory.exists():
-        simulate(directory, progress=progress)
+    if directory == DEFAULT_WORLD:
+        make_if_missing(directory, lambda: simulate(directory, progress=progress))
     return Dataset.open(directory)
 
 
 def open_sample(dataset: Dataset, name: str, progress: Progress) -> Sample:
     """A sample of the dataset; the default one is drawn with the default settings where there is none."""
-    if name == "default" and not (dataset.path / "samples" / name).exists():
-        sample(dataset, SampleConfig(), progress, name)
+    if name == "default":
+        make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, SampleConfig(), progress, name))
     return Sample(dataset, name)
+
+
+def make_if_missing(path: Path, make: Callable[[], object]) -> None:
+    """Make a directory where there is none; if another run that was started beside this one is faster, use its."""
+    if path.exists():
+        return
+    try:
+        make()
+    except InputError:
+        if not path.exists():
+            raise
 
 
 def choose_groups(territories: Territories, groups: int, file: Path | None = None) -> np.ndarray:
