@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import shutil
 
 import numpy as np
@@ -211,7 +212,7 @@ def test_an_array_is_mapped_and_read_only(tmp_path):
     assert isinstance(array, np.memmap) and not array.flags.writeable
 
 
-@pytest.mark.parametrize("damage", ["cut short", "garbage", "empty", "a directory", "pickled", "an archive"])
+@pytest.mark.parametrize("damage", ["cut short", "garbage", "empty", "a directory", "an archive", "objects", "pickle"])
 def test_a_damaged_array_is_named(tmp_path, damage):
     path = tmp_path / "a.npy"
     np.save(path, np.arange(100))
@@ -227,8 +228,10 @@ def test_a_damaged_array_is_named(tmp_path, damage):
     elif damage == "an archive":
         np.savez(tmp_path / "b.npz", np.arange(3))
         (tmp_path / "b.npz").replace(path)
-    else:
+    elif damage == "objects":
         np.save(path, np.array([Trap()] * 20, object), allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(Trap()))
     with pytest.raises(InputError, match=r"a\.npy: not a readable \.npy array") as caught:
         load_array(path)
     assert "\n" not in str(caught.value)
@@ -242,7 +245,16 @@ class Trap:
     """What runs code of its own when it is unpickled."""
 
     def __reduce__(self):
-        return sprung.append, (1,)
+        return spring, ()
+
+
+def spring():
+    sprung.append(1)
+
+
+def test_the_trap_of_these_tests_is_one():
+    pickle.loads(pickle.dumps(Trap()))
+    assert sprung.pop() == 1
 
 
 def test_a_missing_file_is_named(tmp_path):
