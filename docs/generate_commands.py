@@ -24,24 +24,26 @@ wrong with its input or options, and with 130 after Ctrl-C.
 """
 
 
-def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
-    """The text of ``name --help``."""
-    return command.get_help(click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH))
+def context_of(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """The context in which ``name --help`` is written."""
+    settings = command.context_settings | {"terminal_width": WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def page() -> str:
     """The whole page."""
-    root = click.Context(cli, info_name="twotower")
-    parts = [HEADER, section("twotower", help_of(cli, "twotower"))]
+    root = context_of(cli, "twotower")
+    parts = [HEADER, section(root)]
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         assert command is not None
-        parts.append(section(f"twotower {name}", help_of(command, name, root)))
+        parts.append(section(context_of(command, name, root)))
     return "\n".join(parts)
 
 
-def section(title: str, text: str) -> str:
-    return f"## {title}\n\n```text\n{text}\n```\n"
+def section(context: click.Context) -> str:
+    """A command's heading and its help."""
+    return f"## {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
 
 
 if __name__ == "__main__":
