@@ -1,5 +1,6 @@
 """`twotower sample`: what one types and what one gets."""
 
+import shutil
 from dataclasses import asdict, fields
 
 import numpy as np
@@ -9,7 +10,7 @@ from toy_logs import random_log
 
 from twotower.commands import cli
 from twotower.commands.sample import sample as command
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import Dataset, write_vectors
 from twotower.data.sample import Sample
 from twotower.data.sampling import SampleConfig
 
@@ -35,7 +36,7 @@ def test_it_draws_prints_and_says_what_is_next(world):
     lines = result.stdout.splitlines()
     assert any(line.startswith("United States") for line in lines)
     assert any(line.startswith("Effective number of territories") for line in lines)
-    assert lines[-1] == f"Sample 'default' of {world} is drawn. Next: twotower train {world}"
+    assert lines[-1] == f"Sample 'default' of {world} is drawn. Next: twotower embed {world}"
     assert "drawing train pairs" in result.stderr
     assert Sample(Dataset.open(world)).train_pairs().label.sum() > 0
 
@@ -71,9 +72,17 @@ def test_every_option_changes_what_is_drawn(world, options, field, value):
     assert after.train_pairs().digest() != digest
 
 
+def test_with_vectors_the_next_step_is_training_on_that_sample(world, tmp_path):
+    copy = str(shutil.copytree(world, tmp_path / "world"))
+    dataset = Dataset.open(copy)
+    write_vectors(copy, np.ones((dataset.n_users, 2), np.float32), np.ones((dataset.n_titles, 2), np.float32))
+    result = run(copy, "--name", "ready", "--random", "20")
+    assert result.stdout.endswith(f"Next: twotower train {copy} --sample ready\n")
+
+
 def test_a_sample_has_a_name_and_is_replaced_only_when_asked(world):
     result = run(world, "--name", "small", "--random", "20")
-    assert result.stdout.endswith(f"twotower train {world} --sample small\n")
+    assert "Sample 'small' of" in result.stdout
     again = run(world, "--name", "small")
     assert again.exit_code == 2 and "exists already" in again.stderr
     assert len(again.stderr.splitlines()) == 1

@@ -147,3 +147,20 @@ def test_what_matches_nothing_or_is_no_run_is_named(runs):
 def test_one_run_is_nothing_to_compare(runs):
     with pytest.raises(InputError, match="only one run"):
         compare_runs(["runs/003-mtl-4", "runs/003*"])
+
+
+def test_many_test_days_are_one_ranking_unless_asked_for(tmp_path):
+    """A day with few positives says little: above seven days their pairs are pooled."""
+    many = tuple(range(60, 68))
+    for seed, (name, skill) in enumerate([("a", 0.8), ("b", 1.4)]):
+        make_run(tmp_path / name, name, skill, seed, many)
+        make_run(tmp_path / f"few-{name}", name, skill, seed, many[:7])
+    paths = [str(tmp_path / name) for name in "ab"]
+    pooled, by_day = compare_runs(paths), compare_runs(paths, by_day=True)
+    assert pooled.days == ["all"] and by_day.days == list(many)
+    ours, theirs = (RunReader(path).evaluation.territories.pr_auc for path in paths)
+    np.testing.assert_allclose(pooled.gains[0].average, relative_gain(ours, theirs))
+    assert not np.allclose(by_day.gains[0].average, pooled.gains[0].average, equal_nan=True)
+    few = [str(tmp_path / f"few-{name}") for name in "ab"]
+    assert compare_runs(few).days == list(many[:7])
+    assert compare_runs(few, by_day=False).days == ["all"]

@@ -11,15 +11,24 @@ from twotower.errors import InputError
 from twotower.evaluation.gains import Comparison, Method, gains_over
 from twotower.run import RunReader
 
+MOST_DAYS = 7  # test days that are judged one by one unless asked for; more are one ranking
+ALL_DAYS = "all"  # what the days are called then
 NOT_THE_METHOD = {"seed", "threads"}  # settings that may differ between runs of one method
 
 
 def compare_runs(
-    patterns: Sequence[str], against: str | None = None, top: int | None = 16, min_positives: int = 0
+    patterns: Sequence[str],
+    against: str | None = None,
+    top: int | None = 16,
+    min_positives: int = 0,
+    by_day: bool | None = None,
 ) -> Comparison:
     """Judge the first method among some runs against each other one, or each other one ``against`` one.
 
     Chosen are the ``top`` territories by audience (all when None) with at least ``min_positives`` positives.
+
+    Gains are taken ``by_day`` and averaged, or over the pairs of all test days in one ranking, which is better
+    when a day has few positives: unless told, up to MOST_DAYS test days are taken one by one.
 
     Errors: InputError when a path is no run, when runs were evaluated on different test pairs, and when there
     is nothing to compare.
@@ -30,7 +39,10 @@ def compare_runs(
         raise InputError(f"{runs[0].path}: only one run; name another one to compare it with")
     check_comparable(runs)
     groups = group_by_method(runs)
-    methods = [method_of(name, members, min_positives) for name, members in groups.items()]
+    days: list[int | str] = list(runs[0].evaluation.days)
+    if not (len(days) <= MOST_DAYS if by_day is None else by_day):
+        days = [ALL_DAYS]
+    methods = [method_of(name, members, min_positives, days == [ALL_DAYS]) for name, members in groups.items()]
     if reference:
         theirs = the_method(reference, groups)
         gains = [gains_over(method, methods[theirs]) for i, method in enumerate(methods) if i != theirs]
@@ -41,8 +53,7 @@ def compare_runs(
     rows = evaluation.territories.largest(top, min_positives)
     if not len(rows):
         raise InputError(f"no territory has {min_positives} positives among the test pairs")
-    days, territories = list(evaluation.days), evaluation.territories
-    return Comparison(methods, gains, days, territories, rows, runs[0].test_digest)
+    return Comparison(methods, gains, days, evaluation.territories, rows, runs[0].test_digest)
 
 
 def open_runs(patterns: Iterable[str]) -> list[RunReader]:
@@ -100,13 +111,17 @@ def method_settings(config: Any) -> Any:
     return {key: method_settings(config[key]) for key in sorted(config) if key not in NOT_THE_METHOD}
 
 
-def method_of(name: str, runs: Sequence[RunReader], min_positives: int = 1) -> Method:
-    """The figures of a method's runs; their macro counts territories with at least ``min_positives``."""
+def method_of(name: str, runs: Sequence[RunReader], min_positives: int = 1, pooled: bool = False) -> Method:
+    """The figures of a method's runs; their macro counts territories with at least ``min_positives``.
+
+    With ``pooled``, all test days are one day.
+    """
     found = [run.evaluation for run in runs]
+    days = [[e.territories] if pooled else list(e.days.values()) for e in found]
     return Method(
         name=name,
         seeds=[run.seed for run in runs],
-        by_day=np.stack([np.stack([day.pr_auc for day in e.days.values()]) for e in found]),
+        by_day=np.stack([np.stack([day.pr_auc for day in of_run]) for of_run in days]),
         pooled=np.stack([e.territories.pr_auc for e in found]),
         overall=np.array([e.overall for e in found]),
         macro=np.array([e.macro(min_positives) for e in found]),

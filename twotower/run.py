@@ -4,12 +4,13 @@
     config.toml                the effective configuration
     weights.safetensors        the parameters kept (written by whoever trains; here only named)
     training.safetensors       what the next epoch depends on, for resuming (optional)
-    metrics.jsonl              one line of JSON an evaluation during training
+    metrics.jsonl              a line of JSON a step, and one a validation
     territories.csv            code, name, group, audience, users, pairs, positives, base_rate, pr_auc
     territories_by_day.csv     the same for each test day alone, with a first column day
     titles.csv                 title, kind, pairs, positives, base_rate, pr_auc
     predictions/scores.npy     (B,) float32, in the order of the sample's test pairs
     environment.json           machine and versions
+    plan.json                  dataset, sample, label and groups, for resuming (written by whoever trains)
 
 ``run.json`` is written last: a run without it has not finished, and is not read. In the tables an empty cell
 is an undefined value.

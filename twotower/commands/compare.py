@@ -17,7 +17,13 @@ import click
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Leave out territories with fewer positives among the test pairs.",
+    help="Leave territories with fewer positives among the test pairs out of the tables and means.",
+)
+@click.option(
+    "--by-day/--pooled",
+    default=None,
+    help="Average the gains of the test days, or rank the pairs of all of them together.  "
+    "[default: by day up to 7 test days]",
 )
 @click.option("--rows", "as_rows", is_flag=True, help="A row a territory, with the PR-AUC of both sides.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
@@ -28,6 +34,7 @@ def compare(
     top: int,
     everything: bool,
     min_positives: int,
+    by_day: bool | None,
     as_rows: bool,
     as_json: bool,
     csv_path: str | None,
@@ -40,13 +47,13 @@ def compare(
 
     \b
     Example:
-      twotower compare runs/003-mtl-4 runs/001-baseline runs/002-baseline-upsampled
-      twotower compare 'runs/*-mtl-4' 'runs/*-baseline' --min-positives 50 --csv gains.csv
+      twotower compare runs/003-mtl-4-upsampled runs/001-baseline runs/002-baseline-upsampled
+      twotower compare 'runs/*-mtl-4-upsampled' 'runs/*-baseline' --min-positives 50 --csv gains.csv
     """
     from twotower.comparison import compare_runs
     from twotower.report import files, tables
 
-    found = compare_runs(runs, against, None if everything else top, min_positives)
+    found = compare_runs(runs, against, None if everything else top, min_positives, by_day)
     if as_json:
         click.echo(files.json_text(files.comparison_record(found)))
     else:

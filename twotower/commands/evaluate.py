@@ -53,8 +53,8 @@ def evaluate(
 
     \b
     Example:
-      twotower evaluate runs/001-mtl-4
-      twotower evaluate runs/001-mtl-4 --day 61 --by title --all --csv titles.csv
+      twotower evaluate runs/001-mtl-4-upsampled
+      twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
     """
     from twotower.report import files, tables
     from twotower.report.progress import show_progress

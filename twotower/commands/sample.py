@@ -121,7 +121,9 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
 
     config = SampleConfig(**options)
     with show_progress() as progress:
-        summary = draw(Dataset.open(directory), config, progress, name, overwrite)
+        dataset = Dataset.open(directory)
+        summary = draw(dataset, config, progress, name, overwrite)
     print_sample(stdout_console(), summary, every_territory)
     of_this = "" if name == "default" else f" --sample {name}"
-    click.echo(f"Sample {name!r} of {directory} is drawn. Next: twotower train {directory}{of_this}")
+    ready = f"train {directory}{of_this}" if dataset.has_vectors else f"embed {directory}"
+    click.echo(f"Sample {name!r} of {directory} is drawn. Next: twotower {ready}")

@@ -86,7 +86,7 @@ class Comparison:
 
     methods: list[Method]
     gains: list[Gains]
-    days: list[int]  # N test days
+    days: list[int | str]  # N test days, or one word for all of them in one ranking
     territories: TerritoryResults  # names and support, the same for all methods
     rows: np.ndarray  # the territories chosen
     test_digest: str  # of the test pairs that all runs were evaluated on

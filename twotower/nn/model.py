@@ -7,7 +7,7 @@
 Rows are unique: R users and T titles stand behind B pairs, and batch-norm counts each row as often as it occurs, which
 makes values and gradients equal to those of the expanded batch (``reference.loss_and_gradients``, the specification).
 User rows are sorted by group; a tile of rows goes through its own head, its pairs, and back through the head while it
-is in cache. Of the activations only Z1, Z2 and U are kept; the others are computed again on the way back.
+is in cache. Of the activations only Z1, Z2, U and V are kept; the others are computed again on the way back.
 """
 
 import math

@@ -146,7 +146,7 @@ def gains_table(comparison: Comparison, width: int = PIPE_WIDTH) -> Group:
     return Group()
 
 
-def gain_lines(gains: Gains, days: Sequence[int], rows: np.ndarray) -> list[Line]:
+def gain_lines(gains: Gains, days: Sequence[int | str], rows: np.ndarray) -> list[Line]:
     """The rows of one comparison."""
     several_days = len(days) > 1
     by_day = [(f"day {day}", gain_cells(gains.by_day[d, rows])) for d, day in enumerate(days)]
