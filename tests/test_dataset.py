@@ -186,9 +186,9 @@ def test_vectors_that_are_not_finite_are_named_by_table_row_and_count(tmp_path, 
     monkeypatch.setattr(module, "LOOK_ROWS", 2)
     data = write(tmp_path / "world")
     users = np.load(data.path / "users.npy")
-    users[[1, 3], 2] = value
+    users[[3, 4], 2] = value
     np.save(data.path / "users.npy", users)
-    with pytest.raises(InputError, match=r"users\.npy: 2 of 5 rows hold NaN or infinity, the first is row 1"):
+    with pytest.raises(InputError, match=r"users\.npy: 2 of 5 rows hold NaN or infinity, the first is row 3"):
         data.check_vectors()
     np.save(data.path / "users.npy", np.zeros((5, 4), np.float16))
     np.save(data.path / "titles.npy", np.full((3, 6), value, np.float32))
