@@ -40,6 +40,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("--epoch 3", "No such option"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without the JIT NumPy tells of overflows, too
 def test_bad_input_is_one_line_and_exit_code_2(here, tiny_world, options, message):
     assert message in failed(tiny_world, *options.split())
     assert not [path for path in Path("runs").glob("*")], "nothing half-made remains"

@@ -268,6 +268,7 @@ def test_a_directory_without_permission_is_refused_before_any_work(here, monkeyp
         check_place(None, None)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without the JIT NumPy tells of overflows, too
 def test_nothing_remains_of_a_run_that_failed_before_its_first_epoch(here, tiny_world):
     with pytest.raises(InputError, match="try a learning rate below"):
         TrainingJob(tiny_world, small_config(learning_rate=1e25), run_path=Path("run")).run(silent)
