@@ -1,0 +1,101 @@
+"""Weights and the truncated SVD: a sparse matrix of counts → short dense vectors of its rows and columns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse.linalg import svds
+
+GRAM_LIMIT = 2048  # up to this shorter side AᵀA is decomposed directly: faster there than Lanczos, and exact
+BLOCK_ROWS = 65_536  # vectors made at a time in float64
+RANK_TOLERANCE = 1e-6  # singular values below this share of the largest are rounding noise
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The k largest terms of A = U diag(s) Vᵀ, the largest first. A is (n, m); U = A V diag(1 / s) is not kept."""
+
+    s: np.ndarray  # (k,), falling, above 0
+    V: np.ndarray  # (m, k), orthonormal columns
+
+    def rows(self, A: sparse.csr_matrix, power: float = 1.0) -> np.ndarray:
+        """U diag(s^power), a vector for each row of A: (n, k) float32. Zero where the row is."""
+        rows = np.empty((A.shape[0], len(self.s)), np.float32)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            rows[start : start + BLOCK_ROWS] = A[start : start + BLOCK_ROWS] @ (self.V * self.s ** (power - 1.0))
+        return rows
+
+    def columns(self, power: float = 1.0) -> np.ndarray:
+        """V diag(s^power), a vector for each column of A: (m, k) float32. Zero where the column is."""
+        return (self.V * self.s**power).astype(np.float32)
+
+
+def tf_idf(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Weigh counts (n, m) by (1 + ln count)·(1 + ln((1 + n) / (1 + df))), then scale each row to length 1.
+
+    df is the number of rows that have the column: a word in every text says little about any. Rows without
+    counts stay zero. Source: scikit-learn's ``TfidfTransformer(sublinear_tf=True)``.
+    """
+    n, m = counts.shape
+    df = np.bincount(counts.indices, minlength=m)
+    weights = (1.0 + np.log(counts.data)) * (1.0 + np.log((1.0 + n) / (1.0 + df)))[counts.indices]  # (nnz,)
+    row = _row_of_entry(counts)
+    return _with_data(counts, weights / np.sqrt(np.bincount(row, weights**2, minlength=n))[row])
+
+
+def degree_normalised(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """W = 1 + ln count divided by √(its row's sum · its column's sum) of W: (n, m).
+
+    A title that everybody watched says little about anyone's taste, nor does one user among a title's many;
+    unweighted, the first singular vectors would be spent on what is popular. The largest singular value is 1.
+    Source: Dhillon 2001, Co-clustering documents and words using bipartite spectral graph partitioning.
+    """
+    n, m = counts.shape
+    weights = 1.0 + np.log(counts.data)  # (nnz,)
+    row, column = _row_of_entry(counts), counts.indices
+    product = np.bincount(row, weights, minlength=n)[row] * np.bincount(column, weights, minlength=m)[column]
+    return _with_data(counts, weights / np.sqrt(product))
+
+
+def _row_of_entry(A: sparse.csr_matrix) -> np.ndarray:
+    """(nnz,) the row that each stored entry stands in."""
+    return np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+
+
+def _with_data(A: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
+    """A matrix with the places of A and other values (nnz,)."""
+    return sparse.csr_matrix((data, A.indices, A.indptr), shape=A.shape)
+
+
+def truncated_svd(A: sparse.csr_matrix, dims: int) -> Factors:
+    """The ``dims`` largest terms of the SVD of A (n, m), or as many as its rank allows.
+
+    The same matrix gives the same bytes: Lanczos starts from a fixed vector, and as the sign of a singular
+    vector is arbitrary, the largest entry of each column of V is made positive.
+    """
+    if A.nnz == 0 or dims == 0:
+        return Factors(np.zeros(0), np.zeros((A.shape[1], 0)))
+    if A.shape[0] >= A.shape[1]:
+        s, V = _right_vectors(A, dims)
+    else:
+        s, U = _right_vectors(A.T.tocsr(), dims)
+        V = (A.T @ U) / s
+    V[np.bincount(A.indices, minlength=len(V)) == 0] = 0.0  # exactly, where rounding leaves 1e-17
+    largest = np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0)  # (1, k)
+    return Factors(s, V * np.sign(largest))
+
+
+def _right_vectors(A: sparse.csr_matrix, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """s (k,) and V (m, k) of A (n, m), n ≥ m: from the eigenvectors of AᵀA, or by Lanczos where m is large."""
+    m = A.shape[1]
+    k = min(dims, m)
+    if m <= GRAM_LIMIT:
+        eigenvalues, V = linalg.eigh((A.T @ A).toarray(), subset_by_index=[m - k, m - 1])
+        s = np.sqrt(np.maximum(eigenvalues, 0.0))
+    else:
+        start = np.random.default_rng(0).standard_normal(m)
+        _, s, Vt = svds(A, k=min(k, m - 1), v0=start, return_singular_vectors="vh")
+        V = Vt.T
+    order = np.argsort(-s, kind="stable")
+    order = order[s[order] > RANK_TOLERANCE * s.max()]
+    return s[order], V[:, order]
