@@ -1,0 +1,71 @@
+"""``twotower embed``"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("directory", default="world", type=FILE, metavar="[DIR]")
+@click.option(
+    "--user-dims",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Columns from the SVD of the history, for users and for titles.  [default: 192]",
+)
+@click.option(
+    "--territory-onehot/--no-territory-onehot",
+    default=None,
+    help="A column for each territory in the user vectors.  [default: yes]",
+)
+@click.option("--profile", multiple=True, metavar="COL", help="A user column to be one-hot; may be repeated.")
+@click.option(
+    "--text",
+    multiple=True,
+    metavar="COL",
+    help="A title column of words; may be repeated.  [default: all that are not categorical]",
+)
+@click.option(
+    "--text-dims",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Columns from the SVD of the words' TF-IDF.",
+)
+@click.option("--categorical", multiple=True, metavar="COL", help="A title column to be one-hot; may be repeated.")
+@click.option(
+    "--title-side/--no-title-side",
+    default=None,
+    help="The titles' side of the history in the title vectors.  [default: yes]",
+)
+@click.option("--user-vectors", type=FILE, metavar="FILE", help="Own user vectors: .npy, or Parquet or CSV with ids.")
+@click.option("--title-vectors", type=FILE, metavar="FILE", help="Own title vectors, likewise.")
+@click.option("--overwrite", is_flag=True, help="Replace vectors that the dataset has.")
+def embed(directory: Path, overwrite: bool, **options: Any) -> None:
+    """Make user and title vectors where none exist.
+
+    Users are described by their history, which no label is made of, and by their territory and profile; titles
+    by their text and categories, and by the history of their users. Own vectors take the place of all that is
+    made by default; what is asked for besides is put beside them.
+
+    \b
+    Example:
+      twotower embed shop
+      twotower embed film --profile age --categorical genre --text synopsis
+      twotower embed film --user-vectors users.parquet --title-vectors bert.npy --categorical genre
+    """
+    from rich.console import Console
+
+    from twotower.data.embed import EmbedConfig
+    from twotower.data.embed import embed as make
+    from twotower.report.progress import show_progress
+    from twotower.report.vectors import print_vectors
+
+    with show_progress() as progress:
+        summary = make(directory, EmbedConfig(**options), progress, overwrite)
+    print_vectors(Console(), summary)
+    click.echo(f"{directory} has vectors. Next: twotower train {directory} --mtl --groups 4")

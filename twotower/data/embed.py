@@ -1,0 +1,202 @@
+"""User and title vectors where none exist: from histories, territories, profiles and texts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from twotower.data.dataset import Dataset, write_vectors
+from twotower.data.factors import Factors, degree_normalised, tf_idf, truncated_svd
+from twotower.data.own_vectors import read_vectors
+from twotower.data.tables import LIST_MARK
+from twotower.data.text import count_words
+from twotower.data.wording import counted
+from twotower.errors import InputError
+from twotower.progress import Progress, silent
+
+USER_DIMS = 192  # of the SVD of the history, unless told
+MAX_CATEGORIES = 4_096  # of a one-hot column
+# Of the singular values in history columns. U s is the histories themselves; U s³ = A Aᵀ U s lets each user share in
+# those of others with the same titles, a step along the graph: +4 % PR-AUC on Last.fm, +8 % on Online Retail.
+POWER = 3.0
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """What vectors are made of: the options of ``twotower embed``, kept in the dataset's manifest.
+
+    Own vectors take the place of what is made by default; what is asked for besides is put beside them.
+    """
+
+    user_dims: int | None = None  # of the SVD of histories; None: USER_DIMS
+    territory_onehot: bool | None = None  # None: yes
+    profile: tuple[str, ...] = ()  # columns of users.csv, one-hot
+    text: tuple[str, ...] = ()  # columns of titles.csv; none: all that are not categorical
+    text_dims: int = 256  # of the SVD of texts
+    categorical: tuple[str, ...] = ()  # columns of titles.csv, one-hot
+    title_side: bool | None = None  # the titles' side of the SVD of histories; None: yes
+    user_vectors: Path | None = None
+    title_vectors: Path | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The config as JSON knows it, with paths as text."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some columns of the vectors of all users or all titles."""
+
+    name: str
+    columns: np.ndarray  # (n, F) float32
+
+    @property
+    def facts(self) -> tuple[str, int]:
+        """Name and width."""
+        return self.name, self.columns.shape[1]
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What the vectors are made of: name and width of each part, in order."""
+
+    user_parts: list[tuple[str, int]]
+    title_parts: list[tuple[str, int]]
+    notes: list[str]
+
+
+def embed(
+    directory: str | Path, config: EmbedConfig, progress: Progress = silent, overwrite: bool = False
+) -> EmbedSummary:
+    """Make vectors for the users and titles of a dataset, and add them to it.
+
+    Users are known by their history alone, the events from before day 0: no label is made of those, so that no
+    vector can know what a model is to predict. What comes from an SVD is scaled as a whole to entries of mean
+    square 1, as if it were standardised; one-hot columns are 0 and 1, and own vectors stay as they are.
+
+    Errors: InputError for a column that the dataset does not have, own vectors that do not fit it, vectors
+    without any part, and vectors that exist already unless ``overwrite``.
+    """
+    dataset = Dataset.open(directory)
+    if dataset.has_vectors and not overwrite:
+        raise InputError(f"{directory}: has vectors already; --overwrite replaces them")
+    making = Making(dataset, config, progress)
+    users = [part for part in making.user_parts() if part.columns.shape[1]]
+    titles = [part for part in making.title_parts() if part.columns.shape[1]]
+    for what, parts in (("user", users), ("title", titles)):
+        if not parts:
+            raise InputError(" ".join([f"{directory}: nothing to make {what} vectors of.", *making.notes]))
+    summary = EmbedSummary([part.facts for part in users], [part.facts for part in titles], making.notes)
+
+    progress("writing vectors", 0, 1)
+    X, Y = (np.concatenate([part.columns for part in parts], axis=1) for parts in (users, titles))
+    facts = {"user_parts": summary.user_parts, "title_parts": summary.title_parts}
+    write_vectors(directory, X, Y, {"config": config.plain(), **facts})
+    progress("writing vectors", 1, 1)
+    return summary
+
+
+class Making:
+    """The parts of the vectors of one dataset, each made when it is its turn, and ``notes`` on them."""
+
+    def __init__(self, dataset: Dataset, config: EmbedConfig, progress: Progress = silent):
+        self.dataset, self.config, self.progress = dataset, config, progress
+        self.notes: list[str] = []
+        # What may be wrong with the input is found out before the first SVD.
+        self._check_columns("user", dataset.user_columns, config.profile)
+        self._check_columns("title", dataset.titles, (*config.text, *config.categorical))
+        self.own_users = self.own_titles = None
+        if config.user_vectors is not None:
+            self.own_users = read_vectors(config.user_vectors, "user", dataset.n_users, dataset.user_ids)
+        if config.title_vectors is not None:
+            self.own_titles = read_vectors(config.title_vectors, "title", dataset.n_titles, dataset.title_ids)
+
+    def user_parts(self) -> Iterator[Part]:
+        """Own vectors, history, territory, and profile columns."""
+        config, dataset = self.config, self.dataset
+        default = self.own_users is None
+        if self.own_users is not None:
+            yield Part("own", self.own_users)
+        if default or config.user_dims is not None:
+            yield self._svd_part("history", "user", self.history.rows(self.history_matrix, POWER))
+        if default if config.territory_onehot is None else config.territory_onehot:
+            onehot = np.eye(dataset.n_territories, dtype=np.float32)
+            yield Part("territory", onehot[np.asarray(dataset.user_territory)])
+        for name in config.profile:
+            yield Part(name, one_hot(name, dataset.user_columns[name]))
+
+    def title_parts(self) -> Iterator[Part]:
+        """Own vectors, text, categorical columns, and the titles' side of the history."""
+        config, titles = self.config, self.dataset.titles
+        default = self.own_titles is None
+        if self.own_titles is not None:
+            yield Part("own", self.own_titles)
+        others = [name for name in titles if name not in ("title", *config.categorical)]
+        text = config.text or (others if default else ())
+        if text and config.text_dims:
+            counts, _ = count_words([" ".join(texts) for texts in zip(*(titles[name] for name in text), strict=True)])
+            weights = tf_idf(counts)
+            factors = self._factorise("text", weights, config.text_dims)
+            yield self._svd_part("text", "title", factors.rows(weights))
+        for name in config.categorical:
+            yield Part(name, one_hot(name, titles[name]))
+        if default if config.title_side is None else config.title_side:
+            yield self._svd_part("history", "title", self.history.columns(POWER))
+
+    @cached_property
+    def history_matrix(self) -> sparse.csr_matrix:
+        """(U, T) who watched what before day 0, weighted."""
+        user, title = self.dataset.history()
+        shape = self.dataset.n_users, self.dataset.n_titles
+        return degree_normalised(sparse.csr_matrix((np.ones(len(user)), (user, title)), shape=shape))
+
+    @cached_property
+    def history(self) -> Factors:
+        """The SVD of the history: one for both sides."""
+        dims = USER_DIMS if self.config.user_dims is None else self.config.user_dims
+        return self._factorise("history", self.history_matrix, dims)
+
+    def _factorise(self, name: str, A: sparse.csr_matrix, dims: int) -> Factors:
+        self.progress(f"SVD of {name}", 0, 1)
+        factors = truncated_svd(A, dims)
+        self.progress(f"SVD of {name}", 1, 1)
+        if len(factors.s) < dims:
+            self.notes.append(f"{name.capitalize()}: {len(factors.s):,} columns, not {dims:,}: its rank is no higher.")
+        return factors
+
+    def _svd_part(self, name: str, what: str, columns: np.ndarray) -> Part:
+        """Columns (n, F) with entries of mean square 1; rows of zeros stay so, do not count, and are told of."""
+        filled = columns.any(axis=1)
+        if columns.shape[1] and not filled.all():
+            self.notes.append(f"{counted(int((~filled).sum()), what)} without {name}: zeros in its columns.")
+        scale = np.sqrt(np.mean(np.square(columns[filled], dtype=np.float64))) if filled.any() else 1.0
+        return Part(name, columns / np.float32(scale))
+
+    def _check_columns(self, what: str, columns: dict[str, list[str]], names: Sequence[str]) -> None:
+        choice = [column for column in columns if column != what]
+        for name in names:
+            if name not in choice:
+                there = f"it has {', '.join(map(repr, choice))}" if choice else "it has none"
+                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
+
+
+def one_hot(name: str, values: Sequence[str]) -> np.ndarray:
+    """A column of 0 and 1 for each distinct value, in alphabetical order: (n, F) float32.
+
+    A list (``Comedy|Drama``) has a 1 for each of its values, an empty value none. Errors: InputError for more
+    than ``MAX_CATEGORIES`` values: those are ids or text, and no categories.
+    """
+    rows = [set(filter(None, text.split(LIST_MARK))) for text in values]
+    categories = sorted(set().union(*rows))
+    if len(categories) > MAX_CATEGORIES:
+        raise InputError(f"column {name!r}: {len(categories):,} values, expected at most {MAX_CATEGORIES:,} categories")
+    place = {category: i for i, category in enumerate(categories)}
+    columns = np.zeros((len(rows), len(categories)), np.float32)
+    for row, present in enumerate(rows):
+        columns[row, [place[category] for category in present]] = 1.0
+    return columns
