@@ -12,7 +12,7 @@ from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.run import RunReader
 from twotower.train import TrainingState
-from twotower.trainer import cut_log, split_users
+from twotower.trainer import cut_log, split_users, supported_macro
 
 
 def weights(world, folder, model=MTL, **settings) -> bytes:
@@ -237,3 +237,12 @@ def test_a_dataset_without_vectors_names_the_command_that_makes_them(own_world):
     (own_world / "users.npy").unlink()
     with pytest.raises(InputError, match="make vectors with: twotower embed"):
         make_trainer(own_world)
+
+
+def test_early_stopping_looks_at_territories_with_enough_positives():
+    """Territory 0 has twelve positives and is ranked well; territory 1 has one and is ranked last."""
+    labels = np.array([1] * 12 + [0] * 12 + [1, 0, 0], np.float32)
+    scores = np.array([2.0] * 12 + [1.0] * 12 + [0, 1, 1], np.float32)
+    territory = np.array([0] * 24 + [1] * 3)
+    assert supported_macro(labels, scores, territory, 2) == 1.0
+    assert supported_macro(labels[24:], scores[24:], territory[24:], 2) == pytest.approx(1 / 3)  # none has enough

@@ -29,6 +29,8 @@ from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
 from twotower.scoring import make_scorer, predict_pairs, user_groups
 
+SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
+
 
 class Trainer:
     """A model with all that it is trained and validated on."""
@@ -81,7 +83,7 @@ class Trainer:
         pairs = self.held_out
         logits = self._predict(pairs, progress, "validation")
         territory = self.dataset.user_territory[pairs.user]
-        macro = macro_average_precision(pairs.label, logits, territory, self.dataset.n_territories)
+        macro = supported_macro(pairs.label, logits, territory, self.dataset.n_territories)
         return train.Scores(macro, average_precision(pairs.label, logits))
 
     def run(self, writer: RunWriter, progress: Progress = silent) -> None:
@@ -199,3 +201,12 @@ def step_record(event: train.Step, seconds: float) -> dict[str, Any]:
         "pairs_by_group": losses.pairs_by_group,
         "pairs_per_second": sum(losses.pairs_by_group) / seconds,
     }
+
+
+def supported_macro(labels: np.ndarray, scores: np.ndarray, territory: np.ndarray, territories: int) -> float:
+    """Macro PR-AUC of the territories with enough positives to judge by, or of all where none has enough.
+
+    With one or two positives a territory's PR-AUC is chance, and the mean over a hundred of them is noise.
+    """
+    macro = macro_average_precision(labels, scores, territory, territories, SUPPORTING_POSITIVES)
+    return macro if np.isfinite(macro) else macro_average_precision(labels, scores, territory, territories)
