@@ -14,6 +14,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="planted bugs are run without the JIT anyway: once is enough"
+)
+
 MUTATIONS = {
     "Adam without bias correction of the first moment": (
         "nn/kernels.py", "kind(lr / (1 - beta1**t))", "kind(lr)", "test_adam.py"
