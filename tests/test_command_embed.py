@@ -90,6 +90,8 @@ def test_vectors_are_replaced_only_on_demand(world):
     [
         (["nowhere"], "nowhere: no such directory"),
         (["--profile", "shoe"], "world: no user column 'shoe'; it has 'age', 'sex'"),
+        (["--title-side", "--user-dims", "0"], "--title-side does nothing with --user-dims 0"),
+        (["--text", "words", "--text-dims", "0"], "--text does nothing with --text-dims 0"),
         (["--user-vectors", "none.npy"], "none.npy: No such file or directory"),
         (["--user-vectors", "nan.npy"], "nan.npy, row 2: NaN or infinity, in 28 of 30 rows"),
         (["--title-vectors", "nan.npy"], "nan.npy: 30 rows, expected 12: one for each title in the dataset's order"),

@@ -43,6 +43,12 @@ class EmbedConfig:
     user_vectors: Path | None = None
     title_vectors: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.title_side and self.user_dims == 0:
+            raise InputError("--title-side does nothing with --user-dims 0: it is a side of that SVD")
+        if self.text and self.text_dims == 0:
+            raise InputError("--text does nothing with --text-dims 0")
+
     def plain(self) -> dict[str, Any]:
         """The config as JSON knows it, with paths as text."""
         return json.loads(json.dumps(asdict(self), default=str))

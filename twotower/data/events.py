@@ -77,8 +77,10 @@ class Column:
 
     def renumbered(self) -> tuple[list[str], np.ndarray]:
         """The n names that occur, in order of first appearance, and (N,) int32 codes of them."""
-        codes, first = np.unique(self.codes, return_index=True)
-        codes = codes[np.argsort(first)]
+        n = len(self.codes)
+        first = np.full(len(self.names), n)  # the row of each name's first appearance
+        first[self.codes[::-1]] = np.arange(n)[::-1]  # of equal indices the last assignment stays
+        codes = np.argsort(first, kind="stable")[: np.count_nonzero(first < n)]
         new = np.full(len(self.names), NONE, np.int32)
         new[codes] = np.arange(len(codes))
         return [self.names[code] for code in codes.tolist()], new[self.codes]

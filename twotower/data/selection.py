@@ -60,7 +60,7 @@ class Selection:
         return len(self._codes(self.log.user))
 
     def _codes(self, column: Column) -> list[int]:
-        return np.unique(column.codes[self.keep]).tolist()
+        return np.flatnonzero(np.bincount(column.codes[self.keep], minlength=len(column.names))).tolist()
 
     def _leave_out(self, what: str, column: Column, codes: Sequence[int], why: str) -> None:
         if not codes:
@@ -76,6 +76,7 @@ class Selection:
 def viewers(user: np.ndarray, title: np.ndarray, territory: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Distinct users of each title in each territory: (T, C) int64, of events (N,) and territories (U,)."""
     n_titles, n_territories = shape
-    user, title = np.divmod(np.unique(user.astype(np.int64) * n_titles + title), n_titles)
+    pair = np.sort(user.astype(np.int64) * n_titles + title)
+    user, title = np.divmod(pair[np.diff(pair, prepend=-1) > 0], n_titles)
     cells = np.bincount(title * n_territories + territory[user], minlength=n_titles * n_territories)
     return cells.reshape(shape)
