@@ -166,11 +166,14 @@ def test_a_ragged_row_is_named_by_its_line(write, row, fields):
     assert fault_of(path) == f", line 6: {fields} fields, the first line has 2"
 
 
-def test_ragged_rows_can_be_skipped_and_are_counted(write):
+def test_ragged_rows_can_be_skipped_and_are_counted(write, monkeypatch):
     table = open_table(write("user,title\nu1,a\nu2\nu3,b,c\nu4,d\n"))
     (block,) = table.blocks(["user"], skip_ragged=True)
     assert block.columns == [["u1", "u4"]]
     assert block.ragged == 2
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 2)
+    blocks = list(table.blocks(["user"], skip_ragged=True))
+    assert [(block.start, block.ragged) for block in blocks] == [(0, 1), (2, 1)], "rows count as they stand in the file"
 
 
 def test_a_quote_that_never_closes_does_not_swallow_the_rest(write):
