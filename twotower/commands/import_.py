@@ -58,19 +58,20 @@ FILE = click.Path(path_type=Path)
     "--train-days",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Days to train on, before the test days.  [60, or half of the days if fewer]",
+    help="Days to train on, before the test days.  [default: 60, or half of those if fewer]",
 )
 @click.option(
     "--test-days",
     type=click.IntRange(min=1),
     metavar="N",
-    help="The last days, to test on.  [3, or a fifth of the days if fewer]",
+    help="The last days, to test on.  [default: 3, or a fifth of all if fewer]",
 )
 @click.option("--calendar", is_flag=True, help="Count all days of the calendar, not only those with events.")
 @click.option(
     "--history-share",
     type=click.FloatRange(0, 1, max_open=True),
-    help="Without times: the share of each user's pairs that is history.  [0.5]",
+    metavar="SHARE",
+    help="Without times: the part of each user's pairs that is history.  [default: 0.5]",
 )
 @click.option(
     "--available-after",
@@ -82,8 +83,10 @@ FILE = click.Path(path_type=Path)
     "test days aside; 0: everywhere.",
 )
 @click.option("--skip-bad-rows", is_flag=True, help="Leave out and count rows of events that can't be read.")
-@click.option("--separator", help="What stands between fields (tab for a tab), instead of a guess.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Of the text files, such as latin-1.")
+@click.option("--separator", metavar="CHAR", help="What stands between fields (tab for a tab), instead of a guess.")
+@click.option(
+    "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Of the text files, such as latin-1."
+)
 @click.option("--no-header", is_flag=True, help="The first line is data; columns are called 1, 2, 3 …")
 @click.option("--no-quotes", is_flag=True, help='A " is a character like any other.')
 @click.option("--seed", default=0, show_default=True, help="The same seed makes the same random split.")

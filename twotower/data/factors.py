@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import svds
+from threadpoolctl import threadpool_limits
 
 GRAM_LIMIT = 2048  # up to this shorter side AᵀA is decomposed directly: faster there than Lanczos, and exact
 BLOCK_ROWS = 65_536  # vectors made at a time in float64
@@ -75,11 +76,13 @@ def truncated_svd(A: sparse.csr_matrix, dims: int) -> Factors:
     """
     if A.nnz == 0 or dims == 0:
         return Factors(np.zeros(0), np.zeros((A.shape[1], 0)))
-    if A.shape[0] >= A.shape[1]:
-        s, V = _right_vectors(A, dims)
-    else:
-        s, U = _right_vectors(A.T.tocsr(), dims)
-        V = (A.T @ U) / s
+    # One thread: the bytes then do not depend on how many there are, and Lanczos' many small products are faster.
+    with threadpool_limits(1, user_api="blas"):
+        if A.shape[0] >= A.shape[1]:
+            s, V = _right_vectors(A, dims)
+        else:
+            s, U = _right_vectors(A.T.tocsr(), dims)
+            V = (A.T @ U) / s
     V[np.bincount(A.indices, minlength=len(V)) == 0] = 0.0  # exactly, where rounding leaves 1e-17
     largest = np.take_along_axis(V, np.abs(V).argmax(axis=0)[np.newaxis], axis=0)  # (1, k)
     return Factors(s, V * np.sign(largest))
