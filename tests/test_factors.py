@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from twotower.data import factors as module
 from twotower.data.factors import degree_normalised, tf_idf, truncated_svd
@@ -103,3 +104,12 @@ def test_the_same_matrix_gives_the_same_bytes_and_fixed_signs(monkeypatch, gram_
     first, again = truncated_svd(A, 9), truncated_svd(A.copy(), 9)
     assert first.V.tobytes() == again.V.tobytes()
     assert (first.V[np.abs(first.V).argmax(axis=0), np.arange(9)] > 0).all()
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads():
+    A = degree_normalised(random_counts(0, 400, 300))
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            made.append(truncated_svd(A, 40).V.tobytes())
+    assert made[0] == made[1]
