@@ -23,6 +23,7 @@ from twotower.progress import Progress, silent
 BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
 SEPARATORS = (",", "\t", ";", "|")  # what is guessed from, in order of preference on ties
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
+FIELD_CHARACTERS = 1 << 20  # at most; what is longer is a quote that never closes, not a synopsis
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 MISSING = frozenset({"", "nan", "NaN", "null", "NULL", "<NA>", r"\N"})  # not "NA": that is Namibia
@@ -155,6 +156,7 @@ class CsvTable:
 
     def _parse(self, lines: Iterable[str], separator: str, strict: bool = True) -> Any:
         """A csv reader of ``lines``. When it is strict, a stray quote can't swallow the lines after it unnoticed."""
+        csv.field_size_limit(FIELD_CHARACTERS)  # one for the whole process, hence set for each reading
         if self.form.quotes:
             return csv.reader(lines, delimiter=separator, strict=strict)
         return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
