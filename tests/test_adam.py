@@ -27,7 +27,7 @@ def test_many_steps_follow_algorithm_1(rng):
 
 
 def test_the_first_step_has_the_length_of_the_learning_rate(rng):
-    """Bias correction makes the first step lr·sign(gradient); without it, it would be 0.1/√0.001 ≈ 3.2 times as long."""
+    """Bias correction makes the first step lr·sign(gradient); without it, it would be 0.1/√0.001 ≈ 3.2 times longer."""
     params, grads, adam = make_adam(rng)
     before = params["shared"].copy()
     grads.flat[:] = rng.choice([-3.0, 0.5], grads.flat.size)
