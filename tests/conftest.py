@@ -1,4 +1,4 @@
-"""What tests share: where the real data is, if it is."""
+"""What tests share: where the real data is, if it is, and how Hypothesis draws."""
 
 import os
 import shutil
@@ -6,6 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A kernel compiles in the first call that a deadline would time. Under CI the draws are the same each time: a change
+# is judged by what it does, not by luck; everywhere else they go on exploring.
+settings.register_profile("twotower", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("twotower")
 
 ROOT = Path(__file__).resolve().parent.parent
 

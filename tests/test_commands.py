@@ -68,9 +68,7 @@ def modules_after(*arguments: str) -> set[str]:
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
         f"sys.argv = {['twotower', *arguments]!r}; main()"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(result.stderr.split())
 
 
@@ -86,9 +84,7 @@ def test_help_of_a_command_loads_nothing_heavy(name):
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, twotower; print('numba' in sys.modules, 'scipy' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
 
 
@@ -104,6 +100,17 @@ def test_version_is_the_packages():
 def test_a_mistyped_command_gets_the_nearest_one():
     result = CliRunner().invoke(cli, ["trian"])
     assert result.exit_code == 2 and "No such command 'trian'. Did you mean 'train'?" in result.stderr
+
+
+def test_an_unknown_command_is_no_command():
+    assert cli.get_command(click.Context(cli), "nonsense") is None
+
+
+def test_the_entry_point_runs_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["anything", "--version"])
+    with pytest.raises(SystemExit) as end:
+        commands.main()
+    assert end.value.code == 0 and capsys.readouterr().out == f"twotower, version {twotower.__version__}\n"
 
 
 def test_a_checkout_runs_without_installation():
