@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "checkpoint": {"nn", "train"},
     "run": {"data", "evaluation", "report", "environment"},
     "comparison": {"evaluation", "run"},
-    "scoring": {"nn", "data", "checkpoint", "run", "environment"},
+    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "environment"},
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "pipeline": {"data", "evaluation", "run", "trainer", "warmup"},

@@ -1,5 +1,6 @@
 """Scores of user–title pairs under a trained model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ from twotower.checkpoint import load_model
 from twotower.data.batches import Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.data.sample import Pairs
 from twotower.environment import usable_cores
 from twotower.errors import InputError
+from twotower.evaluation.per_territory import evaluate_scores
+from twotower.evaluation.results import Evaluation
 from twotower.nn.model import TwoTower
 from twotower.progress import Progress, silent
 from twotower.run import RunReader
@@ -75,3 +79,21 @@ def score_pairs(
     scorer = make_scorer(model, dataset, territories.group)
     with threadpool_limits(1, "blas"):
         return predict_pairs(model, scorer, pairs, progress)
+
+
+def evaluate_pairs(
+    dataset: Dataset, territory_group: np.ndarray, pairs: Pairs, scores: np.ndarray, progress: Progress = silent
+) -> Evaluation:
+    """What scores (n,) of a dataset's pairs are worth per territory, title and day; groups (C,) as trained with."""
+    return evaluate_scores(
+        pairs.label,
+        scores,
+        user=pairs.user,
+        title=pairs.title,
+        day=pairs.day,
+        user_territory=dataset.user_territory,
+        territories=replace(dataset.territories, group=territory_group),
+        title_ids=dataset.title_ids,
+        title_kind=dataset.titles.get("kind"),
+        progress=progress,
+    )

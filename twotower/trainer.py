@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from twotower.data.sample import Pairs, Sample
 from twotower.environment import usable_cores
 from twotower.errors import InputError
 from twotower.evaluation.average_precision import average_precision
-from twotower.evaluation.per_territory import evaluate_scores, macro_average_precision
+from twotower.evaluation.per_territory import macro_average_precision
 from twotower.evaluation.results import Evaluation
 from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
-from twotower.scoring import make_scorer, predict_pairs, user_groups
+from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups
 
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
@@ -119,22 +118,10 @@ class Trainer:
 
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""
-        pairs, data = sampled.test_pairs(), self.dataset
+        pairs = sampled.test_pairs()
         with threadpool_limits(1, "blas"):
             logits = self._predict(pairs, progress, "scoring the test pairs")
-        territories = replace(data.territories, group=self.territory_group)
-        results = evaluate_scores(
-            pairs.label,
-            logits,
-            user=pairs.user,
-            title=pairs.title,
-            day=pairs.day,
-            user_territory=data.user_territory,
-            territories=territories,
-            title_ids=data.title_ids,
-            title_kind=data.titles.get("kind"),
-            progress=progress,
-        )
+        results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
         return results

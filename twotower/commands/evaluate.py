@@ -87,8 +87,7 @@ def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progres
     """
     from twotower.data.dataset import Dataset
     from twotower.data.sample import Sample
-    from twotower.evaluation.per_territory import evaluate_scores
-    from twotower.scoring import score_pairs
+    from twotower.scoring import evaluate_pairs, score_pairs
 
     dataset = Dataset.open(dataset_path or run.dataset)
     pairs = Sample(dataset, run.sample).test_pairs()
@@ -101,17 +100,5 @@ def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progres
         if day not in days:
             raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
         pairs = pairs.take(pairs.day == day)
-    territories = run.evaluation.territories  # with the groups the run was trained with
     scores = score_pairs(run.path, dataset, pairs, progress)
-    return evaluate_scores(
-        pairs.label,
-        scores,
-        user=pairs.user,
-        title=pairs.title,
-        day=pairs.day,
-        user_territory=dataset.user_territory,
-        territories=territories,
-        title_ids=dataset.title_ids,
-        title_kind=dataset.titles.get("kind"),
-        progress=progress,
-    )
+    return evaluate_pairs(dataset, run.evaluation.territories.group, pairs, scores, progress)
