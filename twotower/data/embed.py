@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from twotower.data.dataset import Dataset, write_vectors
-from twotower.data.factors import Factors, degree_normalised, tf_idf, truncated_svd
+from twotower.data.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd
 from twotower.data.own_vectors import read_vectors
 from twotower.data.tables import LIST_MARK
 from twotower.data.text import count_words
@@ -159,7 +159,7 @@ class Making:
         """(U, T) who watched what before day 0, weighted."""
         user, title = self.dataset.history()
         shape = self.dataset.n_users, self.dataset.n_titles
-        return degree_normalised(sparse.csr_matrix((np.ones(len(user)), (user, title)), shape=shape))
+        return degree_normalised(count_matrix(user, title, shape))
 
     @cached_property
     def history(self) -> Factors:

@@ -31,6 +31,15 @@ class Factors:
         return (self.V * self.s**power).astype(np.float32)
 
 
+def count_matrix(
+    row: np.ndarray | list[int], column: np.ndarray | list[int], shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """How often each pair of row and column occurs, as (n, m) counts with one entry a pair."""
+    counts = sparse.csr_matrix((np.ones(len(row)), (row, column)), shape=shape)
+    counts.sum_duplicates()  # SciPy 1.13 leaves this to be asked for
+    return counts
+
+
 def tf_idf(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Weigh counts (n, m) by (1 + ln count)·(1 + ln((1 + n) / (1 + df))), then scale each row to length 1.
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from twotower.data.factors import count_matrix
+
 MIN_TEXTS = 2  # a word that only one text has relates it to no other
 
 _WORD = re.compile(r"\w+")
@@ -24,7 +26,7 @@ def count_words(texts: Sequence[str], min_texts: int = MIN_TEXTS) -> tuple[spars
         words = _WORD.findall(text.casefold())
         row += [i] * len(words)
         column += [code.setdefault(word, len(code)) for word in words]
-    counts = sparse.csr_matrix((np.ones(len(row)), (row, column)), shape=(len(texts), len(code)))
+    counts = count_matrix(row, column, (len(texts), len(code)))
     often = np.bincount(counts.indices, minlength=len(code)) >= min_texts
     words = sorted(word for word, i in code.items() if often[i])
     return counts[:, [code[word] for word in words]], words
