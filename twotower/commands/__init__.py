@@ -102,7 +102,7 @@ def did_you_mean(name: str) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="twotower")
 def cli() -> None:
-    """Two-tower recommenders for many territories, trained and explained on a plain CPU.
+    """Two-tower recommenders for many territories, trained and evaluated on a plain CPU.
 
     \b
     Example:
