@@ -46,7 +46,8 @@ def assert_gradients_agree(network, batch, tolerance=2e-5):
     assert network.loss_and_gradients(batch).total == pytest.approx(loss, rel=1e-5)
     size = max(np.abs(gradient).max() for gradient in expected.values())
     for name, gradient in expected.items():
-        scale = max(np.abs(gradient).max(), 1e-3 * size)
+        # batch-norm over two rows cancels nearly all of a gradient, and leaves float32's rounding of the rest
+        scale = max(np.abs(gradient).max(), 1e-2 * size)
         assert np.abs(network.grads[name] - gradient).max() <= tolerance * scale, name
 
 
