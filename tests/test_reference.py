@@ -81,7 +81,7 @@ def test_batchnorm_by_hand():
 @given(seeds, st.integers(1, 9))
 def test_binary_cross_entropy(seed, n):
     rng = np.random.default_rng(seed)
-    z, y = 3 * rng.standard_normal(n), rng.integers(0, 2, n).astype(float)
+    z, y = rng.uniform(-3, 3, n), rng.integers(0, 2, n).astype(float)  # where the gradient is no rounding error
     forward = lambda z: reference.binary_cross_entropy(z, y, 4)[0].sum() / 4  # noqa: E731
     backward = lambda d: [d * reference.binary_cross_entropy(z, y, 4)[1]]  # noqa: E731
     assert vjp_error(forward, backward, [z], rng) < 10 * TOLERANCE  # rounding, where the terms of the sum cancel
