@@ -45,9 +45,10 @@ def assert_gradients_agree(network, batch, tolerance=2e-5):
     loss, expected = exact(network, batch)
     assert network.loss_and_gradients(batch).total == pytest.approx(loss, rel=1e-5)
     size = max(np.abs(gradient).max() for gradient in expected.values())
+    # batch-norm over two rows cancels nearly all of a gradient, and leaves float32's rounding of the rest
+    floor = 1e-2 if 2 in (len(batch.user_counts), len(batch.title_counts)) else 1e-3
     for name, gradient in expected.items():
-        # batch-norm over two rows cancels nearly all of a gradient, and leaves float32's rounding of the rest
-        scale = max(np.abs(gradient).max(), 1e-2 * size)
+        scale = max(np.abs(gradient).max(), floor * size)
         assert np.abs(network.grads[name] - gradient).max() <= tolerance * scale, name
 
 
