@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from twotower.data.affinity import TASTE_DIM, Affinity, make_affinity, make_turns, true_affinity
-from twotower.data.catalogue import KINDS, make_catalogue
 from twotower.data.dataset import Dataset
-from twotower.data.simulate import simulate
 from twotower.data.territories import geographic_groups
-from twotower.data.world import WorldConfig, make_territories
+from twotower.data.world.affinity import TASTE_DIM, Affinity, make_affinity, make_turns, true_affinity
+from twotower.data.world.catalogue import KINDS, make_catalogue
+from twotower.data.world.simulate import simulate
+from twotower.data.world.world import WorldConfig, make_territories
 from twotower.errors import InputError
 
 TOY = {"users": 500, "titles": 40, "territories": 20, "user_dim": 8, "title_dim": 8}
@@ -111,7 +111,7 @@ def test_the_true_affinity_of_pairs_is_the_log_of_their_shares(world, monkeypatc
         expected = np.log(shares[users, titles])
     whole = true_affinity(world, users, titles)
     assert whole == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr("twotower.data.affinity.BLOCK_PAIRS", 64)
+    monkeypatch.setattr("twotower.data.world.affinity.BLOCK_PAIRS", 64)
     assert true_affinity(world, users, titles) == pytest.approx(whole, rel=1e-5)
 
 

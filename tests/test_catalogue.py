@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from twotower.data.catalogue import GENRES, KINDS, REGION_TERRITORIES, make_catalogue, title_columns
 from twotower.data.territories import on_sphere
-from twotower.data.world import WorldConfig, make_territories
+from twotower.data.world.catalogue import GENRES, KINDS, REGION_TERRITORIES, make_catalogue, title_columns
+from twotower.data.world.world import WorldConfig, make_territories
 
 
 def world(seed=0, **settings):

@@ -10,7 +10,7 @@ from test_embed import N_TITLES, N_USERS, make
 from twotower.commands import cli
 from twotower.commands.embed import embed as command
 from twotower.data.dataset import Dataset
-from twotower.data.embed import EmbedConfig
+from twotower.data.vectors.embed import EmbedConfig
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from click.testing import CliRunner
 
 from twotower.commands import cli
 from twotower.data.dataset import Dataset
-from twotower.data.simulate import simulate
 from twotower.data.territories import geographic_groups
-from twotower.data.world import WorldConfig
+from twotower.data.world.simulate import simulate
+from twotower.data.world.world import WorldConfig
 
 
 def run(*arguments):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from twotower.commands import cli
 from twotower.commands.import_ import import_ as command
 from twotower.data.dataset import Dataset
-from twotower.data.importing import ImportConfig
+from twotower.data.logs.importing import ImportConfig
 
 LOG = """who,what,where,when
 ann,alpha,DE,2024-01-01

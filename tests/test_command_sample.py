@@ -12,7 +12,7 @@ from twotower.commands import cli
 from twotower.commands.sample import sample as command
 from twotower.data.dataset import Dataset, write_vectors
 from twotower.data.sample import Sample
-from twotower.data.sampling import SampleConfig
+from twotower.data.samples.sampling import SampleConfig
 
 
 @pytest.fixture(scope="module")

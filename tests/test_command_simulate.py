@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from twotower.commands import cli
 from twotower.data.dataset import Dataset
-from twotower.data.world import WorldConfig
+from twotower.data.world.world import WorldConfig
 
 TOY = ["--users", "600", "--titles", "40", "--territories", "20", "--user-dim", "8", "--title-dim", "8"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data import days as module
-from twotower.data.days import UNREADABLE, Days
+from twotower.data.logs import days as module
+from twotower.data.logs.days import UNREADABLE, Days
 
 LEAP_DAY = date(2024, 2, 29).toordinal()
 

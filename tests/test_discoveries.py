@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
-from twotower.data.discoveries import FirstStreams
+from twotower.data.logs.discoveries import FirstStreams
 from twotower.errors import InputError
 
 logs = st.builds(

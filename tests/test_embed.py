@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twotower.data import embed as module
 from twotower.data.dataset import HISTORY, Dataset, DatasetWriter
-from twotower.data.embed import EmbedConfig, embed, one_hot
-from twotower.data.factors import degree_normalised
 from twotower.data.territories import look_up
+from twotower.data.vectors import embed as module
+from twotower.data.vectors.embed import EmbedConfig, embed, one_hot
+from twotower.data.vectors.factors import degree_normalised
 from twotower.errors import InputError
 
 N_USERS, N_TITLES = 30, 12

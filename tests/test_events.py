@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data import tables
-from twotower.data.events import NONE, EventLog, LogColumns, LogFile, Names, read_log
-from twotower.data.tables import CsvFormat
+from twotower.data.logs import tables
+from twotower.data.logs.events import NONE, EventLog, LogColumns, LogFile, Names, read_log
+from twotower.data.logs.tables import CsvFormat
 from twotower.errors import InputError
 
 LOG = """user,title,territory,time

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from twotower.data import factors as module
-from twotower.data.factors import degree_normalised, tf_idf, truncated_svd
+from twotower.data.vectors import factors as module
+from twotower.data.vectors.factors import degree_normalised, tf_idf, truncated_svd
 
 
 def random_counts(seed: int, n: int, m: int, density: float = 0.3) -> sparse.csr_matrix:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower.data.imbalance import Drawn, SampleSummary, effective_number, max_over_min
+from twotower.data.samples.imbalance import Drawn, SampleSummary, effective_number, max_over_min
 from twotower.data.territories import look_up
 
 

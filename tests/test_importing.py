@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.data.dataset import Dataset
-from twotower.data.importing import ImportConfig, distinct_events, import_logs, launch_days
+from twotower.data.logs.importing import ImportConfig, distinct_events, import_logs, launch_days
 from twotower.errors import InputError
 
 LOG = """user,title,territory,time

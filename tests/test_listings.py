@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.listings import MAX_REPEATS, read_listing
-from twotower.data.tables import CsvFormat
+from twotower.data.logs.listings import MAX_REPEATS, read_listing
+from twotower.data.logs.tables import CsvFormat
 from twotower.errors import InputError
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
-from twotower.data.discoveries import FirstStreams
-from twotower.data.negatives import Candidates, sample_negatives
+from twotower.data.logs.discoveries import FirstStreams
+from twotower.data.samples.negatives import Candidates, sample_negatives
 
 
 def draw(log: Log, user, wanted, day: int = 5, key: int = 7):

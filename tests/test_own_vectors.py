@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from twotower.data import own_vectors, tables
-from twotower.data.own_vectors import read_vectors
+from twotower.data.logs import tables
+from twotower.data.vectors import own_vectors
+from twotower.data.vectors.own_vectors import read_vectors
 from twotower.errors import InputError
 
 IDS = ["ann", "bob", "cid"]

@@ -14,7 +14,7 @@ from twotower.checkpoint import load_model
 from twotower.config import ModelConfig
 from twotower.data.dataset import Dataset, update_territories
 from twotower.data.sample import Sample
-from twotower.data.sampling import SampleConfig, sample
+from twotower.data.samples.sampling import SampleConfig, sample
 from twotower.data.territories import geographic_groups
 from twotower.errors import InputError
 from twotower.pipeline import (

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_logs import log
 
-from twotower.data import profiles
-from twotower.data.events import NONE
-from twotower.data.listings import Listing
-from twotower.data.profiles import Known, describe_titles, describe_users, find_homes, majority
+from twotower.data.logs import profiles
+from twotower.data.logs.events import NONE
+from twotower.data.logs.listings import Listing
+from twotower.data.logs.profiles import Known, describe_titles, describe_users, find_homes, majority
 from twotower.errors import InputError
 
 

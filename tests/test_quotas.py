@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.quotas import QUOTAS, active_quota, fill_up, round_within
+from twotower.data.samples.quotas import QUOTAS, active_quota, fill_up, round_within
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import MTL, interrupt_at, train
 
 from twotower.data.dataset import Dataset, update_territories, write_vectors
-from twotower.data.sampling import SampleConfig, sample
+from twotower.data.samples.sampling import SampleConfig, sample
 from twotower.errors import InputError
 from twotower.pipeline import resume
 from twotower.progress import silent

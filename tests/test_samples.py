@@ -6,7 +6,7 @@ from io import StringIO
 import numpy as np
 from rich.console import Console
 
-from twotower.data.imbalance import Drawn, SampleSummary
+from twotower.data.samples.imbalance import Drawn, SampleSummary
 from twotower.data.territories import load_countries, look_up
 from twotower.report.samples import print_sample, sample_notes, sample_table
 

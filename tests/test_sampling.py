@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
 from twotower.data.dataset import Dataset
-from twotower.data.discoveries import FirstStreams
+from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.sample import Pairs, Sample
-from twotower.data.sampling import SampleConfig, automatic_alpha, draw_users, sample
+from twotower.data.samples.sampling import SampleConfig, automatic_alpha, draw_users, sample
 from twotower.errors import InputError
 
 BASE = SampleConfig(random_users=40, active_users=20, test_users=50, alpha=3.0)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_logs import log
 
-from twotower.data.listings import Listing
-from twotower.data.selection import Selection, viewers
+from twotower.data.logs.listings import Listing
+from twotower.data.logs.selection import Selection, viewers
 from twotower.errors import InputError
 
 TITLES = Listing(Path("titles.csv"), {"x": 0, "y": 1}, {})

@@ -6,11 +6,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from twotower.data.affinity import Affinity, true_affinity
 from twotower.data.dataset import HISTORY, Dataset
-from twotower.data.simulate import simulate
 from twotower.data.territories import geographic_groups
-from twotower.data.world import WorldConfig
+from twotower.data.world.affinity import Affinity, true_affinity
+from twotower.data.world.simulate import simulate
+from twotower.data.world.world import WorldConfig
 from twotower.errors import InputError
 from twotower.evaluation.average_precision import average_precision
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.splits import split_at_random, split_by_day
+from twotower.data.logs.splits import split_at_random, split_by_day
 from twotower.errors import InputError
 
 MONDAY = date(2024, 1, 1).toordinal()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data import tables
-from twotower.data.tables import CsvFormat, clean, open_table, read_columns
+from twotower.data.logs import tables
+from twotower.data.logs.tables import CsvFormat, clean, open_table, read_columns
 from twotower.errors import InputError
 
 ROWS = [["u1", "alpha"], ["u2", "beta"], ["u1", "gamma delta"]]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.text import count_words
+from twotower.data.vectors.text import count_words
 
 
 def counted(texts, **options):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from twotower.data.catalogue import TASTE_DIM, make_catalogue, title_columns
-from twotower.data.upstream import make_upstream, title_vectors
-from twotower.data.world import WorldConfig, make_territories
+from twotower.data.world.catalogue import TASTE_DIM, make_catalogue, title_columns
+from twotower.data.world.upstream import make_upstream, title_vectors
+from twotower.data.world.world import WorldConfig, make_territories
 
 
 def views(streams, n=3000, seed=0, **settings):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from twotower.data.dataset import HISTORY
-from twotower.data.watching import Watches, draw_rates, first_streams, repeats
-from twotower.data.world import WorldConfig
+from twotower.data.world.watching import Watches, draw_rates, first_streams, repeats
+from twotower.data.world.world import WorldConfig
 
 N = 40_000  # users
 

@@ -1,6 +1,6 @@
 """Numbers in sentences."""
 
-from twotower.data.wording import counted
+from twotower.data.logs.wording import counted
 
 
 def test_a_number_agrees_with_its_noun():

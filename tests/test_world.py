@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twotower.data.world import MAJOR_MARKETS, WorldConfig, make_territories
+from twotower.data.world.world import MAJOR_MARKETS, WorldConfig, make_territories
 from twotower.errors import InputError
 
 

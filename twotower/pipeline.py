@@ -15,10 +15,10 @@ import numpy as np
 from twotower.config import Config, ModelConfig, load_toml
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.data.sampling import SampleConfig, sample
-from twotower.data.simulate import simulate
+from twotower.data.samples.sampling import SampleConfig, sample
 from twotower.data.storage import read_json, write_json
 from twotower.data.territories import Territories, geographic_groups, grouping_from_file
+from twotower.data.world.simulate import simulate
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
 from twotower.progress import Progress

@@ -60,8 +60,8 @@ def embed(directory: Path, overwrite: bool, **options: Any) -> None:
     """
     from rich.console import Console
 
-    from twotower.data.embed import EmbedConfig
-    from twotower.data.embed import embed as make
+    from twotower.data.vectors.embed import EmbedConfig
+    from twotower.data.vectors.embed import embed as make
     from twotower.report.progress import show_progress
     from twotower.report.vectors import print_vectors
 

@@ -104,7 +104,7 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     """
     from rich.console import Console
 
-    from twotower.data.importing import ImportConfig, import_logs
+    from twotower.data.logs.importing import ImportConfig, import_logs
     from twotower.report.imports import print_import
     from twotower.report.progress import show_progress
 

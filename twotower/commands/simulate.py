@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from twotower.config import kind_of
-from twotower.data.world import WorldConfig
+from twotower.data.world.world import WorldConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
       twotower simulate alike --shift 0 --seed 1
       twotower simulate large --users 1000000
     """
-    from twotower.data.simulate import simulate as make
+    from twotower.data.world.simulate import simulate as make
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console
     from twotower.report.worlds import print_world

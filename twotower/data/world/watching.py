@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.data.catalogue import SERIES_SHARE
 from twotower.data.dataset import HISTORY
-from twotower.data.world import WorldConfig
+from twotower.data.world.catalogue import SERIES_SHARE
+from twotower.data.world.world import WorldConfig
 
 ACTIVITY_SPREAD = 1.0  # standard deviation of the log of a user's rate: a heavy tail
 INACTIVE_RATE = 0.01  # rate of an inactive user, as a part of an active one's

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from twotower.data.discoveries import FirstStreams
+from twotower.data.logs.discoveries import FirstStreams
 
 # SplitMix64 (Steele, Lea & Flood 2014): the state steps by a constant, the output is a hash of the state.
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from twotower.data.dataset import HISTORY, DatasetWriter
-from twotower.data.events import EventLog, LogColumns, LogFile, read_log
-from twotower.data.listings import read_listing
-from twotower.data.profiles import Known, describe_titles, describe_users, find_homes
-from twotower.data.selection import UNLISTED, Selection, viewers
-from twotower.data.splits import Split, split_at_random, split_by_day
-from twotower.data.tables import CsvFormat
+from twotower.data.logs.events import EventLog, LogColumns, LogFile, read_log
+from twotower.data.logs.listings import read_listing
+from twotower.data.logs.profiles import Known, describe_titles, describe_users, find_homes
+from twotower.data.logs.selection import UNLISTED, Selection, viewers
+from twotower.data.logs.splits import Split, split_at_random, split_by_day
+from twotower.data.logs.tables import CsvFormat
+from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories
-from twotower.data.wording import counted
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
 

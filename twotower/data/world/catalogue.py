@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.data.territories import Territories, load_countries, on_sphere
-from twotower.data.world import WorldConfig
+from twotower.data.world.world import WorldConfig
 
 KINDS = ("global", "regional", "local")
 FORMATS = ("film", "series")

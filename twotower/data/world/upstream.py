@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.data.catalogue import TASTE_DIM, Catalogue
-from twotower.data.world import WorldConfig
+from twotower.data.world.catalogue import TASTE_DIM, Catalogue
+from twotower.data.world.world import WorldConfig
 
 TERRITORY_DIM = 16  # dimensions in which a user vector tells its territory
 USER_NOISE = 0.5  # standard deviation added to each column of a user vector, whose signal has 1.4 at most

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.data.catalogue import KINDS, TASTE_DIM, Catalogue
 from twotower.data.dataset import Dataset, DatasetWriter
-from twotower.data.world import WorldConfig
+from twotower.data.world.catalogue import KINDS, TASTE_DIM, Catalogue
+from twotower.data.world.world import WorldConfig
 
 POPULARITY = 0.8  # nats: mean of log-popularity, which is exponential: a Pareto tail of index 1.25
 LOVE = {"global": 0.0, "regional": 0.7, "local": 2.0}  # nats: bonus of a title where it is available

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.data.affinity import Affinity, make_affinity
-from twotower.data.catalogue import TASTE_DIM, Catalogue, make_catalogue, title_columns
 from twotower.data.dataset import HISTORY, Dataset, DatasetWriter
 from twotower.data.territories import Territories, geographic_groups
-from twotower.data.upstream import USER_DTYPE, Upstream, make_upstream, title_vectors
-from twotower.data.watching import Watches, draw_rates, first_streams, repeats
-from twotower.data.world import WorldConfig, make_territories
+from twotower.data.world.affinity import Affinity, make_affinity
+from twotower.data.world.catalogue import TASTE_DIM, Catalogue, make_catalogue, title_columns
+from twotower.data.world.upstream import USER_DTYPE, Upstream, make_upstream, title_vectors
+from twotower.data.world.watching import Watches, draw_rates, first_streams, repeats
+from twotower.data.world.world import WorldConfig, make_territories
 from twotower.progress import Progress, silent
 
 BLOCK_USERS = 4096  # users simulated at a time; part of what a seed means, since each block has its own

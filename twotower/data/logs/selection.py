@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twotower.data.events import Column, EventLog
-from twotower.data.listings import Listing
-from twotower.data.wording import counted
+from twotower.data.logs.events import Column, EventLog
+from twotower.data.logs.listings import Listing
+from twotower.data.logs.wording import counted
 from twotower.errors import InputError
 
 UNLISTED = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack

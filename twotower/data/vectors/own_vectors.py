@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from twotower.data.logs.tables import MISSING, CsvTable, ParquetTable, arrow_texts, clean, open_table
 from twotower.data.storage import load_array
-from twotower.data.tables import MISSING, CsvTable, ParquetTable, arrow_texts, clean, open_table
 from twotower.errors import InputError
 
 NPY_MAGIC = b"\x93NUMPY"

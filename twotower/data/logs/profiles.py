@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twotower.data.events import NONE, EventLog, Names
-from twotower.data.listings import Listing
+from twotower.data.logs.events import NONE, EventLog, Names
+from twotower.data.logs.listings import Listing
+from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories, find_country, look_up
-from twotower.data.wording import counted
 from twotower.errors import InputError
 
 MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.data.days import UNREADABLE, Days
-from twotower.data.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table
+from twotower.data.logs.days import UNREADABLE, Days
+from twotower.data.logs.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
 

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import sparse
 
 from twotower.data.dataset import Dataset, write_vectors
-from twotower.data.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd
-from twotower.data.own_vectors import read_vectors
-from twotower.data.tables import LIST_MARK
-from twotower.data.text import count_words
-from twotower.data.wording import counted
+from twotower.data.logs.tables import LIST_MARK
+from twotower.data.logs.wording import counted
+from twotower.data.vectors.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd
+from twotower.data.vectors.own_vectors import read_vectors
+from twotower.data.vectors.text import count_words
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from twotower.data.factors import count_matrix
+from twotower.data.vectors.factors import count_matrix
 
 MIN_TEXTS = 2  # a word that only one text has relates it to no other
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.data.dataset import Dataset
-from twotower.data.discoveries import FirstStreams
-from twotower.data.imbalance import Drawn, SampleSummary
-from twotower.data.negatives import Candidates, sample_negatives
-from twotower.data.quotas import QUOTAS, active_quota
+from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.sample import SampleWriter
+from twotower.data.samples.imbalance import Drawn, SampleSummary
+from twotower.data.samples.negatives import Candidates, sample_negatives
+from twotower.data.samples.quotas import QUOTAS, active_quota
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
 

@@ -1,0 +1,1 @@
+"""Raw logs of any wording become a dataset: tables, days, titles, users, first-time discoveries."""

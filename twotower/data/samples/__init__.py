@@ -1,0 +1,1 @@
+"""Which pairs are learned from and judged: random and active users, discoveries, negatives."""

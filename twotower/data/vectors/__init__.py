@@ -1,0 +1,1 @@
+"""User and title vectors, where a log brings none."""

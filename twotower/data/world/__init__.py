@@ -1,0 +1,1 @@
+"""The synthetic world, whose truth is known: territories, catalogue, tastes, watching."""
