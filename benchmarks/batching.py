@@ -1,0 +1,201 @@
+"""What a batch keeps together: time to a given PR-AUC of ``--batching pairs``, ``positives`` and ``users``.
+
+    python -m benchmarks.batching                                        # everything: about a quarter of an hour
+    python -m benchmarks.batching --data lastfm --modes users --seeds 1  # a part; its runs join those in the JSON
+    python -m benchmarks.batching --report                               # the tables of the runs that are there
+
+Samples a second are no measure here: a batch of few users is cheaper, and teaches less. So each mode trains
+the model that is recommended (--mtl --groups 4), all with the same settings, and is validated several times an epoch on
+held-out training users; test users are never looked at. The clock runs from asking for a batch to the end of
+its update and stands still during validations. Every run takes the same number of epochs, without early
+stopping. Last.fm comes from the directory that TWOTOWER_DATA names, else from ../shared/data.
+"""
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks import machine
+from benchmarks.time_to_quality import summary, tables
+from twotower import train
+from twotower.commands import cli
+from twotower.config import BATCHINGS, MTL_HEADS, PRESETS, ModelConfig, TrainConfig
+from twotower.config import Config as Settings
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
+from twotower.pipeline import choose_groups
+from twotower.trainer import Trainer
+from twotower.warmup import compile_kernels
+
+RESULTS = Path(__file__).parent / "results" / "batching.json"
+WORK = Path(tempfile.gettempdir()) / "twotower-batching"
+LASTFM = Path(os.environ.get("TWOTOWER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "lastfm_countries"
+GROUPS = 4
+KEY = ("data", "batching", "seed", "learning_rate")  # what tells one run from another
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A dataset, how it is made, and how the network is trained on it."""
+
+    commands: list[list[str]]  # of twotower; the dataset is named like the problem
+    hidden: int
+    batch_size: int
+    epochs: int
+
+
+PROBLEMS = {
+    "lastfm": Problem(  # as examples/lastfm.sh
+        [
+            ["import", "lastfm", "--events", f"{LASTFM}/lastfm.csv.gz", "--title", "artist",
+             "--territory", "country", "--user-info", "sex", "--titles", f"{LASTFM}/artist_tags.csv.gz",
+             "--join-titles", "--title-weight", "n", "--unlisted", "keep"],
+            ["embed", "lastfm", "--user-dims", "192", "--text-dims", "256"],
+            ["group", "lastfm", "--groups", str(GROUPS)],
+            ["sample", "lastfm", "--random", "30%", "--active", "0.5", "--test-users", "30%", "--alpha", "8"],
+        ],
+        hidden=128, batch_size=2048, epochs=6,
+    ),
+    "world": Problem(  # as examples/world.sh
+        [["simulate", "world"], ["group", "world", "--groups", str(GROUPS)], ["sample", "world"]],
+        hidden=ModelConfig.hidden, batch_size=TrainConfig.batch_size, epochs=5,
+    ),
+}  # fmt: skip
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--data", default=",".join(PROBLEMS), help="Which datasets.")
+@click.option("--modes", default=",".join(BATCHINGS), help="Which ways of batching.")
+@click.option("--seeds", default="0,1,2", help="One run each: initial weights, validation users, order of the pairs.")
+@click.option("--rates", default=str(TrainConfig.learning_rate), help="Learning rates of Adam, one run each.")
+@click.option("--evaluations", default=5, help="Validations an epoch.")
+@click.option("--epochs", type=int, default=None, help="Instead of each dataset's own number.  [default: its own]")
+@click.option("--report", is_flag=True, help="Train nothing: print the tables of the runs in the JSON.")
+@click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where the datasets are made and kept.")
+@click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the runs are kept.")
+def main(
+    data: str, modes: str, seeds: str, rates: str, evaluations: int, epochs: int | None, report: bool,
+    work: Path, target: Path,
+) -> None:  # fmt: skip
+    """Time to PR-AUC of each way of batching."""
+    results = read_results(target)
+    if not report:
+        results["machine"] = machine.facts(os.cpu_count() or 1)
+        print(machine.describe(results["machine"]))
+        compile_kernels()
+        for name in data.split(","):
+            if name == "lastfm" and not LASTFM.is_dir():
+                print(f"lastfm stays out: there is no {LASTFM}")
+                continue
+            for seed, rate, mode in planned(seeds, rates, modes):
+                settings = settings_of(PROBLEMS[name], mode, seed, rate, evaluations, epochs)
+                run = {"data": name} | one_run(make_dataset(name, work), settings)
+                results["runs"] = [r for r in results["runs"] if any(r[k] != run[k] for k in KEY)] + [run]
+                print(describe(run), flush=True)
+        results["runs"].sort(key=lambda run: [BATCHINGS.index(run[k]) if k == "batching" else run[k] for k in KEY])
+    results["summary"] = summary(results["runs"])
+    print(tables(results["summary"]))
+    if not report:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwritten: {os.path.relpath(target)}")
+
+
+def planned(seeds: str, rates: str, modes: str) -> list[tuple[int, float, str]]:
+    """Seed, learning rate and mode of each run: the modes take turns, in an order that rotates."""
+    names, plan = modes.split(","), []
+    for turn, (seed, rate) in enumerate((s, r) for s in seeds.split(",") for r in rates.split(",")):
+        order = names[turn % len(names) :] + names[: turn % len(names)]
+        plan += [(int(seed), float(rate), mode) for mode in order]
+    return plan
+
+
+def read_results(target: Path) -> dict[str, Any]:
+    """The runs so far."""
+    return json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {"runs": []}
+
+
+def settings_of(
+    problem: Problem, mode: str, seed: int, rate: float, evaluations: int, epochs: int | None
+) -> Settings:
+    """The recommended multi-task model; validations never stop the training."""
+    epochs = epochs or problem.epochs
+    return Settings(
+        ModelConfig(hidden=problem.hidden, groups=GROUPS, **PRESETS["default"], **MTL_HEADS["default"]),
+        TrainConfig(
+            epochs=epochs, batch_size=problem.batch_size, learning_rate=rate, batching=mode, seed=seed,
+            evaluations=evaluations, patience=epochs * evaluations,
+        ),
+    )  # fmt: skip
+
+
+def make_dataset(name: str, work: Path) -> Path:
+    """The dataset's directory; it is made where it is missing, in a directory that stays."""
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / name / "samples" / "default").is_dir():
+        here = Path.cwd()
+        os.chdir(work)  # the commands name the dataset only
+        try:
+            for command in PROBLEMS[name].commands:
+                print("twotower", *command)
+                cli(command, standalone_mode=False)
+        finally:
+            os.chdir(here)
+    return work / name
+
+
+def one_run(path: Path, settings: Settings) -> dict[str, Any]:
+    """Train once; the curve of validation PR-AUC over the seconds and steps of training."""
+    dataset = Dataset.open(path)
+    groups = choose_groups(dataset.territories, settings.model.groups)
+    trainer = Trainer(dataset, Sample(dataset), groups, settings)
+    curve, users, seconds, cpu = [], [], 0.0, 0.0
+    steps = trainer.steps()
+
+    def batches(epoch: int) -> Any:
+        for batch in trainer.batches(epoch):
+            users.append(len(batch.user_counts))
+            yield batch
+
+    with threadpool_limits(1, "blas"):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for event in train.fit(
+            trainer.model, trainer.optimiser, batches, steps, trainer.validate, settings.train, trainer.state
+        ):
+            if isinstance(event, train.Step):
+                seconds += time.perf_counter() - start
+                cpu += time.process_time() - cpu_start
+            elif isinstance(event, train.Validation):
+                where = {"steps": event.steps, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3)}
+                curve.append(where | {name: round(x, 5) for name, x in event.scores._asdict().items()})
+            start, cpu_start = time.perf_counter(), time.process_time()
+    return {
+        "batching": settings.train.batching, "seed": settings.train.seed,
+        "learning_rate": settings.train.learning_rate, "pairs": len(trainer.pairs),
+        "validation_pairs": len(trainer.held_out), "batch_size": settings.train.batch_size,
+        "hidden": settings.model.hidden, "epochs": settings.train.epochs, "steps_per_epoch": steps,
+        "users_per_batch": round(float(np.mean(users)), 1), "curve": curve,
+    }  # fmt: skip
+
+
+def describe(run: dict[str, Any]) -> str:
+    """One run in a line."""
+    last, best = run["curve"][-1], {name: max(p[name] for p in run["curve"]) for name in ("macro", "overall")}
+    rate = run["pairs"] * run["epochs"] / last["seconds"]
+    return (
+        f"{run['data']} {run['batching']:9} seed {run['seed']} rate {run['learning_rate']:g}: "
+        f"{run['users_per_batch']:7,.1f} users a batch, {last['seconds']:6.1f} s ({last['cpu_seconds']:.1f} CPU-s), "
+        f"{rate:9,.0f} pairs/s; best macro {best['macro']:.4f}, overall {best['overall']:.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
