@@ -110,11 +110,12 @@ def main(
 
 
 def planned(seeds: str, rates: str, modes: str) -> list[tuple[int, float, str]]:
-    """Seed, learning rate and mode of each run: the modes take turns, in an order that rotates."""
+    """Seed, learning rate and mode of each run: the modes take turns, and seed and rate say who begins."""
     names, plan = modes.split(","), []
-    for turn, (seed, rate) in enumerate((s, r) for s in seeds.split(",") for r in rates.split(",")):
-        order = names[turn % len(names) :] + names[: turn % len(names)]
-        plan += [(int(seed), float(rate), mode) for mode in order]
+    for seed in map(int, seeds.split(",")):
+        for i, rate in enumerate(map(float, rates.split(","))):
+            first = (seed + i) % len(names)
+            plan += [(seed, rate, mode) for mode in names[first:] + names[:first]]
     return plan
 
 
