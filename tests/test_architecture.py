@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "environment"},
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
+    "recommend": {"nn", "data", "scoring", "warmup"},
     "pipeline": {"data", "evaluation", "run", "trainer", "warmup"},
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top

@@ -64,6 +64,17 @@ def score_pairs(
 
     The probability is the logit's sigmoid; logits rank the same and do not saturate into ties.
 
+    Errors: InputError as for ``open_model``.
+    """
+    model, territory_group = open_model(run_path, dataset)
+    scorer = make_scorer(model, dataset, territory_group)
+    with threadpool_limits(1, "blas"):
+        return predict_pairs(model, scorer, pairs, progress)
+
+
+def open_model(run_path: Path, dataset: Dataset) -> tuple[TwoTower, np.ndarray]:
+    """The model of a finished run, for a dataset that it can score, and the group of each territory (C,).
+
     Errors: InputError when the run is incomplete, or the dataset has vectors of other widths, or other
     territories.
     """
@@ -76,9 +87,7 @@ def score_pairs(
     territories = run.evaluation.territories
     if territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run_path} was trained on")
-    scorer = make_scorer(model, dataset, territories.group)
-    with threadpool_limits(1, "blas"):
-        return predict_pairs(model, scorer, pairs, progress)
+    return model, territories.group
 
 
 def evaluate_pairs(

@@ -1,4 +1,4 @@
-"""Compile every kernel that training needs, once, on tiny inputs; Numba keeps the result in its cache."""
+"""Compile every kernel of training and recommending, once, on tiny inputs; Numba keeps the result in its cache."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from twotower.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
 from twotower.evaluation.average_precision import average_precision, average_precision_by
 from twotower.nn.model import TwoTower
+from twotower.nn.retrieval import Choice, Retrieval, Users
 from twotower.progress import Progress, silent
 from twotower.train import make_optimiser
 
@@ -25,6 +26,7 @@ def compile_kernels(progress: Progress = silent) -> None:
         _compile_plain_network()
         _compile_lowrank_network()
         _compile_metrics()
+        _compile_retrieval()
     progress(STAGE, 1, 1)
 
 
@@ -66,6 +68,13 @@ def _compile_metrics() -> None:
     scores, key = np.arange(PAIRS, dtype=np.float32), np.zeros(PAIRS, np.int64)
     average_precision(_Pairs.label, scores)
     average_precision_by(_Pairs.label, scores, key, 1)
+
+
+def _compile_retrieval() -> None:
+    network = TwoTower(ModelConfig(hidden=WIDTH), WIDTH, WIDTH, np.random.default_rng(0))
+    found, users = Retrieval(network, np.eye(TITLES, WIDTH, dtype=np.float32)), np.zeros(USERS, np.int64)
+    nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
+    found.top(1, Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users), Choice(found.bias, users, *nothing_seen))
 
 
 class _Pairs:
