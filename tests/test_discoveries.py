@@ -79,3 +79,23 @@ def test_reading_says_where_it_is():
     said = []
     FirstStreams.read(log_of((0, 0, 1)), lambda *news: said.append(news))
     assert said[0] == ("counting events", 0, 5) and said[-1] == ("finding first streams", 5, 5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs)
+def test_events_in_memory_give_what_the_dataset_gives(log):
+    order = np.argsort(log.day, kind="stable")
+    user, title, day = log.user[order].astype(np.int32), log.title[order].astype(np.int32), log.day[order]
+    here, there = FirstStreams.of(user, title, day.astype(np.int16), log.n_users, log.n_titles), FirstStreams.read(log)
+    for name in ("start", "title", "day"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs, st.integers(-1, 8) | st.none())
+def test_viewers_are_distinct_users_by_title_and_territory(log, end_day):
+    home = np.arange(log.n_users) % 3
+    count = np.zeros((log.n_titles, 3), int)
+    for (user, title), day in log.first_streams().items():
+        count[title, home[user]] += end_day is None or day < end_day
+    np.testing.assert_array_equal(FirstStreams.read(log).viewers(home, count.shape, end_day), count)

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from twotower.data.dataset import Dataset
-from twotower.data.logs.importing import ImportConfig, distinct_events, import_logs, launch_days
+from twotower.data.logs.importing import ImportConfig, import_logs, launch_days
 from twotower.errors import InputError
 
 LOG = """user,title,territory,time
@@ -290,16 +288,6 @@ def test_a_config_that_means_nothing_is_refused(options, fault):
     assert fault in str(caught.value)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 2)), min_size=1, max_size=30),
-    st.booleans(),
-)
-def test_distinct_events_are_those_of_a_set_in_order(rows, timed):
-    user, title, day = np.array(rows, np.int32).T
-    kept = distinct_events(user, title, day if timed else None)
-    expected = sorted({(d if timed else 0, u, t) for u, t, d in rows})
-    assert [(int(day[i]) if timed else 0, int(user[i]), int(title[i])) for i in kept] == expected
-    first = launch_days(title, day, 3)
-    for t in set(title.tolist()):
-        assert first[t] == max(0, min(d for _, other, d in rows if other == t))
+def test_a_title_is_launched_on_the_first_of_its_days_and_never_before_day_0():
+    title, day = np.array([0, 1, 1, 0, 2], np.int32), np.array([-1, 3, 2, 5, 0], np.int32)
+    assert launch_days(title, day, 3).tolist() == [0, 2, 0]

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made_up_logs import log
 
 from twotower.data.logs.listings import Listing
-from twotower.data.logs.selection import Selection, viewers
+from twotower.data.logs.selection import Selection
 from twotower.errors import InputError
 
 TITLES = Listing(Path("titles.csv"), {"x": 0, "y": 1}, {})
@@ -76,14 +73,3 @@ def test_where_all_are_listed_nothing_is_told(unlisted):
     selection.require_listed("title", events.title, TITLES, unlisted)
     assert selection.events() is events
     assert notes == []
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30))
-def test_viewers_are_distinct_users_by_title_and_territory(pairs):
-    user, title = np.array(pairs, np.int32).T
-    territory = np.array([0, 1, 1, 2, 0])
-    count = viewers(user, title, territory, (4, 3))
-    for t in range(4):
-        for c in range(3):
-            assert count[t, c] == len({u for u, v in pairs if v == t and territory[u] == c})

@@ -34,13 +34,21 @@ class FirstStreams:
         count = np.zeros(dataset.n_users, np.int64)
         for user, _, _ in _days_of(dataset, "counting events", progress):
             count_events(count, user)
-        start = np.zeros(dataset.n_users + 1, np.int64)
-        np.cumsum(count, out=start[1:])
+        start = _starts(count)
         title, day = np.empty(start[-1], np.int32), np.empty(start[-1], np.int16)
         next_free = start[:-1].copy()
         for user, watched, on in _days_of(dataset, "finding first streams", progress):
-            place_events(title, day, next_free, user, watched, on)
-        n_first = keep_first(start, title, day, np.full(dataset.n_titles, -1, np.int64))
+            place_events(title, day, next_free, user, watched, np.full(len(user), on, np.int16))
+        return cls._keep(start, title, day, dataset.n_titles)
+
+    @classmethod
+    def of(cls, user: np.ndarray, title: np.ndarray, day: np.ndarray, n_users: int, n_titles: int) -> "FirstStreams":
+        """Of events (N,) in order of days; user, title int32, day int16. Memory and time are those of ``read``."""
+        return cls._keep(*group_by_user(user, title, day, n_users), n_titles)
+
+    @classmethod
+    def _keep(cls, start: np.ndarray, title: np.ndarray, day: np.ndarray, n_titles: int) -> "FirstStreams":
+        n_first = keep_first(start, title, day, np.full(n_titles, -1, np.int64))
         return cls(start, title[:n_first], day[:n_first])
 
     def count(self, first_day: int, end_day: int) -> np.ndarray:
@@ -48,6 +56,16 @@ class FirstStreams:
         count = np.empty(len(self.start) - 1, np.int64)
         count_in_days(count, self.start, self.day, first_day, end_day)
         return count
+
+    def viewers(self, home: np.ndarray, shape: tuple[int, int], end_day: int | None = None) -> np.ndarray:
+        """Users of each title in each territory: (T, C) int64, of all days or those before ``end_day``.
+
+        home: (U,) territory of each user.
+        """
+        viewers = np.zeros(shape, np.int64)
+        end = np.iinfo(np.int16).max + 1 if end_day is None else end_day
+        count_viewers(viewers, self.start, self.title, self.day, home, end)
+        return viewers
 
     def users_per_day(self, n_days: int) -> np.ndarray:
         """First-time streamers: users with a discovery on each of the days 0 … n_days - 1, (n_days,)."""
@@ -65,6 +83,28 @@ class FirstStreams:
         copy_days(user, title, day, self.start, self.title, self.day, users, first_day, end_day)
         by_day = np.argsort(day, kind="stable")  # of int16: a radix sort
         return user[by_day], title[by_day], day[by_day]
+
+
+def group_by_user(
+    user: np.ndarray, title: np.ndarray, day: np.ndarray, n_users: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Events (N,) user by user, by a counting sort: start (U+1,) int64, title and day (N,).
+
+    Those of user u are start[u]:start[u+1], in the order in which they came.
+    """
+    count = np.zeros(n_users, np.int64)
+    count_events(count, user)
+    start = _starts(count)
+    by_user = np.empty_like(title), np.empty_like(day)
+    place_events(*by_user, start[:-1].copy(), user, title, day)
+    return start, *by_user
+
+
+def _starts(count: np.ndarray) -> np.ndarray:
+    """(U+1,) int64: where each user's events begin when each has ``count`` (U,), and where the last one's end."""
+    start = np.zeros(len(count) + 1, np.int64)
+    np.cumsum(count, out=start[1:])
+    return start
 
 
 def _days_of(
@@ -94,12 +134,12 @@ def count_events(count, user):
 
 @njit(cache=True, nogil=True)
 def place_events(title, day, next_free, user, watched, on):
-    """Append each event of the day ``on`` to the segment of its user: a counting sort, one day at a time."""
+    """Append each event to the segment of its user: a counting sort. user, watched, on: (N,) all events or some."""
     for i in range(len(user)):
         at = next_free[user[i]]
         next_free[user[i]] += 1
         title[at] = watched[i]
-        day[at] = on
+        day[at] = on[i]
 
 
 @njit(cache=True, nogil=True)
@@ -132,6 +172,15 @@ def count_in_days(count, start, day, first_day, end_day):
         for i in range(start[u], start[u + 1]):
             n += first_day <= day[i] < end_day
         count[u] = n
+
+
+@njit(cache=True, nogil=True)
+def count_viewers(viewers, start, title, day, home, end_day):
+    """viewers[t, c] += users of territory c whose first stream of title t is before ``end_day``."""
+    for u in range(len(start) - 1):
+        for i in range(start[u], start[u + 1]):
+            if day[i] < end_day:
+                viewers[title[i], home[u]] += 1
 
 
 @njit(cache=True, nogil=True)

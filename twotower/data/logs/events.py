@@ -1,18 +1,20 @@
 """Raw logs → events: every id a number, every time a day, a few bytes an event however long its names are."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from twotower.data.logs.days import UNREADABLE, Days
-from twotower.data.logs.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table
+from twotower.data.logs.days import Days
+from twotower.data.logs.fields import Fields
+from twotower.data.logs.names import NONE, Names, order_of_appearance
+from twotower.data.logs.tables import QUICK_FROM, Block, CsvFormat, CsvTable, ParquetTable, open_table
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
 
-NONE = UNREADABLE  # the code of a missing value, -1
 USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # what columns are read as
 REQUIRED = (USER, TITLE, TERRITORY, TIME)
 
@@ -37,34 +39,6 @@ class LogColumns:
     info: tuple[str, ...] = ()  # columns that describe the user or the title, such as an age group or a genre
 
 
-class Names(dict[str, int]):
-    """Text → consecutive codes in order of first appearance; missing values have the code ``NONE``.
-
-    A dict with ``__missing__`` is looked up in C: text is cleaned once for each distinct spelling, and nothing
-    is kept for a row.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __missing__(self, text: str) -> int:
-        name = clean(text)
-        if name in MISSING:
-            code = NONE
-        elif name != text:
-            code = self[name]
-        else:
-            code = len(self.names)
-            self.names.append(text)
-        self[text] = code
-        return code
-
-    def codes(self, texts: Sequence[str]) -> np.ndarray:
-        """Codes (n,) int32 of ``texts``."""
-        return np.fromiter(map(self.__getitem__, texts), np.int32, len(texts))
-
-
 @dataclass(frozen=True)
 class Column:
     """One column of the log, as codes of names."""
@@ -77,13 +51,8 @@ class Column:
 
     def renumbered(self) -> tuple[list[str], np.ndarray]:
         """The n names that occur, in order of first appearance, and (N,) int32 codes of them."""
-        n = len(self.codes)
-        first = np.full(len(self.names), n)  # the row of each name's first appearance
-        first[self.codes[::-1]] = np.arange(n)[::-1]  # of equal indices the last assignment stays
-        codes = np.argsort(first, kind="stable")[: np.count_nonzero(first < n)]
-        new = np.full(len(self.names), NONE, np.int32)
-        new[codes] = np.arange(len(codes))
-        return [self.names[code] for code in codes.tolist()], new[self.codes]
+        used, place = order_of_appearance(self.codes, len(self.names))
+        return [self.names[code] for code in used.tolist()], place
 
 
 @dataclass(frozen=True)
@@ -135,6 +104,14 @@ def read_log(
     return reader.finish()
 
 
+def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next of which is read while one is at work on the last."""
+    coming = pool.submit(next, blocks, None)
+    while (block := coming.result()) is not None:
+        coming = pool.submit(next, blocks, None)
+        yield block
+
+
 class _LogReader:
     """Collects the blocks of several files under one set of names."""
 
@@ -156,23 +133,39 @@ class _LogReader:
 
     def read(self, file: LogFile, table: CsvTable | ParquetTable, progress: Progress) -> None:
         columns = self.columns_of(file)
-        for block in table.blocks(list(columns.values()), self.skip_bad_rows, progress):
-            texts = dict(zip(columns, block.columns, strict=True))
-            codes = {what: (self.days if what == TIME else self.names[what]).codes(texts[what]) for what in columns}
-            good = np.ones(len(codes[USER]), bool)
-            for what in filter(columns.__contains__, REQUIRED):
-                bad = good & (codes[what] == NONE)
-                if bad.any() and not self.skip_bad_rows:
-                    row = int(np.argmax(bad))
-                    where = table.where(block.start + row, columns[what])
-                    raise InputError(f"{where}: {texts[what][row]!r} is not a {what} (--skip-bad-rows goes on)")
-                self.skipped[f"not a {what}"] += int(bad.sum())
-                good &= ~bad
-            self.skipped["wrong number of fields"] += block.ragged
-            if file.territory is not None:
-                codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)
-            self.events += int(good.sum())
-            self.blocks.append({what: column[good] for what, column in codes.items()})
+        names = list(columns.values())
+        if table.path.stat().st_size < QUICK_FROM:
+            for block in table.blocks(names, self.skip_bad_rows, progress):
+                codes = {what: self.codes(what, values) for what, values in zip(columns, block.columns, strict=True)}
+                self.keep(file, table, block, codes)
+            return
+        with ThreadPoolExecutor() as pool:  # the kernels and most of the reading hold no lock
+            for block in one_ahead(pool, table.field_blocks(names, self.skip_bad_rows, progress)):
+                codes = dict(zip(columns, pool.map(self.codes, columns, block.columns), strict=True))
+                self.keep(file, table, block, codes)
+
+    def codes(self, what: str, values: list[str] | Fields) -> np.ndarray:
+        """The values of a column as codes or days, (n,) int32."""
+        return (self.days if what == TIME else self.names[what]).codes(values)
+
+    def keep(self, file: LogFile, table: CsvTable | ParquetTable, block: Block, codes: dict[str, np.ndarray]) -> None:
+        """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
+        columns = self.columns_of(file)
+        good = np.ones(len(codes[USER]), bool)
+        for what in filter(columns.__contains__, REQUIRED):
+            bad = good & (codes[what] == NONE)
+            if bad.any() and not self.skip_bad_rows:
+                row = int(np.argmax(bad))
+                where = table.where(block.start + row, columns[what])
+                text = block.columns[list(columns).index(what)][row]
+                raise InputError(f"{where}: {text!r} is not a {what} (--skip-bad-rows goes on)")
+            self.skipped[f"not a {what}"] += int(bad.sum())
+            good &= ~bad
+        self.skipped["wrong number of fields"] += block.ragged
+        if file.territory is not None:
+            codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)
+        self.events += int(good.sum())
+        self.blocks.append(codes if good.all() else {what: column[good] for what, column in codes.items()})
 
     def finish(self) -> EventLog:
         """All blocks as one log."""

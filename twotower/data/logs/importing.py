@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from twotower.data.dataset import HISTORY, DatasetWriter
+from twotower.data.logs.discoveries import FirstStreams
+from twotower.data.logs.distinct import distinct_events, order_of_days
 from twotower.data.logs.events import EventLog, LogColumns, LogFile, read_log
 from twotower.data.logs.listings import read_listing
 from twotower.data.logs.profiles import Known, describe_titles, describe_users, find_homes
-from twotower.data.logs.selection import UNLISTED, Selection, viewers
+from twotower.data.logs.selection import UNLISTED, Selection
 from twotower.data.logs.splits import Split, split_at_random, split_by_day
 from twotower.data.logs.tables import CsvFormat
 from twotower.data.logs.wording import counted
@@ -150,8 +152,8 @@ def read_known(config: ImportConfig) -> Known:
 def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: ImportConfig) -> ImportSummary:
     """Write a log and what is known of its users and titles. Errors: as those of ``import_logs``."""
     notes = [f"{counted(rows, 'row')} left out: {reason}." for reason, rows in log.skipped.items()]
-    if log.day is not None:
-        log = log.take(np.argsort(log.day, kind="stable"))  # "first" and "earliest" mean time from here on
+    if log.day is not None and (order := order_of_days(log.day)) is not None:
+        log = log.take(order)  # "first" and "earliest" mean time from here on
     log = select(log, known, config, notes)
     user_ids, user = log.user.renumbered()  # U ids, (N,)
     title_ids, title = log.title.renumbered()  # T ids, (N,)
@@ -159,34 +161,39 @@ def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: Import
     user_columns = describe_users(log, known, user, user_ids, notes)
     title_columns = describe_titles(log, known, title, title_ids, notes)
 
-    first = distinct_events(user, title, log.day)
-    if len(first) < len(user):
+    n_events, shape = len(log), (len(title_ids), len(territories))
+    user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
+    if len(user) < n_events:
         when = " and day" if config.time else ""
-        merged = counted(len(user) - len(first), "repeated event")
+        merged = counted(n_events - len(user), "repeated event")
         notes.append(f"{merged} merged: the same user and title{when}.")
-    user, title = user[first], title[first]
-    split = split_events(user, None if log.day is None else log.day[first], config)
+    split = split_events(user, None if log.day is None else ordinal, config)
 
-    shape = len(title_ids), len(territories)
+    day = split.day
+    if (order := order_of_days(day)) is not None:
+        user, title, day = user[order], title[order], day[order]
+    first = FirstStreams.of(user, title, day.astype(np.int16), len(user_ids), shape[0])
     # Without times test users have their labels on day 0, too: then only the history may tell what is available.
-    seen = split.day < (split.train_days if split.has_time else 0)
-    available = viewers(user[seen], title[seen], home, shape) >= config.available_after  # (T, C)
+    seen = first.viewers(home, shape, split.train_days if split.has_time else 0)  # (T, C)
+    available = seen >= config.available_after
     writer.write_territories(territories)
-    writer.write_titles({"title": title_ids, **title_columns}, available, launch_days(title, split.day, shape[0]))
+    writer.write_titles({"title": title_ids, **title_columns}, available, launch_days(title, day, shape[0]))
     writer.write_users(home, user_ids, user_columns)
-    for day in np.unique(split.day).tolist():
-        rows = split.day == day
-        writer.append_events(day, user[rows], title[rows])
+    days = range(HISTORY, split.train_days + split.test_days)
+    bounds = np.searchsorted(day, [*days, days.stop]).tolist()
+    for i, on in enumerate(days):
+        if bounds[i] < bounds[i + 1]:
+            writer.append_events(on, user[bounds[i] : bounds[i + 1]], title[bounds[i] : bounds[i + 1]])
     writer.finish(split.train_days, split.test_days, split.has_time)
 
-    watched = viewers(user, title, home, shape)  # (T, C)
+    watched = first.viewers(home, shape)  # (T, C)
     return ImportSummary(
         territories=territories,
         pairs=watched.sum(axis=0),
         titles=(watched > 0).sum(axis=0),
         n_titles=len(title_ids),
         n_events=len(user),
-        n_history=int((split.day == HISTORY).sum()),
+        n_history=bounds[1],
         split=split,
         notes=notes,
     )
@@ -216,15 +223,6 @@ def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig)
         return split_by_day(day, config.train_days, config.test_days, config.calendar)
     share = HISTORY_SHARE if config.history_share is None else config.history_share
     return split_at_random(user, share, np.random.default_rng(config.seed))
-
-
-def distinct_events(user: np.ndarray, title: np.ndarray, day: np.ndarray | None) -> np.ndarray:
-    """Rows of the first event of each user, title and day, in order of day, user and title."""
-    columns = [title, user] if day is None else [title, user, day]
-    order = np.lexsort(columns)
-    differs = np.ones(len(order), bool)
-    differs[1:] = np.any([column[order[1:]] != column[order[:-1]] for column in columns], axis=0)
-    return order[differs]
 
 
 def launch_days(title: np.ndarray, day: np.ndarray, n_titles: int) -> np.ndarray:

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.data.logs.tables import (
-    LIST_MARK,
-    MISSING,
-    CsvFormat,
-    CsvTable,
-    ParquetTable,
-    clean,
-    open_table,
-    read_columns,
-)
+from twotower.data.logs.arrow import LIST_MARK
+from twotower.data.logs.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table, read_columns
 from twotower.errors import InputError
 
 MAX_REPEATS = 20  # of one value of a title: weights may be play counts and run into millions

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 
-from twotower.data.logs.events import NONE, EventLog, Names
+from twotower.data.logs.discoveries import group_by_user
+from twotower.data.logs.events import EventLog
 from twotower.data.logs.listings import Listing
+from twotower.data.logs.names import NONE, Names
 from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories, find_country, look_up
 from twotower.errors import InputError
@@ -31,16 +34,37 @@ def majority(owner: np.ndarray, value: np.ndarray, n_owners: int) -> tuple[np.nd
     owner, value: (N,) codes; a value ``NONE`` does not count. Returns (n_owners,) int64, with ``NONE`` for an
     owner without a value.
     """
-    known = np.flatnonzero(value != NONE)
+    owner, value = owner.astype(np.int32, copy=False), value.astype(np.int32, copy=False)
     n_values = int(value.max(initial=0)) + 1
-    cell = owner[known].astype(np.int64) * n_values + value[known]
-    cell, first, count = np.unique(cell, return_index=True, return_counts=True)
-    owners, values = np.divmod(cell, n_values)
-    order = np.lexsort((first, -count, owners))  # by owner; within each the most frequent, then the first
-    owners, best, kinds = np.unique(owners[order], return_index=True, return_counts=True)
-    choice = np.full(n_owners, NONE, np.int64)
-    choice[owners] = values[order][best]
-    return choice, int((kinds > 1).sum())
+    start, value, _ = group_by_user(owner, value, np.empty(len(owner), np.int16), n_owners)
+    choice, count, kinds = np.full(n_owners, NONE, np.int64), np.zeros(n_values, np.int64), np.empty(n_values, np.int64)
+    return choice, choose_most_frequent(choice, count, kinds, start, value)
+
+
+@njit(cache=True, nogil=True)
+def choose_most_frequent(choice, count, kinds, start, value):
+    """choice[u] = the most frequent of value[start[u]:start[u+1]], the first on ties, where one is not negative.
+
+    Returns how many owners have several. count: (values,) scratch, all 0. kinds: (values,) scratch.
+    """
+    several = 0
+    for u in range(len(choice)):
+        n = 0
+        for i in range(start[u], start[u + 1]):
+            v = value[i]
+            if v >= 0:
+                if count[v] == 0:
+                    kinds[n] = v
+                    n += 1
+                count[v] += 1
+        several += n > 1
+        most = 0
+        for k in range(n):  # in order of first appearance
+            v = kinds[k]
+            if count[v] > most:
+                most, choice[u] = count[v], v
+            count[v] = 0
+    return several
 
 
 def find_homes(

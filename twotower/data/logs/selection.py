@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.logs.events import Column, EventLog
 from twotower.data.logs.listings import Listing
 from twotower.data.logs.wording import counted
@@ -42,11 +43,11 @@ class Selection:
 
     def require_users(self, n_users: int) -> None:
         """Leave out titles that fewer users watched."""
-        n_titles = len(self.log.title.names)
-        everyone = np.zeros(len(self.log.user.names), np.int64)  # one territory for all
-        watched = viewers(self.log.user.codes[self.keep], self.log.title.codes[self.keep], everyone, (n_titles, 1))[
-            :, 0
-        ]
+        n_titles, user = len(self.log.title.names), self.log.user.codes[self.keep]
+        first = FirstStreams.of(
+            user, self.log.title.codes[self.keep], np.zeros(len(user), np.int16), len(self.log.user.names), n_titles
+        )
+        watched = np.bincount(first.title, minlength=n_titles)
         few = np.flatnonzero((watched > 0) & (watched < n_users)).tolist()
         self._leave_out("title", self.log.title, few, f"fewer than {counted(n_users, 'user')}")
 
@@ -60,7 +61,9 @@ class Selection:
         return len(self._codes(self.log.user))
 
     def _codes(self, column: Column) -> list[int]:
-        return np.flatnonzero(np.bincount(column.codes[self.keep], minlength=len(column.names))).tolist()
+        occurs = np.zeros(len(column.names), bool)
+        occurs[column.codes[self.keep]] = True
+        return np.flatnonzero(occurs).tolist()
 
     def _leave_out(self, what: str, column: Column, codes: Sequence[int], why: str) -> None:
         if not codes:
@@ -71,12 +74,3 @@ class Selection:
         self.keep &= ~events
         with_events = f"with {counted(int(events.sum()), 'event')}"
         self.notes.append(f"{counted(len(codes), what)} left out {with_events}: {why}.")
-
-
-def viewers(user: np.ndarray, title: np.ndarray, territory: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Distinct users of each title in each territory: (T, C) int64, of events (N,) and territories (U,)."""
-    n_titles, n_territories = shape
-    pair = np.sort(user.astype(np.int64) * n_titles + title)
-    user, title = np.divmod(pair[np.diff(pair, prepend=-1) > 0], n_titles)
-    cells = np.bincount(title * n_territories + territory[user], minlength=n_titles * n_territories)
-    return cells.reshape(shape)

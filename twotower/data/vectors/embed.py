@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from twotower.data.dataset import Dataset, write_vectors
-from twotower.data.logs.tables import LIST_MARK
+from twotower.data.logs.arrow import LIST_MARK
 from twotower.data.logs.wording import counted
 from twotower.data.vectors.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd
 from twotower.data.vectors.own_vectors import read_vectors

@@ -1,0 +1,88 @@
+"""The fields of a column as they lie in a file: values without a Python object for each.
+
+All of them are columns of a ``Block``, like a list of texts, and give the text of a row to whoever asks for it:
+that which the careful readers of tables.py give.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Texts:
+    """n texts in UTF-8, each a piece of one array of bytes."""
+
+    data: np.ndarray  # uint8
+    start: np.ndarray  # (n,) int64 first byte
+    end: np.ndarray  # (n,) int64 one after the last byte
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, row: int) -> str:
+        return self.data[self.start[row] : self.end[row]].tobytes().decode()
+
+    def take(self, rows: np.ndarray) -> "Texts":
+        return Texts(self.data, self.start[rows], self.end[rows])
+
+    def texts(self) -> list[str]:
+        data = self.data.tobytes()
+        return [data[s:e].decode() for s, e in zip(self.start.tolist(), self.end.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Integers:
+    """n whole numbers, some of which may be missing."""
+
+    value: np.ndarray  # (n,) int64, anything where missing
+    missing: np.ndarray | None = None  # (n,) bool
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, row: int) -> str:
+        return "" if self.missing is not None and self.missing[row] else str(self.value[row])
+
+    def take(self, rows: np.ndarray) -> "Integers":
+        return Integers(self.value[rows], None if self.missing is None else self.missing[rows])
+
+    def texts(self) -> list[str]:
+        return [self[row] for row in range(len(self))]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """n fields out of a short list of distinct ones: a dictionary column."""
+
+    values: "Texts | Integers"
+    index: np.ndarray  # (n,) int32 row of ``values``, -1 where missing
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> str:
+        return "" if self.index[row] < 0 else self.values[int(self.index[row])]
+
+    def texts(self) -> list[str]:
+        return [self[row] for row in range(len(self))]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """n times as a number of units since 1970, some of which may be missing."""
+
+    value: np.ndarray  # (n,) int64, anything where missing
+    units_a_day: int
+    missing: np.ndarray | None
+    texts: Callable[[], list[str]]  # how they are written, for whoever takes them as names or has a format
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, row: int) -> str:
+        return self.texts()[row]
+
+
+Fields = Texts | Integers | Picked | Moments
