@@ -5,10 +5,10 @@
     python -m benchmarks.batching --report                               # the tables of the runs that are there
 
 Samples a second are no measure here: a batch of few users is cheaper, and teaches less. So each mode trains
-the model that is recommended (--mtl --groups 4), all with the same settings, and is validated several times an epoch on
-held-out training users; test users are never looked at. The clock runs from asking for a batch to the end of
-its update and stands still during validations. Every run takes the same number of epochs, without early
-stopping. Last.fm comes from the directory that TWOTOWER_DATA names, else from ../shared/data.
+the model that is recommended (--mtl --groups 4), all with the same settings, and is validated several times an
+epoch on held-out training users; test users are never looked at. The clock runs from asking for a batch to the
+end of its update and stands still during validations. Every run takes the same number of epochs, without early
+stopping. Real data come from the directory that TWOTOWER_DATA names, else from ../shared/data.
 """
 
 import json
@@ -37,9 +37,11 @@ from twotower.warmup import compile_kernels
 
 RESULTS = Path(__file__).parent / "results" / "batching.json"
 WORK = Path(tempfile.gettempdir()) / "twotower-batching"
-LASTFM = Path(os.environ.get("TWOTOWER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "lastfm_countries"
+DATA = Path(os.environ.get("TWOTOWER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+LASTFM, RETAIL = DATA / "lastfm_countries", DATA / "online_retail"
 GROUPS = 4
-KEY = ("data", "batching", "seed", "learning_rate")  # what tells one run from another
+KEY = ("data", "model", "batching", "seed", "learning_rate")  # what tells one run from another
+MODELS: dict[str, dict[str, Any]] = {"mtl": {"groups": GROUPS, **MTL_HEADS["default"]}, "baseline": {}}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Problem:
     hidden: int
     batch_size: int
     epochs: int
+    needs: Path | None = None  # a directory of real data
 
 
 PROBLEMS = {
@@ -62,7 +65,18 @@ PROBLEMS = {
             ["group", "lastfm", "--groups", str(GROUPS)],
             ["sample", "lastfm", "--random", "30%", "--active", "0.5", "--test-users", "30%", "--alpha", "8"],
         ],
-        hidden=128, batch_size=2048, epochs=6,
+        hidden=128, batch_size=2048, epochs=6, needs=LASTFM,
+    ),
+    "retail": Problem(  # as examples/online_retail.sh
+        [
+            ["import", "retail", "--events", f"{RETAIL}/events.csv.gz", "--title", "item", "--territory", "country",
+             "--time", "date", "--titles", f"{RETAIL}/items.csv.gz", "--keep-titles", r"^\d{5}",
+             "--train-days", "240", "--test-days", "60"],
+            ["embed", "retail", "--user-dims", "192", "--text-dims", "256"],
+            ["group", "retail", "--groups", str(GROUPS)],
+            ["sample", "retail", "--random", "30%", "--active", "0.5", "--test-users", "30%", "--alpha", "8"],
+        ],
+        hidden=128, batch_size=2048, epochs=6, needs=RETAIL,
     ),
     "world": Problem(  # as examples/world.sh
         [["simulate", "world"], ["group", "world", "--groups", str(GROUPS)], ["sample", "world"]],
@@ -74,6 +88,7 @@ PROBLEMS = {
 @click.command(context_settings={"show_default": True})
 @click.option("--data", default=",".join(PROBLEMS), help="Which datasets.")
 @click.option("--modes", default=",".join(BATCHINGS), help="Which ways of batching.")
+@click.option("--model", type=click.Choice(list(MODELS)), default="mtl", help="Heads and title biases, or none.")
 @click.option("--seeds", default="0,1,2", help="One run each: initial weights, validation users, order of the pairs.")
 @click.option("--rates", default=str(TrainConfig.learning_rate), help="Learning rates of Adam, one run each.")
 @click.option("--evaluations", default=5, help="Validations an epoch.")
@@ -82,7 +97,7 @@ PROBLEMS = {
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where the datasets are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the runs are kept.")
 def main(
-    data: str, modes: str, seeds: str, rates: str, evaluations: int, epochs: int | None, report: bool,
+    data: str, modes: str, model: str, seeds: str, rates: str, evaluations: int, epochs: int | None, report: bool,
     work: Path, target: Path,
 ) -> None:  # fmt: skip
     """Time to PR-AUC of each way of batching."""
@@ -92,12 +107,13 @@ def main(
         print(machine.describe(results["machine"]))
         compile_kernels()
         for name in data.split(","):
-            if name == "lastfm" and not LASTFM.is_dir():
-                print(f"lastfm stays out: there is no {LASTFM}")
+            needs = PROBLEMS[name].needs
+            if needs is not None and not needs.is_dir():
+                print(f"{name} stays out: there is no {needs}")
                 continue
             for seed, rate, mode in planned(seeds, rates, modes):
-                settings = settings_of(PROBLEMS[name], mode, seed, rate, evaluations, epochs)
-                run = {"data": name} | one_run(make_dataset(name, work), settings)
+                settings = settings_of(PROBLEMS[name], model, mode, seed, rate, evaluations, epochs)
+                run = {"data": name, "model": model} | one_run(make_dataset(name, work), settings)
                 results["runs"] = [r for r in results["runs"] if any(r[k] != run[k] for k in KEY)] + [run]
                 print(describe(run), flush=True)
         results["runs"].sort(key=lambda run: [BATCHINGS.index(run[k]) if k == "batching" else run[k] for k in KEY])
@@ -125,12 +141,12 @@ def read_results(target: Path) -> dict[str, Any]:
 
 
 def settings_of(
-    problem: Problem, mode: str, seed: int, rate: float, evaluations: int, epochs: int | None
+    problem: Problem, model: str, mode: str, seed: int, rate: float, evaluations: int, epochs: int | None
 ) -> Settings:
-    """The recommended multi-task model; validations never stop the training."""
+    """The default network; validations never stop the training."""
     epochs = epochs or problem.epochs
     return Settings(
-        ModelConfig(hidden=problem.hidden, groups=GROUPS, **PRESETS["default"], **MTL_HEADS["default"]),
+        ModelConfig(hidden=problem.hidden, **PRESETS["default"], **MODELS[model]),
         TrainConfig(
             epochs=epochs, batch_size=problem.batch_size, learning_rate=rate, batching=mode, seed=seed,
             evaluations=evaluations, patience=epochs * evaluations,
@@ -192,7 +208,7 @@ def describe(run: dict[str, Any]) -> str:
     last, best = run["curve"][-1], {name: max(p[name] for p in run["curve"]) for name in ("macro", "overall")}
     rate = run["pairs"] * run["epochs"] / last["seconds"]
     return (
-        f"{run['data']} {run['batching']:9} seed {run['seed']} rate {run['learning_rate']:g}: "
+        f"{run['data']} {run['model']} {run['batching']:9} seed {run['seed']} rate {run['learning_rate']:g}: "
         f"{run['users_per_batch']:7,.1f} users a batch, {last['seconds']:6.1f} s ({last['cpu_seconds']:.1f} CPU-s), "
         f"{rate:9,.0f} pairs/s; best macro {best['macro']:.4f}, overall {best['overall']:.4f}"
     )

@@ -1,5 +1,6 @@
 """From curves of validation PR-AUC over training time to the time that it takes to be so good."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 SHARES = (0.95, 0.98, 0.99, 1.0)  # of the best PR-AUC that the reference reaches
 REFERENCE = "pairs"
 METRICS = ("overall", "macro")
+CASE = ("data", "model", "learning_rate")  # within which modes are compared
 
 Curve = Sequence[dict[str, float]]
 
@@ -31,24 +33,24 @@ def time_to(curve: Curve, metric: str, level: float) -> float | None:
 
 
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a dataset, learning rate and mode: means over the seeds that the reference was run with as well.
+    """A row a dataset, model, learning rate and mode, over the seeds that the reference was run with as well.
 
     Levels are shares of the best PR-AUC that the reference reached with the same seed, hence on the same
     validation users, and the same learning rate.
     """
     rows = []
-    for data, rate in sorted({(run["data"], run["learning_rate"]) for run in runs}):
-        mine = [run for run in runs if (run["data"], run["learning_rate"]) == (data, rate)]
+    for case in dict.fromkeys(tuple(run[name] for name in CASE) for run in runs):
+        mine = [run for run in runs if tuple(run[name] for name in CASE) == case]
         reference = {run["seed"]: run["curve"] for run in mine if run["batching"] == REFERENCE}
         for mode in dict.fromkeys(run["batching"] for run in mine):
             chosen = [run for run in mine if run["batching"] == mode and run["seed"] in reference]
             if chosen:
-                rows.append({"data": data, "learning_rate": rate} | row(mode, chosen, reference))
+                rows.append(dict(zip(CASE, case, strict=True)) | row(mode, chosen, reference))
     return rows
 
 
 def row(mode: str, runs: list[dict[str, Any]], reference: dict[int, Curve]) -> dict[str, Any]:
-    """One mode on one dataset: speed, best PR-AUC, and the time to each level."""
+    """One mode on one dataset: speed, best PR-AUC and how far it is from the reference's, time to each level."""
     speed = [run["pairs"] * run["epochs"] / run["curve"][-1]["seconds"] for run in runs]
     found: dict[str, Any] = {
         "batching": mode,
@@ -58,47 +60,56 @@ def row(mode: str, runs: list[dict[str, Any]], reference: dict[int, Curve]) -> d
     }
     for metric in METRICS:
         highest = [best(run["curve"], metric) for run in runs]
-        gain = [high / best(reference[run["seed"]], metric) - 1 for high, run in zip(highest, runs, strict=True)]
-        times = {}
-        for share in SHARES:
-            reached = [time_to(r["curve"], metric, share * best(reference[r["seed"]], metric)) for r in runs]
-            known = [t for t in reached if t is not None]
-            mean = round(statistics.mean(known), 2) if known else None
-            times[f"{share:.0%}"] = {"seconds": mean, "reached": len(known)}
+        gains = [
+            100 * (high / best(reference[run["seed"]], metric) - 1)
+            for high, run in zip(highest, runs, strict=True)
+        ]
         found[metric] = {
             "best": round(statistics.mean(highest), 4),
-            "spread": round(statistics.stdev(highest), 4) if len(highest) > 1 else None,
-            "gain_percent": [round(100 * g, 2) for g in gain],  # over the reference, a seed each
-            "time_to": times,
+            "gain_percent": round(statistics.mean(gains), 2),  # over the reference with the same seed
+            "gain_error": round(statistics.stdev(gains) / len(gains) ** 0.5, 2) if len(gains) > 1 else None,
+            "time_to": {f"{share:.0%}": median_time(runs, metric, share, reference) for share in SHARES},
         }
     return found
 
 
+def median_time(
+    runs: list[dict[str, Any]], metric: str, share: float, reference: dict[int, Curve]
+) -> dict[str, Any]:
+    """The median of the seeds' times, where a seed that never gets there counts as the slowest; None: never."""
+    times = []
+    for run in runs:
+        time = time_to(run["curve"], metric, share * best(reference[run["seed"]], metric))
+        times.append(math.inf if time is None else time)
+    middle = statistics.median(times)
+    reached = sum(map(math.isfinite, times))
+    return {"seconds": round(middle, 2) if math.isfinite(middle) else None, "reached": reached}
+
+
 def tables(rows: list[dict[str, Any]]) -> str:
-    """The figures for the screen, a table a dataset and learning rate."""
-    lines, before = [], None
+    """The figures for the screen, a table a dataset, model and learning rate."""
+    lines: list[str] = []
+    before = None
     for r in rows:
-        if before != (before := (r["data"], r["learning_rate"])):
+        if before != (before := tuple(r[name] for name in CASE)):
             levels = "".join(f"{s:>8.0%}" for s in SHARES)
             lines += [
-                f"\n{r['data']}, learning rate {r['learning_rate']:g}, mean of seeds {r['seeds']}; "
-                f"seconds to a share of the best PR-AUC of {REFERENCE}",
-                f"{'':10}{'users':>7}{'pairs/s':>10}  "
-                + "  ".join(f"{m:>7} best {'gain, %':>16} {levels}" for m in METRICS),
+                f"\n{r['data']}, {r['model']}, learning rate {r['learning_rate']:g}, {len(r['seeds'])} seeds: best "
+                f"PR-AUC and its gain over {REFERENCE}, seconds to a share of the best of {REFERENCE}",
+                f"{'':10}{'users':>7}{'pairs/s':>10}" + "".join(f"{m:>10}{'gain, %':>15}{levels}" for m in METRICS),
             ]
         cells = []
         for metric in METRICS:
             q = r[metric]
-            gains = " ".join(f"{g:+.2f}" for g in q["gain_percent"])
+            gain = f"{q['gain_percent']:+.2f}" + (f" ± {q['gain_error']:.2f}" if q["gain_error"] is not None else "")
             times = "".join(cell(q["time_to"][f"{s:.0%}"], len(r["seeds"])) for s in SHARES)
-            cells.append(f"{q['best']:>12.4f} {gains:>16} {times}")
-        lines.append(f"{r['batching']:10}{r['users_per_batch']:7,}{r['pairs_per_second']:10,}  " + "  ".join(cells))
-    return "\n".join(lines)
+            cells.append(f"{q['best']:10.4f}{gain:>15}{times}")
+        lines.append(f"{r['batching']:10}{r['users_per_batch']:7,}{r['pairs_per_second']:10,}" + "".join(cells))
+    return "\n".join([*lines, "* not with every seed"] if lines else [])
 
 
 def cell(time: dict[str, Any], seeds: int) -> str:
-    """Seconds; in brackets how many seeds got there, where not all did."""
-    if not time["reached"]:
+    """Seconds, with a star where some seed never gets there."""
+    if time["seconds"] is None:
         return f"{'never':>8}"
-    text = f"{time['seconds']:.1f}"
-    return f"{text + ('' if time['reached'] == seeds else '*'):>8}"
+    return f"{time['seconds']:.1f}{'' if time['reached'] == seeds else '*'}".rjust(8)

@@ -11,7 +11,7 @@ def curve(*points):
 
 def run(batching, seed, points, data="world"):
     return {
-        "data": data, "batching": batching, "seed": seed, "learning_rate": 0.001, "pairs": 1000, "epochs": 2,
+        "data": data, "model": "mtl", "batching": batching, "seed": seed, "learning_rate": 0.001, "pairs": 1000, "epochs": 2,
         "users_per_batch": 10.0, "curve": curve(*points),
     }  # fmt: skip
 
@@ -42,13 +42,22 @@ def test_levels_are_shares_of_the_best_of_pairs_with_the_same_seed():
     ])  # fmt: skip
     users = next(row for row in rows if row["batching"] == "users")
     assert users["seeds"] == [0, 1]
-    assert users["overall"]["gain_percent"] == [10.0, -12.5]
-    assert users["overall"]["time_to"]["100%"] == {"seconds": 1.0, "reached": 1}
-    assert users["overall"]["time_to"]["95%"]["reached"] == 1  # 0.7 < 0.95 · 0.8
-    assert users["macro"]["best"] == pytest.approx((0.33 + 0.35) / 2)
-    assert "1.0*" in tables(rows) and "never" not in tables(rows)
+    assert users["overall"]["gain_percent"] == -1.25, "of +10 and -12.5 %"
+    assert users["overall"]["gain_error"] == 11.25
+    assert users["overall"]["time_to"]["95%"] == {"seconds": None, "reached": 1}, "0.7 < 0.95 · 0.8"
+    assert users["overall"]["best"] == pytest.approx((0.66 + 0.7) / 2)
+    assert "never" in tables(rows)
+
+
+def test_a_seed_that_never_gets_there_is_the_slowest():
+    slow = [(1, 0.1), (2, 0.2)]
+    runs = [run("pairs", seed, [(1, 0.5)]) for seed in range(3)]
+    runs += [run("users", 0, [(3, 0.6)]), run("users", 1, [(5, 0.6)]), run("users", 2, slow)]
+    found = next(row for row in summary(runs) if row["batching"] == "users")["overall"]["time_to"]["100%"]
+    assert found == {"seconds": 5, "reached": 2}
+    assert "5.0*" in tables(summary(runs))
 
 
 def test_datasets_are_not_mixed():
     rows = summary([run("pairs", 0, [(1, 0.5)]), run("pairs", 0, [(1, 0.9)], data="lastfm")])
-    assert [(row["data"], row["overall"]["best"]) for row in rows] == [("lastfm", 0.9), ("world", 0.5)]
+    assert [(row["data"], row["overall"]["best"]) for row in rows] == [("world", 0.5), ("lastfm", 0.9)]
