@@ -11,8 +11,8 @@ def curve(*points):
 
 def run(batching, seed, points, data="world"):
     return {
-        "data": data, "model": "mtl", "batching": batching, "seed": seed, "learning_rate": 0.001, "pairs": 1000, "epochs": 2,
-        "users_per_batch": 10.0, "curve": curve(*points),
+        "data": data, "model": "mtl", "batching": batching, "seed": seed, "learning_rate": 0.001, "pairs": 1000,
+        "epochs": 2, "users_per_batch": 10.0, "curve": curve(*points),
     }  # fmt: skip
 
 
