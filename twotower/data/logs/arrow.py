@@ -35,7 +35,7 @@ def arrow_fields(column: Any) -> list[str] | Fields:
     kind = column.type
     if types.is_dictionary(kind):
         values = arrow_fields(column.dictionary)
-        if isinstance(values, Texts | Integers):
+        if isinstance(values, Texts):
             return Picked(values, column.indices.cast(int32()).fill_null(-1).to_numpy())
     elif types.is_string(kind) or types.is_large_string(kind):
         return _texts(column.fill_null("") if column.null_count else column)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.fields import Fields, Integers, Moments, Picked, Texts
 from twotower.data.logs.names import by_value
 from twotower.data.logs.spellings import Spellings
+from twotower.jit import njit
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 SECONDS_A_DAY = 86_400

@@ -7,10 +7,10 @@ discovered on the first. What is watched at all, on whatever day, is never a neg
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 
 from twotower.data.dataset import Dataset
 from twotower.errors import InputError
+from twotower.jit import njit
 from twotower.progress import Progress, silent
 
 

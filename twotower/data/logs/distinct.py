@@ -1,9 +1,9 @@
 """Distinct events: of those of one user, title and day one is kept, by counting sorts that compare nothing."""
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.discoveries import group_by_user
+from twotower.jit import njit
 
 
 def distinct_events(

@@ -151,16 +151,18 @@ class _LogReader:
     def keep(self, file: LogFile, table: CsvTable | ParquetTable, block: Block, codes: dict[str, np.ndarray]) -> None:
         """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
         columns = self.columns_of(file)
+        required = [what for what in REQUIRED if what in columns]
         good = np.ones(len(codes[USER]), bool)
-        for what in filter(columns.__contains__, REQUIRED):
+        for what in required:
             bad = good & (codes[what] == NONE)
-            if bad.any() and not self.skip_bad_rows:
-                row = int(np.argmax(bad))
-                where = table.where(block.start + row, columns[what])
-                text = block.columns[list(columns).index(what)][row]
-                raise InputError(f"{where}: {text!r} is not a {what} (--skip-bad-rows goes on)")
             self.skipped[f"not a {what}"] += int(bad.sum())
             good &= ~bad
+        if not (self.skip_bad_rows or good.all()):
+            row = int(np.argmin(good))
+            what = next(what for what in required if codes[what][row] == NONE)
+            text = block.columns[list(columns).index(what)][row]
+            where = table.where(block.start + row, columns[what])
+            raise InputError(f"{where}: {text!r} is not a {what} (--skip-bad-rows goes on)")
         self.skipped["wrong number of fields"] += block.ragged
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)

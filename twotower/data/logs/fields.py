@@ -54,9 +54,9 @@ class Integers:
 
 @dataclass(frozen=True)
 class Picked:
-    """n fields out of a short list of distinct ones: a dictionary column."""
+    """n texts out of a short list of distinct ones: a dictionary column."""
 
-    values: "Texts | Integers"
+    values: Texts
     index: np.ndarray  # (n,) int32 row of ``values``, -1 where missing
 
     def __len__(self) -> int:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.fields import Fields, Integers, Moments, Picked, Texts
 from twotower.data.logs.spellings import Numerals, Spellings
 from twotower.data.logs.tables import MISSING, clean
+from twotower.jit import njit
 
 NONE = -1  # the code of a missing value
 
@@ -63,7 +63,7 @@ class Names(dict[str, int]):
         return np.append(known, self.codes(new)) if new else known
 
 
-def by_value(fields: Picked, codes: Callable[[Texts | Integers], np.ndarray]) -> np.ndarray:
+def by_value(fields: Picked, codes: Callable[[Texts], np.ndarray]) -> np.ndarray:
     """Codes (n,) int32 of a dictionary column by those of its values, in order of first appearance, as of texts."""
     used, place = order_of_appearance(fields.index, len(fields.values))
     return np.append(codes(fields.values.take(used)), np.int32(NONE))[place]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.discoveries import group_by_user
 from twotower.data.logs.events import EventLog
@@ -13,6 +12,7 @@ from twotower.data.logs.names import NONE, Names
 from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories, find_country, look_up
 from twotower.errors import InputError
+from twotower.jit import njit
 
 MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16
 

@@ -7,9 +7,9 @@ to the csv module to say what is wrong.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.fields import Texts
+from twotower.jit import njit
 
 _QUOTE, _LF, _CR = ord('"'), ord("\n"), ord("\r")
 MORE, FAULT = 0, 1  # why it stopped: the next row is not whole yet; it is not as it should be

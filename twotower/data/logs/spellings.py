@@ -5,9 +5,9 @@ The kernels stop when a table is full; their callers double it and go on from th
 """
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.fields import Integers, Texts
+from twotower.jit import njit
 
 FIRST_SLOTS = 1 << 12  # a power of two
 FIRST_BYTES = 1 << 16
