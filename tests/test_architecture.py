@@ -10,11 +10,12 @@ PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "config"}
+GROUND_FLOOR = {"errors", "progress", "config", "jit"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "config": set(),
+    "jit": set(),
     "nn": set(),
     "data": set(),
     "evaluation": set(),
@@ -181,6 +182,15 @@ def foreign_kernels_called(path: Path) -> set[str]:
 def test_compiled_functions_that_call_each_other_live_in_one_file(path):
     # numba's cache watches one file: a caller would keep the old code of a helper edited elsewhere
     assert not foreign_kernels_called(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_kernels_are_kept_where_the_house_keeps_them(path):
+    # njit straight from numba would lie beside the source, and fail where that is read-only
+    origins = set(imports_of(path).values())
+    assert module_of(path) == "twotower.jit" or not origins & {"numba.njit", "numba.jit", "numba.vectorize"}, (
+        "take njit from twotower.jit"
+    )
 
 
 def jit_options(path: Path) -> list[ast.keyword]:

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from twotower.data.epochs import LabelledPairs, epoch_batches, largest_batch
+from twotower.jit import njit
 
 HALF_TO_SINGLE = np.float32(2.0**112)  # 127 - 15: the exponent biases of float32 and float16
 

@@ -18,9 +18,9 @@ Names: B pairs, K keys (territories, titles).
 """
 
 import numpy as np
-from numba import njit
 
 from twotower.errors import InputError
+from twotower.jit import njit
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:

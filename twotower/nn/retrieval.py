@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from twotower.jit import njit
 from twotower.nn import gemm
 from twotower.nn.layers import BatchStatistics, Dense, Scratch
 from twotower.nn.model import TwoTower

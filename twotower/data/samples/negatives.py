@@ -10,9 +10,9 @@ whatever order and however many at once. So a sample with active users holds tha
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from twotower.data.logs.discoveries import FirstStreams
+from twotower.jit import njit
 
 # SplitMix64 (Steele, Lea & Flood 2014): the state steps by a constant, the output is a hash of the state.
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)

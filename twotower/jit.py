@@ -1,0 +1,115 @@
+"""Numba's ``njit``, and where compiled kernels are kept: in one place of the user's own.
+
+    $NUMBA_CACHE_DIR, if it is set; else $XDG_CACHE_HOME/twotower; else ~/.cache/twotower
+
+Numba itself keeps them beside the source, keyed by the file's path, and up to version 0.67 by its date: a new virtual
+environment or the same version installed again would compile everything anew, and where neither the installation nor
+the home directory can be written, ``import`` would fail. Here a module's kernels lie under its name and a digest of its
+source, so that equal sources share them and different ones never meet; where nothing can be written they are kept for
+the one process. Every module with kernels takes ``njit`` from here. Functions of other packages are not concerned.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+from numba import njit
+from numba.core import caching
+
+__all__ = ["CacheState", "cache_directory", "cache_state", "forget_unused", "njit"]
+
+UNUSED_DAYS = 90  # after which the kernels of a source that nobody has loaded are forgotten
+DAY = 86_400  # seconds
+MIB = 2**20
+
+
+class CacheState(NamedTuple):
+    """Where compiled kernels are kept, and what is there."""
+
+    directory: str
+    lasting: bool  # or for this process alone, since no directory could be written
+    mib: float
+    kernels: int  # compiled functions, a file each
+
+
+def wanted_directories() -> list[Path]:
+    """Where compiled kernels may lie, in the order of preference."""
+    set_by_user = vars(numba.config)["CACHE_DIR"]
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    # Another version of Numba would take what it finds for out of date and overwrite it: each has its own.
+    own = Path("twotower", f"numba-{numba.__version__}")
+    return [Path(place) / own for place in (set_by_user, base) if place]
+
+
+def writable(directory: Path) -> bool:
+    """Whether files can be written there; makes the directory, and marks it as in use by its date."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def cache_directory() -> Path:
+    """Where this process keeps compiled kernels; decided once, at the first of them."""
+    return next(filter(writable, wanted_directories()), None) or Path(_of_this_process().name)
+
+
+@cache
+def _of_this_process() -> Any:
+    """A directory that ends with the process."""
+    return tempfile.TemporaryDirectory(prefix="twotower-kernels-")
+
+
+class KernelCacheLocator(caching._CacheLocator):
+    """Tells Numba where the compiled code of one function lies: a directory a module and state of its source."""
+
+    def __init__(self, module: str, source: Path, line: int) -> None:
+        self.digest, self.line = hashlib.sha256(source.read_bytes()).hexdigest(), line
+        self.directory = cache_directory() / f"{module.partition('.')[2]}-{self.digest[:16]}"
+
+    def get_cache_path(self) -> str:
+        return str(self.directory)
+
+    def get_source_stamp(self) -> str:
+        return self.digest
+
+    def get_disambiguator(self) -> str:
+        return str(self.line)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> "KernelCacheLocator | None":
+        """The locator of a kernel of this package; None for all other functions, which Numba looks after itself."""
+        if not py_func.__module__.startswith("twotower.") or not os.path.isfile(py_file):
+            return None
+        locator = cls(py_func.__module__, Path(py_file), py_func.__code__.co_firstlineno)
+        return locator if writable(locator.directory) else None
+
+
+def cache_state() -> CacheState:
+    """Where compiled kernels are kept, and how much of it there is."""
+    directory = cache_directory()
+    sizes = [file.stat().st_size for file in directory.rglob("*.nbc")]
+    return CacheState(str(directory), directory in wanted_directories(), sum(sizes) / MIB, len(sizes))
+
+
+def forget_unused(days: float = UNUSED_DAYS) -> int:
+    """Remove the kernels of sources that no process has loaded for so long. Returns of how many sources."""
+    limit = time.time() - days * DAY
+    kept = [d for place in wanted_directories() for d in place.parent.glob("numba-*/*-*") if d.is_dir()]
+    unused = [directory for directory in kept if directory.stat().st_mtime < limit]
+    for directory in unused:
+        shutil.rmtree(directory, ignore_errors=True)
+    return len(unused)
+
+
+_locators: list[Any] = caching.CacheImpl._locator_classes
+_locators.insert(0, KernelCacheLocator)
