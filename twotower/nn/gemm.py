@@ -19,10 +19,12 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from twotower.jit import njit
 
 ROW_BLOCK = 96  # rows of A that stay in the second-level cache while all panels of W pass by
 

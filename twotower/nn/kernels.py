@@ -8,7 +8,8 @@ The matrix products are in ``gemm``. ``adam``, ``head_output`` and ``sum_parts``
 import math
 
 import numpy as np
-from numba import njit
+
+from twotower.jit import njit
 
 #: Sums may be reordered and multiply-adds fused, for vector units; NaN and infinity keep their meaning.
 FAST_SUMS = {"reassoc", "contract"}
