@@ -3,6 +3,7 @@
     python -m benchmarks.batching                                        # everything: about a quarter of an hour
     python -m benchmarks.batching --data lastfm --modes users --seeds 1  # a part; its runs join those in the JSON
     python -m benchmarks.batching --report                               # the tables of the runs that are there
+    python -m benchmarks.batching --page                                 # the same in docs/sampling.md
 
 Samples a second are no measure here: a batch of few users is cheaper, and teaches less. So each mode trains
 the model that is recommended (--mtl --groups 4), all with the same settings, and is validated several times an
@@ -24,6 +25,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
+from benchmarks.batching_page import MARK, PAGE, blocks
+from benchmarks.page import filled
 from benchmarks.time_to_quality import summary, tables
 from twotower import train
 from twotower.commands import cli
@@ -94,14 +97,18 @@ PROBLEMS = {
 @click.option("--evaluations", default=5, help="Validations an epoch.")
 @click.option("--epochs", type=int, default=None, help="Instead of each dataset's own number.  [default: its own]")
 @click.option("--report", is_flag=True, help="Train nothing: print the tables of the runs in the JSON.")
+@click.option("--page", is_flag=True, help="Train nothing: write the table of docs/sampling.md.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where the datasets are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the runs are kept.")
 def main(
     data: str, modes: str, model: str, seeds: str, rates: str, evaluations: int, epochs: int | None, report: bool,
-    work: Path, target: Path,
+    page: bool, work: Path, target: Path,
 ) -> None:  # fmt: skip
     """Time to PR-AUC of each way of batching."""
     results = read_results(target)
+    if page:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), MARK, blocks(results["summary"])), encoding="utf-8")
+        return
     if not report:
         results["machine"] = machine.facts(os.cpu_count() or 1)
         print(machine.describe(results["machine"]))

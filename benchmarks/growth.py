@@ -205,7 +205,7 @@ def table(name: str, sweep: dict[str, Any]) -> str:
     spread = "; ".join(f"{k} {min(r):.0f}–{max(r):.0f}" for k, r in sweep["readings_gflops"].items())
     lines = [f"\n{name}; machine, GFLOP/s over the rounds: {spread}"]
     for series, found in sweep["series"].items():
-        columns = "".join(f"{c:>9}" for c in ("step ms", "batch ms", "GFLOP/s", "users", "titles", "MiB"))
+        columns = "".join(f"{c:>9}" for c in ("step ms", "Adam ms", "batch ms", "GFLOP/s", "users", "titles", "MiB"))
         lines.append(f"{series:14} {sweep['unit']:>14} {columns}")
         lines += [f"{'':14} {point['value']:14,} {cells(point)}" for point in found["points"]]
         for cost, growth in found["growth"].items():
@@ -217,8 +217,9 @@ def table(name: str, sweep: dict[str, Any]) -> str:
 
 def cells(point: dict[str, Any]) -> str:
     """One point's figures for the screen."""
-    step, mib = point["step_ms"]["median"], sum(point["bytes"].values()) / 2**20
-    text = f"{step:9.2f}{point['batch_ms']['median']:9.2f}{1e3 * point['gflop'] / step:9.0f}"
+    step, adam, batch = (point[name]["median"] for name in ("step_ms", "adam_ms", "batch_ms"))
+    mib = sum(point["bytes"].values()) / 2**20
+    text = f"{step:9.2f}{adam:9.2f}{batch:9.2f}{1e3 * point['gflop'] / step:9.0f}"
     text += f"{point['unique_users']:9,}{point['unique_titles']:9,}{mib:9.1f}"
     if "resident" in point:
         cold, random = point["cold_batch_ms"]["median"], point["cold_random_batch_ms"]["median"]

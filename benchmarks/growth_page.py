@@ -1,24 +1,16 @@
-"""What docs/growth.md says in figures, from the JSON of benchmarks/growth.py.
+"""What docs/growth.md says in figures, from the JSON of benchmarks/growth.py."""
 
-The page is written by hand but for its blocks, each between <!-- growth: NAME --> and <!-- end -->.
-"""
-
-import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import filled, table
+
 PAGE = Path(__file__).parents[1] / "docs" / "growth.md"
-BLOCK = re.compile(r"(<!-- growth: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = "growth"
 MIB = 2**20
 COSTS = {"step": "step", "arithmetic": "its arithmetic", "batch": "preparing the batch", "memory": "memory"}
 
 Results = dict[str, Any]
-
-
-def filled(page: str, results: Results) -> str:
-    """The page with its blocks written anew. Errors: KeyError for a block that nobody knows."""
-    known = blocks(results)
-    return BLOCK.sub(lambda match: f"{match[1]}{known[match[2]]}\n{match[3]}", page)
 
 
 def blocks(results: Results) -> dict[str, str]:
@@ -43,14 +35,14 @@ def machine_line(results: Results) -> str:
 
 def exponents_table(sweeps: Results) -> str:
     """How each cost grows with each size."""
-    lines = ["| size | from … to | " + " | ".join(COSTS.values()) + " |", "|---|---|" + "---|" * len(COSTS)]
+    rows = []
     for sweep in sweeps.values():
         for name, series in sweep["series"].items():
             values = [point["value"] for point in series["points"]]
             size = sweep["unit"] + (f", {name}" if name else "")
             cells = [in_words(series["growth"][cost]) for cost in COSTS]
-            lines.append(f"| {size} | {values[0]:,} … {values[-1]:,} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            rows.append([size, f"{values[0]:,} … {values[-1]:,}", *cells])
+    return table(["size", "from … to", *COSTS.values()], rows, left=2 + len(COSTS))
 
 
 def in_words(growth: Results) -> str:
@@ -67,22 +59,22 @@ def rounded(size: float) -> str:
 def points_table(sweep: Results) -> str:
     """All points of a sweep, a series after the other."""
     on_disk = any("resident" in point for series in sweep["series"].values() for point in series["points"])
-    heads = [sweep["unit"], "step, ms", "GFLOP/s", "batch, ms", "unique users", "unique titles", "MiB"]
+    heads = [sweep["unit"], "step, ms", "of it Adam", "GFLOP/s", "batch, ms", "unique users", "unique titles", "MiB"]
     if on_disk:
         heads += ["batch from the disk, ms", "not reading ahead, ms", "process, MiB", "+ of files, MiB"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---:|" * len(heads)]
+    rows = []
     for name, series in sweep["series"].items():
         if name:
-            lines.append(f"| *{name}* |" + " |" * (len(heads) - 1))
-        lines += ["| " + " | ".join(point_cells(point)) + " |" for point in series["points"]]
-    return "\n".join(lines)
+            rows.append([f"*{name}*"] + [""] * (len(heads) - 1))
+        rows += [point_cells(point) for point in series["points"]]
+    return table(heads, rows, left=0)
 
 
 def point_cells(point: Results) -> list[str]:
     """A row of ``points_table``."""
-    step = point["step_ms"]["median"]
-    cells = [f"{point['value']:,}", f"{step:.1f}", f"{1e3 * point['gflop'] / step:.0f}"]
-    cells += [f"{point['batch_ms']['median']:.2f}", f"{point['unique_users']:,}", f"{point['unique_titles']:,}"]
+    step, adam, batch = (point[name]["median"] for name in ("step_ms", "adam_ms", "batch_ms"))
+    cells = [f"{point['value']:,}", f"{step:.1f}", f"{adam:.1f}", f"{1e3 * point['gflop'] / step:.0f}", f"{batch:.2f}"]
+    cells += [f"{point['unique_users']:,}", f"{point['unique_titles']:,}"]
     cells.append(f"{sum(point['bytes'].values()) / MIB:.0f}")
     if "resident" in point:
         cells += [f"{point[name]['median']:,.0f}" for name in ("cold_batch_ms", "cold_random_batch_ms")]
@@ -94,15 +86,14 @@ def threads_table(sweeps: Results) -> str:
     """How much faster two threads are than one, by the size of the batch."""
     one, two = (sweeps["batch"]["series"][name]["points"] for name in ("1 thread", "2 threads"))
     gains = [a["step_ms"]["median"] / b["step_ms"]["median"] for a, b in zip(one, two, strict=True)]
-    heads = "| pairs a batch | " + " | ".join(f"{point['value']:,}" for point in one) + " |"
-    rule = "|---|" + "---:|" * len(one)
-    return f"{heads}\n{rule}\n| 1 thread over 2 | " + " | ".join(f"{gain:.2f}" for gain in gains) + " |"
+    heads = ["pairs a batch", *(f"{point['value']:,}" for point in one)]
+    return table(heads, [["1 thread over 2", *(f"{gain:.2f}" for gain in gains)]])
 
 
 def write_page(results: Results, page: Path = PAGE) -> None:
     """Fill the page's blocks and draw its plot beside it."""
     from benchmarks.growth_plot import draw
 
-    page.write_text(filled(page.read_text(encoding="utf-8"), results), encoding="utf-8")
+    page.write_text(filled(page.read_text(encoding="utf-8"), MARK, blocks(results)), encoding="utf-8")
     draw(results["sweeps"], page.with_suffix(".svg"))
     print(f"written: {page.name}, {page.with_suffix('.svg').name}")

@@ -98,6 +98,7 @@ class Subject:
         self.adam = make_optimiser(self.model, TrainConfig())
         self.prepare_seconds: list[float] = []
         self.step_seconds: list[float] = []
+        self.adam_seconds: list[float] = []  # of the step
         self.unique: list[tuple[int, int]] = []
 
     def prepare(self) -> Batch:
@@ -106,27 +107,24 @@ class Subject:
         self.turn += 1
         return self.batcher.batch(chosen.user, chosen.title, chosen.labels)
 
-    def step(self, batch: Batch) -> float:
-        """Forward, backward, Adam; the loss."""
-        losses = self.model.loss_and_gradients(batch)
-        present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-        self.adam.update(self.model.grads, present, self.model.workers)
-        return losses.total
-
     def run(self, steps: int, timed: bool = True) -> None:
         """So many batches and steps, one after the other. Errors: RuntimeError for a loss that is not finite."""
         for _ in range(steps):
-            start = time.perf_counter()
+            started = time.perf_counter()
             batch = self.prepare()
-            middle = time.perf_counter()
-            loss = self.step(batch)
-            end = time.perf_counter()
-            if not math.isfinite(loss):
-                raise RuntimeError(f"{self.point}: the loss is {loss}")
+            prepared = time.perf_counter()
+            losses = self.model.loss_and_gradients(batch)
+            differentiated = time.perf_counter()
+            present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
+            self.adam.update(self.model.grads, present, self.model.workers)
+            updated = time.perf_counter()
+            if not math.isfinite(losses.total):
+                raise RuntimeError(f"{self.point}: the loss is {losses.total}")
             self.unique.append((len(batch.user_counts), len(batch.title_counts)))
             if timed:
-                self.prepare_seconds.append(middle - start)
-                self.step_seconds.append(end - middle)
+                self.prepare_seconds.append(prepared - started)
+                self.step_seconds.append(updated - prepared)
+                self.adam_seconds.append(updated - differentiated)
 
     def memory(self) -> dict[str, int]:
         """Bytes of parameters with gradients and moments, of workspaces, and of batches; not of the tables."""
@@ -140,6 +138,7 @@ class Subject:
         users, titles = (round(statistics.mean(column)) for column in zip(*self.unique, strict=True))
         return {
             "step_ms": in_ms(self.step_seconds),
+            "adam_ms": in_ms(self.adam_seconds),
             "batch_ms": in_ms(self.prepare_seconds),
             "unique_users": users,
             "unique_titles": titles,
