@@ -161,6 +161,13 @@ def test_a_file_overrides_the_preset_and_an_option_the_file(file):
     assert (both.train.epochs, both.train.seed) == (9, 7)
 
 
+def test_the_papers_preset_shuffles_pairs_and_the_default_keeps_positives_with_their_negatives(file):
+    assert config().train.batching == "positives"
+    assert config(preset="paper").train.batching == "pairs"
+    assert config(preset="paper", file=file(train={"batching": "users"})).train.batching == "users"
+    assert config(preset="paper", batching="positives").train.batching == "positives"
+
+
 def test_mtl_overrides_a_file_without_heads_and_an_option_overrides_mtl(file):
     baseline = file(model={"head": "none", "groups": 1, "title_bias": False})
     assert config(file=baseline).model.multi_task is False

@@ -14,6 +14,7 @@ from twotower.config import (
     KINDS,
     MTL_HEADS,
     OUTPUTS,
+    PRESET_TRAINING,
     PRESETS,
     Config,
     ModelConfig,
@@ -195,7 +196,7 @@ def test_the_paper_is_to_the_letter_and_its_heads_are_plain():
 
 
 def test_without_a_preset_it_is_the_default():
-    assert Config.from_dict({"model": PRESETS["default"]}) == Config()
+    assert Config.from_dict({"model": PRESETS["default"], "train": PRESET_TRAINING["default"]}) == Config()
     assert (ModelConfig().head, ModelConfig().multi_task) == ("none", False)
 
 

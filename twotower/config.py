@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[Any, str]] = {
 HEADS = ("none", "plain", "residual", "lowrank")
 OUTPUTS = ("linear", "relu")
 BATCHINGS = ("pairs", "positives", "users")
-BATCHING_HELP = "What a batch keeps together: pairs (nothing; as the paper), positives, users."
+BATCHING_HELP = "What a batch keeps together: pairs (nothing; the paper's), positives (with negatives), users."
 
 
 def setting(default: Any, help: str) -> Any:
@@ -124,7 +124,7 @@ class TrainConfig:
     beta1: float = setting(0.9, "Decay of Adam's first moment.")
     beta2: float = setting(0.999, "Decay of Adam's second moment.")
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
-    batching: str = setting("pairs", BATCHING_HELP)
+    batching: str = setting("positives", BATCHING_HELP)
     validation: float = setting(0.1, "Share of the training users held out for early stopping.")
     patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
     evaluations: int = setting(1, "Validations an epoch, at most one a step.")
@@ -194,6 +194,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {"output": "linear", "learned_logit": True},
     "paper": {"output": "relu", "learned_logit": False},
 }
+#: How each preset trains, where that is not the default: the paper shuffles pairs.
+PRESET_TRAINING: dict[str, dict[str, Any]] = {"default": {}, "paper": {"batching": "pairs"}}
 #: The head that ``--mtl`` stands for under each preset.
 MTL_HEADS: dict[str, dict[str, Any]] = {
     "default": {"head": "lowrank", "title_bias": True},

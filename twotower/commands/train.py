@@ -16,6 +16,7 @@ from twotower.config import (
     HEADS,
     MTL_HEADS,
     OUTPUTS,
+    PRESET_TRAINING,
     PRESETS,
     Config,
     ModelConfig,
@@ -53,7 +54,8 @@ def effective_config(
     ``known_groups`` is what --mtl means where nobody says how many. Errors: InputError for values that cannot
     be, and for options that would do nothing.
     """
-    layers: list[tuple[str, dict[str, Any]]] = [(f"preset {preset}", {"model": PRESETS[preset]})]
+    shape = {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}
+    layers: list[tuple[str, dict[str, Any]]] = [(f"preset {preset}", shape)]
     if file is not None:
         layers.append((str(file), load_toml(file)))
     given = {name: value for name, value in options.items() if value is not None}
