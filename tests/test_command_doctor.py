@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_runs import failing_line
 
+from twotower import jit
 from twotower.commands import cli
 from twotower.data.dataset import write_vectors
 from twotower.nn import gemm
@@ -25,13 +26,27 @@ def test_it_says_what_the_machine_is_and_which_kernels_run():
     result = run()
     assert result.exit_code == 0
     facts = dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
-    assert {"twotower", "python", "cpu", "cores", "numpy", "numba"} <= facts.keys()
+    assert {"twotower", "python", "cpu", "cores", "numpy", "numba", "blas"} <= facts.keys()
     assert facts["gemm"] == gemm.PATH and facts["gemm agrees"] == "True"
 
 
 def test_the_facts_are_json_for_machines():
     facts = json.loads(run("--json").stdout)
     assert facts["gemm"] == gemm.PATH and facts["gemm_agrees"] is True and facts["cores"] >= 1
+
+
+def test_it_says_where_compiled_kernels_are_kept_and_how_many(tmp_path, monkeypatch):
+    directory = tmp_path / "kernels"
+    monkeypatch.setattr(jit, "cache_directory", lambda: directory)
+    monkeypatch.setattr(jit, "wanted_directories", lambda: [directory])
+    (directory / "nn.gemm-0").mkdir(parents=True)
+    for name, size in (("pack.nbc", 2**20), ("pack.nbi", 2**20), ("matmul.nbc", 2**19)):
+        (directory / "nn.gemm-0" / name).write_bytes(b"x" * size)
+    facts = json.loads(run("--json").stdout)
+    assert facts["kernel_cache"] == str(directory) and facts["cache_lasts"] is True
+    assert facts["kernels_kept"] == 2 and facts["cache_mib"] == 1.5
+    monkeypatch.setattr(jit, "wanted_directories", list)
+    assert json.loads(run("--json").stdout)["cache_lasts"] is False
 
 
 def test_a_dataset_is_looked_at_in_whole(tiny_world):

@@ -1,17 +1,34 @@
 """``twotower warmup``"""
 
+import pytest
 from click.testing import CliRunner
 
+from twotower import jit
 from twotower.commands import cli
-from twotower.warmup import STAGE
+from twotower.warmup import REHEARSAL, STAGE
 
 
-def test_it_shows_progress_says_how_long_it_took_and_what_is_next():
+def test_it_shows_progress_says_where_kernels_are_kept_how_long_it_took_and_what_is_next():
     result = CliRunner().invoke(cli, ["warmup"])
     assert result.exit_code == 0
-    assert result.stderr.startswith(STAGE)
-    assert result.stdout.startswith("All kernels are ready after ") and result.stdout.endswith("Next: twotower train\n")
+    assert result.stderr.startswith(STAGE) and REHEARSAL in result.stderr
+    kept, ready = result.stdout.splitlines()
+    assert kept.endswith(f"are kept in {jit.cache_directory()}.")
+    assert ready.startswith("All kernels are ready after ") and ready.endswith("Next: twotower train")
 
 
-def test_a_surplus_argument_is_refused():
-    assert CliRunner().invoke(cli, ["warmup", "world"]).exit_code == 2
+def test_it_says_when_nothing_can_be_kept(monkeypatch):
+    monkeypatch.setattr(jit, "wanted_directories", list)
+    assert "are kept for this process alone" in CliRunner().invoke(cli, ["warmup"]).stdout
+
+
+def test_it_forgets_what_has_not_been_used_for_long(monkeypatch):
+    called = []
+    monkeypatch.setattr(jit, "forget_unused", lambda: called.append("forget"))
+    CliRunner().invoke(cli, ["warmup"])
+    assert called == ["forget"]
+
+
+@pytest.mark.parametrize("argument", ["world", "--no-such-option"])
+def test_a_surplus_argument_is_refused(argument):
+    assert CliRunner().invoke(cli, ["warmup", argument]).exit_code == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twotower import environment
-from twotower.environment import cpu_name, environment_facts, usable_cores, version_of
+from twotower.environment import blas_in_use, cpu_name, environment_facts, usable_cores, version_of
 
 
 def test_the_facts_are_plain_json_with_the_versions_in_use():
@@ -41,3 +41,13 @@ def test_a_system_that_does_not_name_its_processor_is_no_error(monkeypatch):
 
     monkeypatch.setattr(environment, "Path", Absent)
     assert isinstance(cpu_name(), str)
+
+
+def test_the_blas_is_named_with_its_version(monkeypatch):
+    assert "unknown" != blas_in_use() != ""
+    library = {"user_api": "blas", "internal_api": "openblas", "version": "0.3.1", "architecture": None}
+    others = {"user_api": "openmp", "internal_api": "openmp"}
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [others, library])
+    assert blas_in_use() == "openblas 0.3.1"
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [others])
+    assert blas_in_use() == "unknown"

@@ -44,3 +44,13 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def blas_in_use() -> str:
+    """The BLAS libraries that are loaded, NumPy's and maybe SciPy's: name, version, kernels chosen."""
+    import numpy  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    keys = ("internal_api", "version", "architecture")
+    return ", ".join(" ".join(str(library[key]) for key in keys if library.get(key)) for library in found) or "unknown"

@@ -22,8 +22,9 @@ import numba
 from numba import njit
 from numba.core import caching
 
-__all__ = ["CacheState", "cache_directory", "cache_state", "forget_unused", "njit"]
+__all__ = ["COMPILES", "CacheState", "cache_directory", "cache_state", "forget_unused", "njit"]
 
+COMPILES = not vars(numba.config)["DISABLE_JIT"]  # with NUMBA_DISABLE_JIT=1 kernels run as plain Python
 UNUSED_DAYS = 90  # after which the kernels of a source that nobody has loaded are forgotten
 DAY = 86_400  # seconds
 MIB = 2**20

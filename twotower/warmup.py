@@ -1,7 +1,13 @@
-"""Compile every kernel of training and recommending, once, on tiny inputs; Numba keeps the result in its cache."""
+"""Compile kernels once, on tiny inputs; they are kept for the next run (see ``jit``).
+
+``compile_kernels`` is for training and recommending, and takes milliseconds when nothing is left to compile, so that
+every training begins with it. ``rehearse`` is for the other commands, and does their work in small.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import numpy as np
@@ -9,19 +15,21 @@ import numpy as np
 from twotower.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
 from twotower.evaluation.average_precision import average_precision, average_precision_by
+from twotower.jit import COMPILES
 from twotower.nn.model import TwoTower
 from twotower.nn.retrieval import Choice, Retrieval, Users
 from twotower.progress import Progress, silent
 from twotower.train import make_optimiser
 
 STAGE = "compiling kernels (kept in a cache for the next run)"
+REHEARSAL = "rehearsing sampling and import (kept likewise)"
 HEARTBEAT = 0.5  # seconds between two signs of life; a cold cache takes many seconds, and no kernel reports
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
 
 def compile_kernels(progress: Progress = silent) -> None:
     """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
-    with _heartbeat(progress):
+    with _heartbeat(progress, STAGE):
         _compile_batches()
         _compile_plain_network()
         _compile_lowrank_network()
@@ -30,16 +38,24 @@ def compile_kernels(progress: Progress = silent) -> None:
     progress(STAGE, 1, 1)
 
 
+def rehearse(progress: Progress = silent) -> None:
+    """Sample a world and import a log, both tiny, in a directory that is removed again."""
+    with _heartbeat(progress, REHEARSAL), TemporaryDirectory(prefix="twotower-") as directory:
+        _rehearse_sampling(Path(directory))
+        _rehearse_import(Path(directory))
+    progress(REHEARSAL, 1, 1)
+
+
 @contextmanager
-def _heartbeat(progress: Progress) -> Iterator[None]:
+def _heartbeat(progress: Progress, stage: str) -> Iterator[None]:
     """Report that the stage has begun, and then every half second until the body ends."""
     over = Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT):
-            progress(STAGE, 0, 1)
+            progress(stage, 0, 1)
 
-    progress(STAGE, 0, 1)
+    progress(stage, 0, 1)
     thread = Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -75,6 +91,36 @@ def _compile_retrieval() -> None:
     found, users = Retrieval(network, np.eye(TITLES, WIDTH, dtype=np.float32)), np.zeros(USERS, np.int64)
     nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
     found.top(1, Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users), Choice(found.bias, users, *nothing_seen))
+
+
+def _rehearse_sampling(directory: Path) -> None:
+    from twotower.data.samples.sampling import SampleConfig, sample
+    from twotower.data.world.simulate import simulate
+    from twotower.data.world.world import WorldConfig
+
+    sizes = {"users": 300, "titles": 30, "territories": 6, "groups": 2, "user_dim": WIDTH, "title_dim": WIDTH}
+    days = {"history_days": 10, "train_days": 8, "test_days": 3}
+    sample(simulate(directory / "world", WorldConfig(**sizes, **days)), SampleConfig())
+
+
+def _rehearse_import(directory: Path) -> None:
+    """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
+    from twotower.data.logs.days import Days
+    from twotower.data.logs.fields import Integers
+    from twotower.data.logs.importing import ImportConfig, import_logs
+    from twotower.data.logs.names import Names
+    from twotower.data.logs.spellings import FIRST_SLOTS
+    from twotower.data.logs.tables import QUICK_FROM
+
+    events = FIRST_SLOTS  # of as many users, more than fit into the first table of spellings
+    note = "." * (QUICK_FROM // events if COMPILES else 0)
+    lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02},{note}\n' for i in range(events))
+    log = directory / "log.csv"
+    log.write_text("user,title,territory,time,note\n" + "".join(lines), encoding="utf-8")
+    import_logs(directory / "log", ImportConfig(events=(log,), time="time", available_after=1))
+    numbers = Integers(np.arange(events))
+    Names().codes(numbers)
+    Days().codes(numbers)
 
 
 class _Pairs:

@@ -11,6 +11,9 @@ import click
 def doctor(directory: Path | None, as_json: bool) -> None:
     """Check this machine and say which kernels run.
 
+    gemm is the path of the matrix product: avx512, avx2, or numpy, which is NumPy's BLAS on all other processors.
+    Compiled kernels are kept for the next run; kernel cache says where.
+
     With DIR, every file of that dataset and its samples is compared with its checksum, and all vectors and
     pairs are looked at.
 
@@ -19,7 +22,8 @@ def doctor(directory: Path | None, as_json: bool) -> None:
       twotower doctor
       twotower doctor world
     """
-    from twotower.environment import environment_facts
+    from twotower.environment import blas_in_use, environment_facts
+    from twotower.jit import cache_state
     from twotower.nn import gemm
     from twotower.report.facts import print_facts
     from twotower.report.progress import show_progress
@@ -27,8 +31,11 @@ def doctor(directory: Path | None, as_json: bool) -> None:
     facts = environment_facts()
     with show_progress() as progress:
         progress("multiplying matrices", 0, 1)  # on a cold cache the kernels are compiled first
-        facts |= {"gemm": gemm.PATH, "gemm_agrees": gemm.self_check()}
+        facts |= {"gemm": gemm.PATH, "gemm_agrees": gemm.self_check(), "blas": blas_in_use()}
         progress("multiplying matrices", 1, 1)
+        kept = cache_state()
+        facts |= {"kernel_cache": kept.directory, "cache_lasts": kept.lasting}
+        facts |= {"cache_mib": round(kept.mib, 1), "kernels_kept": kept.kernels}
         if directory is not None:
             from twotower.data.dataset import Dataset
             from twotower.data.sample import Sample

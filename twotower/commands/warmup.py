@@ -7,7 +7,8 @@ import click
 def warmup() -> None:
     """Compile the kernels now, so that the first run starts at once.
 
-    Numba keeps them in its cache; NUMBA_CACHE_DIR moves it.
+    They are kept in NUMBA_CACHE_DIR, if that is set, else in twotower's directory under XDG_CACHE_HOME or
+    ~/.cache, and used by every installation of the same version.
 
     \b
     Example:
@@ -19,7 +20,13 @@ def warmup() -> None:
 
     started = time.perf_counter()
     with show_progress() as progress:
-        from twotower.warmup import compile_kernels
+        from twotower.jit import cache_state, forget_unused
+        from twotower.warmup import compile_kernels, rehearse
 
         compile_kernels(progress)
+        rehearse(progress)
+        forget_unused()
+    kept = cache_state()
+    where = f"in {kept.directory}" if kept.lasting else "for this process alone: no directory of a cache can be written"
+    click.echo(f"{kept.kernels} compiled kernels, {kept.mib:.1f} MiB, are kept {where}.")
     click.echo(f"All kernels are ready after {time.perf_counter() - started:.1f} s. Next: twotower train")
