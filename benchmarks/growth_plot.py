@@ -26,7 +26,7 @@ SETTINGS = {
     "axes.spines.right": False, "path.simplify": True, "legend.frameon": False,
 }  # fmt: skip
 TIMES = {"step": "step", "batch": "batch", "batch from the disk": "batch from the disk",
-         "batch from the disk, not reading ahead": "the same, not reading ahead"}  # fmt: skip
+         "batch from the disk, not reading ahead": "not reading ahead"}  # fmt: skip
 PATHS = {"step": "step_ms", "batch": "batch_ms", "batch from the disk": "cold_batch_ms",
          "batch from the disk, not reading ahead": "cold_random_batch_ms"}  # fmt: skip
 
@@ -101,8 +101,8 @@ def finish(axes: Axes, title: str, unit: str) -> None:
         axis.set_minor_locator(NullLocator())
     low, high = axes.get_ylim()
     axes.set_ylim(low / 1.3, high * (high / low) ** 0.45 * 1.3)
-    if np.ptp(np.log10(axes.get_ylim())) < 2:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if np.ptp(np.log10(axes.get_ylim())) < 1.5:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.grid(color=INK, alpha=0.12, lw=0.6)
     axes.legend(fontsize=8, loc="upper left")
 
