@@ -17,10 +17,10 @@ def small(request, tmp_path, monkeypatch):
     return Feed(dataset, request.param, 4, 1, tmp_path), request.param
 
 
-def test_the_three_ways_end_with_the_same_weights(small):
+def test_all_ways_end_with_the_same_weights(small):
     workload, _ = small
     weights = []
-    for way in (workload.bare, workload.epoch, workload.in_turn, workload.epoch):
+    for way in (workload.bare, workload.epoch, workload.loop, workload.in_turn, workload.epoch):
         assert way() > 0
         weights.append(workload.weights())
     assert len(set(weights)) == 1 and weights[0] != workload.start[0].tobytes()
