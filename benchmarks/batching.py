@@ -127,8 +127,7 @@ def main(
     results["summary"] = summary(results["runs"])
     print(tables(results["summary"]))
     if not report:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_results(target, results)
         print(f"\nwritten: {os.path.relpath(target)}")
 
 
@@ -144,7 +143,24 @@ def planned(seeds: str, rates: str, modes: str) -> list[tuple[int, float, str]]:
 
 def read_results(target: Path) -> dict[str, Any]:
     """The runs so far."""
-    return json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {"runs": []}
+    if not target.is_file():
+        return {"runs": []}
+    results = json.loads(target.read_text(encoding="utf-8"))
+    for run in results["runs"]:
+        columns = run["curve"]
+        run["curve"] = [dict(zip(columns, point, strict=True)) for point in zip(*columns.values(), strict=True)]
+    return results
+
+
+def write_results(target: Path, results: dict[str, Any]) -> None:
+    """A run a line, its curve as columns: a tenth of what indented points would take."""
+    lines = []
+    for run in results["runs"]:
+        columns = {name: [point[name] for point in run["curve"]] for name in run["curve"][0]}
+        lines.append("  " + json.dumps(run | {"curve": columns}, separators=(",", ":")))
+    rest = json.dumps({name: value for name, value in results.items() if name != "runs"}, indent=1)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text('{\n "runs": [\n' + ",\n".join(lines) + "\n ]," + rest[1:] + "\n", encoding="utf-8")
 
 
 def settings_of(

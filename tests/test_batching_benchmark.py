@@ -1,6 +1,5 @@
 """benchmarks/batching.py compares ways of batching that differ in nothing else."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -16,7 +15,7 @@ from twotower.config import BATCHINGS
 
 @pytest.fixture(scope="module")
 def results():
-    return json.loads(batching.RESULTS.read_text(encoding="utf-8"))
+    return batching.read_results(batching.RESULTS)
 
 
 def test_modes_differ_in_nothing_but_the_mode():
@@ -51,7 +50,9 @@ def test_runs_join_those_that_are_there_and_replace_their_own_kind(tiny_world, t
         options = ["--data", "world", "--modes", modes, "--seeds", "0", "--evaluations", "2", "--json", str(target)]
         result = CliRunner().invoke(batching.main, options, catch_exceptions=False)
         assert result.exit_code == 0
-    assert [run["batching"] for run in json.loads(target.read_text())["runs"]] == ["pairs", "users"]
+    runs = batching.read_results(target)["runs"]
+    assert [run["batching"] for run in runs] == ["pairs", "users"]
+    assert [point["steps"] for point in runs[0]["curve"]][-1] == runs[0]["steps_per_epoch"]
 
 
 def test_data_that_is_not_there_is_left_out_with_a_word(tmp_path, monkeypatch):
