@@ -34,6 +34,11 @@ def test_noise_makes_no_bend():
         assert fit(SIZES, costs).bend is None
 
 
+def test_a_bend_that_explains_little_is_not_kept():
+    costs = [size**0.5 * (2.0 if i in (0, 3, 4, 7) else 1.0) for i, size in enumerate(SIZES)]
+    assert fit(SIZES, costs).bend is None and fit(SIZES, costs).residual > 0.3
+
+
 def test_the_fit_passes_through_what_it_says():
     growth = Growth(2.0, (1.0, 2.0), 10.0, 0.0)
     np.testing.assert_allclose(growth.at(np.array([1, 10, 20])), [2, 20, 80])
