@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
+from twotower.data.logs import discoveries
 from twotower.data.logs.discoveries import FirstStreams
 from twotower.errors import InputError
 
@@ -99,3 +100,16 @@ def test_viewers_are_distinct_users_by_title_and_territory(log, end_day):
     for (user, title), day in log.first_streams().items():
         count[title, home[user]] += end_day is None or day < end_day
     np.testing.assert_array_equal(FirstStreams.read(log).viewers(home, count.shape, end_day), count)
+
+
+@settings(max_examples=30, deadline=None)
+@given(logs, st.integers(1, 4))
+def test_threads_do_not_change_the_order_of_events(log, threads):
+    user, title, day = log.user.astype(np.int32), log.title.astype(np.int32), np.arange(len(log.user)).astype(np.int16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discoveries, "EVENTS_A_THREAD", 3)
+        patch.setattr(discoveries.os, "cpu_count", lambda: threads)
+        start, titles, days = discoveries.group_by_user(user, title, day, log.n_users)
+    order = np.argsort(user, kind="stable")
+    assert titles.tolist() == title[order].tolist() and days.tolist() == day[order].tolist()
+    assert start.tolist() == np.searchsorted(user[order], np.arange(log.n_users + 1)).tolist()

@@ -53,18 +53,18 @@ def arrow_fields(column: Any) -> list[str] | Fields:
 
 
 def _texts(column: Any) -> Texts:
-    """A string array without nulls; offsets and bytes are copied, for Arrow's own are read-only."""
+    """A string array without nulls."""
     from pyarrow import types
 
     _, offsets, data = column.buffers()
     width = np.int64 if types.is_large_string(column.type) else np.int32
     ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-    return Texts(np.array(np.frombuffer(data, np.uint8) if data else (), np.uint8), ends[:-1], ends[1:])
+    return Texts(np.frombuffer(data or b"", np.uint8), ends[:-1], ends[1:])
 
 
 def _numbers(column: Any) -> np.ndarray:
-    """An int64 array (n,), anything where missing, writable like every other that the kernels see."""
-    return np.array((column.fill_null(0) if column.null_count else column).to_numpy())
+    """An int64 array (n,), 0 where missing."""
+    return (column.fill_null(0) if column.null_count else column).to_numpy()
 
 
 def _missing(column: Any) -> np.ndarray | None:

@@ -52,8 +52,14 @@ class Days(dict[str, int]):
         if isinstance(fields, Texts):
             return self._of_texts(fields)
         if isinstance(fields, Moments | Integers) and self.form is None:
-            days = _of_moments(fields) if isinstance(fields, Moments) else _of_integers(fields)
-            return days if fields.missing is None else np.where(fields.missing, np.int32(UNREADABLE), days)
+            days = np.empty(len(fields), np.int32)
+            if isinstance(fields, Moments):
+                days_of_moments(days, fields.value, fields.units_a_day)
+            else:
+                days_of_integers(days, fields.value)
+            if fields.missing is not None:
+                days[fields.missing] = UNREADABLE
+            return days
         if len(self) > CACHED_TIMES:
             self.clear()
         texts = fields.texts() if isinstance(fields, Moments | Integers) else fields
@@ -70,19 +76,6 @@ class Days(dict[str, int]):
             numbers = spellings.numbers(texts.take(rows))
             days[rows] = self.codes(spellings.since(0))[numbers]
         return days
-
-
-def _of_moments(moments: Moments) -> np.ndarray:
-    """Days (n,) int32 of times that are numbers of known units."""
-    day = moments.value // moments.units_a_day + EPOCH_DAY
-    return np.where((day >= 1) & (day <= LAST_DAY), day, UNREADABLE).astype(np.int32)
-
-
-def _of_integers(integers: Integers) -> np.ndarray:
-    """Days (n,) int32 of whole numbers, whatever their size says that they count."""
-    days = np.empty(len(integers), np.int32)
-    days_of_integers(days, integers.value)
-    return days
 
 
 def _day(text: str) -> int:
@@ -189,6 +182,14 @@ def read_days(out, data, start, end):
     """out[i] = day of data[start[i]:end[i]], ``_UNSURE`` where it has no usual form."""
     for i in range(len(out)):
         out[i] = read_day(data, start[i], end[i])
+
+
+@njit(cache=True, nogil=True)
+def days_of_moments(out, value, units_a_day):
+    """out[i] = day of value[i] units since 1970."""
+    for i in range(len(out)):
+        day = value[i] // units_a_day + EPOCH_DAY
+        out[i] = day if 1 <= day <= LAST_DAY else UNREADABLE
 
 
 @njit(cache=True, nogil=True)

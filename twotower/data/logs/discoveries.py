@@ -4,7 +4,10 @@ A title that a user knows from the history is no discovery any more, and a title
 discovered on the first. What is watched at all, on whatever day, is never a negative.
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +15,8 @@ from twotower.data.dataset import Dataset
 from twotower.errors import InputError
 from twotower.jit import njit
 from twotower.progress import Progress, silent
+
+EVENTS_A_THREAD = 1 << 20  # at least: a thread costs something, too
 
 
 class FirstStreams:
@@ -90,13 +95,23 @@ def group_by_user(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Events (N,) user by user, by a counting sort: start (U+1,) int64, title and day (N,).
 
-    Those of user u are start[u]:start[u+1], in the order in which they came.
+    Those of user u are start[u]:start[u+1], in the order in which they came, whatever the number of threads: each
+    has a part of the events, and places those of a user behind those of the parts before.
     """
-    count = np.zeros(n_users, np.int64)
-    count_events(count, user)
-    start = _starts(count)
     by_user = np.empty_like(title), np.empty_like(day)
-    place_events(*by_user, start[:-1].copy(), user, title, day)
+    n_parts = min(os.cpu_count() or 1, 1 + len(user) // EVENTS_A_THREAD)
+    bounds = [len(user) * part // n_parts for part in range(n_parts + 1)]
+    parts = [slice(*pair) for pair in pairwise(bounds)]
+    with ThreadPoolExecutor(n_parts) as pool:
+        counts = np.zeros((n_parts, n_users), np.int64)
+        list(pool.map(lambda count, part: count_events(count, user[part]), counts, parts))
+        start = _starts(counts.sum(axis=0))
+        next_free = start[:-1] + np.cumsum(counts, axis=0) - counts
+
+        def place(free: np.ndarray, part: slice) -> None:
+            place_events(*by_user, free, user[part], title[part], day[part])
+
+        list(pool.map(place, next_free, parts))
     return start, *by_user
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower.data.logs.days import Days
 from twotower.data.logs.fields import Fields
+from twotower.data.logs.growing import Growing
 from twotower.data.logs.names import NONE, Names, order_of_appearance
 from twotower.data.logs.tables import QUICK_FROM, Block, CsvFormat, CsvTable, ParquetTable, open_table
 from twotower.errors import InputError
@@ -99,7 +100,7 @@ def read_log(
     tables = [open_table(file.path, form, list(reader.columns_of(file).values())) for file in files]
     for file, table in zip(files, tables, strict=True):
         reader.read(file, table, progress)
-    if not reader.events:
+    if not len(reader.rows[USER]):
         raise InputError(f"{', '.join(str(file.path) for file in files)}: no events")
     return reader.finish()
 
@@ -113,7 +114,7 @@ def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 class _LogReader:
-    """Collects the blocks of several files under one set of names."""
+    """Collects the events of several files under one set of names."""
 
     def __init__(self, columns: LogColumns, skip_bad_rows: bool):
         self.skip_bad_rows = skip_bad_rows
@@ -123,9 +124,8 @@ class _LogReader:
         self.columns |= {INFO + name: name for name in columns.info}
         self.names = {what: Names() for what in (*self.columns, TERRITORY)}
         self.days = Days(columns.time_format)
-        self.blocks: list[dict[str, np.ndarray]] = []
+        self.rows = {what: Growing(np.int32) for what in (*self.columns, TERRITORY)}
         self.skipped: Counter[str] = Counter()
-        self.events = 0
 
     def columns_of(self, file: LogFile) -> dict[str, str]:
         """``columns``, but for the territory of a file that has one of its own."""
@@ -134,6 +134,8 @@ class _LogReader:
     def read(self, file: LogFile, table: CsvTable | ParquetTable, progress: Progress) -> None:
         columns = self.columns_of(file)
         names = list(columns.values())
+        for what in columns if table.n_rows else ():
+            self.rows[what].reserve(table.n_rows)
         if table.path.stat().st_size < QUICK_FROM:
             for block in table.blocks(names, self.skip_bad_rows, progress):
                 codes = {what: self.codes(what, values) for what, values in zip(columns, block.columns, strict=True)}
@@ -166,14 +168,12 @@ class _LogReader:
         self.skipped["wrong number of fields"] += block.ragged
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)
-        self.events += int(good.sum())
-        self.blocks.append(codes if good.all() else {what: column[good] for what, column in codes.items()})
+        for what, column in codes.items():
+            self.rows[what].append(column if good.all() else column[good])
 
     def finish(self) -> EventLog:
-        """All blocks as one log."""
-        codes = {}
-        for what in list(self.blocks[0]):
-            codes[what] = np.concatenate([block.pop(what) for block in self.blocks])
+        """All of them as one log."""
+        codes = {what: rows.finish() for what, rows in self.rows.items() if len(rows)}
         columns = {what: Column(column, self.names[what].names) for what, column in codes.items() if what != TIME}
         return EventLog(
             user=columns[USER],

@@ -1,7 +1,8 @@
 """The fields of a column as they lie in a file: values without a Python object for each.
 
 All of them are columns of a ``Block``, like a list of texts, and give the text of a row to whoever asks for it:
-that which the careful readers of tables.py give.
+that which the careful readers of tables.py give. Their arrays are read-only, for some belong to Arrow, and a kernel
+is compiled for either kind of array.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,10 @@ class Texts:
     data: np.ndarray  # uint8
     start: np.ndarray  # (n,) int64 first byte
     end: np.ndarray  # (n,) int64 one after the last byte
+
+    def __post_init__(self) -> None:
+        for array in (self.data, self.start, self.end):
+            array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -39,14 +44,14 @@ class Integers:
     value: np.ndarray  # (n,) int64, anything where missing
     missing: np.ndarray | None = None  # (n,) bool
 
+    def __post_init__(self) -> None:
+        self.value.setflags(write=False)
+
     def __len__(self) -> int:
         return len(self.value)
 
     def __getitem__(self, row: int) -> str:
         return "" if self.missing is not None and self.missing[row] else str(self.value[row])
-
-    def take(self, rows: np.ndarray) -> "Integers":
-        return Integers(self.value[rows], None if self.missing is None else self.missing[rows])
 
     def texts(self) -> list[str]:
         return [self[row] for row in range(len(self))]
@@ -77,6 +82,9 @@ class Moments:
     units_a_day: int
     missing: np.ndarray | None
     texts: Callable[[], list[str]]  # how they are written, for whoever takes them as names or has a format
+
+    def __post_init__(self) -> None:
+        self.value.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.value)

@@ -1,6 +1,7 @@
 """Names as codes: texts that mean the same, however they are spelled, get the same number."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Names(dict[str, int]):
         super().__init__()
         self.names: list[str] = []
         self._texts, self._integers = Spellings(), Numerals()
-        self._code_of_text = self._code_of_integer = np.empty(0, np.int32)  # spelling number → code
+        self._code_of_text, self._code_of_integer = _CodeOf(), _CodeOf()
 
     def __missing__(self, text: str) -> int:
         name = clean(text)
@@ -40,27 +41,45 @@ class Names(dict[str, int]):
     def codes(self, fields: Sequence[str] | Fields) -> np.ndarray:
         """Codes (n,) int32 of ``fields``."""
         if isinstance(fields, Texts):
-            numbers = self._texts.numbers(fields)
-            self._code_of_text = self._extended(self._code_of_text, self._texts.since)
-            return self._code_of_text[numbers]
+            return self._by_number(fields, self._texts, self._code_of_text)
         if isinstance(fields, Integers):
-            if fields.missing is not None and fields.missing.any():
-                codes = np.full(len(fields), NONE, np.int32)
-                there = np.flatnonzero(~fields.missing)
-                codes[there] = self.codes(fields.take(there))
-                return codes
-            numbers = self._integers.numbers(fields)
-            self._code_of_integer = self._extended(self._code_of_integer, self._integers.since)
-            return self._code_of_integer[numbers]
+            if fields.missing is None:
+                return self._by_number(fields, self._integers, self._code_of_integer)
+            codes, there = np.full(len(fields), NONE, np.int32), np.flatnonzero(~fields.missing)
+            codes[there] = self.codes(Integers(fields.value[there]))
+            return codes
         if isinstance(fields, Picked):
             return by_value(fields, self.codes)
         texts = fields.texts() if isinstance(fields, Moments) else fields
         return np.fromiter(map(self.__getitem__, texts), np.int32, len(texts))
 
-    def _extended(self, known: np.ndarray, since: Callable[[int], list[str]]) -> np.ndarray:
-        """The codes of spellings with those of the ones that are new."""
-        new = since(len(known))
-        return np.append(known, self.codes(new)) if new else known
+    def _by_number(self, fields: Any, spellings: Spellings | Numerals, code_of: "_CodeOf") -> np.ndarray:
+        """Codes (n,) int32 by numbers of spellings, of which only the new ones become texts."""
+        numbers = spellings.numbers(fields)
+        if new := spellings.since(len(code_of.codes)):
+            # Most ids need no cleaning: then a look at all of them together saves one at each.
+            together = "".join(new)
+            if together.split() == [together] and MISSING.isdisjoint(new):
+                fresh = new if len(code_of.codes) == len(self) else [text for text in new if text not in self]
+                self.update(zip(fresh, range(len(self.names), len(self.names) + len(fresh)), strict=True))
+                self.names += fresh
+            code_of.extend(self.codes(new))
+        return code_of.numbers(numbers)
+
+
+class _CodeOf:
+    """The code of each number of a spelling; mostly they are the same, and then nothing need be looked up."""
+
+    def __init__(self) -> None:
+        self.codes, self.same = np.empty(0, np.int32), True
+
+    def extend(self, codes: np.ndarray) -> None:
+        first = len(self.codes)
+        self.same = self.same and bool((codes == np.arange(first, first + len(codes))).all())
+        self.codes = np.append(self.codes, codes)
+
+    def numbers(self, numbers: np.ndarray) -> np.ndarray:
+        return numbers if self.same else self.codes[numbers]
 
 
 def by_value(fields: Picked, codes: Callable[[Texts], np.ndarray]) -> np.ndarray:

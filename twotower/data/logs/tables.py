@@ -94,6 +94,8 @@ def open_table(
 class CsvTable:
     """A delimited text file; ``columns`` are its names in order."""
 
+    n_rows = 0  # nobody knows
+
     def __init__(self, path: Path, form: CsvFormat, needed: Sequence[str] = ()):
         self.path, self.form = path, form
         try:
@@ -265,10 +267,11 @@ class ParquetTable:
         self.path = path
         self._errors = (pyarrow.ArrowException, OSError)
         try:
-            self.file = pyarrow.parquet.ParquetFile(path)
+            self.file = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
         except self._errors as error:
             raise InputError(f"{path}: not a readable Parquet file ({error})") from None
         self.columns: list[str] = list(self.file.schema_arrow.names)
+        self.n_rows: int = self.file.metadata.num_rows
 
     def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
         """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError for damaged data."""
@@ -287,19 +290,20 @@ class ParquetTable:
         for batch in self.batches(list(dict.fromkeys(names)), rows):
             yield Block(start, [values(batch.column(name)) for name in names])
             start += len(batch)
-            progress(f"reading {self.path.name}, rows", start, self.file.metadata.num_rows)
+            progress(f"reading {self.path.name}, rows", start, self.n_rows)
 
     def batches(self, names: Sequence[str], rows: int | None = None) -> Iterator[Any]:
         """Arrow record batches of some columns. Errors: InputError for damaged data."""
-        batches = self.file.iter_batches(rows or BLOCK_ROWS, columns=list(names))
-        while True:
-            try:
-                batch = next(batches, None)
-            except self._errors as error:
-                raise InputError(f"{self.path}: damaged Parquet file ({error})") from None
-            if batch is None:
-                return
-            yield batch
+        for group in range(self.file.num_row_groups):
+            batches = self.file.iter_batches(rows or BLOCK_ROWS, row_groups=[group], columns=list(names))
+            while True:
+                try:
+                    batch = next(batches, None)
+                except self._errors as error:
+                    raise InputError(f"{self.path}: damaged Parquet file ({error})") from None
+                if batch is None:
+                    break
+                yield batch
 
     def where(self, row: int, column: str | None = None) -> str:
         """``FILE, row N, column 'C'`` of a row counted from 0; people count from 1."""

@@ -1,0 +1,33 @@
+"""An array that rows are appended to, without a second copy of it at any time."""
+
+import numpy as np
+
+GROWTH = 1.25
+
+
+class Growing:
+    """n rows of one dtype so far; it grows in place where the system can, for large arrays without copying."""
+
+    def __init__(self, dtype: type) -> None:
+        self._array, self._count = np.empty(0, dtype), 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many more rows at once, when they are known to come."""
+        if self._count + rows > len(self._array):
+            self._array.resize(self._count + rows, refcheck=False)  # nobody has seen the array yet
+
+    def append(self, rows: np.ndarray) -> None:
+        end = self._count + len(rows)
+        if end > len(self._array):
+            self._array.resize(int(GROWTH * end), refcheck=False)
+        self._array[self._count : end] = rows
+        self._count = end
+
+    def finish(self) -> np.ndarray:
+        """All rows, (n,); nothing can be appended any more."""
+        array, self._array = self._array, np.empty(0, self._array.dtype)
+        array.resize(self._count, refcheck=False)
+        return array
