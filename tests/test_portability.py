@@ -37,7 +37,7 @@ DOCTOR = f"{PLAY}\nfrom twotower.commands import main\nsys.argv = ['twotower', '
 
 
 def train(target=None) -> dict[str, np.ndarray]:
-    """Losses of ten steps, and where they lead to: parameters and running statistics."""
+    """Losses of ten steps, and where they lead to: parameters and running statistics; and the last gradients."""
     rng = np.random.default_rng(5)
     network = make_network(MODEL, rng, user_width=30, title_width=50)
     optimiser = make_optimiser(network, TrainConfig(learning_rate=0.01))
@@ -46,7 +46,7 @@ def train(target=None) -> dict[str, np.ndarray]:
         batch = make_batch(rng, pairs=600, users=301, titles=45, user_width=30, title_width=50)
         losses.append(network.loss_and_gradients(batch).total)
         optimiser.update(network.grads, [0, 1, 2], network.workers)
-    ends = {"begin": begin, "end": network.params.flat, "running": network.running.flat}
+    ends = {"begin": begin, "end": network.params.flat, "running": network.running.flat, "gradients": network.grads.flat}
     found = {"path": np.array(gemm.PATH), "losses": np.array(losses)} | ends
     if target:
         np.savez(target, **found)
@@ -80,6 +80,9 @@ def test_ten_steps_of_training_come_to_the_same(processor, tmp_path):
     np.testing.assert_allclose(found["running"], ours["running"], rtol=1e-5, atol=1e-5)
     way = np.linalg.norm(ours["end"] - ours["begin"])
     assert np.linalg.norm(found["end"] - ours["end"]) < 1e-4 * way
+    # Adam's steps do not tell the size of a gradient, so that it is looked at itself
+    size = np.linalg.norm(ours["gradients"])
+    assert np.linalg.norm(found["gradients"] - ours["gradients"]) < 1e-4 * size
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
