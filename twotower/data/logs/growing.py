@@ -9,7 +9,8 @@ class Growing:
     """n rows of one dtype so far; it grows in place where the system can, for large arrays without copying."""
 
     def __init__(self, dtype: type) -> None:
-        self._array, self._count = np.empty(0, dtype), 0
+        self._array: np.ndarray = np.empty(0, dtype)
+        self._count = 0
 
     def __len__(self) -> int:
         return self._count

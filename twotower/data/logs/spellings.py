@@ -34,7 +34,7 @@ class Spellings:
         done = 0
         with np.errstate(over="ignore"):  # 64-bit wrap-around is meant; only seen without the JIT
             while True:
-                done, self.count = number_texts(
+                done, self.count, _ = number_texts(
                     out, self._slots, self._end, self._bytes, self.count, texts.data, texts.start, texts.end, done
                 )
                 if done == len(out):
@@ -139,33 +139,51 @@ def same(a, i, b, j, length):
 
 @njit(cache=True, nogil=True)
 def number_texts(out, slots, ends, arena, count, data, start, end, first):
-    """out[i] = number of data[start[i]:end[i]] from i = first on; returns (rows done, distinct texts)."""
+    """out[i] = number of data[start[i]:end[i]] from i = first on; returns (rows done, distinct texts, and noise).
+
+    Large tables lie in memory, not in a cache. So the places that a few hundred rows will need are looked at first:
+    none of these looks waits for another, and none of the searches after them for memory.
+    """
     mask = np.uint64(len(slots) - 1)
-    for i in range(first, len(out)):
-        s, e = start[i], end[i]
-        h = hash_of(data, s, e)
-        slot = h & mask
-        while True:
-            entry = slots[slot]
-            if entry == 0:
+    hashes = np.empty(_AHEAD, np.uint64)
+    for begin in range(first, len(out), _AHEAD):
+        stop = min(begin + _AHEAD, len(out))
+        noise = np.uint64(0)
+        for i in range(begin, stop):
+            hashes[i - begin] = hash_of(data, start[i], end[i])
+        for i in range(stop - begin):
+            noise |= slots[hashes[i] & mask]
+        for i in range(begin, stop):
+            number = np.int64(slots[hashes[i - begin] & mask] & _LOW)
+            noise |= np.uint64(ends[number])
+        for i in range(begin, stop):
+            number = np.int64(slots[hashes[i - begin] & mask] & _LOW)
+            if number > 0:
+                noise |= np.uint64(arena[ends[number - 1]])
+        for i in range(begin, stop):
+            h = hashes[i - begin]
+            s, length = start[i], end[i] - start[i]
+            slot = h & mask
+            number = np.int64(-1)
+            while slots[slot] != 0:
+                if slots[slot] >> _32 == h >> _32:
+                    number = np.int64(slots[slot] & _LOW) - 1
+                    at = ends[number]
+                    if ends[number + 1] - at == length and same(arena, at, data, s, length):
+                        break
+                slot = (slot + np.uint64(1)) & mask
+            if slots[slot] == 0:
                 used = ends[count]
-                if count == len(ends) - 1 or used + e - s > len(arena):
-                    return i, count
-                for j in range(e - s):
+                if count == len(ends) - 1 or used + length > len(arena):
+                    return i, count, noise
+                for j in range(length):
                     arena[used + j] = data[s + j]
+                number = count
                 count += 1
-                ends[count] = used + e - s
+                ends[count] = used + length
                 slots[slot] = (h >> _32) << _32 | np.uint64(count)
-                out[i] = count - 1
-                break
-            if entry >> _32 == h >> _32:
-                number = np.int64(entry & _LOW) - 1
-                at = ends[number]
-                if ends[number + 1] - at == e - s and same(arena, at, data, s, e - s):
-                    out[i] = number
-                    break
-            slot = (slot + np.uint64(1)) & mask
-    return len(out), count
+            out[i] = number
+    return len(out), count, np.uint64(0)
 
 
 @njit(cache=True, nogil=True)
@@ -201,26 +219,28 @@ def shift_for(slots):
 
 @njit(cache=True, nogil=True)
 def number_integers(out, slots, values, count, value, first):
-    """out[i] = number of value[i] from i = first on; returns (rows done, distinct values, nothing of interest)."""
+    """out[i] = number of value[i] from i = first on; returns (rows done, distinct values, and noise).
+
+    It looks ahead like ``number_texts``.
+    """
     shift = shift_for(slots)
     place = np.empty(_AHEAD, np.int64)
     for begin in range(first, len(out), _AHEAD):
         end = min(begin + _AHEAD, len(out))
-        # A look at many slots, none of which waits for another, brings them all into the cache at once.
-        touched = 0
+        noise = 0
         for i in range(begin, end):
             place[i - begin] = slot_of(value[i], shift)
         for i in range(begin, end):
-            touched |= slots[place[i - begin]]
+            noise |= slots[place[i - begin]]
         for i in range(begin, end):
-            touched |= values[slots[place[i - begin]] - 1]
+            noise |= values[slots[place[i - begin]] - 1]
         for i in range(begin, end):
             slot = place[i - begin]
             while slots[slot] != 0 and values[slots[slot] - 1] != value[i]:
                 slot = (slot + 1) & (len(slots) - 1)
             if slots[slot] == 0:
                 if count == len(values):
-                    return i, count, touched
+                    return i, count, noise
                 values[count] = value[i]
                 count += 1
                 slots[slot] = count
