@@ -31,9 +31,9 @@ from benchmarks.products import CONTENDERS, WEIGHTS, Case, Contender, blas_threa
 
 RESULTS = Path(__file__).parent / "results" / "gemm.json"
 TOLERANCE = 8.0  # largest difference from float64, over k·eps for sums of k terms
-SAMPLE = 2e-3  # seconds that a sample takes at least: small products are called again and again
+SAMPLE = {1: 2e-3}  # seconds of a sample at least, by threads: small products are called again and again
+SAMPLE_OF_SEVERAL = 2e-2  # the system spreads threads over cores only after a while
 PAUSE = 0.03  # seconds before a change of contender on several threads: those of the last one fall asleep
-MANY_ROWS = 700  # from here on a product is worth several threads
 CORE_TYPES = {"Haswell": "avx2", "SkylakeX": "avx512f"}  # OpenBLAS's kernels by name → the flag they need
 
 
@@ -133,22 +133,24 @@ def start_child(name: str, threads: int, core: str) -> tuple[Connection, Any]:
     return here, child
 
 
-def time_case(case: Case, seats: dict[str, Any], rounds: int) -> dict[str, Any]:
+def time_case(case: Case, seats: dict[str, Any], rounds: int, threads: int = 1) -> dict[str, Any]:
     """Check, then time everybody on one case, in an order that rotates."""
     errors = {name: seat.sit(case) for name, seat in seats.items()}
     for name, size in errors.items():
         if not size <= TOLERANCE:
             raise click.ClickException(f"{name} is wrong at {case.name}, {case.kind}: {size:.1f} rounding errors")
-    calls = {name: max(1, round(SAMPLE / seat.seconds(1))) for name, seat in seats.items()}
-    calls = {name: max(1, round(SAMPLE / seat.seconds(calls[name]))) for name, seat in seats.items()}
+    sample = SAMPLE.get(threads, SAMPLE_OF_SEVERAL)
+    calls = {name: max(1, round(sample / seat.seconds(1))) for name, seat in seats.items()}
+    calls = {name: max(1, round(sample / seat.seconds(calls[name]))) for name, seat in seats.items()}
     seconds: dict[str, list[float]] = {name: [] for name in seats}
     packing = []
     names = list(seats)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             seat = seats[name]
-            if getattr(seat, "threads", 1) > 1:
+            if threads > 1:
                 time.sleep(PAUSE)
+                seat.seconds(calls[name])  # wakes its own
             seconds[name].append(min(seat.seconds(calls[name]) for _ in range(2)))
             if name == "twotower" and case.kind != WEIGHTS:
                 packing.append(seat.seconds(calls[name], "pack"))
@@ -201,7 +203,7 @@ def one_table(chosen: list[Case], seats: dict[str, Any], rounds: int, threads: i
     print(f"{'':29}{'n × F × D':>22} {'µs':>10} {'packing':>8} {'GFLOP/s':>7} {'FMA':>5} {others}     bare")
     rows = []
     for case in chosen:
-        outcome = time_case(case, seats, rounds)
+        outcome = time_case(case, seats, rounds, threads)
         row = summary(outcome, case.flops, limits[0])
         rows.append(outcome | row)
         print(line(case, row), flush=True)
@@ -228,8 +230,8 @@ def main(threads: str, contenders: str, rounds: int, only: str, target: Path) ->
     results: dict[str, Any] = {"machine": machine.facts(1), "rounds": rounds, "threads": {}}
     print(machine.describe(results["machine"]))
     for count in map(int, threads.split(",")):
-        # on several threads, products of a few rows are never shared out
-        chosen = [case for case in cases() if only in case.name and (count == 1 or sum(case.rows) >= MANY_ROWS)]
+        # a tile or a segment is the work of one thread, which has others to do beside it
+        chosen = [case for case in cases() if only in case.name and (count == 1 or not case.batch)]
         with seats_of(contenders.split(","), count) as seats:
             results["threads"][count] = one_table(chosen, seats, rounds, count)
     target.parent.mkdir(parents=True, exist_ok=True)

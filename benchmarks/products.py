@@ -111,6 +111,7 @@ class Ours:
         ]
         runs = [run for run in runs if run]
         self.groups = list(range(len(case.rows)))
+        self.matrices = list(zip(self.packed, self.W, strict=True))
         self.sums: list[tuple[np.ndarray, np.ndarray]] = []
         self.runs = self._weight_calls(runs) if case.kind == WEIGHTS else [self._row_calls(run) for run in runs]
         self.pack()
@@ -147,12 +148,18 @@ class Ours:
     def pack(self) -> None:
         """Lay all matrices out; once a step, and not part of ``run``."""
         if self.case.kind != WEIGHTS:
-            self.workers.run(self._pack, self.groups)
+            if len(self.matrices) == 1:
+                self._pack(self.matrices[0])
+            else:
+                self.workers.run(self._pack, self.matrices)
 
-    def _pack(self, k: int) -> None:
-        (gemm.pack if self.case.kind == FORWARD else gemm.pack_transposed)(self.packed[k], self.W[k])
+    def _pack(self, matrix: tuple[np.ndarray, np.ndarray]) -> None:
+        (gemm.pack if self.case.kind == FORWARD else gemm.pack_transposed)(*matrix)
 
     def run(self) -> None:
+        if len(self.runs) == len(self.runs[0]) == 1:  # a lone tile is never shared out
+            (gemm.matmul_transposed if self.case.kind == WEIGHTS else gemm.matmul)(*self.runs[0][0])
+            return
         self.workers.run(self._weights if self.case.kind == WEIGHTS else self._rows, self.runs)
         if self.sums:
             self.workers.run(self._sum, self.sums)
@@ -213,7 +220,10 @@ class TorchMM:
 
 
 class TorchOneDNN:
-    """The product as a 1 × 1 convolution, which PyTorch gives to oneDNN; it allocates its result."""
+    """The product as a 1 × 1 convolution, which allocates its result.
+
+    PyTorch gives it to oneDNN on several threads; on one it takes a way of its own.
+    """
 
     def __init__(self, case: Case, threads: int) -> None:
         import torch

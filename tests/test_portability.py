@@ -19,6 +19,7 @@ SETTINGS = ("NUMBA_DISABLE_JIT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 X86 = {
     "x86-64 without AVX": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"},
     "AVX without FMA": {"NUMBA_CPU_NAME": "sandybridge", "NUMBA_CPU_FEATURES": "+sse4.2,+avx"},
+    "as doctor advises where a path is wrong": {"NUMBA_CPU_NAME": "generic"},
     "AVX2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
 }
 PROCESSORS = {**X86, "64-bit Arm": {"MACHINE": "aarch64"}, "without the JIT": {"NUMBA_DISABLE_JIT": "1"}}
