@@ -32,8 +32,8 @@ from benchmarks.products import CONTENDERS, WEIGHTS, Case, Contender, blas_threa
 RESULTS = Path(__file__).parent / "results" / "gemm.json"
 TOLERANCE = 8.0  # largest difference from float64, over k·eps for sums of k terms
 SAMPLE = {1: 2e-3}  # seconds of a sample at least, by threads: small products are called again and again
-SAMPLE_OF_SEVERAL = 2e-2  # the system spreads threads over cores only after a while
-PAUSE = 0.03  # seconds before a change of contender on several threads: those of the last one fall asleep
+SAMPLE_OF_SEVERAL = 6e-2  # the system spreads woken threads over the cores only after a while
+PAUSE = 0.05  # seconds before a change of contender on several threads: those of the last one fall asleep
 CORE_TYPES = {"Haswell": "avx2", "SkylakeX": "avx512f"}  # OpenBLAS's kernels by name → the flag they need
 
 
@@ -195,6 +195,14 @@ def line(case: Case, row: dict[str, Any]) -> str:
     )
 
 
+def table_of_threads(answer: Connection, threads: int, names: list[str], rounds: int, only: str) -> None:
+    """One table, in a process of its own: PyTorch keeps to what it chose for the number of threads that came first."""
+    # a tile or a segment is the work of one thread, which has others to do beside it
+    chosen = [case for case in cases() if only in case.name and (threads == 1 or not case.batch)]
+    with seats_of(names, threads) as seats:
+        answer.send(one_table(chosen, seats, rounds, threads))
+
+
 def one_table(chosen: list[Case], seats: dict[str, Any], rounds: int, threads: int) -> dict[str, Any]:
     """Check, time and print all cases."""
     limits = [fma_limit(threads)]
@@ -230,10 +238,16 @@ def main(threads: str, contenders: str, rounds: int, only: str, target: Path) ->
     results: dict[str, Any] = {"machine": machine.facts(1), "rounds": rounds, "threads": {}}
     print(machine.describe(results["machine"]))
     for count in map(int, threads.split(",")):
-        # a tile or a segment is the work of one thread, which has others to do beside it
-        chosen = [case for case in cases() if only in case.name and (count == 1 or not case.batch)]
-        with seats_of(contenders.split(","), count) as seats:
-            results["threads"][count] = one_table(chosen, seats, rounds, count)
+        here, there = multiprocessing.Pipe()
+        work = there, count, contenders.split(","), rounds, only
+        process = multiprocessing.get_context("spawn").Process(target=table_of_threads, args=work)
+        process.start()
+        there.close()
+        try:
+            results["threads"][count] = here.recv()
+        except EOFError:
+            raise click.ClickException(f"no table of {count} threads") from None
+        process.join()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten: {os.path.relpath(target)}")
