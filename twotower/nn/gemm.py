@@ -13,6 +13,7 @@ Numba's own NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another path, for tests
 key of Numba's cache, so that code for one processor is never taken for another's.
 """
 
+import itertools
 import platform
 from typing import Any
 
@@ -26,6 +27,9 @@ from numba.extending import intrinsic
 
 from twotower.jit import njit
 
+LONG = 64  # multiply-adds along k that are worth a look ahead
+LINE = 16  # floats of a cache line
+CROWDED = 1024  # floats: what lies 4 KiB apart competes for the same few places in a cache
 ROW_BLOCK = 96  # rows of A that stay in the second-level cache while all panels of W pass by
 
 
@@ -43,83 +47,167 @@ def _choose_path() -> tuple[str, int]:
 
 PATH, LANES = _choose_path()
 ROWS = 12 if LANES == 16 else 6  # of C in registers: 24 of 32 accumulators, or 12 of 16
+FEW_ROWS = ROWS // 3  # where fewer are left; then one at a time
 COLUMNS = 2 * LANES  # of C in registers, and the width of a panel of W
 
 
 def packed_size(K: int, N: int) -> int:
-    """Floats that ``pack`` needs for a (K, N) matrix: whole panels."""
-    return K * -(-N // COLUMNS) * COLUMNS
+    """Floats that ``pack`` needs for a (K, N) matrix: panels of COLUMNS, the last of LANES where that is enough."""
+    return K * -(-N // LANES) * LANES
 
 
 def work_size(rows: int, M: int, N: int) -> int:
     """Floats of scratch for products over ``rows`` rows with at most M columns on the left and N on the right."""
-    panels_left, panels_right = -(-M // ROWS) * ROWS, -(-N // COLUMNS) * COLUMNS
-    return ROWS * COLUMNS + max(rows * (ROWS + panels_right), M * ROWS, panels_left * panels_right)
+    if PATH == "numpy":
+        return max(rows, M) * N
+    return ROWS * COLUMNS + rows * (COLUMNS if N % CROWDED else N)
 
 
-def _micro_kernel(packed_rows: bool) -> Any:
-    """A block of C from ROWS rows of A and one panel of W, as LLVM IR.
+def _micro_kernel(rows: int, vectors: int) -> Any:
+    """A block of C, rows × (vectors·LANES), from as many rows of A and one panel of W, as LLVM IR.
 
-    The rows of A lie ``stride`` floats apart; with ``packed_rows`` they are interleaved instead, ROWS floats a step.
+    Addresses and steps are in bytes: along the rows of A and C, and along k in A and W, so that A may be transposed.
     """
     scalar, integer, index = ir.FloatType(), ir.IntType(64), ir.IntType(32)
     vector = ir.VectorType(scalar, LANES)
 
     @intrinsic
-    def kernel(typing, A, stride, W, K, C, C_stride, accumulate):
+    def kernel(typing, A, A_row, A_step, W, W_step, K, C, C_row, accumulate):
         def generate(context, b, signature, arguments):
-            A, stride, W, K, C, C_stride, accumulate = arguments
+            A, A_row, A_step, W, W_step, K, C, C_row, accumulate = arguments
             number = lambda value: ir.Constant(integer, value)  # noqa: E731
             at = lambda base, offset, kind: b.inttoptr(b.add(base, offset), kind.as_pointer())  # noqa: E731
             fma_type = ir.FunctionType(vector, [vector] * 3)
             fma = cgutils.get_or_insert_function(b.module, fma_type, f"llvm.fma.v{LANES}f32")
-            undefined = ir.Constant(vector, ir.Undefined)
-            splat = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
-            row_bytes, C_row_bytes = b.mul(stride, number(4)), b.mul(C_stride, number(4))
+            undefined, first = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(index, LANES), None)
+            row_of_A = [b.mul(A_row, number(i)) for i in range(rows)]
+            places = [
+                [b.add(b.mul(C_row, number(i)), number(4 * LANES * j)) for j in range(vectors)] for i in range(rows)
+            ]
+            byte = ir.IntType(8)
+            fetch_type = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), index, index, index])
+            fetch = cgutils.get_or_insert_function(b.module, fetch_type, "llvm.prefetch.p0")
+            adds, long = b.icmp_signed("!=", accumulate, number(0)), b.icmp_signed(">", K, number(LONG))
+            with b.if_then(b.and_(adds, long)):  # C is wanted at the end, and arrives meanwhile
+                for place in itertools.chain(*places):
+                    b.call(fetch, [at(C, place, byte), index(1), index(3), index(1)])
 
             entry, loop, done = b.block, b.append_basic_block("along_k"), b.append_basic_block("store")
             b.branch(loop)
             b.position_at_end(loop)
-            k = b.phi(integer)
-            k.add_incoming(number(0), entry)
-            total = [[b.phi(vector) for _ in range(2)] for _ in range(ROWS)]
-            panel = b.mul(k, number(4 * COLUMNS))
-            w = [b.load(at(W, b.add(panel, number(4 * LANES * j)), vector), align=4) for j in range(2)]
-            for i, row in enumerate(total):
-                if packed_rows:
-                    offset = b.add(b.mul(k, number(4 * ROWS)), number(4 * i))
-                else:
-                    offset = b.add(b.mul(row_bytes, number(i)), b.mul(k, number(4)))
-                a = b.insert_element(undefined, b.load(at(A, offset, scalar), align=4), ir.Constant(index, 0))
-                a = b.shuffle_vector(a, undefined, splat)
-                for j in range(2):
-                    row[j].add_incoming(ir.Constant(vector, [0.0] * LANES), entry)
+            k, A_now, W_now = (b.phi(integer) for _ in range(3))
+            total = [[b.phi(vector) for _ in range(vectors)] for _ in range(rows)]
+            w = [b.load(at(W_now, number(4 * LANES * j), vector), align=4) for j in range(vectors)]
+            for row, offset in zip(total, row_of_A, strict=True):
+                a = b.insert_element(undefined, b.load(at(A_now, offset, scalar), align=4), index(0))
+                a = b.shuffle_vector(a, undefined, first)  # to all lanes
+                for j in range(vectors):
+                    row[j].add_incoming(ir.Constant(vector, None), entry)
                     fused = b.call(fma, [a, w[j], row[j]])
                     row[j].add_incoming(fused, loop)
                     row[j] = fused
-            k_next = b.add(k, number(1))
-            k.add_incoming(k_next, loop)
-            b.cbranch(b.icmp_signed("<", k_next, K), loop, done)
+            for now, start, step in ((k, number(0), number(1)), (A_now, A, A_step), (W_now, W, W_step)):
+                now.add_incoming(start, entry)
+                now.add_incoming(b.add(now, step), loop)
+            b.cbranch(b.icmp_signed("<", b.add(k, number(1)), K), loop, done)
 
             b.position_at_end(done)
-            with b.if_else(b.icmp_signed("!=", accumulate, number(0))) as (add, replace):
-                for branch, adds in ((add, True), (replace, False)):
+            with b.if_else(adds) as (add, replace):
+                for branch, plus in ((add, True), (replace, False)):
                     with branch:
                         for i, row in enumerate(total):
                             for j, value in enumerate(row):
-                                offset = b.add(b.mul(C_row_bytes, number(i)), number(4 * LANES * j))
-                                pointer = at(C, offset, vector)
-                                value = b.fadd(b.load(pointer, align=4), value) if adds else value
+                                pointer = at(C, places[i][j], vector)
+                                value = b.fadd(b.load(pointer, align=4), value) if plus else value
                                 b.store(value, pointer).align = 4
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 7), generate
+        return types.void(*[types.intp] * 9), generate
 
     return kernel
 
 
-_rows_kernel = _micro_kernel(packed_rows=False)
-_packed_kernel = _micro_kernel(packed_rows=True)
+_wide, _wide_few, _wide_one = (_micro_kernel(rows, 2) for rows in (ROWS, FEW_ROWS, 1))
+_narrow, _narrow_few, _narrow_one = (_micro_kernel(rows, 1) for rows in (ROWS, FEW_ROWS, 1))
+
+
+def _block_transposition() -> Any:
+    """LANES rows of LANES floats transposed in registers: log2(LANES) rounds that swap ever larger corners."""
+    vector, integer, index = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64), ir.IntType(32)
+
+    @intrinsic
+    def transpose(typing, out, out_row, block, block_row):
+        def generate(context, b, signature, arguments):
+            out, out_row, block, block_row = arguments
+            at = lambda base, row, i: b.inttoptr(b.add(base, b.mul(row, integer(i))), vector.as_pointer())  # noqa: E731
+            rows = [b.load(at(block, block_row, i), align=4) for i in range(LANES)]
+            for size in (2**power for power in range(LANES.bit_length() - 1)):
+                low = [LANES + x - size if x & size else x for x in range(LANES)]
+                high = [LANES + x if x & size else x + size for x in range(LANES)]
+                masks = [ir.Constant(ir.VectorType(index, LANES), lanes) for lanes in (low, high)]
+                for i in range(LANES):
+                    if not i & size:
+                        pair = rows[i], rows[i + size]
+                        rows[i], rows[i + size] = (b.shuffle_vector(*pair, mask) for mask in masks)
+            for i, row in enumerate(rows):
+                b.store(row, at(out, out_row, i)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), generate
+
+    return transpose
+
+
+_transpose_block = _block_transposition()
+
+
+@njit(cache=True, nogil=True)
+def _wide_panel(A, A_row, A_step, W, W_step, K, C, C_row, rows, accumulate):
+    """COLUMNS columns of some rows of C."""
+    i = 0
+    while i + ROWS <= rows:
+        _wide(A + i * A_row, A_row, A_step, W, W_step, K, C + i * C_row, C_row, accumulate)
+        i += ROWS
+    while i + FEW_ROWS <= rows:
+        _wide_few(A + i * A_row, A_row, A_step, W, W_step, K, C + i * C_row, C_row, accumulate)
+        i += FEW_ROWS
+    while i < rows:
+        _wide_one(A + i * A_row, A_row, A_step, W, W_step, K, C + i * C_row, C_row, accumulate)
+        i += 1
+
+
+@njit(cache=True, nogil=True)
+def _last_panel(A, A_row, A_step, W, W_step, K, C, i0, rows, j, block, accumulate):
+    """The columns of C from ``j`` on, fewer than COLUMNS: of a padded panel, by way of ``block``."""
+    columns = C.shape[1] - j
+    width = COLUMNS if columns > LANES else LANES
+    i = 0
+    while i < rows:
+        some = ROWS if i + ROWS <= rows else FEW_ROWS if i + FEW_ROWS <= rows else 1
+        a, c = A + i * A_row, block.ctypes.data
+        if width == COLUMNS:
+            _wide_panel(a, A_row, A_step, W, W_step, K, c, 4 * COLUMNS, some, 0)
+        elif some == ROWS:
+            _narrow(a, A_row, A_step, W, W_step, K, c, 4 * LANES, 0)
+        elif some == FEW_ROWS:
+            _narrow_few(a, A_row, A_step, W, W_step, K, c, 4 * LANES, 0)
+        else:
+            _narrow_one(a, A_row, A_step, W, W_step, K, c, 4 * LANES, 0)
+        for r in range(some):
+            for x in range(columns):
+                value = block[r * width + x]
+                C[i0 + i + r, j + x] = C[i0 + i + r, j + x] + value if accumulate else value
+        i += some
+
+
+@njit(cache=True, nogil=True)
+def _pack_last_panel(packed, W, j):
+    """The panel of W (K, N) from column ``j`` on, fewer than COLUMNS of them, padded with zeros."""
+    K, N = W.shape
+    width = COLUMNS if N - j > LANES else LANES
+    for k in range(K):
+        for x in range(width):
+            packed[k * width + x] = W[k, j + x] if j + x < N else 0
 
 
 @njit(cache=True, nogil=True)
@@ -128,91 +216,78 @@ def _pack(packed, W):
     whole = N - N % COLUMNS
     for j in range(0, whole, COLUMNS):
         for k in range(K):
-            for x in range(COLUMNS):  # a constant length: four vector moves and no loop
+            for x in range(COLUMNS):  # a constant length: vector moves and no loop
                 packed[j * K + k * COLUMNS + x] = W[k, j + x]
     if whole < N:
-        for k in range(K):
-            for x in range(COLUMNS):
-                packed[whole * K + k * COLUMNS + x] = W[k, whole + x] if whole + x < N else 0
+        _pack_last_panel(packed[whole * K :], W, whole)
 
 
 @njit(cache=True, nogil=True)
 def _pack_transposed(packed, W):
     N, K = W.shape
+    whole_rows, whole = N - N % LANES, K - K % LANES
     for j in range(0, N, COLUMNS):
-        base = j * K
-        width = min(COLUMNS, N - j)
-        for k0 in range(0, K, 16):
-            for x in range(width):
-                for k in range(k0, min(K, k0 + 16)):
-                    packed[base + k * COLUMNS + x] = W[j + x, k]
-        for k in range(K):
-            for x in range(width, COLUMNS):
-                packed[base + k * COLUMNS + x] = 0
-
-
-@njit(cache=True, nogil=True)
-def _store_corner(C, i, j, block, accumulate):
-    """Copy the part of a full block that lies inside C."""
-    for r in range(min(ROWS, C.shape[0] - i)):
-        for x in range(min(COLUMNS, C.shape[1] - j)):
-            value = block[r * COLUMNS + x]
-            C[i + r, j + x] = C[i + r, j + x] + value if accumulate else value
-
-
-@njit(cache=True, nogil=True)
-def _panel_product(C, i, left, packed, K, block, accumulate):
-    """ROWS rows of C from interleaved rows ``left`` and all panels of W; a block that sticks out goes by ``block``."""
-    N = C.shape[1]
-    inside = i + ROWS <= C.shape[0]
-    for j in range(0, N, COLUMNS):
-        panel = packed.ctypes.data + 4 * j * K
-        if inside and j + COLUMNS <= N:
-            _packed_kernel(left.ctypes.data, 0, panel, K, C.ctypes.data + 4 * (i * N + j), N, accumulate)
-        else:
-            _packed_kernel(left.ctypes.data, 0, panel, K, block.ctypes.data, COLUMNS, 0)
-            _store_corner(C, i, j, block, accumulate)
+        width = COLUMNS if N - j > LANES else LANES
+        panel = packed[j * K :]
+        for x in range(0, width, LANES):
+            if j + x < whole_rows:
+                for k in range(0, whole, LANES):
+                    out, block = panel.ctypes.data + 4 * (k * width + x), W.ctypes.data + 4 * ((j + x) * K + k)
+                    _transpose_block(out, 4 * width, block, 4 * K)
+            for k in range(whole if j + x < whole_rows else 0, K):
+                for y in range(x, x + LANES):
+                    panel[k * width + y] = W[j + y, k] if j + y < N else 0
 
 
 @njit(cache=True, nogil=True)
 def _matmul(C, A, packed, work, accumulate):
     n, K = A.shape
     N = C.shape[1]
-    block, left = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :]
-    whole_rows, whole_columns = n - n % ROWS, N - N % COLUMNS
-    a, w, c = A.ctypes.data, packed.ctypes.data, C.ctypes.data
-    for i0 in range(0, whole_rows, ROW_BLOCK):
-        i1 = min(whole_rows, i0 + ROW_BLOCK)
+    for i in range(0, n, ROW_BLOCK):
+        rows, a = min(ROW_BLOCK, n - i), A.ctypes.data + 4 * i * K
         for j in range(0, N, COLUMNS):
-            for i in range(i0, i1, ROWS):
-                if j < whole_columns:
-                    _rows_kernel(a + 4 * i * K, K, w + 4 * j * K, K, c + 4 * (i * N + j), N, accumulate)
-                else:
-                    _rows_kernel(a + 4 * i * K, K, w + 4 * j * K, K, block.ctypes.data, COLUMNS, 0)
-                    _store_corner(C, i, j, block, accumulate)
-    if whole_rows < n:
-        for k in range(K):
-            for r in range(ROWS):
-                left[k * ROWS + r] = A[whole_rows + r, k] if whole_rows + r < n else 0
-        _panel_product(C, whole_rows, left, packed, K, block, accumulate)
+            panel = packed.ctypes.data + 4 * j * K
+            if j + COLUMNS <= N:
+                c = C.ctypes.data + 4 * (i * N + j)
+                _wide_panel(a, 4 * K, 4, panel, 4 * COLUMNS, K, c, 4 * N, rows, accumulate)
+            else:
+                step = 4 * COLUMNS if N - j > LANES else 4 * LANES
+                _last_panel(a, 4 * K, 4, panel, step, K, C, i, rows, j, work, accumulate)
+
+
+@njit(cache=True, nogil=True)
+def _fetch(A, sink):
+    """Read A once in its own order, which the processor foresees, before it is read by columns, which it does not."""
+    largest = A[0, 0]
+    for k in range(A.shape[0]):
+        for m in range(0, A.shape[1], LINE):
+            largest = max(largest, A[k, m])
+    sink[0] = largest
 
 
 @njit(cache=True, nogil=True)
 def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
-    block, left, right = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :], work[ROWS * (COLUMNS + n) :]
-    _pack(right, B)
-    for i in range(0, M, ROWS):
-        width = min(ROWS, M - i)
-        if width == ROWS:
-            for k in range(n):
-                for r in range(ROWS):
-                    left[k * ROWS + r] = A[k, i + r]
-        else:
-            for k in range(n):
-                for r in range(ROWS):
-                    left[k * ROWS + r] = A[k, i + r] if r < width else 0
-        _panel_product(C, i, left, right, n, block, accumulate)
+    N = B.shape[1]
+    block, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :]
+    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read where it lies
+    if N % CROWDED == 0:
+        _pack(panels, B)
+        right, right_step, right_panel = panels.ctypes.data, 4 * COLUMNS, 4 * COLUMNS * n
+    elif n > LONG and min(M, N) > COLUMNS:
+        _fetch(A, block)
+        _fetch(B, block)
+    if N % COLUMNS:
+        _pack_last_panel(panels, B, N - N % COLUMNS)
+    for i in range(0, M, ROWS):  # so few columns of A at a time stay in the first-level cache
+        rows, a = min(ROWS, M - i), A.ctypes.data + 4 * i
+        for j in range(0, N, COLUMNS):
+            if j + COLUMNS <= N:
+                b, c = right + j // COLUMNS * right_panel, C.ctypes.data + 4 * (i * N + j)
+                _wide_panel(a, 4, 4 * M, b, right_step, n, c, 4 * N, rows, accumulate)
+            else:
+                step = 4 * COLUMNS if N - j > LANES else 4 * LANES
+                _last_panel(a, 4, 4 * M, panels.ctypes.data, step, n, C, i, rows, j, block, accumulate)
 
 
 def _numpy_pack(packed, W):

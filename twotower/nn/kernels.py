@@ -132,13 +132,13 @@ def title_gradient(dV, ddots, U, pair_user, pair_title, columns):
 
     Threads take different columns: no two write the same cell, and each sum keeps the order of the pairs.
     """
+    mine = slice(columns[0], columns[1])
     for title in range(dV.shape[0]):
-        for j in range(columns[0], columns[1]):
-            dV[title, j] = 0
+        dV[title, mine] = 0
     for pair in range(pair_title.size):
-        title, row, weight = pair_title[pair], pair_user[pair], ddots[pair]
-        for j in range(columns[0], columns[1]):
-            dV[title, j] += weight * U[row, j]
+        weight, total, row = ddots[pair], dV[pair_title[pair], mine], U[pair_user[pair], mine]
+        for j in range(total.size):
+            total[j] += weight * row[j]
 
 
 @kernel

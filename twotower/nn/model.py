@@ -17,10 +17,11 @@ import numpy as np
 
 from twotower.config import ModelConfig
 from twotower.nn import kernels
+from twotower.nn import tower as towers
 from twotower.nn.arena import Arena
 from twotower.nn.layers import Dense, GradientSums, GroupedHeads, Scratch, ScratchPool
 from twotower.nn.loss import PairWork, logits, masked_binary_cross_entropy
-from twotower.nn.tower import Runs, Tower, TowerWork
+from twotower.nn.tower import Tower, TowerBatch, TowerWork
 from twotower.nn.workers import CHUNKS, Tile, Workers, chunked_tiles
 
 
@@ -125,24 +126,23 @@ class TwoTower:
         matrices = [dense for tower in towers for dense in (tower.dense1, tower.dense2)]
         self.workers.run(Dense.pack, matrices + (self.heads.matrices if self.heads else []))
 
-    def _forward(self, batch: Any, training: bool) -> tuple[Runs, Runs, np.ndarray | None]:
-        """Both towers up to Z2, and V. Returns the tiles of users and of titles, and the title biases (K, T)."""
+    def _forward(self, batch: Any, training: bool) -> tuple[TowerBatch, TowerBatch, np.ndarray | None]:
+        """Both towers up to Z2, and V. Returns the batch in both towers, and title biases (K, T)."""
         self._fit(batch)
         self._pack()
         T = len(batch.title_counts)
         user_runs, title_runs = chunked_tiles(batch.segments), chunked_tiles(np.array([0, T]))
-        common = self.workers, self.scratches, training
-        self.title_tower.forward(batch.title_features, batch.title_counts, title_runs, self.title_work, *common)
+        users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_runs, self.user_work)
+        titles = TowerBatch(self.title_tower, batch.title_features, batch.title_counts, title_runs, self.title_work)
+        towers.forward([users, titles], self.workers, self.scratches, training)
 
         def output(run: list[Tile]) -> None:
             for tile in run:
-                norm, work = self.title_tower.norm2, self.title_work
-                norm.forward(self.V[tile.rows], work.Z2[tile.rows], work.stats2)
+                self.title_tower.norm2.forward(self.V[tile.rows], titles.work.Z2[tile.rows], titles.work.stats2)
 
         self.workers.run(output, title_runs)
-        self.user_tower.forward(batch.user_features, batch.user_counts, user_runs, self.user_work, *common)
         bias = self.params["title_bias.C"] @ batch.title_features.T if self.model.title_bias else None
-        return user_runs, title_runs, bias
+        return users, titles, bias
 
     def _score(self, batch: Any, tile: Tile, A2: np.ndarray, bias: np.ndarray | None, scratch: Scratch) -> slice:
         """U of a tile's rows, and the logits of their pairs, which are returned as a span."""
@@ -163,10 +163,10 @@ class TwoTower:
 
         Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
         """
-        user_runs, title_runs, bias = self._forward(batch, training=True)
+        users, titles, bias = self._forward(batch, training=True)
         B, T, s = len(batch.labels), len(batch.title_counts), self.params["logit.scale"]
         work, norm2 = self.user_work, self.user_tower.norm2
-        first_chunk = {tile.group: tile.chunk for run in reversed(user_runs) for tile in reversed(run)}
+        first_chunk = {tile.group: tile.chunk for run in reversed(users.runs) for tile in reversed(run)}
         self.sums.begin()
 
         def through_head_and_back(run: list[Tile]) -> None:
@@ -191,20 +191,16 @@ class TwoTower:
             )
 
         def title_output(run: list[Tile]) -> None:
-            norm, titles = self.title_tower.norm2, self.title_work
+            norm, work = self.title_tower.norm2, self.title_work
             for tile in run:
-                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], titles.Z2[tile.rows]
-                norm.backward_relu(titles.stats2, tile, titles.dY[tile.rows], dV, V, Z2)
+                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], work.Z2[tile.rows]
+                norm.backward_relu(work.stats2, tile, work.dY[tile.rows], dV, V, Z2)
 
-        self.workers.run(through_head_and_back, user_runs)
+        self.workers.run(through_head_and_back, users.runs)
         edges = np.linspace(0, self.model.hidden, CHUNKS + 1).astype(np.int64)
         self.workers.run(title_columns, [edges[i : i + 2] for i in range(CHUNKS)])
-        common = B, self.workers, self.scratches, self.sums
-        self.user_tower.backward(batch.user_features, batch.user_counts, user_runs, work, *common)
-        self.workers.run(title_output, title_runs)
-        self.title_tower.backward(
-            batch.title_features, batch.title_counts, title_runs, self.title_work, *common
-        )
+        self.workers.run(title_output, titles.runs)
+        towers.backward([users, titles], self.workers, self.scratches, self.sums, B)
         self.workers.run(self.sums.finish, self.sums.blocks())
         return self._finish(batch, B, T)
 
@@ -233,7 +229,7 @@ class TwoTower:
 
         The array is a workspace: it holds until the next batch.
         """
-        user_runs, _, bias = self._forward(batch, training=False)
+        users, _, bias = self._forward(batch, training=False)
 
         def score(run: list[Tile]) -> None:
             with self.scratches.borrow() as scratch:
@@ -242,5 +238,5 @@ class TwoTower:
                     A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, self.user_work.stats2)
                     self._score(batch, tile, A2, bias, scratch)
 
-        self.workers.run(score, user_runs)
+        self.workers.run(score, users.runs)
         return self.pairs.z[: len(batch.labels)]

@@ -1,15 +1,28 @@
 """A tower: two dense layers with batch-norm and ReLU, one pass over the tiles of rows for each.
 
 Of a batch it keeps Z1, Z2 and one gradient; A1 is computed again on the way back, tile by tile, while it is in cache.
+Both towers go through a layer in one pass, so that all threads have work until the layer is over.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from twotower.nn.arena import Arena
-from twotower.nn.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, ScratchPool
+from twotower.nn.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, Scratch, ScratchPool
 from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile, Workers
 
 Runs = list[list[Tile]]  # the tiles of a batch, chunk by chunk
+
+
+class Tower:
+    """Two dense layers, each with batch-norm and ReLU; the last has the floor that it is given."""
+
+    def __init__(self, name: str, params: Arena, grads: Arena, running: Arena, floor: float):
+        self.dense1 = Dense(f"{name}.W1", params, input_gradient=False)
+        self.norm1 = BatchNormReLU(name, "1", params, grads, running, 0.0)
+        self.dense2 = Dense(f"{name}.W2", params)
+        self.norm2 = BatchNormReLU(name, "2", params, grads, running, floor)
 
 
 class TowerWork:
@@ -22,71 +35,80 @@ class TowerWork:
         self.stats1, self.stats2 = BatchStatistics(D, tiles), BatchStatistics(D, tiles)
 
 
-class Tower:
-    """Two dense layers, each with batch-norm and ReLU; the last has the floor that it is given."""
+class TowerBatch:
+    """A batch in a tower: its rows X (n, F), how often each occurs, counts (n,), and the tiles that they are cut into.
 
-    def __init__(self, name: str, params: Arena, grads: Arena, running: Arena, floor: float):
-        self.dense1 = Dense(f"{name}.W1", params, input_gradient=False)
-        self.norm1 = BatchNormReLU(name, "1", params, grads, running, 0.0)
-        self.dense2 = Dense(f"{name}.W2", params)
-        self.norm2 = BatchNormReLU(name, "2", params, grads, running, floor)
+    A layer's method does one tile; it may be called by several threads for different tiles.
+    """
 
-    def forward(
-        self, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork,
-        workers: Workers, scratches: ScratchPool, training: bool,
-    ) -> None:  # fmt: skip
-        """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
-        tiles = sum(map(len, runs))
+    def __init__(self, tower: Tower, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork):
+        self.tower, self.X, self.counts, self.runs, self.work = tower, X, counts, runs, work
+        self.tiles = sum(map(len, runs))
 
-        def first(run: list[Tile]) -> None:
-            with scratches.borrow() as scratch:
-                for tile in run:
-                    Z1 = self.dense1.forward(work.Z1[tile.rows], X[tile.rows], scratch)
-                    if training:
-                        self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])
+    def first(self, tile: Tile, scratch: Scratch) -> None:
+        """Z1 = X W1."""
+        tower, work = self.tower, self.work
+        Z1 = tower.dense1.forward(work.Z1[tile.rows], self.X[tile.rows], scratch)
+        tower.norm1.observe(work.stats1, tile, Z1, self.counts[tile.rows])
 
-        def second(run: list[Tile]) -> None:
-            with scratches.borrow() as scratch:
-                for tile in run:
-                    Z1 = work.Z1[tile.rows]
-                    A1 = self.norm1.forward(scratch.A[: len(Z1)], Z1, work.stats1)
-                    Z2 = self.dense2.forward(work.Z2[tile.rows], A1, scratch)
-                    if training:
-                        self.norm2.observe(work.stats2, tile, Z2, counts[tile.rows])
+    def second(self, tile: Tile, scratch: Scratch) -> None:
+        """A1 = relu(batchnorm(Z1)), Z2 = A1 W2."""
+        tower, work = self.tower, self.work
+        Z1 = work.Z1[tile.rows]
+        A1 = tower.norm1.forward(scratch.A[: len(Z1)], Z1, work.stats1)
+        Z2 = tower.dense2.forward(work.Z2[tile.rows], A1, scratch)
+        tower.norm2.observe(work.stats2, tile, Z2, self.counts[tile.rows])
 
-        for layer_pass, norm, stats in ((first, self.norm1, work.stats1), (second, self.norm2, work.stats2)):
-            workers.run(layer_pass, runs)
+    def second_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums, B: int) -> None:
+        """From ``work.dY``, the gradient before the last ReLU, to that before the first; A1 is computed again."""
+        tower, work = self.tower, self.work
+        Z1, Z2, dY = work.Z1[tile.rows], work.Z2[tile.rows], work.dY[tile.rows]
+        n = len(Z1)
+        dZ2 = tower.norm2.backward(scratch.dZ[:n], dY, Z2, self.counts[tile.rows], work.stats2, B)
+        A1 = tower.norm1.forward(scratch.A[:n], Z1, work.stats1)
+        tower.dense2.backward_weights(sums, tile, 0, A1, dZ2, scratch)
+        dA1 = tower.dense2.backward_input(scratch.dA[:n], dZ2, scratch)
+        tower.norm1.backward_relu(work.stats1, tile, dY, dA1, A1, Z1)
+
+    def first_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums, B: int) -> None:
+        """From the gradient before the first ReLU to that of W1."""
+        tower, work = self.tower, self.work
+        Z1, dY = work.Z1[tile.rows], work.dY[tile.rows]
+        dZ1 = tower.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, self.counts[tile.rows], work.stats1, B)
+        tower.dense1.backward_weights(sums, tile, 0, self.X[tile.rows], dZ1, scratch)
+
+
+def forward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, training: bool) -> None:
+    """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
+    for layer, number in ((TowerBatch.first, 1), (TowerBatch.second, 2)):
+        sweep(towers, layer, workers, scratches)
+        for on in towers:
+            norm, stats = getattr(on.tower, f"norm{number}"), getattr(on.work, f"stats{number}")
             if training:
-                norm.combine(stats, tiles)
+                norm.combine(stats, on.tiles)
             else:
                 norm.use_running(stats)
 
-    def backward(
-        self, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork, B: int,
-        workers: Workers, scratches: ScratchPool, sums: GradientSums,
-    ) -> None:  # fmt: skip
-        """All gradients of the tower, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
-        tiles = sum(map(len, runs))
 
-        def second(run: list[Tile]) -> None:
-            with scratches.borrow() as scratch:
-                for tile in run:
-                    Z1, Z2, dY = work.Z1[tile.rows], work.Z2[tile.rows], work.dY[tile.rows]
-                    n = len(Z1)
-                    dZ2 = self.norm2.backward(scratch.dZ[:n], dY, Z2, counts[tile.rows], work.stats2, B)
-                    A1 = self.norm1.forward(scratch.A[:n], Z1, work.stats1)
-                    self.dense2.backward_weights(sums, tile, 0, A1, dZ2, scratch)
-                    dA1 = self.dense2.backward_input(scratch.dA[:n], dZ2, scratch)
-                    self.norm1.backward_relu(work.stats1, tile, dY, dA1, A1, Z1)
+def backward(
+    towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, sums: GradientSums, B: int
+) -> None:
+    """All gradients of the towers, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
+    for layer, number in ((TowerBatch.second_backward, 2), (TowerBatch.first_backward, 1)):
+        for on in towers:
+            getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.tiles)
+        sweep(towers, layer, workers, scratches, sums, B)
 
-        def first(run: list[Tile]) -> None:
-            with scratches.borrow() as scratch:
-                for tile in run:
-                    Z1, dY = work.Z1[tile.rows], work.dY[tile.rows]
-                    dZ1 = self.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, counts[tile.rows], work.stats1, B)
-                    self.dense1.backward_weights(sums, tile, 0, X[tile.rows], dZ1, scratch)
 
-        self.norm2.combine_backward(work.stats2, tiles)
-        workers.run(second, runs)
-        self.norm1.combine_backward(work.stats1, tiles)
-        workers.run(first, runs)
+def sweep(
+    towers: Sequence[TowerBatch], layer: Callable[..., None], workers: Workers, scratches: ScratchPool, *rest: object
+) -> None:
+    """One pass over all tiles of the towers; the runs of tiles are shared out among the threads."""
+
+    def one_run(task: tuple[TowerBatch, list[Tile]]) -> None:
+        on, run = task
+        with scratches.borrow() as scratch:
+            for tile in run:
+                layer(on, tile, scratch, *rest)
+
+    workers.run(one_run, [(on, run) for on in towers for run in on.runs])

@@ -1,14 +1,15 @@
 """Tiles of rows, and the threads that work on them."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
 
 TILE_ROWS = 252  # rows a tile: a few arrays of a tile fit the second-level cache
 ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
-CHUNKS = 4  # runs of tiles with sums of their own, whatever the number of threads: the same bits on all
+CHUNKS = 4  # runs of tiles with sums of their own, at most, whatever the number of threads: the same bits on all
+CHUNK_ROWS = 504  # a shorter run is not worth sums of its own
 
 
 class Tile(NamedTuple):
@@ -28,9 +29,13 @@ def _up(rows: int, parts: int) -> int:
 def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = TILE_ROWS) -> list[list[Tile]]:
     """Cut the rows of each group into tiles, and the tiles into at most ``chunks`` runs of about equal length.
 
+    There are two runs at least, so that two threads have work, and more where each gets CHUNK_ROWS.
+
     ``segments`` (K+1,): rows of group k are segments[k]:segments[k+1]. A tile never crosses groups.
     """
-    per_chunk = _up(int(segments[-1]), chunks)
+    rows = int(segments[-1])
+    chunks = min(chunks, max(2, rows // CHUNK_ROWS))
+    per_chunk = _up(rows, chunks)
     runs: list[list[Tile]] = [[] for _ in range(chunks)]
     number = 0
     for group, (start, end) in enumerate(zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)):
@@ -44,23 +49,32 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
 
 
 class Workers:
-    """Threads that run one function over several items; one thread works in the caller's own.
+    """Threads that run one function over several items; the caller is one of them.
 
-    Each item owns what it writes, so that the number of threads changes no bit of the result.
+    Each item owns what it writes, so that neither the number of threads nor who takes what changes a bit of the result.
     """
 
     def __init__(self, threads: int):
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, "twotower") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1, "twotower") if threads > 1 else None
 
     def run(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """Call ``work`` with every item, and return when all calls have; an error of theirs is raised here."""
-        if self._pool is None:
-            for item in items:
+        waiting = iter(items)
+
+        def take_turns() -> None:
+            for item in waiting:
                 work(item)
-        else:
-            for future in [self._pool.submit(work, item) for item in items]:
-                future.result()
+
+        others = []
+        if self._pool is not None:
+            others = [self._pool.submit(take_turns) for _ in range(min(self.threads, len(items)) - 1)]
+        try:
+            take_turns()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
     def close(self) -> None:
         """End the threads."""
