@@ -56,7 +56,7 @@ def made_blocks(events: int, ids: str) -> Iterator[pa.RecordBatch]:
             "territory": lands.take(pa.array(user % TERRITORIES)),
             "time": pa.array(second, pa.timestamp("s")),
         }
-        yield pa.record_batch(columns)
+        yield pa.RecordBatch.from_pydict(columns)
 
 
 def named(number: np.ndarray, pattern: str, ids: str) -> pa.Array:

@@ -117,7 +117,7 @@ def duckdb(task: Task) -> Callable[[int], Drawn]:
             f"""
             WITH draw AS (
                 SELECT user, k, territory, CAST(floor(random() * n) AS INTEGER) AS rank
-                FROM asked, range(k + k // 2 + 16)
+                FROM (SELECT *, unnest(range(k + k // 2 + 16)) FROM asked)
             ), fresh AS (
                 SELECT DISTINCT draw.user, draw.k, candidate.title
                 FROM draw JOIN candidate USING (territory, rank)

@@ -227,7 +227,7 @@ def parquet_columns() -> dict[str, tuple[list, object]]:
         "date64": (days, pa.date64()),
         **{f"timestamp {unit}": (times, pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")},
         "UTC": (times, pa.timestamp("us", "UTC")),
-        "elsewhere": (times, pa.timestamp("us", "+09:00")),
+        "elsewhere": (times, pa.timestamp("us", "Asia/Tokyo")),
         "far away": ([datetime(9999, 12, 31), datetime(1, 1, 1)] * 4, pa.timestamp("us")),
         "list": ([["x", "y"], None, [], ["x"]] * 2, pa.list_(pa.string())),
     }
