@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks import machine
+from benchmarks import machine, phases
 from benchmarks.answers import complaint, errors_of, find_answers, start_values
 from benchmarks.contenders import CONTENDERS
 from benchmarks.peers import Contender
@@ -126,12 +126,16 @@ def one_workload(
     }
     outcome = summary(seconds, flops, readings, errors)
     print(table(outcome, readings))
+    found = phases.breakdown(running["twotower"], workload, threads) if "twotower" in running else None
+    if found:
+        print(phases.table(found))
     return {
         "pairs_per_user": pairs_per_user,
         "users": PAIRS // pairs_per_user,
         "titles": unique,
         "readings_gflops": readings,
         "contenders": outcome,
+        "breakdown": found,
         "seconds": seconds,
     }
 

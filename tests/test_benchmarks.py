@@ -8,7 +8,7 @@ from numba import config as numba_config
 
 torch = pytest.importorskip("torch", reason="PyTorch is a peer in benchmarks only: pip install -e '.[bench]'")
 
-from benchmarks import answers, machine  # noqa: E402
+from benchmarks import answers, machine, phases  # noqa: E402
 from benchmarks.contenders import CONTENDERS  # noqa: E402
 from benchmarks.step import MODELS, step_flops  # noqa: E402
 from benchmarks.workload import draw_batch, make_workload  # noqa: E402
@@ -98,3 +98,15 @@ def test_the_control_multiplies_and_adds():
 def test_the_facts_name_machine_and_libraries():
     text = machine.describe(machine.facts(2))
     assert f"NumPy {np.__version__}" in text and "threads 2" in text and "GiB" in text
+
+
+def test_the_breakdown_of_a_step_covers_all_of_it(problem):
+    workload, model, start, _ = problem
+    run, threads = phases.Workers.run, torch.get_num_threads()
+    found = phases.breakdown(CONTENDERS["twotower"][0](workload, model, start), workload, threads, 3)
+    assert phases.Workers.run is run
+    assert sum(row["share"] for row in found["phases"].values()) == pytest.approx(1, abs=0.01)
+    assert {"first layers", "second layers, back", "Adam", phases.BATCH} <= found["phases"].keys()
+    assert all(row["busy"] is None or 0 <= row["busy"] <= 1 for row in found["phases"].values())
+    assert {"matmul", "matmul_transposed", "adam", "moments"} <= found["kernels_ms"].keys()
+    assert "workspaces" in phases.table(found)

@@ -53,7 +53,7 @@ def test_products_of_any_shape(n, K, N, accumulate, seed):
     check_products(n, K, N, accumulate, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("shape", [(252, 512, 512), (250, 896, 100), (97, 70, 1024), (12, 32, 64), (6, 16, 32), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(252, 512, 512), (250, 896, 100), (97, 70, 1024), (12, 32, 64), (1, 1, 1)])
 def test_products_of_the_network(shape, rng):
     for accumulate in (0, 1):
         check_products(*shape, accumulate, rng)

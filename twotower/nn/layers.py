@@ -122,6 +122,7 @@ class BatchStatistics:
         self.weight = np.empty(tiles)  # pairs behind the rows of each tile
         self.tile_mean, self.tile_squares = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
         self.tile_dgamma, self.tile_dbeta = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
+        self.double = np.empty((tiles, D))  # tiles are summed in float64
 
 
 class BatchNormReLU:
@@ -140,10 +141,16 @@ class BatchNormReLU:
 
     def combine(self, stats: BatchStatistics, tiles: int) -> None:
         """The batch's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow."""
-        weight = stats.weight[:tiles]
+        weight, deviation = stats.weight[:tiles], stats.double[:tiles]
         B = weight.sum()
-        mean = weight @ stats.tile_mean[:tiles] / B
-        squares = stats.tile_squares[:tiles].sum(0, np.float64) + weight @ (stats.tile_mean[:tiles] - mean) ** 2
+        deviation[...] = stats.tile_mean[:tiles]
+        mean = weight @ deviation / B
+        for of_tile in deviation:  # at once it would be buffered, in 64 KiB
+            of_tile -= mean
+        deviation *= deviation
+        squares = weight @ deviation
+        deviation[...] = stats.tile_squares[:tiles]
+        squares += deviation.sum(0)
         stats.mean[:] = mean
         stats.rstd[:] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
         self.running_mean += BATCHNORM_MOMENTUM * (stats.mean - self.running_mean)
@@ -167,8 +174,9 @@ class BatchNormReLU:
 
     def combine_backward(self, stats: BatchStatistics, tiles: int) -> None:
         """Gradients of gamma and beta from the tiles' sums, in float64."""
-        self.dgamma[:] = stats.tile_dgamma[:tiles].sum(0, np.float64)
-        self.dbeta[:] = stats.tile_dbeta[:tiles].sum(0, np.float64)
+        for total, parts in ((self.dgamma, stats.tile_dgamma), (self.dbeta, stats.tile_dbeta)):
+            stats.double[:tiles] = parts[:tiles]
+            total[:] = stats.double[:tiles].sum(0)
 
     def backward(
         self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, B: int

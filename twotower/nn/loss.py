@@ -10,6 +10,19 @@ class PairWork:
 
     def __init__(self, pairs: int):
         self.dots, self.z, self.loss, self.dz, self.ddots = np.empty((5, pairs), np.float32)
+        self._double, self._whole = np.empty(pairs), np.empty(pairs, np.intp)  # NumPy would allocate them for each sum
+
+    def total(self, values: np.ndarray) -> float:
+        """Sum of at most B numbers, in float64."""
+        double = self._double[: len(values)]
+        double[...] = values
+        return float(double.sum())
+
+    def total_by(self, key: np.ndarray, values: np.ndarray, keys: int) -> np.ndarray:
+        """Sums (keys,) float64 of at most B numbers that have the same key."""
+        double, whole = self._double[: len(values)], self._whole[: len(values)]
+        double[...], whole[...] = values, key
+        return np.bincount(whole, weights=double, minlength=keys)
 
 
 def logits(

@@ -209,18 +209,18 @@ class TwoTower:
         dz, dots = self.pairs.dz[:B], self.pairs.dots[:B]
         if self.model.learned_logit:
             self.grads["logit.scale"][0] = np.dot(dz, dots)
-            self.grads["logit.bias"][0] = dz.sum(dtype=np.float64)
+            self.grads["logit.bias"][0] = self.pairs.total(dz)
         bounds = batch.pair_start[batch.segments]
         losses, counts = [], []
         for k, spans in enumerate(self.group_spans()):
             mine = slice(int(bounds[k]), int(bounds[k + 1]))
             counts.append(mine.stop - mine.start)
-            losses.append(float(self.pairs.loss[mine].sum(dtype=np.float64)) / B)
+            losses.append(self.pairs.total(self.pairs.loss[mine]) / B)
             if counts[-1] == 0:
                 for span in spans:
                     self.grads.flat[span] = 0
             elif self.model.title_bias:
-                by_title = np.bincount(batch.pair_title[mine], weights=dz[mine], minlength=T)
+                by_title = self.pairs.total_by(batch.pair_title[mine], dz[mine], T)
                 self.grads["title_bias.C"][k] = by_title.astype(np.float32) @ batch.title_features
         return Losses(sum(losses), losses, counts)
 
