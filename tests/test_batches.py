@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.batches import Batch, Batcher, gather_rows
+from twotower.data.batches import Batch, Batcher
+from twotower.data.gathering import gather_rows
 
 F_USER, F_TITLE = 5, 3
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.data.epochs import LabelledPairs, epoch_batches, largest_batch
+from twotower.data.gathering import gather_rows
 from twotower.jit import njit
-
-HALF_TO_SINGLE = np.float32(2.0**112)  # 127 - 15: the exponent biases of float32 and float16
 
 
 @dataclass(frozen=True)
@@ -159,33 +158,6 @@ class Batcher:
             yield self.batch(pairs.user[index], pairs.title[index], pairs.label[index])
 
 
-def gather_rows(out: np.ndarray, table: np.ndarray, rows: np.ndarray) -> None:
-    """out[i] = table[rows[i]]: (n, F) float32 from float32 or float16, without the interpreter lock."""
-    if table.dtype == np.float16:
-        gather_half_rows(out, out.view(np.uint32), table.view(np.uint16), rows)
-    else:
-        np.take(table, rows, axis=0, out=out, mode="clip")  # callers check rows; "raise" would copy once more
-
-
-@njit(cache=True, nogil=True)
-def gather_half_rows(out, out_bits, table_bits, rows):
-    """Half to single precision by moving bits: exact for every half, subnormals, infinities and NaN included.
-
-    Shifted by 13 bits a half reads as a float32 that is 2**112 too small; infinities and NaN get exponent 255
-    beforehand. Two plain loops a row vectorise: less than half the time of NumPy's take and astype.
-    """
-    for i in range(len(rows)):
-        row = rows[i]
-        for j in range(out.shape[1]):
-            half = np.uint32(table_bits[row, j])
-            magnitude = half & np.uint32(0x7FFF)
-            special = np.uint32(0x70000000) if magnitude >= np.uint32(0x7C00) else np.uint32(0)
-            sign = (half & np.uint32(0x8000)) << np.uint32(16)
-            out_bits[i, j] = sign | ((magnitude << np.uint32(13)) + special)
-        for j in range(out.shape[1]):
-            out[i, j] *= HALF_TO_SINGLE
-
-
 @njit(cache=True, nogil=True)
 def find_unique_rows(
     user_rows, title_rows, user_counts, title_counts, segments, pair_start,
@@ -256,7 +228,9 @@ def _table(name: str, vectors: np.ndarray) -> np.ndarray:
     if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
         shape = f"{vectors.dtype} {vectors.shape}"
         raise ValueError(f"{name}: {shape}, expected a float32 or float16 table (rows, features)")
-    return np.ascontiguousarray(vectors)
+    table = np.ascontiguousarray(vectors).view()
+    table.flags.writeable = False  # as a memory map is: kernels see one type
+    return table
 
 
 def _check_range(name: str, values: np.ndarray, n: int, error: type[Exception]) -> None:
