@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
 
 def _csv_blocks(table: CsvTable) -> Iterator[Block]:
     for block in table.blocks(table.columns):
-        ids, *columns = block.columns
+        ids, *columns = [cast(list[str], texts) for texts in block.columns]  # a CSV file's, read carefully, are lists
         numbers = [
             _numbers(texts, partial(_where, table, block.start, name))
             for name, texts in zip(table.columns[1:], columns, strict=True)
