@@ -49,11 +49,7 @@ class Task(NamedTuple):
     launch_day: np.ndarray  # (T,)
     user: np.ndarray  # (n,) int64 users with positives, each once
     wanted: np.ndarray  # (n,) int64 negatives of each
-
-    @property
-    def keys(self) -> np.ndarray:
-        """User and title of what was watched as one number (N,), ascending."""
-        return np.unique(self.watched_user.astype(np.int64) * TITLES + self.watched_title)
+    keys: np.ndarray  # (distinct,) int64 user and title of what was watched as one number, ascending
 
 
 def make_task(positives: int, watched: int, alpha: int, rng: np.random.Generator) -> Task:
@@ -63,6 +59,7 @@ def make_task(positives: int, watched: int, alpha: int, rng: np.random.Generator
     title = np.searchsorted(popularity, popularity[-1] * rng.random(watched)).astype(np.int32)
     user = np.sort((n_users * rng.random(watched) ** SKEW).astype(np.int32))
     who, n = np.unique((n_users * rng.random(positives) ** SKEW).astype(np.int64), return_counts=True)
+    keys = np.sort(user.astype(np.int64) * TITLES + title)
     return Task(
         watched_user=user,
         watched_title=title,
@@ -71,6 +68,7 @@ def make_task(positives: int, watched: int, alpha: int, rng: np.random.Generator
         launch_day=np.where(rng.random(TITLES) < 0.8, 0, rng.integers(0, DAYS, TITLES)),
         user=who,
         wanted=alpha * n,
+        keys=keys[np.diff(keys, prepend=-1) > 0],
     )
 
 

@@ -28,7 +28,7 @@ from twotower.progress import Progress, silent
 
 BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
 QUICK_ROWS = 1 << 19  # the same of Parquet files read quickly
-QUICK_CHARACTERS = 1 << 22  # and of CSV files
+QUICK_CHARACTERS = 1 << 20  # and of CSV files
 QUICK_FROM = 1 << 22  # bytes: a smaller file is read sooner than the kernels are loaded
 SEPARATORS = (",", "\t", ";", "|")  # what is guessed from, in order of preference on ties
 FIELD_CHARACTERS = 1 << 20  # at most; what is longer is a quote that never closes, not a synopsis
