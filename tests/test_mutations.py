@@ -41,8 +41,8 @@ MUTATIONS = {
         "nn/reference.py", "dY - counts[:, None] * (dbeta", "dY - (dbeta", "test_reference.py"
     ),
     "batch-norm forward that does not count duplicates": (
-        "nn/tower.py", "self.norm1.observe(work.stats1, tile, Z1, counts[tile.rows])",
-        "self.norm1.observe(work.stats1, tile, Z1, np.ones_like(counts[tile.rows]))", "test_model.py"
+        "nn/tower.py", "tower.norm1.observe(work.stats1, tile, Z1, self.counts[tile.rows])",
+        "tower.norm1.observe(work.stats1, tile, Z1, np.ones_like(self.counts[tile.rows]))", "test_model.py"
     ),
     "a loss averaged over all cells instead of the rows": (
         "nn/reference.py", "loss += losses.sum() / B", "loss += losses.sum() / (B * model.groups)", "test_reference.py"
