@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.data.logs import events, tables
+from twotower.data.logs.arrow import arrow_fields, arrow_texts
 from twotower.data.logs.events import EventLog, LogColumns, LogFile, read_log
 from twotower.data.logs.fields import Integers, Moments, Picked, Texts
 from twotower.data.logs.tables import CsvFormat, open_table
@@ -60,7 +61,7 @@ def write(directory: Path, content: str | bytes, name: str = "log.csv") -> Path:
 TIMES = [
     "2024-02-29T23:59:59.999Z", "2024-02-29 00:00:00 UTC", "2024-02-29T23:59:59-08:00", "0001-01-01", "9999-12-31",
     " 2024-02-29", "1709251199.75", "1.7e9", "1709164800000", "1709164800000000000", "19782", "19782.5", "0",
-    "00000000001709164800", "2024-02-29 99:99", "2024-01-03T10:00:00,5", "86399.9999999", "4000000000.9",
+    "00000000001709164800", "2024-02-29 99:99", "2024-01-03T10:00:00,5", "1709251199.9999999", "99999964799.999999",
 ]  # fmt: skip
 FILES = {
     "plain": LOG,
@@ -120,6 +121,13 @@ def test_a_faulty_file_is_refused_or_skipped_alike(tmp_path, row, skip):
     assert skip or isinstance(expected, str)
     for characters in (5, 64, 1 << 22):
         assert quickly(path, skip=skip, characters=characters) == expected
+
+
+@pytest.mark.parametrize("characters", range(1, 50))
+def test_a_fault_has_its_line_wherever_the_pieces_of_a_file_end(tmp_path, characters):
+    path = write(tmp_path, (LOG + 'dan,"a\n\r""b",x,20240101\n\nann,"b"c,,20240101\n').replace("\n", "\r\n"))
+    assert ", line 10: " in carefully(path)
+    assert quickly(path, characters=characters) == carefully(path)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +224,9 @@ def parquet_columns() -> dict[str, tuple[list, object]]:
         "text without bytes": ([""] * 8, pa.string()),
         "dictionary": (words, pa.dictionary(pa.int8(), pa.string())),
         "dictionary with gaps": ([None, *words[1:]], pa.dictionary(pa.uint16(), pa.string())),
+        "dictionary in another order": (
+            pa.DictionaryArray.from_arrays(pa.array([2, 2, 0, 3, None, 0, 2, 3]), ["z", "unused", "b", " z "]), None,
+        ),
         "dictionary of numbers": (numbers, pa.dictionary(pa.int32(), pa.int64())),
         "int64": (numbers, pa.int64()),
         "int32 without gaps": ([n or 5 for n in numbers], pa.int32()),
@@ -234,7 +245,8 @@ def parquet_columns() -> dict[str, tuple[list, object]]:
 
 
 KINDS = [
-    "text", "large text", "text without bytes", "dictionary", "dictionary with gaps", "dictionary of numbers", "int64",
+    "text", "large text", "text without bytes", "dictionary", "dictionary with gaps",
+    "dictionary in another order", "dictionary of numbers", "int64",
     "int32 without gaps", "uint8", "uint64", "float", "flag", "date32", "date64", "timestamp s", "timestamp ms",
     "timestamp us", "timestamp ns", "UTC", "elsewhere", "far away", "list",
 ]  # fmt: skip
@@ -308,3 +320,12 @@ def test_reading_stops_where_it_finds_a_fault(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"line 2, column 'user': '' is not a user"):
         read_log([LogFile(path)], LogColumns("user", "title"), progress=lambda stage, done, total: seen.append(done))
     assert np.max(seen) <= 9
+
+
+def test_texts_are_found_in_a_slice_and_behind_what_a_missing_one_hides():
+    pa = pytest.importorskip("pyarrow")
+    assert arrow_fields(pa.array(["a", "bc", "", "def", "g"]).slice(1, 3)).texts() == ["bc", "", "def"]
+    offsets, data = np.array([0, 1, 4, 5], np.int32), b"axyzb"
+    valid = np.array([0b101], np.uint8)
+    hidden = pa.StringArray.from_buffers(3, *(pa.py_buffer(part) for part in (offsets, data, valid)))
+    assert arrow_fields(hidden).texts() == arrow_texts(hidden) == ["a", "", "b"]

@@ -71,8 +71,6 @@ def cut_rows(start, end, data, place, separator, quotes, longest, skip_ragged, l
                     i += 1
                 if i == size:  # the quote is not closed
                     return n, ragged, used, lines_used, FAULT if last else MORE
-                if i + 1 == size and not last:  # nobody knows yet whether it is doubled
-                    return n, ragged, used, lines_used, MORE
                 if i + 1 < size and data[i + 1] == _QUOTE:
                     doubled = True
                     i += 2
