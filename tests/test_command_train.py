@@ -37,6 +37,8 @@ OPTIONS = {
     "beta1": ("--beta1 0.5", 0.5, ""),
     "beta2": ("--beta2 0.5", 0.5, ""),
     "eps": ("--eps 0.01", 0.01, ""),
+    "head_decay": ("--head-decay 9", 9, "--mtl"),
+    "tower_decay": ("--tower-decay 9", 9, ""),
     "batching": ("--batching users", "users", ""),
     "validation": ("--validation 0.4", 0.4, ""),
     "patience": ("--patience 1", 1, "--epochs 12 --evaluations 4 --learning-rate 0.2 --validation 0.5"),

@@ -124,6 +124,8 @@ class TrainConfig:
     beta1: float = setting(0.9, "Decay of Adam's first moment.")
     beta2: float = setting(0.999, "Decay of Adam's second moment.")
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
+    head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
+    tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
     batching: str = setting("positives", BATCHING_HELP)
     validation: float = setting(0.1, "Share of the training users held out for early stopping.")
     patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
@@ -139,6 +141,9 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "from 0 to below 1")
         _require(self.eps >= SMALLEST_EPS, "train.eps", self.eps, f"at least {SMALLEST_EPS}")
+        for name in ("head_decay", "tower_decay"):
+            decay, most = getattr(self, name), 1 / self.learning_rate
+            _require(0 <= decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
         modes = f"one of {', '.join(BATCHINGS)}"
         _require(self.batching in BATCHINGS, "train.batching", self.batching, modes)
         _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
@@ -152,6 +157,11 @@ class Config:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        model, train = self.model, self.train
+        _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
+                 "0 without heads (see --mtl)")  # fmt: skip
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)
