@@ -132,6 +132,7 @@ class TrainConfig:
     evaluations: int = setting(1, "Validations an epoch, at most one a step.")
     seed: int = setting(0, "Of the initial weights, the validation users and the order of the pairs.")
     threads: int = setting(0, "Threads; 0 is as many as there are cores.")
+    incremental_periods: int = setting(0, "Blocks of test days; before each but the first, training goes on.")
 
     def __post_init__(self) -> None:
         _check_types(self, "train")
@@ -149,6 +150,8 @@ class TrainConfig:
         _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
         _require(self.seed >= 0, "train.seed", self.seed, "at least 0")
         _require(self.threads >= 0, "train.threads", self.threads, "at least 0")
+        periods = self.incremental_periods
+        _require(periods >= 0, "train.incremental_periods", periods, "at least 0 (0: no incremental training)")
 
 
 @dataclass(frozen=True)
