@@ -32,7 +32,7 @@ class Adam:
         self.decays: list[list[tuple[slice, float]]] = [[] for _ in self.steps]  # spans and their rates, likewise
 
     def decay(self, matrices: list[list[slice]], rate: float) -> None:
-        """Shrink spans of the flat parameters from now on: ``matrices[0]`` are shared, ``matrices[1 + k]`` group k's."""
+        """Shrink spans of the flat parameters from now on: ``matrices[0]`` are shared, ``[1 + k]`` group k's."""
         for counter, spans in enumerate(matrices):
             self.decays[counter] += [(span, rate) for span in spans if rate]
 
