@@ -10,12 +10,12 @@ does to single users:
 
     variance of the mean = σ_u²/U + σ_s²/S + σ_us²/(U S)
 
-Drawing users, with all seeds kept, shows the first and the last term. Drawing seeds too, independently, would count the last one three times (Owen 2007, "The
-pigeonhole bootstrap") and five values have no tails to draw from. So the middle term is added to a replicate instead:
-√(σ_s²/S) times a draw from Student's t with S − 1 degrees of freedom, the same draw for all territories, where σ_s² is
-the variance of the gain over seeds less the part of it that users explain, σ_us²/U, which the replicates show: the
-moment estimate of a variance component (Searle, Casella & McCulloch 1992), not below 0. One seed says nothing of
-trainings, and the interval then holds for that training alone.
+Drawing users, with all seeds kept, shows the first and the last term. Drawing seeds too, independently, would count the
+last one three times (Owen 2007, "The pigeonhole bootstrap"), and five values have no tails to draw from. So the middle
+term is added to a replicate instead: √(σ_s²/S) times a draw from Student's t with S − 1 degrees of freedom, the same
+draw for all territories. σ_s² is the variance of the gain over seeds less the part of it that users explain, σ_us²/U,
+which the replicates show: the moment estimate of a variance component (Searle, Casella & McCulloch 1992), not below 0.
+One seed says nothing of other trainings: the interval then holds for that training alone.
 
 Undefined: a gain of a territory in a period in which no positive counts is NaN, and a replicate's gain is the mean over
 the other periods. Where none is left the replicate is NaN for this territory, and left out. An interval needs
