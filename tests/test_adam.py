@@ -47,6 +47,28 @@ def test_a_group_that_comes_late_starts_with_its_own_count(rng):
     assert adam.steps == [51, 50, 1]
 
 
+def test_decay_shrinks_what_it_is_asked_to_and_no_moment_sees_it(rng):
+    """AdamW by the textbook, on the shared block and on those groups that are in the batch."""
+    params, grads, adam = make_adam(rng)
+    plain, _, undecayed = make_adam(np.random.default_rng(0))
+    plain.flat[:] = params.flat
+    adam.decay([[slice(0, 8)], [params.span("head", 0)], [params.span("head", 1)]], 3.0)
+    before = params.flat.copy()
+    for groups in ([0], []):
+        grads.flat[:] = rng.standard_normal(grads.flat.size)
+        adam.update(grads, groups, Workers(1))
+        undecayed.update(grads, groups, Workers(1))
+    assert np.array_equal(adam.m.flat, undecayed.m.flat) and np.array_equal(adam.v.flat, undecayed.v.flat)
+    steps = plain.flat - before  # without decay they do not depend on the values
+    first, head, factor = slice(0, 8), params.span("head", 0), reference.decay(1, 0.01, 3.0)
+    rest, absent = slice(8, 40), params.span("head", 1)
+    np.testing.assert_allclose(params.flat[head], factor * before[head] + steps[head], rtol=1e-5, atol=1e-7)
+    assert np.abs(params.flat[first] - (factor**2 * before[first] + steps[first])).max() < 0.01 * 0.03 + 1e-6
+    assert not np.allclose(params.flat[first], plain.flat[first])
+    np.testing.assert_array_equal(params.flat[rest], plain.flat[rest])
+    np.testing.assert_array_equal(params.flat[absent], before[absent])
+
+
 def test_pieces_and_threads_change_no_bit(rng):
     found = []
     for threads in (1, 2):

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "recommend": {"nn", "data", "scoring", "warmup"},
-    "pipeline": {"data", "evaluation", "run", "trainer", "warmup"},
+    "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
+    "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top
 JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}

@@ -47,6 +47,8 @@ WRONG_VALUES = [
     *[("train", "learning_rate", value) for value in (0.0, -0.1)],
     *[("train", name, value) for name in ("beta1", "beta2") for value in (-0.1, 1.0, 1.5)],
     *[("train", "eps", value) for value in (0.0, -1e-8, 1e-60)],  # the last is 0 in float32
+    *[("train", name, value) for name in ("head_decay", "tower_decay") for value in (-0.1, 1000.0)],
+    ("train", "head_decay", 0.1),  # without heads
     ("train", "batching", "random"),
     *[("train", "validation", value) for value in (-0.1, 1.0, 1.5)],
 ]
@@ -143,6 +145,8 @@ def configs(draw) -> Config:
             learning_rate=draw(st.floats(1e-9, 10)),
             beta1=draw(share),
             eps=draw(st.floats(1e-30, 1)),
+            head_decay=draw(st.floats(0, 0.09)) if head != "none" else 0,
+            tower_decay=draw(st.floats(0, 0.09)),
             batching=draw(st.sampled_from(BATCHINGS)),
             validation=draw(share),
             seed=draw(st.integers(0, 2**64)),

@@ -172,3 +172,28 @@ def test_adam_gets_the_settings():
     adam = make_optimiser(model, TrainConfig(learning_rate=0.5, beta1=0.1, beta2=0.2, eps=0.3))
     assert (adam.lr, adam.betas, adam.eps) == (0.5, (0.1, 0.2), 0.3)
     assert adam.shared == model.shared_span() and adam.group_blocks == model.group_spans()
+    assert not any(adam.decays)
+
+
+@pytest.mark.parametrize(("head", "matrices"), [("residual", {"head.W"}), ("lowrank", {"head.P", "head.Q"})])
+def test_decay_is_of_matrices_and_of_nothing_else(head, matrices):
+    config = ModelConfig(hidden=4, groups=2, head=head, rank=2, title_bias=True)
+    model = TwoTower(config, 3, 3, np.random.default_rng(0))
+    for settings, expected in (
+        ({"head_decay": 0.5}, matrices),
+        ({"tower_decay": 0.5}, {f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"}),
+    ):
+        adam = make_optimiser(model, TrainConfig(**settings))
+        model.params.flat[:] = 1
+        adam.update(model.grads, [0, 1], model.workers)  # the gradients are 0
+        changed = {name for name, value in model.params.items() if not (value == 1).all()}
+        assert changed == expected
+        assert all(np.allclose(model.params[name], 1 - 1e-3 * 0.5, rtol=1e-6) for name in expected)
+
+
+def test_a_head_decays_only_when_its_group_is_in_the_batch():
+    model = TwoTower(ModelConfig(hidden=4, groups=2, head="residual"), 3, 3, np.random.default_rng(0))
+    adam = make_optimiser(model, TrainConfig(head_decay=0.5))
+    model.params.flat[:] = 1
+    adam.update(model.grads, [1], model.workers)
+    assert (model.params["head.W"][0] == 1).all() and (model.params["head.W"][1] < 1).all()

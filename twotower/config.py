@@ -127,12 +127,15 @@ class TrainConfig:
     beta1: float = setting(0.9, "Decay of Adam's first moment.")
     beta2: float = setting(0.999, "Decay of Adam's second moment.")
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
+    head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
+    tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
     batching: str = setting("positives", BATCHING_HELP)
     validation: float = setting(0.1, "Share of the training users held out for early stopping.")
     patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
     evaluations: int = setting(1, "Validations an epoch, at most one a step.")
     seed: int = setting(0, "Of the initial weights, the validation users and the order of the pairs.")
     threads: int = setting(0, "Threads; 0 is as many as there are cores.")
+    incremental_periods: int = setting(0, "Blocks of test days; before each but the first, training goes on.")
 
     def __post_init__(self) -> None:
         _check_types(self, "train")
@@ -142,11 +145,16 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "from 0 to below 1")
         _require(self.eps >= SMALLEST_EPS, "train.eps", self.eps, f"at least {SMALLEST_EPS}")
+        for name in ("head_decay", "tower_decay"):
+            decay, most = getattr(self, name), 1 / self.learning_rate
+            _require(0 <= decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
         modes = f"one of {', '.join(BATCHINGS)}"
         _require(self.batching in BATCHINGS, "train.batching", self.batching, modes)
         _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
         _require(self.seed >= 0, "train.seed", self.seed, "at least 0")
         _require(self.threads >= 0, "train.threads", self.threads, "at least 0")
+        periods = self.incremental_periods
+        _require(periods >= 0, "train.incremental_periods", periods, "at least 0 (0: no incremental training)")
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,11 @@ class Config:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        model, train = self.model, self.train
+        _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
+                 "0 without heads (see --mtl)")  # fmt: skip
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)

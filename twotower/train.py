@@ -98,6 +98,9 @@ def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
 
 
 def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
-    """Adam over all parameters of ``model``."""
+    """Adam over all parameters of ``model``, with the decay of its matrices."""
     spans = model.shared_span(), model.group_spans() + model.territory_spans()
-    return Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
+    adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
+    adam.decay(model.matrix_spans("tower"), config.tower_decay)
+    adam.decay(model.matrix_spans("head"), config.head_decay)
+    return adam

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
 from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 
+UPDATES = 3  # the random stream of updates, beside weights (0), epochs (1) and validation users (2)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
 
@@ -117,11 +119,48 @@ class Trainer:
             load_training(writer.training_path, self.model, self.optimiser, self.state)
         cut_log(writer.path / LOG, self.state)
 
+    def update(self, pairs: Pairs, writer: RunWriter, progress: Progress = silent) -> None:
+        """Train one epoch more, on new ``pairs`` and from the present weights, which it changes for good.
+
+        The optimiser goes on from its moments. Every step is logged, without an epoch: after an interruption updates
+        are made again, from the end of training, and ``cut_log`` drops what was logged of them. Order and batches
+        depend on the seed and the first day alone. Fewer than two pairs are none.
+        """
+        if len(pairs) < 2:
+            return
+        first, last = int(pairs.day.min()), int(pairs.day.max())
+        days = f"day {first}" if first == last else f"days {first}–{last}"
+        rng = np.random.default_rng([self.config.train.seed, UPDATES, first])
+        batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
+        steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
+        once, state = replace(self.config.train, epochs=1), train.TrainingState()
+        seen, started = 0, time.perf_counter()
+        with threadpool_limits(1, "blas"):
+            for event in train.fit(self.model, self.optimiser, lambda _: batches, steps, None, once, state):
+                if isinstance(event, train.Step):
+                    self.state.steps += 1
+                    self._check_loss(event.losses)
+                    seen += sum(event.losses.pairs_by_group)
+                    seconds, started = time.perf_counter() - started, time.perf_counter()
+                    record = step_record(event, seconds)
+                    del record["epoch"]
+                    writer.log({"update": {"days": [first, last], **record}})
+                    progress(f"learning from {days} · loss {event.losses.total:.4f}", seen, len(pairs))
+
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""
         pairs = sampled.test_pairs()
+        return self.save_results(pairs, self.predict(pairs, progress), writer, progress)
+
+    def predict(self, pairs: Pairs, progress: Progress = silent) -> np.ndarray:
+        """Logits (n,) float32 of test pairs. Errors: InputError when training has diverged."""
         with threadpool_limits(1, "blas"):
-            logits = self._predict(pairs, progress, "scoring the test pairs")
+            return self._predict(pairs, progress, "scoring the test pairs")
+
+    def save_results(
+        self, pairs: Pairs, logits: np.ndarray, writer: RunWriter, progress: Progress = silent
+    ) -> Evaluation:
+        """Evaluate logits (n,) of test pairs, and keep the results with the run."""
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
@@ -165,14 +204,17 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
 
 
 def cut_log(path: Path, state: train.TrainingState) -> None:
-    """Drop the lines of ``metrics.jsonl`` from after a checkpoint: those steps are taken again."""
+    """Drop the lines of ``metrics.jsonl`` from after a checkpoint: those steps are taken again.
+
+    Updates come after the last checkpoint, all of them.
+    """
     kept = 0  # bytes
     with open(path, "r+b") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 break  # the process ended while it wrote
             record = json.loads(line)
-            if record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
+            if "update" in record or record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
                 break
             kept += len(line)
         file.truncate(kept)

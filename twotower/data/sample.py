@@ -3,12 +3,14 @@
     samples/NAME/manifest.json                  how it was drawn, and every file's size and checksum
     samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: drawn as an active user
     samples/NAME/test_users.npy                 (m,) int64, disjoint from the training users
-    samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a day's
-    samples/NAME/test/day-0060/…
+    samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a user's
+    samples/NAME/test/day-0060/…                pairs of a day lie together
+    samples/NAME/update/day-0060/…              training users on test days: to go on training with, day by day
 """
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +32,8 @@ from twotower.data.storage import (
 )
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+
+SPLITS = ("train", "test", "update")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class Sample:
     def test_days(self) -> list[int]:
         return self._days("test")
 
+    @property
+    def update_days(self) -> list[int]:
+        """Test days with pairs of training users; none where there are no test days, or in older samples."""
+        return self._days("update")
+
     def _days(self, split: str) -> list[int]:
         folders, prefix = {name.rpartition("/")[0] for name in self.manifest["files"]}, f"{split}/day-"
         return sorted(int(folder.removeprefix(prefix)) for folder in folders if folder.startswith(prefix))
@@ -104,6 +113,17 @@ class Sample:
     def test(self, day: int) -> Pairs:
         """Test pairs of one day."""
         return self._pairs("test", day)
+
+    def update(self, day: int) -> Pairs:
+        """Pairs of the training users on a test day, drawn like training pairs: none on other days.
+
+        They are for training on a day that has passed before the next is judged (see ``twotower.incremental``).
+        """
+        return self._pairs("update", day) if day in self.update_days else _concatenate([])
+
+    def update_pairs(self, days: Iterable[int]) -> Pairs:
+        """Pairs of the training users on some test days, in order of days."""
+        return _concatenate([self.update(day) for day in sorted(days)])
 
     def train_pairs(self) -> Pairs:
         """Training pairs of all days, in order of days."""
@@ -123,7 +143,14 @@ class Sample:
         if test.any():
             user = self.test_users[np.argmax(test)]
             raise InputError(f"{self.path}: {test.sum()} users are for training and for test, such as {user}")
-        return {"train_pairs": len(self.train_pairs()), "test_pairs": len(self.test_pairs())}
+        update = self.update_pairs(self.update_days)
+        foreign = ~np.isin(update.user, self.train_users)
+        if foreign.any():
+            pair = int(np.argmax(foreign))
+            where, user = self.path / "update" / f"day-{update.day[pair]:04d}", update.user[pair]
+            raise InputError(f"{where}: {foreign.sum()} update pairs are not of training users, such as {user}")
+        lengths = {"train_pairs": len(self.train_pairs()), "test_pairs": len(self.test_pairs())}
+        return lengths | {"update_pairs": len(update)}
 
     def _pairs(self, split: str, day: int) -> Pairs:
         """One shard. Errors: InputError with file and row where something is not what it must be."""
@@ -187,12 +214,12 @@ class SampleWriter:
     def write_pairs(
         self, split: str, day: int, user: np.ndarray, title: np.ndarray, label: np.ndarray
     ) -> None:
-        """Add pairs to the shard of ``day``; ``split`` is "train" or "test".
+        """Add pairs to the shard of ``day``; ``split`` is one of ``SPLITS``.
 
         Errors: InputError, with the row of this block, for labels other than 0 and 1.
         """
-        if split not in ("train", "test"):
-            raise ValueError(f"split {split!r}, expected 'train' or 'test'")
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}, expected one of {', '.join(SPLITS)}")
         label = np.asarray(label)
         _check_rows(self.staged.target, label, (label == 0) | (label == 1), "a label 0 or 1")
         if (split, day) not in self.shards:

@@ -145,6 +145,14 @@ class TwoTower:
         own = [name for name in self.params if name.startswith("territory.")]
         return [[self.params.span(name, c) for name in own] for c in range(self.territories)]
 
+    def matrix_spans(self, part: str) -> list[list[slice]]:
+        """The flat weight matrices of the "tower" or the "head" part: the shared ones, then those of each group."""
+        if part == "tower":
+            towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
+            return [[self.params.span(name) for name in towers]] + [[] for _ in range(self.model.groups)]
+        heads = [name for name, value in self.params.items() if name.startswith("head.") and value.ndim == 3]
+        return [[], *([self.params.span(name, k) for name in heads] for k in range(self.model.groups))]
+
     def _pack(self) -> None:
         """Lay out all weights for the matrix product."""
         towers = (self.user_tower, self.title_tower)

@@ -126,6 +126,11 @@ def adam(P, M, V, G, lr, beta1, beta2, eps, t):
     return P - lr * M_hat / (np.sqrt(V_hat) + eps), M, V
 
 
+def decay(P, lr, rate):
+    """Decoupled weight decay, before the step of Adam (AdamW, Algorithm 2 of Loshchilov & Hutter 2019)."""
+    return P - lr * rate * P
+
+
 def sigmoid(z):
     """1/(1 + e^−z), written so that neither tail overflows."""
     e = np.exp(-np.abs(z))

@@ -25,7 +25,7 @@ from twotower.progress import Progress, silent
 NEGATIVES = ("own", "population")
 AUTO = "auto"
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
-_STREAMS = {"test users": 0, "random users": 1, "active users": 2, "train": 3, "test": 4}
+_STREAMS = {"test users": 0, "random users": 1, "active users": 2, "train": 3, "test": 4, "update": 5}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def sample(
 
     Positives are first streams, on training days of the training users and on test days of the test users; in
     a dataset without test days, such as a log without timestamps, on training days of both. To each come
-    ``alpha`` negatives, on the same day and in the same territory.
+    ``alpha`` negatives, on the same day and in the same territory. Pairs of the training users on the test days
+    are drawn in the same way and kept apart, for training that goes on from day to day.
 
     Errors: InputError when the sample exists, when users are too few, and when there is no positive.
     """
@@ -80,7 +81,12 @@ def sample(
         pairs = _Pairs(dataset, watched, users, alpha, config)
         training_days = range(dataset.train_days)
         test_days = range(dataset.train_days, dataset.train_days + dataset.test_days) or training_days
-        for split, who, days in (("train", users.train, training_days), ("test", users.test, test_days)):
+        new_days = test_days if dataset.test_days else range(0)
+        for split, who, days in (
+            ("train", users.train, training_days),
+            ("update", users.train, new_days),
+            ("test", users.test, test_days),
+        ):
             for done, (day, *columns) in enumerate(pairs.draw(split, who, days), 1):
                 writer.write_pairs(split, day, *columns)
                 progress(f"drawing {split} pairs", done, len(days))
@@ -194,9 +200,12 @@ class _Pairs:
         self.shortfall = np.zeros(dataset.n_territories, np.int64)
 
     def draw(self, split: str, users: np.ndarray, days: range) -> Iterator[tuple[Any, ...]]:
-        """Day, user, title and label of each day's pairs; those of a user lie together, positives first."""
+        """Day, user, title and label of each day's pairs; those of a user lie together, positives first.
+
+        Pairs to update with are not counted: the summary tells what a model learns from before it is tested.
+        """
         user, title, day = self.watched.between(users, days.start, days.stop)
-        if len(user) == 0:
+        if len(user) == 0 and split != "update":  # nobody need be trained on those
             where = f"in any of the {self.dataset.n_territories} territories"
             raise InputError(
                 f"{self.dataset.path}: the {len(users)} {split} users have no first stream {where} "
@@ -210,13 +219,14 @@ class _Pairs:
             rng = _stream(self.config.seed, split, today)
             asked = self.ask_for_negatives(user[of_day], users, rng)
             negatives = sample_negatives(*asked, today, self.territory, self.watched, self.candidates, key)
-            self.shortfall += negatives.shortfall
             both = np.concatenate([user[of_day], negatives.user])
             by_user = np.argsort(both, kind="stable")
             titles = np.concatenate([title[of_day], negatives.title])[by_user]
             labels = (by_user < bounds[i + 1] - bounds[i]).astype(np.uint8)
             both = both[by_user]
-            self.count(both, labels)
+            if split != "update":
+                self.shortfall += negatives.shortfall
+                self.count(both, labels)
             yield today, both, titles, labels
 
     def ask_for_negatives(
