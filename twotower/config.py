@@ -78,6 +78,7 @@ class ModelConfig:
     head: str = setting("none", "Heads on the user tower: none (the baseline), plain, residual or lowrank.")
     rank: int = setting(8, "Rank r of low-rank heads.")
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
+    territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
@@ -92,6 +93,8 @@ class ModelConfig:
         highest = self.hidden if self.head == "lowrank" else math.inf
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
+        possible = not self.territory_bias or self.output == "linear"
+        _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")
 
     @property
     def multi_task(self) -> bool:
