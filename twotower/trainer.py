@@ -66,6 +66,8 @@ class Trainer:
         self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads)
         self.optimiser = train.make_optimiser(self.model, settings)
+        of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
+        self.model.objective = train.make_objective(config, *of_pairs, len(tables[1]))
         self.state = train.TrainingState()
         self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size)
         self.scorer = make_scorer(self.model, dataset, territory_group)
