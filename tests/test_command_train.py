@@ -45,6 +45,7 @@ OPTIONS = {
     "evaluations": ("--evaluations 3", 3, ""),
     "seed": ("--seed 8", 8, ""),
     "threads": ("--threads 1", 1, ""),
+    "incremental_periods": ("--periods 2", 2, ""),
 }
 SETTINGS = [item.name for section in (ModelConfig, TrainConfig) for item in fields(section)]
 
@@ -132,6 +133,33 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
 )
 def test_an_option_that_would_do_nothing_is_refused(tiny_world, options, message):
     assert failing_line("train", tiny_world, *options.split()) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "periods"),
+    [
+        ("", 0),
+        ("--incremental", 3),
+        ("--no-incremental", 0),
+        ("--incremental --periods 5", 5),
+        ("--periods 5", 5),
+        ("--no-incremental --periods 0", 0),
+        ("--config FILE", 2),
+        ("--config FILE --incremental", 3),
+        ("--config FILE --no-incremental", 0),
+    ],
+)
+def test_incremental_stands_for_three_periods(tiny_world, tmp_path, monkeypatch, options, periods):
+    (tmp_path / "settings.toml").write_text("train.incremental_periods = 2")
+    asked = []
+    monkeypatch.setattr("twotower.pipeline.TrainingJob", lambda _, config, *rest: asked.append(config) or StopHere())
+    run(tiny_world, *options.replace("FILE", str(tmp_path / "settings.toml")).split())
+    assert [config.train.incremental_periods for config in asked] == [periods]
+
+
+@pytest.mark.parametrize("options", ["--no-incremental --periods 2", "--incremental --periods 0"])
+def test_incremental_and_periods_that_contradict_each_other_are_refused(tiny_world, options):
+    assert failing_line("train", tiny_world, *options.split()) == f"{options}: expected one of the two"
 
 
 def test_evaluations_without_validation_are_refused_wherever_it_was_switched_off(tmp_path):

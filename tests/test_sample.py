@@ -172,7 +172,7 @@ def test_an_incomplete_sample_is_refused(data):
 
 def test_a_check_looks_at_checksums_pairs_and_users(data):
     sample = write(data)
-    assert sample.check() == {"train_pairs": 5, "test_pairs": 2}
+    assert sample.check() == {"train_pairs": 5, "test_pairs": 2, "update_pairs": 0}
     path = sample.path / "train" / "day-0000" / "title.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(InputError, match=r"title\.npy: contents differ"):

@@ -1,9 +1,9 @@
-"""Incremental training: the test days are judged block by block, and between blocks the model learns what has passed.
+"""Incremental training: test days are judged block by block, and between blocks the model learns what has passed.
 
-The paper (section 4.2) trains all models "on i−1th day train data before evaluating on the ith day test data". Here the
-test days are cut into periods. The first is judged by the model as it was trained; before each later one the model is
-trained one more epoch on the pairs of the *training* users on the days of the period before. Test users are never
-learned from, and no day is learned from before it has been judged.
+The paper (section 4.2) trains all models on the train data of day i−1 before it evaluates them on the test data of
+day i. Here the test days are cut into periods. The first is judged by the model as it was trained; before each
+later one the model is trained one more epoch on the pairs of the *training* users on the days of the period before.
+Test users are never learned from, and no day is learned from before it has been judged.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.checkpoint import save_weights
+from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
@@ -27,7 +28,8 @@ def periods(test_days: Sequence[int], n: int) -> list[tuple[int, ...]]:
     if n < 1:
         raise ValueError(f"{n} periods: expected at least 1")
     days = sorted(int(day) for day in test_days)
-    return [tuple(block.tolist()) for block in np.array_split(np.array(days, int), min(n, len(days)) or 1) if len(block)]
+    blocks = np.array_split(np.array(days, int), min(n, len(days)) or 1)
+    return [tuple(block.tolist()) for block in blocks if len(block)]
 
 
 def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
@@ -38,6 +40,15 @@ def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
     if (period < 0).any():
         raise ValueError(f"day {day[np.argmin(period)]} is in no period")
     return period
+
+
+def check_days(dataset: Dataset, sampled: Sample, n_periods: int) -> None:
+    """Errors: InputError when somebody asked for periods, and there is nothing to learn between two of them."""
+    if n_periods and dataset.test_days < 2:
+        days = ("no test days", "one test day")[dataset.test_days]
+        raise InputError(f"{dataset.path}: {days}, so nothing to learn between two of them; leave out --incremental")
+    if n_periods:
+        check_sample(sampled, n_periods)
 
 
 def check_sample(sampled: Sample, n_periods: int) -> None:

@@ -21,6 +21,7 @@ from twotower.data.territories import Territories, geographic_groups, grouping_f
 from twotower.data.world.simulate import simulate
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
+from twotower.incremental import check_days, train_and_score
 from twotower.progress import Progress
 from twotower.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.trainer import Trainer
@@ -47,6 +48,7 @@ class TrainingJob:
         check_place(self.run_path, self.label)  # now, rather than after minutes of work
         dataset = open_dataset(self.directory, progress)
         sampled = open_sample(dataset, self.sample_name, progress)
+        check_days(dataset, sampled, self.config.train.incremental_periods)
         groups = choose_groups(dataset.territories, self.config.model.groups, self.grouping)
         label = self.label or default_label(self.config.model, sampled)
         trainer = Trainer(dataset, sampled, groups, self.config, progress)
@@ -113,12 +115,14 @@ def begin_run(
 
 
 def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
-    """Train to the end and evaluate on the test pairs.
+    """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
 
     Errors: KeyboardInterrupt says how to go on, where an epoch has been finished.
     """
     try:
         compile_kernels(progress)
+        if periods := trainer.config.train.incremental_periods:
+            return train_and_score(trainer, sampled, periods, writer, progress)
         trainer.run(writer, progress)
         return trainer.test(sampled, writer, progress)
     except KeyboardInterrupt:

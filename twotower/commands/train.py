@@ -27,7 +27,9 @@ from twotower.config import (
 from twotower.errors import InputError
 
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
+DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
 CHOICES = {"head": HEADS, "output": OUTPUTS, "batching": BATCHINGS}
+NAMES = {"incremental_periods": "periods"}  # where the option is not called as its setting
 TYPES = {"int": int, "float": float, "str": str}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -37,7 +39,7 @@ def config_options(command: Command) -> Command:
     """An option for every setting of the configuration; one that is not given keeps the setting's value."""
     for section in (TrainConfig, ModelConfig):
         for item in reversed(fields(section)):
-            kind, name = kind_of(item), item.name.replace("_", "-")
+            kind, name = kind_of(item), NAMES.get(item.name, item.name).replace("_", "-")
             flag = f"--{name}/--no-{name}" if kind == "bool" else f"--{name}"
             default = "yes" if item.default is True else "no" if item.default is False else item.default
             choice = click.Choice(CHOICES[item.name]) if item.name in CHOICES else TYPES.get(kind)
@@ -87,6 +89,19 @@ def multi_task_settings(
     return {"groups": known_groups if known_groups and known_groups > 1 else DEFAULT_GROUPS, **heads}
 
 
+def asked_periods(incremental: bool | None, periods: int | None) -> int | None:
+    """What --incremental, --no-incremental and --periods mean together; None where none of them is given.
+
+    Errors: InputError when they contradict each other.
+    """
+    if incremental is None:
+        return periods
+    if periods is not None and incremental != (periods > 0):
+        flag = "--incremental" if incremental else "--no-incremental"
+        raise InputError(f"{flag} --periods {periods}: expected one of the two")
+    return (periods or DEFAULT_PERIODS) if incremental else 0
+
+
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--mtl", is_flag=True, help="Multi-task: a head on the user tower for each territory group.")
@@ -102,12 +117,16 @@ def multi_task_settings(
 @click.option("--label", help="Name of the method; runs that differ only in their seed share it.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="Go on with an interrupted run; its own settings are used.")  # fmt: skip
+@click.option("--incremental/--no-incremental", default=None,
+              help=f"Learn from each period of test days before the next: --periods {DEFAULT_PERIODS}, or 0.  "
+              "[default: no]")  # fmt: skip
 @config_options
 @click.pass_context
 def train(
     context: click.Context,
     directory: Path,
     mtl: bool,
+    incremental: bool | None,
     preset: str,
     config_file: Path | None,
     resume: Path | None,
@@ -127,6 +146,7 @@ def train(
       twotower train --mtl --groups 4
       twotower train lastfm --mtl --head residual --epochs 5 --seed 1
       twotower train lastfm --config settings.toml --preset paper
+      twotower train world --mtl --incremental --periods 3
     """
     given = [p for p in context.params if context.get_parameter_source(p) != ParameterSource.DEFAULT]
     if resume is not None and (others := set(given) - {"resume", "directory"}):
@@ -140,6 +160,7 @@ def train(
     if resume is not None:
         work = partial(pipeline.resume, resume, directory=directory if "directory" in given else None)
     else:
+        options["incremental_periods"] = asked_periods(incremental, options["incremental_periods"])
         known = pipeline.known_groups(directory, grouping) if mtl else None
         config = effective_config(preset, config_file, mtl, options, known)
         work = pipeline.TrainingJob(directory, config, sample_name, grouping, run_path, label).run

@@ -174,7 +174,7 @@ def measures(
         progress("popularity bias", rows.stop, n)
 
     by_user = top_figures(top, popularity, local[user_territory[:, None], top], is_global)
-    has_local = local.any(axis=1)[user_territory]
+    has_local = np.any(local, axis=1, keepdims=True)[user_territory, 0]
     for name in ("local_share", "local_exposure"):
         by_user[name][~has_local] = np.nan
     per_territory = {name: group_mean(values, user_territory, C) for name, values in by_user.items()}

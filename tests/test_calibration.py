@@ -1,0 +1,64 @@
+"""Calibration: a pair scored 0.3 should be positive three times in ten."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.evaluation.calibration import bin_of, reliability
+
+LABELS = np.array([0, 1, 1, 1, 0])
+P = np.array([0.1, 0.2, 0.9, 1.0, 0.8])
+
+
+def test_the_curve_and_the_error_by_hand():
+    found = reliability(LABELS, P, bins=2)
+    assert found.pairs.tolist() == [2, 3] and found.edges.tolist() == [0, 0.5, 1]
+    np.testing.assert_allclose(found.predicted, [0.15, 0.9])
+    np.testing.assert_allclose(found.observed, [1 / 2, 2 / 3])
+    assert found.ece == pytest.approx(2 / 5 * 0.35 + 3 / 5 * (0.9 - 2 / 3))
+    assert found.excess == pytest.approx(P.mean() - LABELS.mean())
+
+
+def test_empty_bins_are_undefined_and_cost_nothing():
+    found = reliability(LABELS, P, bins=10)
+    assert found.pairs.tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 1, 2]
+    assert np.isnan(found.predicted[[0, 3]]).all() and np.isfinite(found.ece)
+    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    assert record["observed"][0] is None and record["ece"] == found.ece
+
+
+def test_a_calibrated_model_has_no_error_however_bad_its_ranking():
+    assert reliability(np.array([1, 0, 0, 0]), np.full(4, 0.25)).ece == 0
+    rng = np.random.default_rng(0)
+    p = rng.random(200_000)
+    assert reliability(rng.random(200_000) < p, p).ece < 0.01
+    assert reliability(rng.random(200_000) < p**2, p).ece == pytest.approx(1 / 2 - 1 / 3, abs=0.01)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=1), st.integers(1, 30))
+def test_the_error_is_at_least_the_excess_and_at_most_one(pairs, bins):
+    labels, p = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs], np.float32)
+    found = reliability(labels, p, bins)
+    assert abs(found.excess) - 1e-6 <= found.ece <= 1 + 1e-6
+    assert found.pairs.sum() == len(pairs)
+
+
+def test_one_belongs_to_the_last_bin_and_an_edge_to_the_bin_above():
+    assert bin_of(np.array([0, 0.25, 0.5, 1.0]), 4).tolist() == [0, 1, 2, 3]
+
+
+def test_without_pairs_everything_is_undefined():
+    found = reliability(np.empty(0), np.empty(0))
+    assert np.isnan(found.ece) and np.isnan(found.excess) and found.record()["ece"] is None
+
+
+def test_logits_are_refused():
+    with pytest.raises(InputError, match=r"from -1\.0 to 2\.0, expected 0 to 1"):
+        reliability(np.array([0, 1]), np.array([-1.0, 2.0]))
+    with pytest.raises(InputError, match="NaN"):
+        reliability(np.array([0, 1]), np.array([np.nan, 0.5]))
