@@ -109,7 +109,7 @@ def test_the_penaltys_gradient(seed, n):
 
 
 def test_the_penalty_by_hand():
-    """Logits that are popularity itself correlate fully: the penalty is λ, and no step from there lessens it at first."""
+    """Logits that are popularity itself correlate fully: the penalty is λ, and its gradient is 0 there."""
     x = np.array([0.0, 1, 2, 5])
     loss, dz = correlation_penalty(3 * x - 1, np.zeros(4), x, 0.5)
     assert loss == pytest.approx(0.5) and np.abs(dz).max() < 1e-12

@@ -17,7 +17,7 @@ def test_gradients_that_agree_are_summed(rng):
 
 
 def test_a_conflict_is_projected_away_by_hand(rng):
-    """(1, 0) and (−1, 1): the first loses its part along the second, ½·(−1, 1), and becomes (½, ½); the other (0, 1)."""
+    """(1, 0) and (−1, 1): the first loses its part along the second and becomes (½, ½), and the second (0, 1)."""
     np.testing.assert_allclose(project(np.array([[1.0, 0], [-1, 1]]), rng), [0.5, 1.5])
 
 

@@ -80,6 +80,7 @@ class ModelConfig:
     head: str = setting("none", "Heads on the user tower: none (the baseline), plain, residual or lowrank.")
     rank: int = setting(8, "Rank r of low-rank heads.")
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
+    territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
@@ -94,6 +95,8 @@ class ModelConfig:
         highest = self.hidden if self.head == "lowrank" else math.inf
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
+        possible = not self.territory_bias or self.output == "linear"
+        _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")
 
     @property
     def multi_task(self) -> bool:
@@ -129,7 +132,7 @@ class TrainConfig:
     head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
     tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
     task_weights: str = setting("equal", "Weight of a group's pairs: equal, count, inverse, uncertainty (learned).")
-    gradient_surgery: bool = setting(False, "PCGrad: groups' gradients of the towers without conflicts. A pass a group.")
+    gradient_surgery: bool = setting(False, "PCGrad: groups' gradients of the towers without conflict. A pass a group.")
     debias: str = setting("none", "Against popularity bias: none, ipw, logq or penalty.")
     debias_strength: float = setting(0.5, "Of --debias: exponent of popularity, or factor of the penalty.")
     batching: str = setting("positives", BATCHING_HELP)

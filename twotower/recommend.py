@@ -73,7 +73,7 @@ def recommend(
 
 def offsets(found: Retrieval, dataset: Dataset, territory_group: np.ndarray, day: int) -> np.ndarray:
     """What a territory adds to the score of a title, (C, T) float32: −inf unless it can be watched there on ``day``."""
-    bias = found.bias[territory_group if len(found.bias) > 1 else np.zeros(dataset.n_territories, np.int64)]
+    bias = found.territory_bias(territory_group)
     allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
     return np.where(allowed, bias, np.float32(-np.inf))
 

@@ -26,14 +26,22 @@ def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> n
     """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,)."""
     if groups == 1:
         return np.zeros(dataset.n_users, np.int32)
-    return np.asarray(territory_group, np.int32)[dataset.user_territory]
+    return np.asarray(territory_group, np.int32)[dataset.head_territory]
+
+
+def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:
+    """Territory of every user (U,), for a model that has something for each territory; else None."""
+    return dataset.user_territory if model.territories else None
 
 
 def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Batcher:
     """Batches for ``predict_pairs``."""
     groups = model.model.groups
     members = user_groups(dataset, territory_group, groups)
-    return Batcher(dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1)
+    return Batcher(
+        dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
+        user_territory=user_territories(dataset, model),
+    )  # fmt: skip
 
 
 def predict_pairs(

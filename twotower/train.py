@@ -96,8 +96,7 @@ def learn(model: TwoTower, optimiser: Adam, batch: Any, config: TrainConfig, ste
         losses = surgery.loss_and_gradients(model, batch, np.random.default_rng([config.seed, SURGERY, steps]))
     else:
         losses = model.loss_and_gradients(batch)
-    present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-    optimiser.update(model.grads, present, model.workers)
+    optimiser.update(model.grads, losses.present, model.workers)
     if model.objective is not None and model.objective.uncertainty is not None:
         model.objective.uncertainty.update(losses.by_group, losses.pairs_by_group, model.workers)
     return losses
@@ -115,7 +114,7 @@ def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
 
 def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
     """Adam over all parameters of ``model``, with the decay of its matrices."""
-    spans = model.shared_span(), model.group_spans()
+    spans = model.shared_span(), model.group_spans() + model.territory_spans()
     adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
     adam.decay(model.matrix_spans("tower"), config.tower_decay)
     adam.decay(model.matrix_spans("head"), config.head_decay)

@@ -27,7 +27,7 @@ from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
-from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups
+from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 
 UPDATES = 3  # the random stream of updates, beside weights (0), epochs (1) and validation users (2)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
@@ -64,12 +64,13 @@ class Trainer:
         threads = settings.threads or usable_cores()
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
-        self.model = TwoTower(model, *widths, rng, rate, threads)
+        self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = train.make_optimiser(self.model, settings)
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = train.make_objective(config, *of_pairs, len(tables[1]))
         self.state = train.TrainingState()
-        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size)
+        territory = user_territories(dataset, self.model)
+        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:

@@ -110,7 +110,7 @@ def correlation_penalty(z: np.ndarray, y: np.ndarray, x: np.ndarray, strength: f
 
 
 class Uncertainty:
-    """A log-variance per group, learned with the loss (Kendall, Gal & Cipolla 2018), and the optimiser's state of it."""
+    """A log-variance per group, learned with the loss (Kendall, Gal & Cipolla 2018), with its optimiser."""
 
     def __init__(self, groups: int, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         self.params = Arena({LOG_VARIANCE: (groups,)})
