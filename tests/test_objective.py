@@ -8,11 +8,14 @@ from networks import batches, make_batch, make_network, make_parameters, model_c
 from test_model import flips, spread_of_rows
 from test_reference import far_from_kinks
 
-from twotower.config import ModelConfig
+from twotower.config import Config, ModelConfig, TrainConfig
 from twotower.nn import reference
 from twotower.nn.gradcheck import STEP, TOLERANCE, model_errors, relative_error
+from twotower.nn.model import TwoTower
 from twotower.nn.objective import LOG_VARIANCE, Objective, Uncertainty, correlation_penalty
 from twotower.nn.workers import Workers
+from twotower.train import learn, make_optimiser
+from twotower.train import make_objective as make_training_objective
 
 MTL = ModelConfig(hidden=8, groups=3, head="lowrank", rank=2, title_bias=True)
 TITLES = 20  # of the whole table
@@ -215,3 +218,38 @@ def test_a_log_variance_settles_where_its_group_is_as_uncertain(rng):
         by_group = 0.5 * mean * np.exp(-learned.log_variance)
         learned.update(by_group.tolist(), [50, 50], Workers(1))
     np.testing.assert_allclose(np.exp(-learned.log_variance), 1 / (2 * mean), rtol=0.02)
+
+
+# ---------------------------------------------------------------- what it is for
+
+
+def popularity_in_the_logits(**settings) -> float:
+    """How much a logit grows with log popularity, when that is all that there is to learn."""
+    rng = np.random.default_rng(4)
+    users, chance = 40, np.geomspace(0.05, 0.6, TITLES)
+    batch = make_batch(rng, pairs=users, users=users, titles=TITLES, groups=1)
+    batch.pair_user = np.repeat(np.arange(users), TITLES).astype(np.int32)
+    batch.pair_title = np.tile(np.arange(TITLES), users).astype(np.int32)
+    batch.pair_start = np.arange(users + 1) * TITLES
+    batch.user_counts, batch.title_counts = np.full(users, TITLES, np.float32), np.full(TITLES, users, np.float32)
+    batch.title_features = np.eye(TITLES, dtype=np.float32)
+    batch.user_features[...] = 0  # nobody can be told from anybody
+    batch.title_rows, title = np.arange(TITLES), batch.pair_title
+    batch.labels = (batch.pair_user + 0.5 < users * chance[title]).astype(np.float32)
+    config = Config(ModelConfig(hidden=6), TrainConfig(learning_rate=0.02, **settings))
+    network = TwoTower(config.model, 4, TITLES, rng)
+    network.objective = make_training_objective(config, np.zeros(len(title), int), title, batch.labels, TITLES)
+    optimiser = make_optimiser(network, config.train)
+    for step in range(70):
+        learn(network, optimiser, batch, config.train, step)
+    by_title = network.predict(batch).reshape(users, TITLES).mean(0)
+    return float(np.polyfit(np.log(chance), by_title, 1)[0])
+
+
+def test_every_way_against_popularity_bias_takes_popularity_out_of_the_logits():
+    plain = popularity_in_the_logits()
+    assert plain == pytest.approx(1.2, abs=0.3), "log-odds grow by a little more than log popularity"
+    half, whole = (popularity_in_the_logits(debias="logq", debias_strength=strength) for strength in (0.5, 1.0))
+    assert half == pytest.approx(plain / 2, abs=0.2) and whole == pytest.approx(0, abs=0.2)
+    assert popularity_in_the_logits(debias="ipw", debias_strength=0.5) < 0.7 * plain
+    assert popularity_in_the_logits(debias="penalty", debias_strength=2.0) < 0.5 * plain
