@@ -78,6 +78,7 @@ class TwoTower:
     ):  # fmt: skip
         self.model = model
         self.widths = user_width, title_width
+        self.offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs; see offsets.py
         self.params = Arena(parameter_shapes(model, user_width, title_width))
         self.grads = self.params.like()
         moments = {f"{t}.{m}{i}": (model.hidden,) for t in ("user", "title") for i in "12" for m in ("mean", "var")}
