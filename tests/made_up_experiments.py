@@ -20,6 +20,7 @@ COUNTRIES = (
     ("TV", "Tuvalu"),
 )
 EVIL = "</script><script>alert(1)</script> & “friends”"
+LEVELS = (("baseline", 6.0), ("upsampled", 0.8), ("more-random", 2.0))
 BINS = 20
 
 
@@ -38,7 +39,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "ours": "mtl",
         "baselines": ["baseline", "upsampled"],
         "summary": [
-            "Multi-task learning with upsampling beat the plain baseline in 7 of 8 major territories, by 6.1 % on average.",
+            "Multi-task learning with upsampling beat the plain baseline in 7 of 8 territories, by 6.1 % on average.",
             "Against the upsampled baseline the mean gain is 0.8 %, and its interval covers 0: not decided.",
             "One territory has too few positives to say anything.",
         ],
@@ -63,7 +64,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "periods": [{"name": f"day {day}", "days": [day]} for day in (58, 59, 60)],
         "territories": territories,
         "pr_auc": scores,
-        "gains": [gains_over("baseline", 6.0, territories, rng), gains_over("upsampled", 0.8, territories, rng)],
+        "gains": [gains_over(theirs, level, territories, rng) for theirs, level in LEVELS],
         "titles": titles,
         "title_pairs": [pair(codes[0], 0, 1, rng), pair(codes[1], 2, n_titles - 1, rng)],
         "bias": {m: bias_of(territories, rng) for m in METHODS},
@@ -142,26 +143,29 @@ def method(i: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def scores_of(level: float, territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-    by_period = [[t["judged"] and float(level * rng.uniform(0.1, 0.3)) or None for t in territories] for _ in range(3)]
+    by_period = [[float(level * rng.uniform(0.1, 0.3)) if t["judged"] else None for t in territories] for _ in "123"]
     average = [None if None in column else sum(column) / 3 for column in zip(*by_period, strict=True)]
     return {"average": average, "by_period": by_period}
 
 
-def gains_over(theirs: str, level: float, territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+def gains_over(theirs: str, level: float, territories: list[Any], rng: np.random.Generator) -> dict[str, Any]:
     n = len(territories)
     by_period = rng.normal(level, 4, (3, n))
     average, spread = by_period.mean(axis=0), rng.uniform(1, 5, n)
     low, high = average - 1.96 * spread, average + 1.96 * spread
     verdicts = np.where(low > 0, "better", np.where(high < 0, "worse", "undecided")).tolist()
-    columns = {"average": average, "spread": spread, "low": low, "high": high, "p": rng.random(n), "p_adjusted": rng.random(n)}
+    columns = {"average": average, "spread": spread, "low": low, "high": high}
+    columns |= {"p": rng.random(n), "p_adjusted": rng.random(n)}
     lists = {name: column.tolist() for name, column in columns.items()}
     for column in [*lists.values(), *(periods := by_period.tolist())]:
         column[-1] = None  # too small
     verdicts[-1] = "too small"
     mean = {"mean": level, "low": level - 1.5, "high": level + 1.5, "won": 7, "judged": 8, "better": 3, "worse": 0}
     mean["sign_p"] = 0.0703
-    major = {"major": mean, "all": {**mean, "judged": n - 1}, "overall": {"mean": level, "low": level - 1, "high": level + 1}}
-    return {"ours": "mtl", "theirs": theirs, "by_period": periods, **lists, "verdict": verdicts, **major}
+    means = {"major": mean, "all": {**mean, "judged": n - 1}}
+    overall = {"mean": level, "low": level - 1, "high": level + 1}
+    told = {"by_period": periods, **lists, "verdict": verdicts, **means, "overall": overall}
+    return {"ours": "mtl", "theirs": theirs, **told}
 
 
 def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -172,7 +176,8 @@ def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[st
         "local_positives": int(rng.integers(50, 60)),
         "global_positives": int(rng.integers(50, 60)),
         "gains": {
-            name: {"local": float(rng.normal(5, 5)), "global": float(rng.normal(3, 5))} for name in ("baseline", "upsampled")
+            name: {"local": float(rng.normal(5, 5)), "global": float(rng.normal(3, 5))}
+            for name in ("baseline", "upsampled")
         },
     }
 
@@ -180,7 +185,7 @@ def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[st
 def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     return {
         "overall": {"gini": [float(rng.uniform(0.5, 0.9)), 0.01], "coverage": [float(rng.uniform(0.2, 0.9)), 0.02]},
-        "territories": {"gini": [t["judged"] and float(rng.uniform(0.5, 0.9)) or None for t in territories]},
+        "territories": {"gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories]},
     }
 
 

@@ -9,6 +9,8 @@ from twotower.config import HEADS, OUTPUTS, ModelConfig
 from twotower.nn.arena import Arena
 from twotower.nn.model import TwoTower, initialise, parameter_shapes
 
+TERRITORIES = 5  # of models with offsets per territory
+
 
 def make_batch(rng, pairs=24, users=7, titles=5, groups=3, user_width=4, title_width=6, absent=()):
     """A batch as the network wants it: unique rows by group, pairs by user row. Groups in ``absent`` have no row."""
@@ -28,6 +30,7 @@ def make_batch(rng, pairs=24, users=7, titles=5, groups=3, user_width=4, title_w
         pair_user=pair_user.astype(np.int32),
         pair_title=pair_title.astype(np.int32),
         labels=rng.integers(0, 2, len(pair_user)).astype(np.float32),
+        user_territory=(np.arange(users) % TERRITORIES).astype(np.int32),
     )
 
 
@@ -40,7 +43,7 @@ def scatter_parameters(params: Arena, model: ModelConfig, rng, size=0.3):
 
 def make_parameters(model: ModelConfig, rng, user_width=4, title_width=6) -> Arena:
     """Parameters in float64, all of them off their initial values."""
-    params = Arena(parameter_shapes(model, user_width, title_width), np.float64)
+    params = Arena(parameter_shapes(model, user_width, title_width, TERRITORIES), np.float64)
     initialise(params, model, rng, base_rate=0.3)
     scatter_parameters(params, model, rng)
     return params
@@ -48,7 +51,7 @@ def make_parameters(model: ModelConfig, rng, user_width=4, title_width=6) -> Are
 
 def make_network(model: ModelConfig, rng, user_width=4, title_width=6, threads=1) -> TwoTower:
     """A network with all parameters off their initial values."""
-    network = TwoTower(model, user_width, title_width, rng, base_rate=0.3, threads=threads)
+    network = TwoTower(model, user_width, title_width, rng, 0.3, threads, TERRITORIES)
     scatter_parameters(network.params, model, rng)
     return network
 
@@ -57,13 +60,15 @@ def make_network(model: ModelConfig, rng, user_width=4, title_width=6, threads=1
 def model_configs(draw) -> ModelConfig:
     """Every kind of head, output and logit, with one to four groups."""
     hidden, head, title_bias = draw(st.integers(1, 9)), draw(st.sampled_from(HEADS)), draw(st.booleans())
+    output = draw(st.sampled_from(OUTPUTS))
     return ModelConfig(
         hidden=hidden,
         groups=draw(st.integers(1, 4)) if head != "none" or title_bias else 1,
         head=head,
         rank=draw(st.integers(1, min(hidden, 3))),
         title_bias=title_bias,
-        output=draw(st.sampled_from(OUTPUTS)),
+        territory_bias=draw(st.booleans()) if output == "linear" else False,
+        output=output,
         learned_logit=draw(st.booleans()),
     )
 

@@ -19,6 +19,10 @@ MODELS = {
     "default": ModelConfig(hidden=D, groups=K, head="lowrank", rank=RANK, title_bias=True),
     "baseline": ModelConfig(hidden=D),
 }
+VARIANTS = {
+    "territories": ModelConfig(hidden=D, groups=K, head="lowrank", title_bias=True, territory_bias=True),
+}
+TERRITORIES = 8
 
 
 def network(model, B, threads=1):
@@ -26,16 +30,19 @@ def network(model, B, threads=1):
     rng = np.random.default_rng(0)
     users = rng.standard_normal((USERS, F_USER)).astype(np.float32)
     titles = rng.standard_normal((TITLES, F_TITLE)).astype(np.float32)
-    batcher = Batcher(users, titles, np.minimum(np.arange(USERS) % 8, model.groups - 1), model.groups, B)
+    territory = np.arange(USERS) % TERRITORIES
+    batcher = Batcher(
+        users, titles, np.minimum(territory, model.groups - 1), model.groups, B, user_territory=territory
+    )
     pairs = rng.integers(0, USERS, B), rng.integers(0, TITLES, B).astype(np.int32), (rng.random(B) < 0.1)
     batch = batcher.batch(*pairs[:2], pairs[2].astype(np.float32))
-    net = TwoTower(model, F_USER, F_TITLE, rng, threads=threads)
+    net = TwoTower(model, F_USER, F_TITLE, rng, threads=threads, territories=TERRITORIES)
     return net, make_optimiser(net, TrainConfig()), batch
 
 
 def step(net, optimiser, batch):
-    net.loss_and_gradients(batch)
-    optimiser.update(net.grads, range(net.model.groups), net.workers)
+    losses = net.loss_and_gradients(batch)
+    optimiser.update(net.grads, losses.present, net.workers)
 
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +51,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("model", (MODELS | VARIANTS).values(), ids=MODELS | VARIANTS)
 def test_a_step_allocates_less_than_64_kib(model, threads):
     parts = network(model, 8192, threads)
     with threadpool_limits(1, "blas"):

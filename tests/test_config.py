@@ -126,14 +126,15 @@ def test_a_default_that_does_not_fit_is_blamed_on_nobody():
 @st.composite
 def configs(draw) -> Config:
     hidden, head = draw(st.integers(1, 64)), draw(st.sampled_from(HEADS))
-    bias = draw(st.booleans())
+    bias, output = draw(st.booleans()), draw(st.sampled_from(OUTPUTS))
     model = ModelConfig(
         hidden=hidden,
         groups=draw(st.integers(1, 9)) if head != "none" or bias else 1,
         head=head,
         rank=draw(st.integers(1, hidden)),
         title_bias=bias,
-        output=draw(st.sampled_from(OUTPUTS)),
+        territory_bias=draw(st.booleans()) if output == "linear" else False,
+        output=output,
         learned_logit=draw(st.booleans()),
     )
     share = st.floats(0, 1, exclude_max=True)

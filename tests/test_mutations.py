@@ -56,7 +56,7 @@ MUTATIONS = {
         "test_reference.py"
     ),
     "tiles that send rows through another group's head": (
-        "nn/layers.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
+        "nn/heads.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
         "test_model.py"
     ),
     "an absent group's gradient left over from the last batch": (

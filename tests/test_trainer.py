@@ -126,7 +126,7 @@ def test_the_best_weights_are_those_that_are_kept(tiny_world, tmp_path):
     writer = NoWriter(tmp_path)
     trainer.run(writer)
     scores = [line["validation"]["macro"] for line in writer.lines if "validation" in line]
-    trainer.model.offsets = None  # which come after the last validation
+    trainer.model.title_offsets = None  # which come after the last validation
     assert trainer.validate().macro == max(scores)
     found = load_model(writer.weights_path)
     np.testing.assert_array_equal(found.params.flat, trainer.model.params.flat)

@@ -26,11 +26,14 @@ def signatures() -> dict[str, set]:
     return kernels
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_training_compiles_nothing_more(tiny_world, tmp_path, head):
+VARIANTS = [{}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True}]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_training_compiles_nothing_more(tiny_world, tmp_path, variant):
     compile_kernels()
     before = signatures()
-    model = {} if head == "none" else MTL | {"head": head}
+    model = MTL | variant if variant else {}
     for batching in BATCHINGS:
         train(tiny_world, tmp_path / batching, model, batching=batching, epochs=1)
     assert signatures() == before

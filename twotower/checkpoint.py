@@ -26,7 +26,8 @@ OFFSETS = "title_offsets"  # (C, T), where there are any
 def save_weights(path: Path, model: TwoTower) -> None:
     """Write what is needed to score: parameters, running statistics, and the model's shape."""
     shape = {"model": asdict(model.model), "user_width": model.widths[0], "title_width": model.widths[1]}
-    offsets = {} if model.offsets is None else {OFFSETS: model.offsets}
+    shape["territories"] = model.territories
+    offsets = {} if model.title_offsets is None else {OFFSETS: model.title_offsets}
     _save(path, _named(model) | offsets, shape)
 
 
@@ -36,12 +37,13 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
     try:
         config = ModelConfig(**shape["model"])
         model = TwoTower(
-            config, shape["user_width"], shape["title_width"], np.random.default_rng(0), threads=threads
-        )
-    except (KeyError, TypeError) as error:
+            config, shape["user_width"], shape["title_width"], np.random.default_rng(0), threads=threads,
+            territories=shape.get("territories", 0),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
     _fill(path, _named(model), arrays)
-    model.offsets = arrays.get(OFFSETS)
+    model.title_offsets = arrays.get(OFFSETS)
     return model
 
 

@@ -79,6 +79,7 @@ class ModelConfig:
     head: str = setting("none", "Heads on the user tower: none (the baseline), plain, residual or lowrank.")
     rank: int = setting(8, "Rank r of low-rank heads.")
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
+    territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
     offset_prior: float = setting(5.0, "Pseudo-positives that draw a title's offset to 0.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
@@ -100,6 +101,8 @@ class ModelConfig:
         _require(not lonely, "model.title_offsets", "group", "title or territory, since there is one group only")
         _require(self.offset_prior > 0, "model.offset_prior", self.offset_prior, "above 0")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
+        possible = not self.territory_bias or self.output == "linear"
+        _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")
 
     @property
     def multi_task(self) -> bool:

@@ -195,4 +195,5 @@ def known_groups(directory: Path, file: Path | None = None) -> int | None:
 def default_label(model: ModelConfig, sampled: Sample) -> str:
     """A method's name: baseline or mtl, with the paper's upsampling or without."""
     method = f"mtl-{model.groups}" if model.multi_task else "baseline"
+    method += "-territories" if model.territory_bias else ""
     return f"{method}-upsampled" if sampled.active.any() else method

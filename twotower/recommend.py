@@ -62,7 +62,7 @@ def recommend(
         found = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.model.groups)[rows]
         choice = Choice(
-            additions(found, model.offsets, dataset, territory_group, day),
+            additions(found, model.title_offsets, dataset, territory_group, day),
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
@@ -75,7 +75,7 @@ def additions(
     found: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
 ) -> np.ndarray:
     """What a territory adds to the score of a title, (C, T) float32: −inf unless it can be watched there on ``day``."""
-    bias = found.bias[territory_group if len(found.bias) > 1 else np.zeros(dataset.n_territories, np.int64)]
+    bias = found.territory_bias(territory_group)
     if title_offsets is not None:
         bias = bias + title_offsets
     allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)

@@ -27,22 +27,30 @@ def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> n
     """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,)."""
     if groups == 1:
         return np.zeros(dataset.n_users, np.int32)
-    return np.asarray(territory_group, np.int32)[dataset.user_territory]
+    return np.asarray(territory_group, np.int32)[dataset.head_territory]
+
+
+def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:
+    """Territory of every user (U,), for a model that has something for each territory; else None."""
+    return dataset.user_territory if model.territories else None
 
 
 class Scorer(NamedTuple):
     """What ``predict_pairs`` needs of a dataset."""
 
     batcher: Batcher
-    territory: np.ndarray  # (U,) of each user
+    territory: np.ndarray  # (U,) of each user: whose offsets of titles are theirs
 
 
 def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Scorer:
     """Batches for ``predict_pairs``, and where users live."""
     groups = model.model.groups
     members = user_groups(dataset, territory_group, groups)
-    tables = dataset.user_vectors, dataset.title_vectors
-    return Scorer(Batcher(*tables, members, groups, SCORING_BATCH, buffers=1), np.asarray(dataset.user_territory))
+    batcher = Batcher(
+        dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
+        user_territory=user_territories(dataset, model),
+    )  # fmt: skip
+    return Scorer(batcher, np.asarray(dataset.head_territory))
 
 
 def predict_pairs(
@@ -63,8 +71,8 @@ def predict_pairs(
         batch = batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
         logits[index[batch.order]] = model.predict(batch)
         progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
-    if model.offsets is not None:
-        logits += model.offsets[scorer.territory[pairs.user], pairs.title]
+    if model.title_offsets is not None:
+        logits += model.title_offsets[scorer.territory[pairs.user], pairs.title]
     return logits
 
 

@@ -72,8 +72,7 @@ def fit(
     while state.epoch < config.epochs and state.misses < config.patience:
         for step, batch in enumerate(batches(state.epoch), 1):
             losses = model.loss_and_gradients(batch)
-            present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            optimiser.update(model.grads, present, model.workers)
+            optimiser.update(model.grads, losses.present, model.workers)
             state.steps += 1
             yield Step(state.epoch, step, losses)
             if validate is not None and step in checks:
@@ -100,7 +99,7 @@ def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
 
 def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
     """Adam over all parameters of ``model``, with the decay of its matrices."""
-    spans = model.shared_span(), model.group_spans()
+    spans = model.shared_span(), model.group_spans() + model.territory_spans()
     adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
     adam.decay(model.matrix_spans("tower"), config.tower_decay)
     adam.decay(model.matrix_spans("head"), config.head_decay)

@@ -25,10 +25,10 @@ from twotower.evaluation.per_territory import macro_average_precision
 from twotower.evaluation.results import Evaluation
 from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
-from twotower.nn.offsets import fit_offsets
+from twotower.nn.title_offsets import fit_offsets
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
-from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups
+from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 
 UPDATES = 3  # the random stream of updates, beside weights (0), epochs (1) and validation users (2)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
@@ -65,11 +65,12 @@ class Trainer:
         threads = settings.threads or usable_cores()
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
-        self.model = TwoTower(model, *widths, rng, rate, threads)
+        self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = train.make_optimiser(self.model, settings)
         self.state = train.TrainingState()
-        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size)
         self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
+        territory = user_territories(dataset, self.model)
+        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:
@@ -91,7 +92,7 @@ class Trainer:
 
     def run(self, writer: RunWriter, progress: Progress = silent) -> None:
         """Train to the end: every step and validation is logged, every epoch can be resumed from."""
-        self.model.offsets = None  # they are counted when the weights stand
+        self.model.title_offsets = None  # they are counted when the weights stand
         check = (lambda: self.validate(progress)) if len(self.held_out) else None
         total, seen, started, ending = len(self.pairs), 0, time.perf_counter(), ""
         with threadpool_limits(1, "blas"):
@@ -155,14 +156,14 @@ class Trainer:
     def count_offsets(self, progress: Progress = silent) -> None:
         """Offsets of titles from all pairs that were learned from so far, the validation users' included."""
         level, pairs = self.config.model.title_offsets, self.learned
-        self.model.offsets = None
+        self.model.title_offsets = None
         if level == "none":
             return
         with threadpool_limits(1, "blas"):
             logits = self._predict(pairs, progress, "counting offsets of titles")
-        territory = np.asarray(self.dataset.user_territory)[pairs.user]
+        territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
-        self.model.offsets = fit_offsets(level, *where, self.dataset.n_titles, self.config.model.offset_prior)
+        self.model.title_offsets = fit_offsets(level, *where, self.dataset.n_titles, self.config.model.offset_prior)
 
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""

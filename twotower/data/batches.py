@@ -41,13 +41,16 @@ class Batch:
     pair_user: np.ndarray  # (B,) int32    position in user_rows, ascending
     pair_title: np.ndarray  # (B,) int32    position in title_rows
     labels: np.ndarray  # (B,) float32  0 or 1
+    user_territory: np.ndarray  # (R,) int32    territory of the row; (0,) from a batcher that knows of none
     order: np.ndarray  # (B,) int64    pair i here was pair order[i] of those asked for
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @classmethod
-    def allocate(cls, pairs: int, users: int, titles: int, groups: int, f_user: int, f_title: int) -> "Batch":
+    def allocate(
+        cls, pairs: int, users: int, titles: int, groups: int, f_user: int, f_title: int, territories: bool = False
+    ) -> "Batch":
         """Uninitialised arrays for a batch of up to so many pairs and unique rows."""
         return cls(
             user_features=np.empty((users, f_user), np.float32),
@@ -61,6 +64,7 @@ class Batch:
             pair_user=np.empty(pairs, np.int32),
             pair_title=np.empty(pairs, np.int32),
             labels=np.empty(pairs, np.float32),
+            user_territory=np.empty(users if territories else 0, np.int32),
             order=np.empty(pairs, np.int64),
         )
 
@@ -78,6 +82,7 @@ class Batch:
             pair_user=self.pair_user[:n_pairs],
             pair_title=self.pair_title[:n_pairs],
             labels=self.labels[:n_pairs],
+            user_territory=self.user_territory[:n_users],
             order=self.order[:n_pairs],
         )
 
@@ -91,6 +96,7 @@ class Batcher:
 
     user_vectors: (U, F_u), title_vectors: (N, F_t), float32 or float16, in memory or memory-mapped.
     user_group: (U,) group of each user, 0 <= group < n_groups. Without groups: zeros and n_groups=1.
+    user_territory: (U,) territory of each user, for models with offsets per territory.
     Raises ValueError for tables of another dtype or shape, and for groups out of range.
     """
 
@@ -102,6 +108,7 @@ class Batcher:
         n_groups: int,
         batch_size: int,
         buffers: int = 2,
+        user_territory: np.ndarray | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("buffers", buffers), ("n_groups", n_groups)):
             if value < 1:
@@ -113,11 +120,15 @@ class Batcher:
             raise ValueError(f"user_group {user_group.shape} and {n_users} users differ")
         _check_range("user_group", user_group, n_groups, ValueError)
         self._group = np.ascontiguousarray(user_group, np.int32)
+        if user_territory is not None and user_territory.shape != (n_users,):
+            raise ValueError(f"user_territory {user_territory.shape} and {n_users} users differ")
+        self._territory = None if user_territory is None else np.ascontiguousarray(user_territory, np.int32)
         self.batch_size = batch_size
         self.capacity = largest_batch(batch_size)  # pairs
         users, titles = min(self.capacity, n_users), min(self.capacity, n_titles)
         self._sets = [
-            Batch.allocate(self.capacity, users, titles, n_groups, f_user, f_title) for _ in range(buffers)
+            Batch.allocate(self.capacity, users, titles, n_groups, f_user, f_title, user_territory is not None)
+            for _ in range(buffers)
         ]
         self._turn = 0
         # Scratch of find_unique_rows; the slots are never cleared, see there.
@@ -150,6 +161,8 @@ class Batcher:
         batch = b.first(n_pairs, n_users, n_titles)
         gather_rows(batch.user_features, self._users, batch.user_rows)
         gather_rows(batch.title_features, self._titles, batch.title_rows)
+        if self._territory is not None:
+            np.take(self._territory, batch.user_rows, out=batch.user_territory, mode="clip")
         return batch
 
     def batches(self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs") -> Iterator[Batch]:

@@ -4,13 +4,12 @@ A layer holds its parameters and their gradients, nothing of a batch: what backw
 forward, and where a tile's work goes is an argument. Every method may be called by several threads for different tiles.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-from twotower.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM, ModelConfig
+from twotower.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM
 from twotower.nn import gemm, kernels
 from twotower.nn.arena import Arena
 from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile
@@ -184,55 +183,3 @@ class BatchNormReLU:
         moments = stats.mean, stats.rstd
         kernels.batchnorm_backward(dZ, dY, Z, counts, *moments, self.gamma, self.dgamma, self.dbeta, B)
         return dZ
-
-
-class GroupedHeads:
-    """One head a group on top of the user tower. A tile holds rows of one group, so that a head sees no other row."""
-
-    def __init__(self, params: Arena, model: ModelConfig):
-        self.kind, self.floor = model.head, model.head_floor
-        self.residual = float(model.head != "plain")
-        groups = range(model.groups)
-        self.b = params["head.b"] if "head.b" in params else np.zeros((0, 0))  # (K, D)
-        self.W = [Dense("head.W", params, k) for k in groups] if "head.W" in params else []  # K of (D, D)
-        self.P = [Dense("head.P", params, k) for k in groups] if "head.P" in params else []  # K of (D, r)
-        self.Q = [Dense("head.Q", params, k) for k in groups] if "head.Q" in params else []  # K of (r, D)
-        self.no_bias = np.zeros(model.hidden, np.float32)
-
-    @property
-    def matrices(self) -> list[Dense]:
-        return [*self.W, *self.P, *self.Q]
-
-    def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
-        """U = A W_k + b_k, with A added for a residual head, or A + A P_k Q_k for a low-rank one."""
-        if self.kind == "lowrank":
-            H = self.P[k].forward(scratch.H[: len(A)], A, scratch)
-            self.Q[k].forward(U, H, scratch)
-            kernels.head_output(U, A, self.no_bias, self.residual, self.floor)
-        else:
-            self.W[k].forward(U, A, scratch)
-            kernels.head_output(U, A, self.b[k], self.residual, self.floor)
-        return U
-
-    def backward(
-        self, sums: GradientSums, tile: Tile, first_chunk: int,
-        dA: np.ndarray, dU: np.ndarray, U: np.ndarray, A: np.ndarray, scratch: Scratch,
-    ) -> np.ndarray:  # fmt: skip
-        """Gradients of head k = tile.group, and dA of the tower's output; ``dU`` is overwritten."""
-        k, where = tile.group, (sums, tile, first_chunk)
-        if math.isfinite(self.floor):
-            kernels.head_output_backward(dU, U, self.floor)
-        if self.kind == "lowrank":
-            H, dH = scratch.H[: len(A)], scratch.dH[: len(A)]
-            self.P[k].forward(H, A, scratch)
-            self.Q[k].backward_weights(*where, H, dU, scratch)
-            self.Q[k].backward_input(dH, dU, scratch)
-            self.P[k].backward_weights(*where, A, dH, scratch)
-            np.copyto(dA, dU)
-            return self.P[k].backward_input(dA, dH, scratch, accumulate=1)
-        db, accumulate = sums.target("head.b", k, tile, first_chunk)
-        np.add(db if accumulate else 0, dU.sum(0), out=db)
-        self.W[k].backward_weights(*where, A, dU, scratch)
-        if self.residual:
-            np.copyto(dA, dU)
-        return self.W[k].backward_input(dA, dU, scratch, accumulate=int(self.residual))

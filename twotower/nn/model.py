@@ -19,14 +19,17 @@ from twotower.config import ModelConfig
 from twotower.nn import kernels
 from twotower.nn import tower as towers
 from twotower.nn.arena import Arena
-from twotower.nn.layers import Dense, GradientSums, GroupedHeads, Scratch, ScratchPool
+from twotower.nn.heads import GroupedHeads, TerritoryOffsets
+from twotower.nn.layers import Dense, GradientSums, Scratch, ScratchPool
 from twotower.nn.loss import PairWork, logits, masked_binary_cross_entropy
 from twotower.nn.tower import Tower, TowerBatch, TowerWork
 from twotower.nn.workers import CHUNKS, Tile, Workers, chunked_tiles
 
 
-def parameter_shapes(model: ModelConfig, user_width: int, title_width: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter; what all groups share comes first."""
+def parameter_shapes(
+    model: ModelConfig, user_width: int, title_width: int, territories: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter; what all groups share comes first, what a territory has to itself last."""
     D, K, r = model.hidden, model.groups, model.rank
     shapes: dict[str, tuple[int, ...]] = {}
     for tower, F in (("user", user_width), ("title", title_width)):
@@ -40,6 +43,10 @@ def parameter_shapes(model: ModelConfig, user_width: int, title_width: int) -> d
         shapes |= {"head.P": (K, D, r), "head.Q": (K, r, D)}
     if model.title_bias:
         shapes["title_bias.C"] = (K, title_width)
+    if model.territory_bias:
+        shapes["territory.b"] = (territories, D)
+        if model.title_bias:
+            shapes["territory.C"] = (territories, title_width)
     return shapes
 
 
@@ -67,6 +74,13 @@ class Losses(NamedTuple):
     total: float  # mean over the pairs
     by_group: list[float]  # what each group's pairs add to the total; 0.0 for an absent group
     pairs_by_group: list[int]
+    territories: tuple[int, ...] = ()  # those in the batch that have something to themselves
+
+    @property
+    def present(self) -> list[int]:
+        """The blocks of parameters that the batch updates: group k is k, and territory c is K + c."""
+        groups = [k for k, pairs in enumerate(self.pairs_by_group) if pairs]
+        return groups + [len(self.pairs_by_group) + c for c in self.territories]
 
 
 class TwoTower:
@@ -74,12 +88,15 @@ class TwoTower:
 
     def __init__(
         self, model: ModelConfig, user_width: int, title_width: int, rng: np.random.Generator,
-        base_rate: float = 0.1, threads: int = 1,
+        base_rate: float = 0.1, threads: int = 1, territories: int = 0,
     ):  # fmt: skip
-        self.model = model
+        """``territories`` C is how many there are, for a model with offsets per territory."""
+        self.model, self.territories = model, territories if model.territory_bias else 0
+        if model.territory_bias and territories < 1:
+            raise ValueError(f"{territories} territories: expected at least 1 for a model with territory_bias")
         self.widths = user_width, title_width
-        self.offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs; see offsets.py
-        self.params = Arena(parameter_shapes(model, user_width, title_width))
+        self.title_offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs
+        self.params = Arena(parameter_shapes(model, user_width, title_width, self.territories))
         self.grads = self.params.like()
         moments = {f"{t}.{m}{i}": (model.hidden,) for t in ("user", "title") for i in "12" for m in ("mean", "var")}
         self.running = Arena(moments)
@@ -90,6 +107,7 @@ class TwoTower:
         self.user_tower = Tower("user", self.params, self.grads, self.running, model.tower_floor)
         self.title_tower = Tower("title", self.params, self.grads, self.running, model.output_floor)
         self.heads = None if model.head == "none" else GroupedHeads(self.params, model)
+        self.offsets = TerritoryOffsets(self.params, self.grads) if model.territory_bias else None
         self.workers = Workers(threads)
         self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank)
         towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
@@ -104,6 +122,8 @@ class TwoTower:
         self.title_work = TowerWork(titles, D, 1)
         self.U, self.V, self.dV = (np.empty((n, D), np.float32) for n in (users, titles, titles))
         self.pairs = PairWork(pairs)
+        if self.offsets is not None:
+            self.offsets.reserve(pairs, titles)
 
     def _fit(self, batch: Any) -> None:
         have = len(self.pairs.z), len(self.U), len(self.V)
@@ -120,6 +140,11 @@ class TwoTower:
         """The flat parameters of each group's own block."""
         own = [name for name in self.params if name.startswith(("head.", "title_bias."))]
         return [[self.params.span(name, k) for name in own] for k in range(self.model.groups)]
+
+    def territory_spans(self) -> list[list[slice]]:
+        """The flat parameters of each territory's own block."""
+        own = [name for name in self.params if name.startswith("territory.")]
+        return [[self.params.span(name, c) for name in own] for c in range(self.territories)]
 
     def matrix_spans(self, part: str) -> list[list[slice]]:
         """The flat weight matrices of the "tower" or the "head" part: the shared ones, then those of each group."""
@@ -151,6 +176,8 @@ class TwoTower:
 
         self.workers.run(output, title_runs)
         bias = self.params["title_bias.C"] @ batch.title_features.T if self.model.title_bias else None
+        if self.offsets is not None:
+            self.offsets.begin(batch)
         return users, titles, bias
 
     def _score(self, batch: Any, tile: Tile, A2: np.ndarray, bias: np.ndarray | None, scratch: Scratch) -> slice:
@@ -160,11 +187,15 @@ class TwoTower:
             np.copyto(U, A2)
         else:
             self.heads.forward(U, A2, tile.group, scratch)
+        if self.offsets is not None:
+            self.offsets.add(U, batch.user_territory[tile.rows], scratch)
         start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
         span = slice(int(start[0]), int(start[-1]))
         kernels.pair_dots(self.pairs.dots[span], U, self.V, start, batch.pair_title)
         scale, c = self.params["logit.scale"], self.params["logit.bias"]
         logits(self.pairs, span, scale, c, None if bias is None else bias[tile.group], batch.pair_title)
+        if self.offsets is not None:
+            self.offsets.add_to_logits(self.pairs.z[span], span, batch)
         return span
 
     def loss_and_gradients(self, batch: Any) -> Losses:
@@ -209,6 +240,8 @@ class TwoTower:
         edges = np.linspace(0, self.model.hidden, CHUNKS + 1).astype(np.int64)
         self.workers.run(title_columns, [edges[i : i + 2] for i in range(CHUNKS)])
         self.workers.run(title_output, titles.runs)
+        if self.offsets is not None:
+            self.offsets.backward(self.pairs, self.V, batch, self.workers)
         towers.backward([users, titles], self.workers, self.scratches, self.sums, B)
         self.workers.run(self.sums.finish, self.sums.blocks())
         return self._finish(batch, B, T)
@@ -231,7 +264,8 @@ class TwoTower:
             elif self.model.title_bias:
                 by_title = self.pairs.total_by(batch.pair_title[mine], dz[mine], T)
                 self.grads["title_bias.C"][k] = by_title.astype(np.float32) @ batch.title_features
-        return Losses(sum(losses), losses, counts)
+        territories = () if self.offsets is None else tuple(np.unique(batch.user_territory).tolist())
+        return Losses(sum(losses), losses, counts, territories)
 
     def predict(self, batch: Any) -> np.ndarray:
         """Logits (B,) float32 of a batch's pairs, in the batch's order, with the running statistics.

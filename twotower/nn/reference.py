@@ -144,6 +144,7 @@ class ExpandedBatch(NamedTuple):
     title_features: np.ndarray  # (B, F_t)
     group: np.ndarray  # (B,) the group of the pair's territory
     labels: np.ndarray  # (B,) 0 or 1
+    territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
 
 
 def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
@@ -154,6 +155,7 @@ def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
         batch.title_features[batch.pair_title].astype(dtype),
         group[batch.pair_user],
         batch.labels.astype(dtype),
+        batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
     )
 
 
@@ -233,11 +235,16 @@ def loss_and_gradients(
     dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
     for k in range(model.groups):
         mine = batch.group == k  # column k of the one-hot mask
-        U = head(p, k, A[mine], model)
+        U = U_head = head(p, k, A[mine], model)
+        if model.territory_bias:
+            territory = batch.territory[mine]
+            U = U_head + p["territory.b"][territory]
         dots = (U * V[mine]).sum(1)
         z = s * dots + c
         if model.title_bias:
             z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+        if model.title_bias and model.territory_bias:
+            z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
         loss += losses.sum() / B
 
@@ -245,8 +252,12 @@ def loss_and_gradients(
         grads["logit.bias"] += dz.sum()
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]
-        dV[mine] = s * dz[:, None] * U
-        head_grads, dA[mine] = head_backward(p, k, s * dz[:, None] * V[mine], U, A[mine], model)
+        dV[mine], dU = s * dz[:, None] * U, s * dz[:, None] * V[mine]
+        if model.territory_bias:
+            np.add.at(grads["territory.b"], territory, dU)
+        if model.title_bias and model.territory_bias:
+            np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
+        head_grads, dA[mine] = head_backward(p, k, dU, U_head, A[mine], model)
         for name, grad in head_grads.items():
             grads[name][k] = grad
 

@@ -86,7 +86,8 @@ class Buffers:
 class Retrieval:
     """The titles of a table as a trained model sees them, laid out for products with any number of users.
 
-    The weights are those of the moment: after another step of training, make another.
+    The weights are those of the moment: after another step of training, make another. What a territory has to itself is
+    no matter of users: s·<U + b_c, V> = s·<U, V> + s·<b_c, V> is the same for all of them, and part of the offset.
     """
 
     def __init__(self, model: TwoTower, title_table: np.ndarray, progress: Progress = silent):
@@ -98,21 +99,38 @@ class Retrieval:
         self.user_tower, self.title_tower = (TowerAtRest(tower, D) for tower in towers)
         self.V = np.empty((T, D), np.float32)
         self.bias = np.zeros((model.model.groups, T), np.float32)  # c, and what the group's title bias adds
+        self.own = np.zeros((model.territories, T), np.float32)  # what a territory adds to its group's
         table = np.asarray(title_table)
 
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             X = buffers.gather(table, np.arange(tile.rows.start, tile.rows.stop))
             if model.model.title_bias:
                 np.matmul(model.params["title_bias.C"], X.T, out=self.bias[:, tile.rows])
+            if "territory.C" in model.params:
+                np.matmul(model.params["territory.C"], X.T, out=self.own[:, tile.rows])
             self.V[tile.rows] = self.title_tower.embed(X, scratch)
 
         self._each_tile(embed, np.array([0, T]), table, "embedding titles", progress)
         self.bias += model.params["logit.bias"]
+        if model.offsets is not None:
+            self.own += model.params["logit.scale"] * (model.offsets.b @ self.V.T)
         self.starts = range(0, T, TITLE_BLOCK)  # first title of each block
         widths = [min(TITLE_BLOCK, T - start) for start in self.starts]
         self.packed = [np.empty(gemm.packed_size(D, width), np.float32) for width in widths]
         blocks = list(zip(self.packed, self.starts, strict=True))
         model.workers.run(lambda b: gemm.pack_transposed(b[0], self.V[b[1] : b[1] + TITLE_BLOCK]), blocks)
+
+    def territory_bias(self, group: np.ndarray) -> np.ndarray:
+        """What a territory adds to s·<U, V> of each title, (C, T) float32; ``group`` (C,) of each territory.
+
+        Raises ValueError when the model has offsets of another number of territories.
+        """
+        bias = self.bias[group if len(self.bias) > 1 else np.zeros(len(group), np.int64)]
+        if len(self.own):
+            if len(self.own) != len(group):
+                raise ValueError(f"groups of {len(group)} territories, and offsets of {len(self.own)}")
+            bias += self.own
+        return bias
 
     def scan(self, users: Users, consume: Consumer, progress: Progress = silent, stage: str = "scoring users") -> None:
         """Call ``consume`` with the products of every tile of users and every block of titles.

@@ -1,12 +1,18 @@
 """Cells and tables of the page: a text to read, a value to sort by, a tone that is never told by colour alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 DASH = "–"
 TONES = {"better": "good", "worse": "bad", "undecided": "quiet", "too small": "quiet"}
 MARKS = {"better": "▲", "worse": "▼", "undecided": "○", "too small": "×"}  # the forest plot draws the same shapes
+HINTS = {
+    "better": "clearly above 0, though many territories were tested",
+    "worse": "clearly below 0, though many territories were tested",
+    "undecided": "could be either",
+    "too small": "too few positives, or users with one, to judge",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def text(value: Any, hint: str = "") -> Cell:
     return undefined(hint or "not stated") if value in (None, "") else Cell(str(value), str(value), hint=hint)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
@@ -106,8 +112,7 @@ def verdict(value: Any) -> Cell:
     """``better``, ``worse``, ``undecided`` or ``too small``, with the shape of the forest plot."""
     if value not in TONES:
         return text(value, "no verdict: undefined")
-    hints = {"undecided": "the interval covers 0", "too small": "too few positives, or users with one, to judge"}
-    return Cell(value, value, TONES[value], hints.get(value, ""), MARKS[value])
+    return Cell(value, value, TONES[value], HINTS[value], MARKS[value])
 
 
 def mean_and_spread(values: Any, digits: int = 4) -> Cell:
@@ -140,7 +145,3 @@ def columns(*names: str, first: str = "text") -> list[Column]:
 def filled(table: Table) -> bool:
     """Whether anything but its headings is known."""
     return any(not cell.undefined for row in table.rows for cell in row[1:])
-
-
-def total(values: Iterable[Any]) -> float:
-    return sum(x for x in values if is_number(x))

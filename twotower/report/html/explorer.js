@@ -51,11 +51,12 @@
     function factsOf(id, users) {
       const facts = data.titles[id] || {};
       const known = (value) => value !== null && value !== undefined;
+      const count = (value) => value.toLocaleString("en");
       const parts = [`${nameOf(id)}: ${facts.kind ? `a ${facts.kind} title` : "neither local nor global"}`];
       if (known(facts.home)) parts[0] += `, at home in ${facts.home}`;
-      if (known(facts.train_positives)) parts.push(`${facts.train_positives} train positives`);
-      if (known(facts.test_positives)) parts.push(`${facts.test_positives} test positives`);
-      parts.push(`${Math.max(...users)} test users here`);
+      if (known(facts.train_positives)) parts.push(`${count(facts.train_positives)} train positives`);
+      if (known(facts.test_positives)) parts.push(`${count(facts.test_positives)} test positives`);
+      parts.push(`${count(Math.max(...users))} test users here`);
       for (const [method, value] of Object.entries(facts.pr_auc || {})) {
         parts.push(`PR-AUC of ${method} ${known(value) ? value.toFixed(4) : "undefined"}`);
       }
@@ -87,6 +88,14 @@
     ])));
   }
 
+  // Round shares up to the highest one.
+  function ticks(highest, root) {
+    if (root) return [0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1].filter((share) => share <= highest);
+    const size = 10 ** Math.floor(Math.log10(highest / 3));
+    const step = [5, 2, 1].map((n) => n * size).find((one) => 3 * one <= highest);
+    return Array.from({ length: Math.floor(highest / step + 1e-9) + 1 }, (_, i) => i * step);
+  }
+
   // Step lines, one per model, in the colour and dash of the legend.
   function picture(data, shares, name, root, width) {
     const [height, left, right, top, bottom] = [300, 58, 16, 12, 48];
@@ -106,8 +115,7 @@
     };
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.append(make("title", {}, `User histograms of the scores of ${name}; the table below has the values`));
-    for (const part of [0, 0.25, 0.5, 0.75, 1]) {
-      const share = root ? highest * part * part : highest * part;
+    for (const share of ticks(highest, root)) {
       svg.append(make("line", { x1: left, x2: width - right, y1: y(share), y2: y(share), stroke: "var(--line)" }));
       svg.append(make("text", { x: left - 8, y: y(share) + 4, "text-anchor": "end", class: "tick" }, percent(share)));
     }

@@ -28,11 +28,11 @@ INK, MUTED, LINE, GOOD, BAD, OTHER, PAPER = VARIABLES
 STYLES = ((GOOD, "solid"), (MUTED, "dashed"), (OTHER, "dotted"), (BAD, "dashdot"), (INK, "dashed"), (INK, "dotted"))
 DASHES = {"solid": "none", "dashed": "7 3", "dotted": "2 3", "dashdot": "7 3 2 3"}
 VERDICT_MARKS = {"better": ("^", GOOD), "worse": ("v", BAD), "undecided": ("o", MUTED), "too small": ("x", MUTED)}
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a title may hold dollar signs
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that the layout is the same everywhere
-    "font.size": 10.5,
+    "font.size": 11.5,
     "text.color": INK,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
@@ -44,8 +44,8 @@ SETTINGS = {
     "figure.facecolor": "none",
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "grid.color": LINE,
     "grid.linewidth": 0.8,
 }
@@ -98,11 +98,12 @@ def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, na
                 ends.append(row["average"])
         labels = [row["name"] for row in rows]
         if mean and is_number(mean.get("mean")):
-            y, low, high = len(rows) + 0.4, mean.get("low"), mean.get("high")
+            low, high = mean.get("low"), mean.get("high")
+            below = len(rows) + 0.4
             if is_number(low) and is_number(high):
-                axes.plot([low, high], [y, y], color=INK, linewidth=2)
+                axes.plot([low, high], [below, below], color=INK, linewidth=2)
                 ends += [low, high]
-            axes.plot([mean["mean"]], [y], "D", color=INK, markersize=6.5)
+            axes.plot([mean["mean"]], [below], "D", color=INK, markersize=6.5)
             ends.append(mean["mean"])
             labels.append(f"mean {signed(mean['mean'], 1)}")
         axes.axvline(0, color=INK, linewidth=0.9)
@@ -116,7 +117,7 @@ def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, na
         axes.set_axisbelow(True)
         axes.set_xlabel("relative gain of PR-AUC, percent")
 
-    return Drawing(drawn(draw, name, caption, height=70 + 19 * (len(rows) + 1)), caption)
+    return Drawing(drawn(draw, name, caption, height=74 + 20 * (len(rows) + 1)), caption)
 
 
 def histogram(
@@ -140,7 +141,7 @@ def histogram(
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        axes.set_title(shortened(heading), fontsize=11, loc="left", color=INK)
+        axes.set_title(shortened(heading), fontsize=12, loc="left", color=INK)
         axes.set_xlabel("score (probability)")
         axes.set_ylabel("users, percent")
 
@@ -173,7 +174,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]], series: Mapping[str, Se
     return Drawing(drawn(draw, name, caption, height=320), caption)
 
 
-def shortened(text: str, characters: int = 40) -> str:
+def shortened(text: str, characters: int = 36) -> str:
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
@@ -184,7 +185,8 @@ def drawn(draw: Any, name: str, caption: str, height: float) -> str:
     from matplotlib.figure import Figure
 
     file = io.StringIO()
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
+    settings: Any = {**SETTINGS, "svg.hashsalt": name}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has the letters
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)

@@ -44,7 +44,11 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   for (const row of table.tBodies[0].rows) {
-    heads.forEach((head, i) => head.dataset.sort === "text" && row.cells[i].classList.add("words"));
+    heads.forEach((head, i) => {
+      if (head.dataset.sort !== "text") return;
+      row.cells[i].classList.add("words");
+      row.cells[i].classList.toggle("long", row.cells[i].textContent.length > 28);
+    });
   }
 }
 

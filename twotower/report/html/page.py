@@ -7,8 +7,8 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.report.files import plain, write_file
-from twotower.report.html import facts, figures, paper, tables
-from twotower.report.html.cells import MARKS, TONES, at, is_number, signed, verdict
+from twotower.report.html import bias, facts, figures, paper, tables
+from twotower.report.html.cells import TONES, at, is_number, signed, verdict
 
 HERE = Path(__file__).parent
 FOREST_ROWS = 24  # at most: the major territories, or the largest
@@ -53,8 +53,10 @@ def page_text(record: Record) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods and territories keep their order
     parts = {
         "record": record,
+        "created": str(record.get("created") or "")[:16].replace("T", " "),
         "name": str(record.get("name") or "experiment"),
         "css": (HERE / "page.css").read_text("utf-8"),
         "js": [(HERE / name).read_text("utf-8") for name in ("page.js", "explorer.js")],
@@ -73,34 +75,52 @@ def page_text(record: Record) -> str:
 
 def series_of(record: Record) -> dict[str, figures.Series]:
     """The same colour and dash for a method all over the page: ours, the baselines, the others."""
-    names = [record.get("ours"), *(record.get("baselines") or ()), *(m.get("name") for m in record.get("methods") or ())]
+    names = [record.get("ours"), *(record.get("baselines") or ())]
+    names += [method.get("name") for method in record.get("methods") or ()]
     names += [*(at(record, "histograms", "methods") or ()), *(record.get("calibration") or {})]
     return figures.series_of([name for name in dict.fromkeys(names) if name], record.get("ours"))
 
 
+def main_gains(record: Record) -> list[Record]:
+    """The comparisons that the experiment is about: ours over its baselines, or the first where there are none."""
+    gains, ours, baselines = record.get("gains") or [], record.get("ours"), record.get("baselines") or ()
+    return [g for g in gains if g.get("ours") == ours and g.get("theirs") in baselines] or gains[:1]
+
+
 def headlines(record: Record) -> list[Headline]:
     found = []
-    for gains in record.get("gains") or ():
-        major = gains.get("major") or {}
-        mean, low, high = major.get("mean"), major.get("low"), major.get("high")
+    for gains in main_gains(record):
+        told = tables.mean_of(gains)
+        mean, low, high = told.get("mean"), told.get("low"), told.get("high")
         if not is_number(mean):
             continue
-        words = f"won {major['won']} of {major['judged']} major territories" if is_number(major.get("judged")) else ""
-        tone = ""
+        where = "major territories" if told is gains.get("major") else "territories"
+        words, tone = [f"mean gain of PR-AUC over {where}"], ""
         if is_number(low) and is_number(high):
             tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
-            words = f"95 % interval {signed(low)} to {signed(high)}; {words}".rstrip("; ")
-        found.append(Headline(str(gains.get("ours")), str(gains.get("theirs")), f"{signed(mean)} %", tone, words))
+            words.append(f"95 % interval {signed(low)} to {signed(high)}")
+        if is_number(told.get("judged")) and is_number(told.get("won")):
+            words.append(f"ahead in {told['won']} of {told['judged']}")
+        shown = f"{signed(mean)} %"
+        found.append(Headline(str(gains.get("ours")), str(gains.get("theirs")), shown, tone, "; ".join(words)))
     return found
 
 
+def gain_tables(record: Record) -> tuple[list[Any], list[Any]]:
+    """The main comparisons with all territories, and the further ones with the major ones alone."""
+    chosen = main_gains(record)
+    further = [gains for gains in record.get("gains") or () if gains not in chosen]
+    first = [tables.gain_table(record, gains, f"gain-table-{i}") for i, gains in enumerate(chosen)]
+    rest = [tables.gain_table(record, gains, f"further-table-{i}", True) for i, gains in enumerate(further)]
+    return [table for table in first if table], [table for table in rest if table]
+
+
 def all_tables(record: Record) -> dict[str, Any]:
+    gains, further_gains = gain_tables(record)
     return {
-        "gains": [
-            table
-            for i, gains in enumerate(record.get("gains") or ())
-            if (table := tables.gain_table(record, gains, f"gain-table-{i}"))
-        ],
+        "gains": gains,
+        "further_gains": further_gains,
+        "comparisons": tables.comparison_table(record),
         "paper_gains": tables.paper_gain_table(),
         "paper_pairs": tables.paper_pair_table(),
         "territories": tables.territory_table(record),
@@ -108,10 +128,10 @@ def all_tables(record: Record) -> dict[str, Any]:
         "methods": tables.method_table(record),
         "pairs": tables.pair_table(record),
         "titles": tables.title_table(record),
-        "bias": tables.bias_table(record),
-        "bias_territories": tables.bias_territory_tables(record),
-        "calibration": tables.calibration_table(record),
-        "distances": tables.distance_table(record),
+        "bias": bias.bias_table(record),
+        "bias_territories": bias.bias_territory_tables(record),
+        "calibration": bias.calibration_table(record),
+        "distances": bias.distance_table(record),
         "settings": facts.settings_table(record),
         "samples": facts.sample_table(record),
         "dataset": facts.fact_table(record, "dataset", "dataset-table", "The data"),
@@ -122,8 +142,13 @@ def all_tables(record: Record) -> dict[str, Any]:
 def all_drawings(record: Record) -> dict[str, Any]:
     return {
         "forests": [
-            figures.forest(rows, gains.get("major"), f"forest-{i}", f"{gains.get('ours')} over {gains.get('theirs')}")
-            for i, gains in enumerate(record.get("gains") or ())
+            figures.forest(
+                rows,
+                tables.mean_of(gains),
+                f"forest-{i}",
+                f"Gain of {gains.get('ours')} over {gains.get('theirs')}, with 95 % intervals",
+            )
+            for i, gains in enumerate(main_gains(record))
             if (rows := forest_rows(record, gains))
         ],
         "figure_2": figure_2(record),
@@ -200,6 +225,3 @@ def territory_names(record: Record, shown: Record) -> dict[str, str]:
     names = {str(t.get("code")): tables.territory_name(t).text for t in record.get("territories") or ()}
     codes = shown.get("territories") or list(shown["counts"])
     return {str(code): names.get(str(code), str(code)) for code in codes}
-
-
-__all__ = ["MARKS", "page_text", "write_report"]

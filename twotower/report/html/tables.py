@@ -1,6 +1,6 @@
 """The tables of the page, each made from one part of the result record; a missing part gives none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twotower.report.html import paper
@@ -11,14 +11,12 @@ from twotower.report.html.cells import (
     at,
     columns,
     count,
-    filled,
     gain,
     interval,
     is_number,
     mean_and_spread,
     number,
     percent,
-    signed,
     text,
     undefined,
     verdict,
@@ -63,24 +61,25 @@ def territory_table(record: Record) -> Table | None:
     return Table("territory-table", caption, kinds, rows, minor_rows(record)) if rows else None
 
 
-def gain_table(record: Record, gains: Mapping[str, Any], name: str) -> Table | None:
+def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone: bool = False) -> Table | None:
     """Table 2, against one other model: gain per territory and period, average, interval and verdict."""
     territories, periods = record.get("territories") or [], record.get("periods") or []
     by_period = gains.get("by_period") or []
     shown = [str(at(periods, i, "name") or f"period {i + 1}") for i in range(len(by_period))]
-    kinds = columns("Territory", "Test positives", *shown, "Average", "95 % interval", "Adjusted p", "Verdict")
-    kinds[-1] = Column("Verdict", "text")
+    kinds = columns("Territory", *shown, "Average", "95 % interval", "Verdict", "Adjusted p", "Test positives")
+    kinds[-3] = Column("Verdict", "text")
     rows = [
         [
             territory_name(territory),
-            count(territory.get("test_positives")),
             *(gain(at(values, c)) for values in by_period),
             gain(at(gains, "average", c)),
             interval(at(gains, "low", c), at(gains, "high", c)),
-            number(at(gains, "p_adjusted", c), hint="not tested"),
             verdict(at(gains, "verdict", c)),
+            number(at(gains, "p_adjusted", c), hint="not tested"),
+            count(territory.get("test_positives")),
         ]
         for c, territory in enumerate(territories)
+        if territory.get("major") or not major_alone
     ]
     if not rows:
         return None
@@ -90,16 +89,45 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str) -> Table | N
         if is_number(at(gains, key, "mean"))
     ]
     caption = f"Relative gain of PR-AUC of {gains.get('ours')} over {gains.get('theirs')}, percent"
-    return Table(name, caption, kinds, rows, minor_rows(record), foot)
+    return Table(name, caption, kinds, rows, [] if major_alone else minor_rows(record), foot)
 
 
 def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
     won, judged = mean.get("won"), mean.get("judged")
     wins = Cell(f"won {won} of {judged}") if is_number(won) and is_number(judged) else undefined()
-    blank = [Cell("")] * (1 + n_periods)
+    blank = [Cell("")] * n_periods
     p = number(mean.get("sign_p"), hint="no sign test")
-    sign_test = p if p.undefined else Cell(f"sign test {p.text}")
-    return [Cell(label), *blank, gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), sign_test, wins]
+    p = p if p.undefined else Cell(p.text, hint="two-sided sign test over territories")
+    return [Cell(label), *blank, gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, p, Cell("")]
+
+
+def comparison_table(record: Record) -> Table | None:
+    """All comparisons, a row each: over the major territories, or all where no major one can be judged."""
+    rows = []
+    for gains in record.get("gains") or ():
+        where = mean_of(gains)
+        overall = gains.get("overall") or {}
+        rows.append(
+            [
+                text(f"{gains.get('ours')} over {gains.get('theirs')}"),
+                gain(where.get("mean")),
+                interval(where.get("low"), where.get("high")),
+                *(count(where.get(name)) for name in ("judged", "won", "better", "worse")),
+                number(where.get("sign_p"), hint="no sign test"),
+                gain(overall.get("mean")),
+                interval(overall.get("low"), overall.get("high")),
+            ]
+        )
+    kinds = columns("Models", "Mean gain", "95 % interval", "Judged", "Won", "Better", "Worse", "Sign test p")
+    kinds += [Column("Gain of all pairs"), Column("95 % interval")]
+    caption = "Gains in percent: mean over the major territories, and with all pairs in one ranking"
+    return Table("comparison-table", caption, kinds, rows) if rows else None
+
+
+def mean_of(gains: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mean over the major territories, or over all where no major one can be judged."""
+    major, every = gains.get("major") or {}, gains.get("all") or {}
+    return major if is_number(major.get("mean")) else every
 
 
 def score_table(record: Record) -> Table | None:
@@ -154,7 +182,7 @@ def pair_table(record: Record) -> Table | None:
             text(kind),
             text(pair.get("territory")),
             count(pair.get(f"{kind}_positives")),
-            *(gain(at(pair, "gains", name, kind), "undefined: no positives of this title in the test") for name in theirs),
+            *(gain(at(pair, "gains", name, kind), "undefined: too few positives in the test") for name in theirs),
         ]
         for pair in pairs
         for kind in ("local", "global")
@@ -165,7 +193,8 @@ def pair_table(record: Record) -> Table | None:
 
 def title_table(record: Record) -> Table | None:
     """The local and the global titles with their rule's numbers and PR-AUC per method."""
-    titles = [t for t in record.get("titles") or () if t.get("kind")][:TITLE_ROWS]
+    titles = [t for t in record.get("titles") or () if t.get("kind")]
+    titles = sorted(titles, key=lambda t: -(t.get("train_positives") or 0))[:TITLE_ROWS]
     methods = list(dict.fromkeys(name for t in titles for name in t.get("pr_auc") or {}))
     rows = [
         [
@@ -186,90 +215,14 @@ def title_table(record: Record) -> Table | None:
     return Table("title-table", "Local and global titles, by training data alone", kinds, rows) if rows else None
 
 
-def bias_table(record: Record) -> Table | None:
-    """Popularity bias of all users: a row per measure, a column per method."""
-    bias, measures = record.get("bias") or {}, record.get("measures") or {}
-    names = list(dict.fromkeys([*measures, *(m for b in bias.values() for m in b.get("overall") or {})]))
-    better = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
-    rows = [
-        [
-            text(at(measures, name, "title") or name),
-            text(better.get(at(measures, name, "better"), at(measures, name, "better"))),
-            *(pair_of(at(bias, method, "overall", name)) for method in bias),
-        ]
-        for name in names
-    ]
-    kinds = [Column("Measure", "text"), Column("Which way", "text"), *(Column(name) for name in bias)]
-    caption = "Popularity bias over all test users, mean ± standard deviation over seeds"
-    return Table("bias-table", caption, kinds, rows) if bias and rows else None
-
-
-def pair_of(value: Any) -> Cell:
-    """``[mean, spread]``, or a bare number."""
-    mean, spread = (at(value, 0), at(value, 1)) if isinstance(value, Sequence) else (value, None)
-    cell = number(mean, 4)
-    if cell.undefined or not is_number(spread):
-        return cell
-    return Cell(f"{cell.text} ± {number(spread, 4).text}", cell.value)
-
-
-def bias_territory_tables(record: Record) -> list[Table]:
-    """Popularity bias per territory: a table per measure, a column per method."""
-    bias, territories = record.get("bias") or {}, record.get("territories") or []
-    tables = []
-    for i, name in enumerate(dict.fromkeys(m for b in bias.values() for m in b.get("territories") or {})):
-        rows = [
-            [territory_name(t), *(number(at(bias, m, "territories", name, c), 4) for m in bias)]
-            for c, t in enumerate(territories)
-        ]
-        title = at(record, "measures", name, "title") or name
-        table = Table(f"bias-{i}", f"{title}, per territory", columns("Territory", *bias), rows, minor_rows(record))
-        tables += [table] if filled(table) else []
-    return tables
-
-
-def calibration_table(record: Record) -> Table | None:
-    """Expected calibration error per method."""
-    curves = record.get("calibration") or {}
-    rows = [
-        [text(name), number(at(curve, "ece"), 4), count(sum(x for x in at(curve, "pairs") or () if is_number(x)) or None)]
-        for name, curve in curves.items()
-    ]
-    kinds = columns("Method", "Expected calibration error", "Test pairs")
-    return Table("calibration-table", "Calibration, 0 is perfect", kinds, rows) if rows else None
-
-
-def distance_table(record: Record) -> Table | None:
-    rows = [
-        [
-            text(f"{d.get('ours')} and {d.get('theirs')}"),
-            text(d.get("kind")),
-            text(d.get("territory") or "all"),
-            number(d.get("ks"), 4),
-            number(d.get("wasserstein"), 4),
-            shift_cell(d.get("shift")),
-        ]
-        for d in record.get("distances") or ()
-    ]
-    kinds = [Column("Models", "text"), Column("Titles", "text"), Column("Territory", "text")]
-    kinds += [Column("Kolmogorov–Smirnov"), Column("Wasserstein"), Column("Shift of the mean")]
-    caption = "How far the scores (probabilities) of two models lie apart; a shift above 0: ours scores higher"
-    return Table("distance-table", caption, kinds, rows) if rows else None
-
-
-def shift_cell(value: Any) -> Cell:
-    return Cell(signed(value, 4), float(value)) if is_number(value) else undefined()
-
-
 def paper_gain_table() -> Table:
-    rows = [
-        [text(name), gain(ours), gain(upsampled)]
-        for name, ours, upsampled in zip(
-            paper.TERRITORIES, paper.AGAINST_BASELINE_AVERAGE, paper.AGAINST_UPSAMPLED_AVERAGE, strict=True
-        )
-    ]
-    kinds = columns("Territory", "MTL over baseline, percent", "MTL over upsampled baseline, percent")
-    caption = "The paper’s Table 2: relative gain of PR-AUC, average of three test days (private data)"
+    against = [*paper.AGAINST_BASELINE, paper.AGAINST_BASELINE_AVERAGE]
+    against += [*paper.AGAINST_UPSAMPLED, paper.AGAINST_UPSAMPLED_AVERAGE]
+    rows = [[text(name), *map(gain, values)] for name, *values in zip(paper.TERRITORIES, *against, strict=True)]
+    kinds = [Column("Territory", "text")]
+    for theirs in ("baseline", "upsampled"):
+        kinds += [Column(f"{what}, over {theirs}") for what in ("Test 1", "Test 2", "Test 3", "Average")]
+    caption = "The paper’s Table 2: relative gain of PR-AUC of its MTL model, percent (private data)"
     return Table("paper-gain-table", caption, kinds, rows)
 
 

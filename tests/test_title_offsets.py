@@ -13,7 +13,7 @@ from twotower.checkpoint import load_model
 from twotower.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.nn.offsets import fit_offsets, shrunken_offsets
+from twotower.nn.title_offsets import fit_offsets, shrunken_offsets
 from twotower.recommend import recommend
 from twotower.scoring import score_pairs
 
@@ -65,12 +65,12 @@ def test_each_level_gives_other_scores_and_no_other_weights(tiny_world, tmp_path
     plain = train(tiny_world, tmp_path / "plain", with_offsets("none"))
     ours, theirs = load_model(run.weights_path), load_model(plain.weights_path)
     np.testing.assert_array_equal(ours.params.flat, theirs.params.flat)
-    assert (ours.offsets is None) == (level == "none")
+    assert (ours.title_offsets is None) == (level == "none")
     assert np.array_equal(run.scores, plain.scores) == (level == "none")
     if level != "none":
         data = Dataset.open(tiny_world)
         pairs = Sample(data).test_pairs()
-        added = ours.offsets[np.asarray(data.user_territory)[pairs.user], pairs.title]
+        added = ours.title_offsets[np.asarray(data.user_territory)[pairs.user], pairs.title]
         np.testing.assert_allclose(run.scores, plain.scores + added, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(score_pairs(run.path, data, pairs), run.scores)
 
