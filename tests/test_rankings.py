@@ -83,6 +83,11 @@ def test_each_cell_gets_what_its_own_pairs_get():
     np.testing.assert_array_equal(ones, average_precision_by(labels, scores, cell, 8))
 
 
+def test_positives_with_one_score_in_two_cells_are_two_blocks():
+    ranking = Ranking(np.array([1, 1]), np.zeros(2, np.float32), np.arange(2), np.array([0, 1]), 2)
+    np.testing.assert_array_equal(ranking.average_precision(np.ones(2, np.int32)), [1.0, 1.0])
+
+
 @pytest.mark.parametrize("labels, weight", [([0, 0], [1, 1]), ([1, 0], [0, 1]), ([], [])])
 def test_without_a_positive_that_counts_there_is_no_value(labels, weight):
     weight = np.array(weight, int)
