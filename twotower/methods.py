@@ -64,7 +64,7 @@ METHODS: dict[str, Method] = {
         Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
         Method("mtl", "A head for each group of territories, on random and active users.", grouping="geography"),
         Method("mtl-random", "A head for each group of territories, on random users alone.", "random", "geography"),
-        Method("more-random", "One model for all, with more random users instead of active ones.", sample="more-random"),
+        Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
         _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
         _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
