@@ -139,8 +139,9 @@ def all_tables(record: Record) -> dict[str, Any]:
         "distances": bias.distance_table(record),
         "settings": facts.settings_table(record),
         "samples": facts.sample_table(record),
-        "dataset": facts.fact_table(record, "dataset", "dataset-table", "The data"),
-        "environment": facts.fact_table(record, "environment", "environment-table", "The machine and its software"),
+        "dataset": facts.dataset_table(record),
+        "provenance": facts.provenance_table(record),
+        "environment": facts.environment_table(record),
     }
 
 
