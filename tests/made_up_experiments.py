@@ -155,7 +155,8 @@ def gains_over(theirs: str, level: float, territories: list[Any], rng: np.random
     low, high = average - 1.96 * spread, average + 1.96 * spread
     verdicts = np.where(low > 0, "better", np.where(high < 0, "worse", "undecided")).tolist()
     columns = {"average": average, "spread": spread, "low": low, "high": high}
-    columns |= {"p": rng.random(n), "p_adjusted": rng.random(n)}
+    p = np.where((low > 0) | (high < 0), 0.01, 0.4)
+    columns |= {"p": p, "p_adjusted": 1.2 * p}
     lists = {name: column.tolist() for name, column in columns.items()}
     for column in [*lists.values(), *(periods := by_period.tolist())]:
         column[-1] = None  # too small

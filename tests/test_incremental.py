@@ -175,7 +175,7 @@ def test_less_than_two_pairs_teach_nothing(tiny_world, tmp_path, sampled, n_pair
 
 def test_progress_shows_which_days_are_learned_from(tiny_world, tmp_path, sampled):
     seen = []
-    trainer = make_trainer(tiny_world)
+    trainer = make_trainer(tiny_world, {"title_offsets": "none"})
     for days in ([8], [8, 9]):
         trainer.update(sampled.update_pairs(days), NoWriter(tmp_path), lambda *where: seen.append(where))
     n = [len(sampled.update_pairs(days)) for days in ([8], [8, 9])]
@@ -188,8 +188,8 @@ def test_progress_shows_which_days_are_learned_from(tiny_world, tmp_path, sample
 
 def test_the_first_period_is_judged_by_the_model_as_it_was_trained(sampled, plain, incremental):
     first = sampled.test_pairs().day == 8
-    np.testing.assert_array_equal(incremental.scores[first], plain.scores[first])
-    assert (incremental.scores[~first] != plain.scores[~first]).all()
+    difference = np.abs(incremental.scores - plain.scores)
+    assert difference[first].max() < 1e-5 < difference[~first].mean()  # a product may round by the rows beside
     assert incremental.test_digest == plain.test_digest == sampled.test_pairs().digest()
 
 
@@ -197,8 +197,8 @@ def test_the_weights_kept_are_those_that_judged_the_last_period(tiny_world, samp
     pairs = sampled.test_pairs()
     last = pairs.day == 10
     scores = score_pairs(incremental.path, Dataset.open(tiny_world), pairs)
-    np.testing.assert_array_equal(scores[last], incremental.scores[last])
-    assert (scores[~last] != incremental.scores[~last]).all()
+    difference = np.abs(incremental.scores - scores)
+    assert difference[last].max() < 1e-5 < difference[~last].mean()
 
 
 def test_the_log_before_the_updates_is_that_of_plain_training(plain, incremental):

@@ -76,11 +76,14 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
     model, territory_group = open_model(run, dataset)
     found = Retrieval(model, dataset.title_vectors, progress)
     group = user_groups(dataset, territory_group, model.model.groups)[rows]
-    scale, kind = model.params["logit.scale"][0], np.ascontiguousarray(group, np.int64)
+    kind = np.asarray(dataset.head_territory)[rows].astype(np.int64)
+    scale, offset = model.params["logit.scale"][0], found.territory_bias(territory_group)  # (C, T)
+    if model.title_offsets is not None:
+        offset = offset + model.title_offsets
     scores = np.empty((len(rows), dataset.n_titles), np.float32)
 
     def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
-        logits(dots, scale, found.bias, kind[who], first)
+        logits(dots, scale, offset, kind[who], first)
         scores[who, first : first + dots.shape[1]] = dots
 
     found.scan(Users(dataset.user_vectors, rows, group), keep, progress)

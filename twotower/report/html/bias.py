@@ -26,16 +26,16 @@ def bias_table(record: Record) -> Table | None:
     """Popularity bias of all users: a row per measure, a column per method."""
     bias, measures = record.get("bias") or {}, record.get("measures") or {}
     names = list(dict.fromkeys([*measures, *(m for b in bias.values() for m in b.get("overall") or {})]))
-    better = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
     rows = [
         [
             text(at(measures, name, "title") or name),
-            text(better.get(at(measures, name, "better"), at(measures, name, "better"))),
+            text(at(measures, name, "better")),
             *(pair_of(at(bias, method, "overall", name)) for method in bias),
         ]
         for name in names
     ]
-    kinds = [Column("Measure", "text"), Column("Which way", "text"), *(Column(name) for name in bias)]
+    kinds = [Column("Measure", "text"), Column("Better", "text", "Which way the measure shows less bias")]
+    kinds += [Column(name) for name in bias]
     caption = "Popularity bias over all test users, mean ± standard deviation over seeds"
     return Table("bias-table", caption, kinds, rows) if bias and rows else None
 
@@ -43,10 +43,11 @@ def bias_table(record: Record) -> Table | None:
 def pair_of(value: Any) -> Cell:
     """``[mean, spread]``, or a bare number."""
     mean, spread = (at(value, 0), at(value, 1)) if isinstance(value, Sequence) else (value, None)
-    cell = number(mean, 4)
+    digits = 1 if is_number(mean) and abs(mean) >= 100 else 2 if is_number(mean) and abs(mean) >= 10 else 4
+    cell = number(mean, digits)
     if cell.undefined or not is_number(spread):
         return cell
-    return Cell(f"{cell.text} ± {number(spread, 4).text}", cell.value)
+    return Cell(f"{cell.text} ± {number(spread, digits).text}", cell.value)
 
 
 def bias_territory_tables(record: Record) -> list[Table]:

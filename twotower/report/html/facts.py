@@ -55,10 +55,26 @@ def sample_table(record: Record) -> Table | None:
     return side_by_side("sample-table", "Samples, what differs first", "Fact", record.get("samples") or {})
 
 
-def fact_table(record: Record, part: str, id: str, caption: str) -> Table | None:
-    """One mapping of the record: a row per fact."""
-    rows = [[text(name), fact(value)] for name, value in flat(record.get(part) or {}).items() if name]
+def fact_table(values: Any, id: str, caption: str) -> Table | None:
+    """One mapping of the record: a row per fact that it states."""
+    facts = {name: fact(value) for name, value in flat(values or {}).items() if name}
+    rows = [[text(name), cell] for name, cell in facts.items() if not cell.undefined]
     return Table(id, caption, [Column("Fact", "text"), Column("Value", "text")], rows) if rows else None
+
+
+def dataset_table(record: Record) -> Table | None:
+    facts = {name: value for name, value in (record.get("dataset") or {}).items() if name != "about"}
+    return fact_table(facts, "dataset-table", "The data")
+
+
+def provenance_table(record: Record) -> Table | None:
+    about = (record.get("dataset") or {}).get("about")
+    about = about if isinstance(about, Mapping) else {"about": about}
+    return fact_table(about, "provenance-table", "Where the data come from and how they were read")
+
+
+def environment_table(record: Record) -> Table | None:
+    return fact_table(record.get("environment"), "environment-table", "The machine and its software")
 
 
 def duration(seconds: Any) -> str:

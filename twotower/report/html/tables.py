@@ -65,6 +65,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
     """Table 2, against one other model: gain per territory and period, average, interval and verdict."""
     territories, periods = record.get("territories") or [], record.get("periods") or []
     by_period = gains.get("by_period") or []
+    by_period = by_period if len(by_period) > 1 else []  # one is the average
     shown = [str(at(periods, i, "name") or f"period {i + 1}") for i in range(len(by_period))]
     kinds = columns("Territory", *shown, "Average", "95 % interval", "Verdict", "Adjusted p", "Test positives")
     kinds[-3] = Column("Verdict", "text")
@@ -93,12 +94,18 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
 
 
 def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
-    won, judged = mean.get("won"), mean.get("judged")
-    wins = Cell(f"won {won} of {judged}") if is_number(won) and is_number(judged) else undefined()
-    blank = [Cell("")] * n_periods
+    wins = won_of(mean)
+    wins = wins if wins.undefined else Cell(f"won {wins.text}")
     p = number(mean.get("sign_p"), hint="no sign test")
     p = p if p.undefined else Cell(p.text, hint="two-sided sign test over territories")
-    return [Cell(label), *blank, gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, p, Cell("")]
+    found = [gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, p, Cell("")]
+    return [Cell(label, span=1 + n_periods), *found]
+
+
+def won_of(mean: Mapping[str, Any]) -> Cell:
+    """In how many of the judged territories the gain is above 0."""
+    won, judged = mean.get("won"), mean.get("judged")
+    return Cell(f"{won} of {judged}", float(won)) if is_number(won) and is_number(judged) else undefined()
 
 
 def comparison_table(record: Record) -> Table | None:
@@ -112,13 +119,14 @@ def comparison_table(record: Record) -> Table | None:
                 text(f"{gains.get('ours')} over {gains.get('theirs')}"),
                 gain(where.get("mean")),
                 interval(where.get("low"), where.get("high")),
-                *(count(where.get(name)) for name in ("judged", "won", "better", "worse")),
+                won_of(where),
+                *(count(where.get(name)) for name in ("better", "worse")),
                 number(where.get("sign_p"), hint="no sign test"),
                 gain(overall.get("mean")),
                 interval(overall.get("low"), overall.get("high")),
             ]
         )
-    kinds = columns("Models", "Mean gain", "95 % interval", "Judged", "Won", "Better", "Worse", "Sign test p")
+    kinds = columns("Models", "Mean gain", "95 % interval", "Won", "Better", "Worse", "Sign test p")
     kinds += [Column("Gain of all pairs"), Column("95 % interval")]
     caption = "Gains in percent: mean over the major territories, and with all pairs in one ranking"
     return Table("comparison-table", caption, kinds, rows) if rows else None
