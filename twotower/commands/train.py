@@ -18,6 +18,7 @@ from twotower.config import (
     OUTPUTS,
     PRESET_TRAINING,
     PRESETS,
+    RANKED,
     Config,
     ModelConfig,
     TrainConfig,
@@ -67,9 +68,11 @@ def effective_config(
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
     chosen = {key: {n: given[n] for n in names if n in given} for key, names in of_section.items()}
     config = Config.from_layers(*layers, ("options", chosen))
-    if "rank" in given and config.model.head != "lowrank":
-        head = config.model.head
+    head = config.model.head
+    if "rank" in given and head not in RANKED:
         raise InputError(f"--rank {given['rank']}: only low-rank heads have one, and the head is {head}")
+    if "experts" in given and head != "mmoe":
+        raise InputError(f"--experts {given['experts']}: only mmoe heads have some, and the head is {head}")
     for name in ("patience", "evaluations"):
         if name in given and config.train.validation == 0:
             raise InputError(f"--{name} {given[name]}: there is no validation, its share is 0")
