@@ -31,6 +31,9 @@ MAY_IMPORT = {
     "recommend": {"nn", "data", "scoring", "warmup"},
     "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
     "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
+    "methods": set(),
+    "experiment": {"nn", "data", "evaluation", "report", "environment", "run", "scoring", "trainer"}
+    | {"incremental", "warmup", "recommend", "pipeline", "methods"},
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top
 JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}

@@ -32,6 +32,7 @@ def test_scores_that_move_apart_have_a_distance_without_a_shift():
     assert found == (0.5, 0.5, 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:ks_2samp")  # its p-value, which nobody asks for
 @settings(max_examples=100, deadline=None)
 @given(SCORES, SCORES)
 def test_they_are_those_of_scipy(a, b):

@@ -1,5 +1,8 @@
 """Which titles are local and which global: by share and lift at home, from training positives alone."""
 
+import csv
+import gzip
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,3 +103,36 @@ def test_counts_that_make_no_sense_are_refused():
         title_homes(POSITIVES / 2, AUDIENCE)
     with pytest.raises(InputError, match="audience: \\(2,\\), expected one value for each of 4"):
         title_homes(POSITIVES, AUDIENCE[:2])
+
+
+def test_the_worlds_local_titles_are_found_and_none_of_its_global_ones_is_taken_for_one(tmp_path):
+    from twotower.data.world.simulate import simulate
+    from twotower.data.world.world import WorldConfig
+
+    world = simulate(tmp_path / "world", WorldConfig(users=6000, titles=120, territories=40, user_dim=8, title_dim=8))
+    events = [world.events(day) for day in range(world.train_days)]
+    user, title = (np.concatenate(column) for column in zip(*events, strict=True))
+    territory = np.asarray(world.user_territory)[user]
+    counts = count_positives(title, territory, world.n_titles, world.n_territories)
+    found = title_homes(counts, world.territories.audience)
+
+    truth, home = np.array(world.titles["kind"]), np.array(world.titles["home"])
+    known = found.positives >= 10
+    at_home = np.array(world.territories.code)[found.home] == home
+    local = known & (truth == "local")
+    assert local.sum() >= 20 and at_home[local].all()
+    assert found.is_local[local & found.can_have_local[found.home]].all()
+    assert not found.is_local[truth == "global"].any() and not found.is_global[truth == "local"].any()
+    assert found.is_global[known & (truth == "global")].mean() > 0.8
+
+
+def test_happysad_is_local_to_poland(lastfm_dir):
+    with gzip.open(lastfm_dir / "lastfm.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        rows = [(row["artist"], row["country"]) for row in csv.DictReader(file)]
+    artists, title = np.unique([artist for artist, _ in rows], return_inverse=True)
+    countries, territory = np.unique([country for _, country in rows], return_inverse=True)
+    counts = count_positives(title, territory, len(artists), len(countries))
+    found = title_homes(counts, counts.sum(axis=1))
+    for artist, kind in (("happysad", "local"), ("myslovitz", "local"), ("the beatles", "global")):
+        assert found.kind[np.searchsorted(artists, artist)] == kind, artist
+    assert countries[found.home[np.searchsorted(artists, "happysad")]] == "Poland"

@@ -9,7 +9,7 @@ from twotower.evaluation.title_gains import comparable_pairs, title_gains
 
 #                      globals ……………………  local to 1  local to 2
 POSITIVES = np.array([[500, 300, 200, 400,    2,  0,      0],
-                      [ 40,  30,  12,  22,   30, 14,      0],
+                      [ 40,  30,  12,  22,   30, 29,      0],
                       [ 60,  21,  20,   0,    0,  0,     20]])  # fmt: skip
 HOMES = title_homes(POSITIVES, np.array([900, 90, 80]))
 
@@ -24,7 +24,7 @@ def test_a_local_title_meets_the_global_one_with_as_many_positives_there():
 
 def test_no_global_title_is_taken_twice_in_a_territory():
     pairs = comparable_pairs(POSITIVES, HOMES, per_territory=5)
-    assert pairs == [(1, 4, 1, 30, 30), (1, 5, 2, 14, 12), (2, 6, 2, 20, 20)]
+    assert pairs == [(1, 4, 1, 30, 30), (1, 5, 3, 29, 22), (2, 6, 2, 20, 20)]
 
 
 def test_of_equally_close_ones_the_one_with_fewer_is_taken():
@@ -37,7 +37,7 @@ def test_only_eligible_titles_and_asked_territories_are_looked_at():
     eligible = np.ones(7, bool)
     eligible[[1, 4]] = False
     pairs = comparable_pairs(POSITIVES, HOMES, np.array([2, 1, 0]), eligible)
-    assert pairs == [(2, 6, 2, 20, 20), (1, 5, 2, 14, 12)]
+    assert pairs == [(2, 6, 2, 20, 20), (1, 5, 3, 29, 22)]
     assert comparable_pairs(POSITIVES, HOMES, eligible=np.arange(7) > 3) == []
     with pytest.raises(InputError, match="expected"):
         comparable_pairs(POSITIVES[:2], HOMES)

@@ -26,7 +26,7 @@ def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> n
     """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,)."""
     if groups == 1:
         return np.zeros(dataset.n_users, np.int32)
-    return np.asarray(territory_group, np.int32)[dataset.user_territory]
+    return np.asarray(territory_group, np.int32)[dataset.head_territory]
 
 
 def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:

@@ -15,6 +15,7 @@ import numpy as np
 from twotower.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
 from twotower.evaluation.average_precision import average_precision, average_precision_by
+from twotower.evaluation.rankings import weighted_average_precision
 from twotower.jit import COMPILES
 from twotower.nn.model import TwoTower
 from twotower.nn.retrieval import Choice, Retrieval, Users
@@ -84,6 +85,7 @@ def _compile_metrics() -> None:
     scores, key = np.arange(PAIRS, dtype=np.float32), np.zeros(PAIRS, np.int64)
     average_precision(_Pairs.label, scores)
     average_precision_by(_Pairs.label, scores, key, 1)
+    weighted_average_precision(_Pairs.label, scores, key)
 
 
 def _compile_retrieval() -> None:

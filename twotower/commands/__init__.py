@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train a model and evaluate it on unseen users and days.",
     "evaluate": "Evaluate a run per territory and per title.",
     "compare": "Compare runs: relative gains per territory.",
+    "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
     "recommend": "Recommend the best titles to each user.",
     "doctor": "Check this machine and say which kernels run.",
     "warmup": "Compile the kernels now, so that the first run starts at once.",

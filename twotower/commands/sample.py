@@ -104,7 +104,8 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
 
     Training users are random users and, disjoint from them, active users, who bring more positives to the
     territories that have few. Test users are disjoint from both; samples with the same --seed, --test-users,
-    --alpha and --negatives share their test pairs, so that models trained on them can be compared.
+    --alpha and --negatives share their test pairs, so that models trained on them can be compared. What the
+    training users watch on the test days is kept apart, for twotower train --incremental.
 
     \b
     Example:

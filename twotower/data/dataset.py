@@ -52,6 +52,7 @@ class Dataset:
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path = path
         self.manifest = manifest
+        self._vectors_are_finite = False  # as far as known
         try:
             self.n_users: int = manifest["counts"]["users"]
             self.n_titles: int = manifest["counts"]["titles"]
@@ -102,6 +103,11 @@ class Dataset:
     @cached_property
     def user_territory(self) -> np.ndarray:
         return load_array(self.path / "user_territory.npy")
+
+    @cached_property
+    def head_territory(self) -> np.ndarray:
+        """Territory whose head serves each user (U,): their own, unless a control of an experiment says otherwise."""
+        return self.user_territory
 
     @cached_property
     def availability(self) -> np.ndarray:
@@ -175,6 +181,8 @@ class Dataset:
 
     def check_vectors(self, progress: Progress = silent) -> None:
         """Look at every vector once. Errors: InputError with table, row and count where one is not finite."""
+        if self._vectors_are_finite:
+            return
         tables = {"users.npy": self.user_vectors, "titles.npy": self.title_vectors}
         done, total = 0, sum(map(len, tables.values()))
         for name, vectors in tables.items():
@@ -189,6 +197,7 @@ class Dataset:
             if bad:
                 count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
                 raise InputError(f"{self.path / name}: {count}, the first is row {first}")
+        self._vectors_are_finite = True
 
 
 class DatasetWriter:

@@ -173,7 +173,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
 
     group = np.full(n, UNGROUPED, np.int16)  # (C,) in the order of audience
     if located.any():
-        group[located] = _balanced_clusters(points[located], is_major[located], k)
+        group[located] = balanced_clusters(points[located], is_major[located], k)
     audience = territories.audience[order]
     for row in np.flatnonzero(~located):
         load = [(int(audience[group == g].sum()), int((group == g).sum())) for g in range(k)]
@@ -191,7 +191,7 @@ def on_sphere(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
 
 
-def _balanced_clusters(points: np.ndarray, is_major: np.ndarray, k: int) -> np.ndarray:
+def balanced_clusters(points: np.ndarray, is_major: np.ndarray, k: int) -> np.ndarray:
     """The cheapest of some local optima of balanced k-means: points (n, 3), is_major (n,) → cluster (n,)."""
     best_cost, best = np.inf, np.zeros(len(points), np.int64)
     for start in range(min(STARTS, len(points))):

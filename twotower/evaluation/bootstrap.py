@@ -5,11 +5,17 @@ all periods along, and is the same for both methods and all seeds. So that pairs
 one observation (the cluster bootstrap: Field & Welsh 2007, "Bootstrapping clustered data"; Cameron, Gelbach & Miller
 2008), that a territory keeps its number of users (strata), and that what a user decides for both methods cancels out.
 
-A replicate also draws seeds: S − 1 of the S, with replacement. S − 1 and not S, since the mean of S − 1 draws varies as
-the mean of S seeds does, without the factor (S − 1)/S that is far from 1 for few of them (Rao & Wu 1988). With one seed
-a replicate says nothing of how trainings vary. Users and seeds are drawn independently of each other, so the part of
-the spread that belongs to neither alone is counted more than once: intervals are rather too wide (Owen 2007, "The
-pigeonhole bootstrap").
+Seeds are a second, much smaller sample, of trainings. A gain varies with the users, with the seed, and with what a seed
+does to single users:
+
+    variance of the mean = σ_u²/U + σ_s²/S + σ_us²/(U S)
+
+Drawing users, with all seeds kept, shows the first and the last term. Drawing seeds too, independently, would count the
+last one three times (Owen 2007, "The pigeonhole bootstrap"), and five values have no tails to draw from. So the middle
+term is added to a replicate instead: √(σ_s²/S) times a draw from Student's t with S − 1 degrees of freedom, the same
+draw for all territories. σ_s² is the variance of the gain over seeds less the part of it that users explain, σ_us²/U,
+which the replicates show: the moment estimate of a variance component (Searle, Casella & McCulloch 1992), not below 0.
+One seed says nothing of other trainings: the interval then holds for that training alone.
 
 Undefined: a gain of a territory in a period in which no positive counts is NaN, and a replicate's gain is the mean over
 the other periods. Where none is left the replicate is NaN for this territory, and left out. An interval needs
@@ -43,8 +49,9 @@ class BootstrapGains:
 
     seeds: np.ndarray  # (S, N, C) as measured, per seed and period
     overall_seeds: np.ndarray  # (S, N) the same for the pairs of all territories in one ranking
-    replicates: np.ndarray  # (R, C) gain per territory, the mean over periods and the seeds drawn
-    overall_replicates: np.ndarray  # (R,)
+    drawn: np.ndarray  # (R, S, C) on the users drawn, the mean over periods
+    overall_drawn: np.ndarray  # (R, S)
+    luck: np.ndarray  # (R,) of the seeds: draws from Student's t, 0 with one seed
     users: np.ndarray  # (C,) int64, users with pairs
     positives: np.ndarray  # (C,) int64
     users_with_positives: np.ndarray  # (C,) int64
@@ -70,9 +77,19 @@ class BootstrapGains:
         return spread(self.by_seed)
 
     @property
+    def replicates(self) -> np.ndarray:
+        """Gain per territory in each replicate (R, C), users drawn and the seeds' luck added."""
+        return with_luck(self.drawn, self.by_seed, self.luck)
+
+    @property
     def overall(self) -> float:
         """Gain in the ranking of all territories together, the mean over periods and seeds."""
         return float(mean_defined(self.overall_seeds, axis=1).mean())
+
+    @property
+    def overall_replicates(self) -> np.ndarray:
+        """The same in each replicate (R,)."""
+        return with_luck(self.overall_drawn, mean_defined(self.overall_seeds, axis=1), self.luck)
 
     def mean(self, rows: np.ndarray) -> float:
         """Mean gain over some territories, those where it is defined, each with the same weight."""
@@ -80,7 +97,8 @@ class BootstrapGains:
 
     def mean_over(self, rows: np.ndarray) -> np.ndarray:
         """The same mean in each replicate (R,)."""
-        return mean_defined(self.replicates[:, rows], axis=1)
+        drawn, by_seed = mean_defined(self.drawn[:, :, rows], axis=2), mean_defined(self.by_seed[:, rows], axis=1)
+        return with_luck(drawn, by_seed, self.luck)
 
 
 def bootstrap_gains(
@@ -110,11 +128,11 @@ def bootstrap_gains(
     if ours.ndim != 2 or ours.shape != theirs.shape or ours.shape[1:] != positive.shape or not len(ours):
         raise InputError(f"scores {ours.shape} and {theirs.shape}: expected two tables, seeds × {positive.size} pairs")
     territory = check_key(territory, n_territories, positive.size, "territories")
-    period = check_key(period, int(np.max(period, initial=0)) + 1, positive.size, "periods")
+    n_periods = int(np.max(period, initial=0)) + 1
+    period = check_key(period, n_periods, positive.size, "periods")
     population = Population(user, territory, n_territories)
-    n_cells = (int(np.max(period, initial=0)) + 1, n_territories)
     rankings = [
-        CellRankings(positive, scores, population.row, territory, period, n_cells)
+        CellRankings(positive, scores, population.row, territory, period, (n_periods, n_territories))
         for pair in zip(ours, theirs, strict=True)
         for scores in pair
     ]
@@ -124,14 +142,13 @@ def bootstrap_gains(
         pr_auc = np.stack([ranking.average_precision(weight) for ranking in rankings])
         return relative_gain(pr_auc[0::2], pr_auc[1::2])
 
-    out = np.empty((replicates, n_territories + 1))
+    drawn = np.empty((replicates, len(ours), n_territories + 1))
     starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
+    luck = rng.standard_t(len(ours) - 1, replicates) if len(ours) > 1 else np.zeros(replicates)
 
     def take_turn(turn: range) -> int:
         for r in turn:
-            draw = np.random.default_rng(starts[r])
-            by_seed = mean_defined(gains(population.draw(draw)), axis=1)
-            out[r] = by_seed[draw.integers(0, len(by_seed), max(1, len(by_seed) - 1))].mean(axis=0)
+            drawn[r] = mean_defined(gains(population.draw(np.random.default_rng(starts[r]))), axis=1)
         return turn.stop
 
     progress(STAGE, 0, replicates)
@@ -145,14 +162,29 @@ def bootstrap_gains(
     return BootstrapGains(
         seeds=measured[..., :-1],
         overall_seeds=measured[..., -1],
-        replicates=out[:, :-1],
-        overall_replicates=out[:, -1],
+        drawn=drawn[..., :-1],
+        overall_drawn=drawn[..., -1],
+        luck=luck,
         users=population.residents,
         positives=np.bincount(territory[positive], minlength=n_territories),
-        users_with_positives=np.bincount(
-            population.home[np.unique(population.row[positive])], minlength=n_territories
-        ),
+        users_with_positives=population.residents_among(population.row[positive]),
     )
+
+
+def with_luck(drawn: np.ndarray, by_seed: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · luck.
+
+    ``drawn`` (R, S, …) gains on the users drawn, ``by_seed`` (S, …) as measured, ``luck`` (R,).
+    """
+    of_users = drawn.mean(axis=1)
+    n_seeds = len(by_seed)
+    if n_seeds == 1:
+        return of_users
+    apart = drawn - of_users[:, None]
+    apart -= mean_defined(apart, axis=0)
+    users_part = mean_defined(apart**2, axis=0).sum(axis=0) / (n_seeds - 1)  # σ_us²/U
+    seed_variance = np.maximum(0.0, spread(by_seed) ** 2 - users_part)  # σ_s²
+    return of_users + luck.reshape(-1, *[1] * (of_users.ndim - 1)) * np.sqrt(seed_variance / n_seeds)
 
 
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
@@ -187,6 +219,10 @@ class Population:
         self.home = territory[first][order]  # (U,)
         self.residents = np.bincount(self.home, minlength=n_territories)  # (C,)
         self._first = (np.cumsum(self.residents) - self.residents)[self.home]  # (U,) the first user of the territory
+
+    def residents_among(self, rows: np.ndarray) -> np.ndarray:
+        """How many distinct users (C,) of each territory are among some rows."""
+        return np.bincount(self.home[np.unique(rows)], minlength=len(self.residents))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """How often each user counts (U,) int32 when each territory draws its number of users with replacement."""

@@ -41,7 +41,7 @@ class Ranking:
         before = np.append([0], ends[:-1])[: len(ends)]  # the end of the block above, of this cell or the one before
         cell_begins = np.searchsorted(cell, cell[begins])
         # (M, 3): where the negatives since the last block begin, where the positives of this one begin, where they end
-        self.bounds = np.stack([np.maximum(before, cell_begins), begins, ends], axis=1).astype(np.int64)
+        self.bounds = np.ascontiguousarray(np.stack([np.maximum(before, cell_begins), begins, ends], axis=1), np.int64)
         self.blocks = np.searchsorted(cell[begins], np.arange(n_cells + 1)).astype(np.int64)  # (K+1,) blocks of cells
 
     def average_precision(self, weight: np.ndarray) -> np.ndarray:

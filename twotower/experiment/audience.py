@@ -1,0 +1,89 @@
+"""The test users whose scores of all titles are looked at: the same for every run.
+
+What they could be offered is what their territory has, launched by the first test day, and that they had not watched
+before it. Names: n users, T titles, C territories.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from twotower.data.dataset import Dataset
+from twotower.errors import InputError
+from twotower.evaluation.local_titles import TitleHomes, title_homes
+from twotower.evaluation.popularity_bias import profile_popularity
+from twotower.experiment.laboratory import Laboratory
+from twotower.nn.retrieval import Retrieval, Users, logits
+from twotower.progress import Progress
+from twotower.recommend import watched
+from twotower.scoring import open_model, user_groups
+
+MOST_USERS = 20_000  # test users whose scores of all titles are computed
+MOST_SCORES = 1 << 26  # at most, of users × titles: 256 MiB
+PROBED = 100_000  # pairs of a kind whose probabilities are kept, for distances between models
+
+
+@dataclass(frozen=True, eq=False)
+class Audience:
+    """Some test users, what they may be offered, and what is known of the titles."""
+
+    rows: np.ndarray  # (n,) int64 users, ascending
+    territory: np.ndarray  # (n,) int64
+    available: np.ndarray  # (n, T) bool: the territory has it by then
+    allowed: np.ndarray  # (n, T) bool: and the user has not watched it
+    popularity: np.ndarray  # (T,) training positives
+    profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
+    homes: TitleHomes
+    probes: dict[str, tuple[np.ndarray, np.ndarray]]  # kind of title → user (position) and title of some allowed pairs
+
+
+def gather_audience(laboratory: Laboratory, progress: Progress) -> Audience:
+    """Choose them by chance, but the same ones every time."""
+    dataset, sampled = laboratory.dataset, laboratory.reference
+    most = max(1, min(MOST_USERS, MOST_SCORES // dataset.n_titles))
+    rows = np.sort(np.random.default_rng(0).permutation(sampled.test_users)[:most])
+    day = sampled.test_days[0]
+    start, seen = watched(dataset, rows, day, progress)
+    territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
+    there = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)  # (C, T)
+    available = there[territory]
+    allowed = available.copy()
+    allowed[np.repeat(np.arange(len(rows)), np.diff(start)), seen] = False
+    counts = laboratory.positives[laboratory.plan.method(laboratory.plan.ours).sample]  # (C, T)
+    popularity = counts.sum(axis=0)
+    homes = title_homes(counts, dataset.territories.audience)
+    kinds = {"local": homes.local[territory], "global": np.broadcast_to(homes.is_global, allowed.shape)}
+    probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
+    profile = profile_popularity(start, seen, popularity)
+    return Audience(rows, territory, available, allowed, popularity, profile, homes, probes)
+
+
+def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """User and title of at most ``most`` true cells of a mask (n, T), by chance, but the same ones every time."""
+    cells = np.flatnonzero(mask)
+    if len(cells) > most:
+        cells = np.sort(np.random.default_rng(0).choice(cells, most, replace=False))
+    user, title = np.unravel_index(cells, mask.shape)
+    return user.astype(np.int32), title.astype(np.int32)
+
+
+def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """Logits (n, T) float32 of users for all titles under a finished run; ``dataset`` says whose head serves whom.
+
+    Errors: InputError as for ``open_model``, and when a score is not finite.
+    """
+    model, territory_group = open_model(run, dataset)
+    found = Retrieval(model, dataset.title_vectors, progress)
+    group = user_groups(dataset, territory_group, model.model.groups)[rows]
+    scale, kind = model.params["logit.scale"][0], np.ascontiguousarray(group, np.int64)
+    scores = np.empty((len(rows), dataset.n_titles), np.float32)
+
+    def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
+        logits(dots, scale, found.bias, kind[who], first)
+        scores[who, first : first + dots.shape[1]] = dots
+
+    found.scan(Users(dataset.user_vectors, rows, group), keep, progress)
+    if not np.isfinite(scores).all():
+        raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+    return scores

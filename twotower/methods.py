@@ -1,0 +1,94 @@
+"""The methods that an experiment compares: on which sample each is trained, with which settings, on which groups.
+
+A method is a few words and what it changes in the settings that all share: a new one is an entry below. The five of
+``DEFAULT_METHODS`` take the paper's claim apart: what upsampling brings, what heads bring, what both bring, and what
+as many further users would have brought had they been drawn at random.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twotower.config import MTL_HEADS, PRESET_TRAINING, PRESETS, Config
+from twotower.errors import InputError
+
+SAMPLES = ("random", "upsampled", "more-random")
+GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
+DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
+OURS = "mtl"  # the method that an experiment is about, where it is among those asked for
+BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
+TOWER_SETTINGS = ("hidden", "output", "learned_logit")  # of the model; the others say what groups have to themselves
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a model. Overrides are of ``config.ModelConfig`` and ``config.TrainConfig``."""
+
+    name: str
+    about: str  # one sentence
+    sample: str = "upsampled"  # one of SAMPLES
+    grouping: str = "none"  # one of GROUPINGS: who shares a head
+    model: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def multi_task(self) -> bool:
+        return self.grouping != "none"
+
+    def config(self, preset: str, settings: Mapping[str, Mapping[str, Any]], groups: int, seed: int) -> Config:
+        """The effective configuration: preset, heads of ``--mtl``, shared ``settings``, then the method's own.
+
+        Errors: InputError for settings that cannot be.
+        """
+        shared = {"model": dict(settings.get("model", {})), "train": dict(settings.get("train", {}))}
+        heads: dict[str, Any] = {"groups": groups, **MTL_HEADS[preset]}
+        if not self.multi_task:
+            heads = {}
+            shared["model"] = {key: value for key, value in shared["model"].items() if key in TOWER_SETTINGS}
+        return Config.from_layers(
+            (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
+            ("--mtl", {"model": heads}),
+            ("settings", shared),
+            (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
+        )
+
+
+def _heads(name: str, about: str, **model: Any) -> Method:
+    return Method(name, about, grouping="geography", model=model)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("baseline", "One model for all territories, on users drawn at random.", sample="random"),
+        Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
+        Method("mtl", "A head for each group of territories, on random and active users.", grouping="geography"),
+        Method("mtl-random", "A head for each group of territories, on random users alone.", "random", "geography"),
+        Method("more-random", "One model for all, with more random users instead of active ones.", sample="more-random"),
+        _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
+        _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
+        _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
+        _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
+        Method("viewing-groups", "As mtl, with territories grouped by what is watched there.", grouping="viewing"),
+        Method("random-groups", "As mtl, with territories grouped at random: a control.", grouping="random"),
+        Method("shuffled", "As mtl, with users dealt to the heads by chance: a control.", grouping="shuffled"),
+    )
+}
+
+
+def find_methods(names: str) -> list[Method]:
+    """The methods of a list with commas, each once. Errors: InputError for one that does not exist."""
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise InputError(f"--methods {names!r}: expected some of {', '.join(METHODS)}")
+    for name in wanted:
+        if name not in METHODS:
+            raise InputError(f"--methods: no method {name!r}, expected some of {', '.join(METHODS)}")
+    return [METHODS[name] for name in wanted]
+
+
+def choose_roles(names: list[str]) -> tuple[str, list[str]]:
+    """Which of some methods the experiment is about, and those that it is judged against."""
+    ours = OURS if OURS in names else names[-1]
+    others = [name for name in names if name != ours]
+    return ours, [name for name in BASELINES if name in others] or others
