@@ -31,7 +31,7 @@ def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> n
 
 def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:
     """Territory of every user (U,), for a model that has something for each territory; else None."""
-    return dataset.user_territory if model.territories else None
+    return dataset.head_territory if model.territories else None
 
 
 def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Batcher:

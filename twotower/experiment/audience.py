@@ -76,11 +76,12 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
     model, territory_group = open_model(run, dataset)
     found = Retrieval(model, dataset.title_vectors, progress)
     group = user_groups(dataset, territory_group, model.model.groups)[rows]
-    scale, kind = model.params["logit.scale"][0], np.ascontiguousarray(group, np.int64)
+    offset, scale = found.territory_bias(territory_group), model.params["logit.scale"][0]
+    kind = np.ascontiguousarray(np.asarray(dataset.head_territory)[rows], np.int64)
     scores = np.empty((len(rows), dataset.n_titles), np.float32)
 
     def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
-        logits(dots, scale, found.bias, kind[who], first)
+        logits(dots, scale, offset, kind[who], first)
         scores[who, first : first + dots.shape[1]] = dots
 
     found.scan(Users(dataset.user_vectors, rows, group), keep, progress)
