@@ -178,6 +178,7 @@ def test_a_period_without_a_positive_is_left_out_of_the_mean():
     data["labels"][(data["period"] == 1) & (data["territory"] == 2)] = 0
     gains = bootstrap(data, replicates=2)
     assert np.isnan(gains.by_period[1, 2]) and gains.estimate[2] == gains.by_period[0, 2]
+    assert not np.isnan(gains.replicates).any()
 
 
 def test_the_percentile_interval_leaves_as_much_out_on_each_side():

@@ -14,7 +14,7 @@ from tiny_runs import failing_line, interrupt_at
 
 from twotower.commands import cli
 from twotower.commands.train import effective_config
-from twotower.config import Config, ModelConfig, TrainConfig
+from twotower.config import DEBIASES, TASK_WEIGHTS, Config, ModelConfig, TrainConfig
 from twotower.data.dataset import Dataset, update_territories
 from twotower.errors import InputError
 from twotower.report import progress
@@ -41,6 +41,10 @@ OPTIONS = {
     "eps": ("--eps 0.01", 0.01, ""),
     "head_decay": ("--head-decay 9", 9, "--mtl"),
     "tower_decay": ("--tower-decay 9", 9, ""),
+    "task_weights": ("--task-weights inverse", "inverse", "--mtl"),
+    "gradient_surgery": ("--gradient-surgery", True, "--mtl"),
+    "debias": ("--debias logq", "logq", ""),
+    "debias_strength": ("--debias-strength 1", 1, "--debias ipw"),
     "batching": ("--batching users", "users", ""),
     "validation": ("--validation 0.4", 0.4, ""),
     "patience": ("--patience 1", 1, "--epochs 12 --evaluations 4 --learning-rate 0.2 --validation 0.5"),
@@ -108,6 +112,21 @@ def test_every_option_changes_the_result(tiny_world, tmp_path, name):
         assert not np.array_equal(without.scores, with_it.scores)
 
 
+@pytest.mark.parametrize(
+    ("beside", "options"),
+    [
+        ("--mtl", ["--task-weights equal", *(f"--task-weights {kind}" for kind in TASK_WEIGHTS[1:])]),
+        ("", ["--debias none", *(f"--debias {kind}" for kind in DEBIASES[1:])]),
+    ],
+    ids=["task weights", "debias"],
+)
+def test_every_variant_of_the_loss_has_a_result_of_its_own(tiny_world, tmp_path, beside, options):
+    results = [ran(tiny_world, tmp_path / f"{n}", *beside.split(), *o.split()) for n, o in enumerate(options)]
+    assert len({run.scores.tobytes() for run in results}) == len(options)
+    steps = [next(line for line in run.log if "loss" in line) for run in results]
+    assert len({line["loss"] for line in steps}) >= len(options) - 1  # log-variances of 0 weigh nothing at first
+
+
 def test_the_number_of_threads_changes_no_bit(tiny_world, tmp_path):
     runs = [ran(tiny_world, tmp_path / n, "--threads", n) for n in ("1", "2")]
     np.testing.assert_array_equal(runs[0].scores, runs[1].scores)
@@ -131,6 +150,10 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
         ("--rank 3", "--rank 3: only low-rank heads have one, and the head is none"),
         ("--mtl --head plain --rank 3", "--rank 3: only low-rank heads have one, and the head is plain"),
         ("--mtl --experts 3", "--experts 3: only mmoe heads have some, and the head is lowrank"),
+        ("--debias-strength 1", "--debias-strength 1.0: there is nothing to strengthen, see --debias"),
+        ("--head-decay 1", "options: train.head_decay = 1.0: expected 0 without heads (see --mtl)"),
+        ("--task-weights count", "options: train.task_weights = 'count': expected equal with a single group"),
+        ("--gradient-surgery", "options: train.gradient_surgery = True: expected false with a single group"),
         ("--validation 0 --patience 3", "--patience 3: there is no validation, its share is 0"),
     ],
 )

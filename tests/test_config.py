@@ -50,6 +50,10 @@ WRONG_VALUES = [
     *[("train", "eps", value) for value in (0.0, -1e-8, 1e-60)],  # the last is 0 in float32
     *[("train", name, value) for name in ("head_decay", "tower_decay") for value in (-0.1, 1000.0)],
     ("train", "head_decay", 0.1),  # without heads
+    *[("train", name, "random") for name in ("task_weights", "debias")],
+    *[("train", "debias_strength", value) for value in (0.0, -1.0, 1e9)],
+    ("train", "task_weights", "inverse"),  # with a single group
+    ("train", "gradient_surgery", True),  # likewise
     ("train", "batching", "random"),
     *[("train", "validation", value) for value in (-0.1, 1.0, 1.5)],
 ]
@@ -85,6 +89,13 @@ def test_a_whole_number_stands_for_a_fraction_and_becomes_one():
     config = Config.from_dict({"train": {"learning_rate": 1, "validation": 0}})
     assert isinstance(config.train.learning_rate, float) and isinstance(config.train.validation, float)
     assert config == Config.from_dict({"train": {"learning_rate": 1.0, "validation": 0.0}})
+
+
+def test_an_exponent_of_popularity_is_at_most_1_and_a_penalty_may_be_larger():
+    for debias in ("ipw", "logq"):
+        message = error_of({"train": {"debias": debias, "debias_strength": 1.5}})
+        assert message.endswith(f"expected above 0 and at most 1 for {debias}")
+    assert Config.from_dict({"train": {"debias": "penalty", "debias_strength": 20}}).train.debias_strength == 20
 
 
 def test_a_rank_is_at_most_the_width_where_it_counts():

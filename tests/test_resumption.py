@@ -60,6 +60,17 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(tiny_world, tmp_path, un
     assert evaluation.overall == uninterrupted.overall
 
 
+@pytest.mark.parametrize("variant", [{"task_weights": "uncertainty"}, {"gradient_surgery": True}], ids=str)
+def test_so_does_one_with_a_state_beside_the_model(tiny_world, tmp_path, variant):
+    """Learned log-variances with their moments, and the random order of gradient surgery."""
+    whole = train(tiny_world, tmp_path / "whole", **(SETTINGS | variant))
+    start_and_interrupt(tiny_world, tmp_path / "run", interrupt_at("epoch 3/3"), **variant)
+    resume(tmp_path / "run", silent)
+    run = RunReader(tmp_path / "run")
+    assert run.training_path.read_bytes() == whole.training_path.read_bytes()
+    np.testing.assert_array_equal(run.scores, whole.scores)
+
+
 def test_it_may_be_interrupted_again_and_again(tiny_world, tmp_path, uninterrupted):
     start_and_interrupt(tiny_world, tmp_path / "run", interrupt_at("epoch 2/3"))
     for epoch in ("epoch 2/3", "epoch 3/3", "evaluation"):

@@ -18,7 +18,7 @@ class OneNumber:
 
     def __init__(self):
         self.params, self.running = (SimpleNamespace(flat=np.zeros(1, np.float32)) for _ in range(2))
-        self.grads = self.workers = None
+        self.grads = self.workers = self.objective = None
         self.updated = []
 
     def loss_and_gradients(self, batch):

@@ -18,6 +18,7 @@ from twotower.config import ModelConfig
 from twotower.errors import InputError
 from twotower.nn.adam import Adam
 from twotower.nn.model import TwoTower
+from twotower.nn.objective import Uncertainty
 from twotower.train import TrainingState
 
 
@@ -52,6 +53,8 @@ def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
         "misses": state.misses,
         "adam_steps": optimiser.steps,
     }
+    if (learned := _uncertainty(model)) is not None:
+        counters["uncertainty_steps"] = learned.adam.steps
     _save(path, _training_arrays(model, optimiser, state), counters)
 
 
@@ -61,7 +64,8 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     Errors: InputError when the file is missing, damaged, or of a model of another shape.
     """
     arrays, counters = _load(path)
-    if not counters.keys() >= _COUNTERS or len(counters["adam_steps"]) != len(optimiser.steps):
+    needed = _COUNTERS | ({"uncertainty_steps"} if _uncertainty(model) is not None else set())
+    if not counters.keys() >= needed or len(counters["adam_steps"]) != len(optimiser.steps):
         raise InputError(f"{path}: not the training state of such a model")
     if "best.params" in arrays:
         state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
@@ -69,6 +73,8 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     state.epoch, state.steps = counters["epoch"], counters["steps"]
     state.best_score, state.misses = counters["best_score"], counters["misses"]
     optimiser.steps = counters["adam_steps"]
+    if (learned := _uncertainty(model)) is not None:
+        learned.adam.steps = counters["uncertainty_steps"]
 
 
 _COUNTERS = {"epoch", "steps", "best_score", "misses", "adam_steps"}
@@ -78,9 +84,17 @@ def _named(model: TwoTower) -> dict[str, np.ndarray]:
     return {**model.params, **{f"running.{name}": value for name, value in model.running.items()}}
 
 
+def _uncertainty(model: TwoTower) -> Uncertainty | None:
+    """The log-variances of groups, where the model's objective learns them."""
+    return model.objective.uncertainty if model.objective is not None else None
+
+
 def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> dict[str, np.ndarray]:
     arrays = {"params": model.params.flat, "running": model.running.flat}
     arrays |= {"adam.m": optimiser.m.flat, "adam.v": optimiser.v.flat}
+    if (learned := _uncertainty(model)) is not None:
+        of_groups = {"params": learned.params, "m": learned.adam.m, "v": learned.adam.v}
+        arrays |= {f"uncertainty.{name}": arena.flat for name, arena in of_groups.items()}
     if state.best is not None:
         arrays |= {"best.params": state.best[0], "best.running": state.best[1]}
     return arrays

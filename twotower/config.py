@@ -32,6 +32,8 @@ HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
 LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
+TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
+DEBIASES = ("none", "ipw", "logq", "penalty")
 BATCHINGS = ("pairs", "positives", "users")
 BATCHING_HELP = "What a batch keeps together: pairs (nothing; the paper's), positives (with negatives), users."
 
@@ -134,6 +136,10 @@ class TrainConfig:
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
     head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
     tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
+    task_weights: str = setting("equal", "Weight of a group's pairs: equal, count, inverse, uncertainty (learned).")
+    gradient_surgery: bool = setting(False, "PCGrad: groups' gradients of the towers without conflict. A pass a group.")
+    debias: str = setting("none", "Against popularity bias: none, ipw, logq or penalty.")
+    debias_strength: float = setting(0.5, "Of --debias: exponent of popularity, or factor of the penalty.")
     batching: str = setting("positives", BATCHING_HELP)
     validation: float = setting(0.1, "Share of the training users held out for early stopping.")
     patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
@@ -153,6 +159,11 @@ class TrainConfig:
         for name in ("head_decay", "tower_decay"):
             decay, most = getattr(self, name), 1 / self.learning_rate
             _require(0 <= decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
+        for name, known in (("task_weights", TASK_WEIGHTS), ("debias", DEBIASES)):
+            _require(getattr(self, name) in known, f"train.{name}", getattr(self, name), f"one of {', '.join(known)}")
+        highest = 1.0 if self.debias in ("ipw", "logq") else 1e6
+        strength = f"above 0 and at most {highest:g} for {self.debias}"
+        _require(0 < self.debias_strength <= highest, "train.debias_strength", self.debias_strength, strength)
         modes = f"one of {', '.join(BATCHINGS)}"
         _require(self.batching in BATCHINGS, "train.batching", self.batching, modes)
         _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
@@ -173,6 +184,10 @@ class Config:
         model, train = self.model, self.train
         _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
                  "0 without heads (see --mtl)")  # fmt: skip
+        equal = train.task_weights == "equal"
+        _require(equal or model.groups > 1, "train.task_weights", train.task_weights, "equal with a single group")
+        _require(not train.gradient_surgery or model.groups > 1, "train.gradient_surgery", train.gradient_surgery,
+                 "false with a single group")  # fmt: skip
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)

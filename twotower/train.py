@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.config import TrainConfig
+from twotower.config import Config, TrainConfig
+from twotower.nn import debiasing, surgery
 from twotower.nn.adam import Adam
 from twotower.nn.model import Losses, TwoTower
+from twotower.nn.objective import Objective, Uncertainty
+
+SURGERY = 4  # the random stream of gradient surgery
 
 
 class Scores(NamedTuple):
@@ -71,8 +75,7 @@ def fit(
     checks = {round(steps_per_epoch * (i + 1) / evaluations) for i in range(evaluations)}
     while state.epoch < config.epochs and state.misses < config.patience:
         for step, batch in enumerate(batches(state.epoch), 1):
-            losses = model.loss_and_gradients(batch)
-            optimiser.update(model.grads, losses.present, model.workers)
+            losses = learn(model, optimiser, batch, config, state.steps)
             state.steps += 1
             yield Step(state.epoch, step, losses)
             if validate is not None and step in checks:
@@ -85,6 +88,18 @@ def fit(
         yield EpochEnd(state.epoch)
     if state.best is not None:
         model.params.flat[:], model.running.flat[:] = state.best
+
+
+def learn(model: TwoTower, optimiser: Adam, batch: Any, config: TrainConfig, steps: int) -> Losses:
+    """One step along the gradient of a batch, the one after ``steps`` others."""
+    if config.gradient_surgery:
+        losses = surgery.loss_and_gradients(model, batch, np.random.default_rng([config.seed, SURGERY, steps]))
+    else:
+        losses = model.loss_and_gradients(batch)
+    optimiser.update(model.grads, losses.present, model.workers)
+    if model.objective is not None and model.objective.uncertainty is not None:
+        model.objective.uncertainty.update(losses.by_group, losses.pairs_by_group, model.workers)
+    return losses
 
 
 def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
@@ -104,3 +119,30 @@ def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
     adam.decay(model.matrix_spans("tower"), config.tower_decay)
     adam.decay(model.matrix_spans("head"), config.head_decay)
     return adam
+
+
+def make_objective(
+    config: Config, group: np.ndarray, title: np.ndarray, label: np.ndarray, titles: int
+) -> Objective | None:
+    """What training adds to the masked loss; None where it adds nothing. Counts are of the training pairs alone.
+
+    ``group``, ``title`` and ``label`` (n,) are of the training pairs, ``titles`` how many there are in all.
+    """
+    settings, K = config.train, config.model.groups
+    if settings.task_weights == "equal" and settings.debias == "none":
+        return None
+    objective, strength = Objective(), settings.debias_strength
+    if settings.task_weights == "uncertainty":
+        betas = settings.beta1, settings.beta2
+        objective.uncertainty = Uncertainty(K, settings.learning_rate, *betas, settings.eps)
+    elif settings.task_weights != "equal":
+        objective.group_weight = debiasing.group_weights(np.bincount(group, minlength=K), settings.task_weights)
+    negatives, positives = (np.bincount(title[label == y], minlength=titles) for y in (0, 1))
+    if settings.debias == "ipw":
+        of_positives = debiasing.inverse_propensities(positives, strength)
+        objective.title_weight = np.stack([np.ones_like(of_positives), of_positives])
+    elif settings.debias == "logq":
+        objective.title_offset = debiasing.title_log_odds(positives, negatives, strength)
+    elif settings.debias == "penalty":
+        objective.popularity, objective.penalty = np.log1p(positives).astype(np.float32), strength
+    return objective

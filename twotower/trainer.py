@@ -66,6 +66,8 @@ class Trainer:
         self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = train.make_optimiser(self.model, settings)
+        of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
+        self.model.objective = train.make_objective(config, *of_pairs, len(tables[1]))
         self.state = train.TrainingState()
         territory = user_territories(dataset, self.model)
         self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)

@@ -13,12 +13,14 @@ from click.core import ParameterSource
 
 from twotower.config import (
     BATCHINGS,
+    DEBIASES,
     HEADS,
     MTL_HEADS,
     OUTPUTS,
     PRESET_TRAINING,
     PRESETS,
     RANKED,
+    TASK_WEIGHTS,
     Config,
     ModelConfig,
     TrainConfig,
@@ -29,7 +31,9 @@ from twotower.errors import InputError
 
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
 DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
-CHOICES = {"head": HEADS, "output": OUTPUTS, "batching": BATCHINGS}
+CHOICES = {
+    "head": HEADS, "output": OUTPUTS, "batching": BATCHINGS, "task_weights": TASK_WEIGHTS, "debias": DEBIASES,
+}  # fmt: skip
 NAMES = {"incremental_periods": "periods"}  # where the option is not called as its setting
 TYPES = {"int": int, "float": float, "str": str}
 
@@ -73,6 +77,8 @@ def effective_config(
         raise InputError(f"--rank {given['rank']}: only low-rank heads have one, and the head is {head}")
     if "experts" in given and head != "mmoe":
         raise InputError(f"--experts {given['experts']}: only mmoe heads have some, and the head is {head}")
+    if "debias_strength" in given and config.train.debias == "none":
+        raise InputError(f"--debias-strength {given['debias_strength']}: there is nothing to strengthen, see --debias")
     for name in ("patience", "evaluations"):
         if name in given and config.train.validation == 0:
             raise InputError(f"--{name} {given[name]}: there is no validation, its share is 0")

@@ -49,6 +49,7 @@ def model_errors(
     gradients: Mapping[str, np.ndarray],
     rng: np.random.Generator,
     step: float = STEP,
+    terms: reference.Terms | None = None,
 ) -> dict[str, float]:
     """Error of ``gradients`` for each parameter along one random direction of that parameter alone.
 
@@ -58,7 +59,7 @@ def model_errors(
     params = {name: np.asarray(value, np.float64) for name, value in params.items()}
 
     def loss(name: str, value: np.ndarray) -> float:
-        return reference.loss_and_gradients({**params, name: value}, batch, model)[0]
+        return reference.loss_and_gradients({**params, name: value}, batch, model, terms)[0]
 
     errors = {}
     for name, value in params.items():

@@ -11,7 +11,6 @@ from twotower.nn import kernels
 from twotower.nn.arena import Arena
 from twotower.nn.layers import Dense, GradientSums, Scratch
 from twotower.nn.loss import PairWork
-from twotower.nn.reference import softmax, softmax_backward
 from twotower.nn.workers import CHUNKS, Tile, Workers
 
 
@@ -123,6 +122,14 @@ class CrossStitch(GroupedHeads):
         np.matmul(self.alpha.T, dmixed, out=self.dstitched)
 
 
+def softmax(L: np.ndarray) -> np.ndarray:
+    """Shares (n, E) of each row's logits, in place."""
+    L -= L.max(1, keepdims=True)
+    np.exp(L, out=L)
+    L /= L.sum(1, keepdims=True)
+    return L
+
+
 class Experts:
     """Multi-gate mixture of experts (Ma et al. 2018): experts of low rank for all groups, and a gate for each.
 
@@ -176,7 +183,7 @@ class Experts:
         H, gate = self._gated(A, k, scratch)
         self.Q.backward_input(dH, dU, scratch)  # of the gated H
         dgate = np.einsum("ner,ner->ne", self._by_expert(H), self._by_expert(dH))
-        dlogits = softmax_backward(dgate, gate)
+        dlogits = gate * (dgate - (gate * dgate).sum(1, keepdims=True))
         for middle in (H, dH):
             self._by_expert(middle)[...] *= gate[:, :, None]
         self.Q.backward_weights(sums, tile, 0, H, dU, scratch)

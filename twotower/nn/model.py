@@ -22,6 +22,7 @@ from twotower.nn.arena import Arena
 from twotower.nn.heads import TerritoryOffsets, head_shapes, make_heads
 from twotower.nn.layers import Dense, GradientSums, Scratch, ScratchPool
 from twotower.nn.loss import PairWork, logits, masked_binary_cross_entropy
+from twotower.nn.objective import Objective, PairTerms
 from twotower.nn.tower import Tower, TowerBatch, TowerWork
 from twotower.nn.workers import CHUNKS, Tile, Workers, chunked_tiles
 
@@ -75,7 +76,7 @@ def initialise(params: Arena, model: ModelConfig, rng: np.random.Generator, base
 class Losses(NamedTuple):
     """Loss of one batch."""
 
-    total: float  # mean over the pairs
+    total: float  # mean over the pairs; an objective's penalties included
     by_group: list[float]  # what each group's pairs add to the total; 0.0 for an absent group
     pairs_by_group: list[int]
     territories: tuple[int, ...] = ()  # those in the batch that have something to themselves
@@ -98,6 +99,7 @@ class TwoTower:
         self.model, self.territories = model, territories if model.territory_bias else 0
         if model.territory_bias and territories < 1:
             raise ValueError(f"{territories} territories: expected at least 1 for a model with territory_bias")
+        self.objective: Objective | None = None  # of training, where that is not the plain masked loss
         self.widths = user_width, title_width
         self.params = Arena(parameter_shapes(model, user_width, title_width, self.territories))
         self.grads = self.params.like()
@@ -208,16 +210,28 @@ class TwoTower:
             self.offsets.add_to_logits(self.pairs.z[span], span, batch)
         return span
 
-    def loss_and_gradients(self, batch: Any) -> Losses:
+    def _terms(self, batch: Any, users: TowerBatch, bias: np.ndarray | None, only: int | None) -> PairTerms | None:
+        """What the objective says to a batch's pairs; a penalty needs all logits first."""
+        if self.objective is None:
+            return None if only is None else PairTerms(only=only)
+        terms = self.objective.terms(batch)._replace(only=only)
+        if self.objective.penalty:
+            self._score_all(batch, users, bias)
+            terms = self.objective.penalised(terms, batch, self.pairs.z[: len(batch.labels)])
+        return terms
+
+    def loss_and_gradients(self, batch: Any, only: int | None = None) -> Losses:
         """Loss of a batch, and its gradient in ``grads``; running statistics move along.
 
         Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
+        With ``only`` the loss is the same, and the gradient that of this group's pairs.
         """
         users, titles, bias = self._forward(batch, training=True)
         B, T, s = len(batch.labels), len(batch.title_counts), self.params["logit.scale"]
         work, norm2 = self.user_work, self.user_tower.norm2
         first_chunk = {tile.group: tile.chunk for run in reversed(users.runs) for tile in reversed(run)}
         self.sums.begin()
+        terms = self._terms(batch, users, bias, only)
 
         def through_head_and_back(run: list[Tile]) -> None:
             with self.scratches.borrow() as scratch:
@@ -226,7 +240,11 @@ class TwoTower:
                     n = len(Z2)
                     A2 = norm2.forward(scratch.A[:n], Z2, work.stats2)
                     span = self._score(batch, tile, A2, bias, scratch)
+                    if terms is not None:
+                        terms.shift(self.pairs, span)
                     masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)
+                    if terms is not None:
+                        terms.weigh(self.pairs, span, s, tile.group)
                     start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
                     dA2 = dU = scratch.dZ[:n]
                     kernels.user_gradient(dU, self.pairs.ddots[span], self.V, start, batch.pair_title)
@@ -256,9 +274,9 @@ class TwoTower:
         self.workers.run(self.sums.finish, self.sums.blocks())
         if self.heads is not None:
             self.heads.finish(batch.segments)
-        return self._finish(batch, B, T)
+        return self._finish(batch, B, T, 0.0 if terms is None else terms.added)
 
-    def _finish(self, batch: Any, B: int, T: int) -> Losses:
+    def _finish(self, batch: Any, B: int, T: int, added: float) -> Losses:
         """Gradients of the logit's scale and bias and of the title biases, zeros for absent groups, and the losses."""
         dz, dots = self.pairs.dz[:B], self.pairs.dots[:B]
         if self.model.learned_logit:
@@ -277,7 +295,7 @@ class TwoTower:
                 by_title = self.pairs.total_by(batch.pair_title[mine], dz[mine], T)
                 self.grads["title_bias.C"][k] = by_title.astype(np.float32) @ batch.title_features
         territories = () if self.offsets is None else tuple(np.unique(batch.user_territory).tolist())
-        return Losses(sum(losses), losses, counts, territories)
+        return Losses(sum(losses) + added, losses, counts, territories)
 
     def predict(self, batch: Any) -> np.ndarray:
         """Logits (B,) float32 of a batch's pairs, in the batch's order, with the running statistics.
@@ -285,6 +303,11 @@ class TwoTower:
         The array is a workspace: it holds until the next batch.
         """
         users, _, bias = self._forward(batch, training=False)
+        self._score_all(batch, users, bias)
+        return self.pairs.z[: len(batch.labels)]
+
+    def _score_all(self, batch: Any, users: TowerBatch, bias: np.ndarray | None) -> None:
+        """Logits of all pairs."""
 
         def score(run: list[Tile]) -> None:
             with self.scratches.borrow() as scratch:
@@ -294,4 +317,3 @@ class TwoTower:
                     self._score(batch, tile, A2, bias, scratch)
 
         self.workers.run(score, users.runs)
-        return self.pairs.z[: len(batch.labels)]

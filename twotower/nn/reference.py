@@ -171,6 +171,30 @@ def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
     )
 
 
+class Terms(NamedTuple):
+    """What an objective adds to the masked loss, a pair at a time; the defaults change nothing."""
+
+    weights: Any = 1.0  # (B,)
+    offsets: Any = 0.0  # (B,) on top of the logits
+    log_variances: Any = 0.0  # (K,) learned
+    popularity: Any = 0.0  # (B,) of the pair's title
+    penalty: float = 0.0
+
+
+def correlation_penalty(z, y, x, strength):
+    """λ Σ over the labels of the squared correlation of z and x, and its gradient for z."""
+    loss, dz = 0.0, np.zeros_like(z)
+    for label in (0, 1):
+        mine = y == label
+        if mine.sum() > 2 and np.ptp(z[mine]) > 0 and np.ptp(x[mine]) > 0:
+            Z, X = z[mine] - z[mine].mean(), x[mine] - x[mine].mean()
+            ZX, ZZ, XX = Z @ X, Z @ Z, X @ X
+            loss += strength * ZX**2 / (ZZ * XX)
+            # forward: R = λ·(Z·X)²/(Z·Z · X·X)   so: dz = 2λ·(Z·X)/(Z·Z · X·X)·(X − (Z·X)/(Z·Z)·Z); centring is free
+            dz[mine] = 2 * strength * ZX / (ZZ * XX) * (X - ZX / ZZ * Z)
+    return loss, dz
+
+
 class TowerTape(NamedTuple):
     """What a tower's backward needs of its forward."""
 
@@ -256,12 +280,13 @@ def stitch_backward(dmixed, alpha, W):
 
 
 def loss_and_gradients(
-    params: Arrays, batch: ExpandedBatch, model: ModelConfig
+    params: Arrays, batch: ExpandedBatch, model: ModelConfig, terms: Terms | None = None
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Masked loss of a batch and its gradient for every parameter: what training means.
 
     The mask selects rows and never multiplies them (NaN·0 is NaN): head k's computation holds the rows of group k and
     no other, so that a foreign row cannot reach it. A group without rows has loss 0 and gradient exactly 0.
+    With ``terms`` the gradients have one more name, ``group.log_variance`` (K,).
     """
     p, B = dict(params), len(batch.labels)
     if model.head == "cross-stitch":
@@ -272,7 +297,15 @@ def loss_and_gradients(
 
     grads = {name: np.zeros_like(value) for name, value in p.items()}
     dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
-    for k in range(model.groups):
+    turns = list(range(model.groups))
+    if terms is not None:
+        weights, offsets = (np.broadcast_to(value, B) for value in terms[:2])
+        log_variance, dz_penalty = np.zeros(model.groups) + terms.log_variances, np.zeros(B)
+        grads["group.log_variance"] = np.zeros(model.groups)
+        turns = [~k for k in turns if terms.penalty] + turns  # ~k: only the logits, which a penalty needs all of
+        logits = np.zeros(B)
+    for turn in turns:
+        k = max(turn, ~turn)
         mine = batch.group == k  # column k of the one-hot mask
         U = U_head = head(p, k, A[mine], model)
         if model.territory_bias:
@@ -284,7 +317,16 @@ def loss_and_gradients(
             z = z + batch.title_features[mine] @ p["title_bias.C"][k]
         if model.title_bias and model.territory_bias:
             z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
+        if terms is not None and turn < 0:
+            logits[mine] = z
+            loss, dz_penalty = correlation_penalty(logits, batch.labels, terms.popularity, terms.penalty)
+            continue
+        z = z if terms is None else z + offsets[mine]
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
+        if terms is not None:
+            weight, s_k = weights[mine] * np.exp(-log_variance[k]), log_variance[k]
+            grads["group.log_variance"][k] = (0.5 - weight * losses).sum() / B
+            losses, dz = weight * losses + s_k / 2, weight * dz + dz_penalty[mine]
         loss += losses.sum() / B
 
         grads["logit.scale"] += dz @ dots
