@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_update_pairs import without_updates
 from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, small_config, train
 
+from twotower import train as train_module
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.samples.sampling import SampleConfig, sample
@@ -187,8 +188,8 @@ def test_progress_shows_which_days_are_learned_from(tiny_world, tmp_path, sample
 
 def test_the_first_period_is_judged_by_the_model_as_it_was_trained(sampled, plain, incremental):
     first = sampled.test_pairs().day == 8
-    np.testing.assert_array_equal(incremental.scores[first], plain.scores[first])
-    assert (incremental.scores[~first] != plain.scores[~first]).all()
+    difference = np.abs(incremental.scores - plain.scores)
+    assert difference[first].max() < 1e-5 < difference[~first].mean()  # a product may round by the rows beside
     assert incremental.test_digest == plain.test_digest == sampled.test_pairs().digest()
 
 
@@ -196,8 +197,8 @@ def test_the_weights_kept_are_those_that_judged_the_last_period(tiny_world, samp
     pairs = sampled.test_pairs()
     last = pairs.day == 10
     scores = score_pairs(incremental.path, Dataset.open(tiny_world), pairs)
-    np.testing.assert_array_equal(scores[last], incremental.scores[last])
-    assert (scores[~last] != incremental.scores[~last]).all()
+    difference = np.abs(incremental.scores - scores)
+    assert difference[last].max() < 1e-5 < difference[~last].mean()
 
 
 def test_the_log_before_the_updates_is_that_of_plain_training(plain, incremental):
@@ -243,6 +244,32 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(tiny_world, tmp_path, in
     assert run.weights_path.read_bytes() == incremental.weights_path.read_bytes()
     assert run.training_path.read_bytes() == incremental.training_path.read_bytes()
     assert without_speed(run.log) == without_speed(incremental.log)
+
+
+def test_steps_of_updates_are_counted_on_from_training(tiny_world, tmp_path, monkeypatch, sampled):
+    """The random stream of gradient surgery depends on the count."""
+    counted, learn = [], train_module.learn
+    monkeypatch.setattr(train_module, "learn", lambda *args: counted.append(args[-1]) or learn(*args))
+    trainer = make_trainer(tiny_world, MTL, epochs=1)
+    trainer.run(NoWriter(tmp_path))
+    for day in (8, 9):
+        trainer.update(sampled.update(day), NoWriter(tmp_path))
+    assert counted == list(range(trainer.steps() + 2))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"gradient_surgery": True}, {"task_weights": "uncertainty"}, {"head_decay": 0.1, "debias": "logq"}],
+    ids=str,
+)
+def test_whatever_the_loss_an_interrupted_update_changes_nothing(tiny_world, tmp_path, extra):
+    settings = SETTINGS | extra | {"incremental_periods": 3}
+    whole = train(tiny_world, tmp_path / "whole", MTL, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_world, tmp_path / "run", MTL, progress=interrupt_at("learning from day 9"), **settings)
+    resume(tmp_path / "run", silent)
+    np.testing.assert_array_equal(RunReader(tmp_path / "run").scores, whole.scores)
+    assert RunReader(tmp_path / "run").weights_path.read_bytes() == whole.weights_path.read_bytes()
 
 
 def test_updates_are_cut_from_a_log_with_whatever_follows(tmp_path):

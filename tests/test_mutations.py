@@ -70,6 +70,24 @@ MUTATIONS = {
         "nn/reference.py", "dY = np.where(floor < A, dA, 0)", "dY = np.where(floor < A, dA, 0.01 * dA)",
         "test_reference.py"
     ),
+    "weights on the loss that its gradient does not know": (
+        "nn/objective.py", "dz *= self.weight[span]", "pass", "test_objective.py"
+    ),
+    "a penalty that can be escaped by small logits": (
+        "nn/objective.py", "(X_hat - correlation * Z_hat)", "X_hat", "test_objective.py"
+    ),
+    "log-variances without their own price": (
+        "nn/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)", "test_objective.py"
+    ),
+    "gradient surgery that moves the running statistics in every pass": (
+        "nn/surgery.py", "model.running.flat[:] = running", "pass", "test_surgery.py"
+    ),
+    "gradient surgery that cuts where gradients agree": (
+        "nn/surgery.py", "and along < 0", "and along > 0", "test_surgery.py"
+    ),
+    "weight decay that forgets the learning rate": (
+        "nn/adam.py", "np.float32(1 - self.lr * rate)", "np.float32(1 - rate)", "test_adam.py"
+    ),
     "an average precision that ignores ties": (
         "evaluation/average_precision.py", "negatives[j] >= threshold:", "negatives[j] > threshold:",
         "test_average_precision.py"

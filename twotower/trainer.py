@@ -135,7 +135,7 @@ class Trainer:
         rng = np.random.default_rng([self.config.train.seed, UPDATES, first])
         batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
-        once, state = replace(self.config.train, epochs=1), train.TrainingState()
+        once, state = replace(self.config.train, epochs=1), train.TrainingState(steps=self.state.steps)
         seen, started = 0, time.perf_counter()
         with threadpool_limits(1, "blas"):
             for event in train.fit(self.model, self.optimiser, lambda _: batches, steps, None, once, state):
