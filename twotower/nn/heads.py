@@ -158,7 +158,7 @@ class Experts:
 
     def _gated(self, A: np.ndarray, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
         """A P (n, E·r), which lies in ``scratch.H``, and the gate (n, E)."""
-        gate = self.G[k].forward(np.empty((len(A), self.experts), np.float32), A, scratch)
+        gate = self.G[k].forward(scratch.gate[: len(A)], A, scratch)
         return self.P.forward(scratch.H[: len(A)], A, scratch), softmax(gate)
 
     def _by_expert(self, H: np.ndarray) -> np.ndarray:
@@ -182,8 +182,9 @@ class Experts:
             kernels.head_output_backward(dU, U, self.floor)
         H, gate = self._gated(A, k, scratch)
         self.Q.backward_input(dH, dU, scratch)  # of the gated H
-        dgate = np.einsum("ner,ner->ne", self._by_expert(H), self._by_expert(dH))
-        dlogits = gate * (dgate - (gate * dgate).sum(1, keepdims=True))
+        dlogits = np.einsum("ner,ner->ne", self._by_expert(H), self._by_expert(dH), out=scratch.dgate[: len(A)])
+        dlogits -= np.einsum("ne,ne->n", gate, dlogits)[:, None]
+        dlogits *= gate
         for middle in (H, dH):
             self._by_expert(middle)[...] *= gate[:, :, None]
         self.Q.backward_weights(sums, tile, 0, H, dU, scratch)

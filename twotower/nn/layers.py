@@ -20,9 +20,10 @@ Block = tuple[str, int | None]  # a parameter by name, or the part of it that be
 class Scratch:
     """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
 
-    def __init__(self, D: int, widest: int, rank: int):
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
         self.A, self.dA, self.dZ = (np.empty((TILE_ROWS, D), np.float32) for _ in range(3))
         self.H, self.dH = (np.empty((TILE_ROWS, rank), np.float32) for _ in range(2))
+        self.gate, self.dgate = (np.empty((TILE_ROWS, experts), np.float32) for _ in range(2))
         size = max(gemm.work_size(TILE_ROWS, max(widest, D, rank), columns) for columns in (D, max(D, rank)))
         self.gemm = np.empty(size, np.float32)
 
@@ -30,8 +31,9 @@ class Scratch:
 class ScratchPool:
     """As many sets of scratch as there are threads at work."""
 
-    def __init__(self, D: int, widest: int, rank: int):
-        self.sizes = D, widest, rank
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
+        """``rank`` is the width of the layer within a head."""
+        self.sizes = D, widest, rank, experts
         self.free: list[Scratch] = []
 
     @contextmanager

@@ -114,8 +114,8 @@ class TwoTower:
         self.heads = make_heads(self.params, self.grads, model)
         self.offsets = TerritoryOffsets(self.params, self.grads) if model.territory_bias else None
         self.workers = Workers(threads)
-        middle = model.rank * (model.experts if model.head == "mmoe" else 1)  # widest layer within a head
-        self.scratches = ScratchPool(model.hidden, max(self.widths), middle)
+        experts = model.experts if model.head == "mmoe" else 0
+        self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank * max(experts, 1), experts)
         shared, own = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"], []
         grads: dict[str, np.ndarray] = dict(self.grads)
         if self.heads is not None:
