@@ -207,7 +207,7 @@ def test_more_spread_between_seeds_makes_a_wider_interval():
 
 
 @pytest.mark.skipif(not COMPILES, reason="two hundred worlds take minutes without compiled kernels")
-@pytest.mark.parametrize("seeds, spread", [(1, 0.0), (5, 0.1)])
+@pytest.mark.parametrize("seeds, spread", [(1, 0.0), (5, 0.05)])
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds, spread):
     rng = np.random.default_rng(4)
     nodes, share = np.polynomial.hermite_e.hermegauss(7)  # the mean over all seeds, by quadrature

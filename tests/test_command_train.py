@@ -31,6 +31,8 @@ OPTIONS = {
     "experts": ("--experts 2", 2, "--mtl --head mmoe"),
     "title_bias": ("--title-bias", True, ""),
     "territory_bias": ("--territory-bias", True, ""),
+    "title_offsets": ("--title-offsets territory", "territory", ""),
+    "offset_prior": ("--offset-prior 1", 1, ""),
     "output": ("--output relu", "relu", ""),
     "learned_logit": ("--no-learned-logit", False, ""),
     "epochs": ("--epochs 2", 2, ""),
@@ -137,7 +139,8 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     kept = ran(tiny_world, tmp_path / "run", "--mtl", "--groups", "3", "--seed", "4").config
     assert kept["model"] == {
         **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "experts": 4, "title_bias": True},
-        **{"territory_bias": False, "output": "linear", "learned_logit": True},
+        **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0},
+        **{"output": "linear", "learned_logit": True},
     }
     assert (kept["train"]["seed"], kept["train"]["patience"]) == (4, 2)
     again = ran(tiny_world, tmp_path / "again", "--config", str(tmp_path / "run" / "config.toml"))

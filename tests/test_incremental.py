@@ -175,7 +175,7 @@ def test_less_than_two_pairs_teach_nothing(tiny_world, tmp_path, sampled, n_pair
 
 def test_progress_shows_which_days_are_learned_from(tiny_world, tmp_path, sampled):
     seen = []
-    trainer = make_trainer(tiny_world)
+    trainer = make_trainer(tiny_world, {"title_offsets": "none"})
     for days in ([8], [8, 9]):
         trainer.update(sampled.update_pairs(days), NoWriter(tmp_path), lambda *where: seen.append(where))
     n = [len(sampled.update_pairs(days)) for days in ([8], [8, 9])]

@@ -1,6 +1,6 @@
 """Weights and training state on disk: written whole or not at all, read without pickle, resumed exactly.
 
-    weights     parameters and running statistics by name; the model's shape in the metadata
+    weights     parameters, running statistics and title offsets by name; the model's shape in the metadata
     training    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
 """
 
@@ -21,12 +21,15 @@ from twotower.nn.model import TwoTower
 from twotower.nn.objective import Uncertainty
 from twotower.train import TrainingState
 
+OFFSETS = "title_offsets"  # (C, T), where there are any
+
 
 def save_weights(path: Path, model: TwoTower) -> None:
     """Write what is needed to score: parameters, running statistics, and the model's shape."""
     shape = {"model": asdict(model.model), "user_width": model.widths[0], "title_width": model.widths[1]}
     shape["territories"] = model.territories
-    _save(path, _named(model), shape)
+    offsets = {} if model.title_offsets is None else {OFFSETS: model.title_offsets}
+    _save(path, _named(model) | offsets, shape)
 
 
 def load_model(path: Path, threads: int = 1) -> TwoTower:
@@ -41,6 +44,7 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
     _fill(path, _named(model), arrays)
+    model.title_offsets = arrays.get(OFFSETS)
     return model
 
 

@@ -32,6 +32,7 @@ HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
 LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
+OFFSETS = ("none", "title", "group", "territory")
 TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
 DEBIASES = ("none", "ipw", "logq", "penalty")
 BATCHINGS = ("pairs", "positives", "users")
@@ -84,6 +85,8 @@ class ModelConfig:
     experts: int = setting(4, "Experts that mmoe heads share.")
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
     territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
+    title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
+    offset_prior: float = setting(5.0, "Pseudo-positives that draw a title's offset to 0.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
@@ -99,6 +102,11 @@ class ModelConfig:
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
         some = f"from 2 to {LARGEST_EXPERTS}"
         _require(2 <= self.experts <= LARGEST_EXPERTS, "model.experts", self.experts, some)
+        levels = f"one of {', '.join(OFFSETS)}"
+        _require(self.title_offsets in OFFSETS, "model.title_offsets", self.title_offsets, levels)
+        lonely = self.title_offsets == "group" and self.groups == 1
+        _require(not lonely, "model.title_offsets", "group", "title or territory, since there is one group only")
+        _require(self.offset_prior > 0, "model.offset_prior", self.offset_prior, "above 0")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
         possible = not self.territory_bias or self.output == "linear"
         _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")
@@ -228,13 +236,13 @@ class Config:
 #: Named model shapes. ``paper`` is the text to the letter, kept for study: it collapses on rare positives.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"output": "linear", "learned_logit": True},
-    "paper": {"output": "relu", "learned_logit": False},
+    "paper": {"output": "relu", "learned_logit": False, "title_offsets": "none"},
 }
 #: How each preset trains, where that is not the default: the paper shuffles pairs.
 PRESET_TRAINING: dict[str, dict[str, Any]] = {"default": {}, "paper": {"batching": "pairs"}}
 #: The head that ``--mtl`` stands for under each preset.
 MTL_HEADS: dict[str, dict[str, Any]] = {
-    "default": {"head": "lowrank", "title_bias": True},
+    "default": {"head": "lowrank", "title_bias": True, "title_offsets": "territory"},
     "paper": {"head": "plain", "title_bias": False},
 }
 

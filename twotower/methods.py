@@ -18,6 +18,10 @@ DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
 OURS = "mtl"  # the method that an experiment is about, where it is among those asked for
 BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
 TOWER_SETTINGS = ("hidden", "output", "learned_logit")  # of the model; the others say what groups have to themselves
+GROUP_TRAINING = ("head_decay", "task_weights", "gradient_surgery")  # of training; without groups they mean nothing
+OWN_OFFSETS = {"title_offsets": "territory"}
+SHRINKING = 10.0  # decay of the heads of "shrunk": at a learning rate of 0.001, one percent a step
+PENALTY = 1.0  # factor of the penalty of "popularity-penalty"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Method:
         if not self.multi_task:
             heads = {}
             shared["model"] = {key: value for key, value in shared["model"].items() if key in TOWER_SETTINGS}
+            shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
         return Config.from_layers(
             (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
             ("--mtl", {"model": heads}),
@@ -54,7 +59,18 @@ class Method:
 
 
 def _heads(name: str, about: str, **model: Any) -> Method:
-    return Method(name, about, grouping="geography", model=model)
+    """Heads alone: a title has one offset for all, as under the baselines."""
+    return Method(name, about, grouping="geography", model={"title_offsets": "title", **model})
+
+
+def _training(name: str, about: str, **train: Any) -> Method:
+    """``mtl``, trained in another way."""
+    return Method(name, about, grouping="geography", train=train)
+
+
+def _rival(name: str, about: str, **train: Any) -> Method:
+    """One model for all on the sample of ``mtl``, with another remedy for popularity bias."""
+    return Method(name, about, train=train)
 
 
 METHODS: dict[str, Method] = {
@@ -64,11 +80,23 @@ METHODS: dict[str, Method] = {
         Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
         Method("mtl", "A head for each group of territories, on random and active users.", grouping="geography"),
         Method("mtl-random", "A head for each group of territories, on random users alone.", "random", "geography"),
-        Method("more-random", "One model for all, with more random users instead of active ones.", sample="more-random"),
+        Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
         _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
         _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
         _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
+        Method("offsets", "No heads: one model, and an offset a title and territory.", model=OWN_OFFSETS),
+        Method("no-offsets", "As upsampled, without offsets of titles.", model={"title_offsets": "none"}),
+        _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
+        _training("shrunk", "As mtl, with heads that decay to what all share.", head_decay=SHRINKING),
+        _training("by-count", "As mtl, with groups weighted by their pairs once more.", task_weights="count"),
+        _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
+        _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),
+        _training("pcgrad", "As mtl, without gradients of groups that oppose each other.", gradient_surgery=True),
+        _rival("ipw", "One model for all, with rare titles weighing more (inverse propensities).", debias="ipw"),
+        _rival("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
+        _rival("popularity-penalty", "One model for all, with a penalty on scores that follow popularity.",
+               debias="penalty", debias_strength=PENALTY),
         Method("viewing-groups", "As mtl, with territories grouped by what is watched there.", grouping="viewing"),
         Method("random-groups", "As mtl, with territories grouped at random: a control.", grouping="random"),
         Method("shuffled", "As mtl, with users dealt to the heads by chance: a control.", grouping="shuffled"),

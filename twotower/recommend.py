@@ -62,7 +62,7 @@ def recommend(
         found = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.model.groups)[rows]
         choice = Choice(
-            offsets(found, dataset, territory_group, day),
+            additions(found, model.title_offsets, dataset, territory_group, day),
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
@@ -71,9 +71,13 @@ def recommend(
     return Recommendations(rows, title, score)
 
 
-def offsets(found: Retrieval, dataset: Dataset, territory_group: np.ndarray, day: int) -> np.ndarray:
+def additions(
+    found: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
+) -> np.ndarray:
     """What a territory adds to the score of a title, (C, T) float32: −inf unless it can be watched there on ``day``."""
     bias = found.territory_bias(territory_group)
+    if title_offsets is not None:
+        bias = bias + title_offsets
     allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
     return np.where(allowed, bias, np.float32(-np.inf))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,34 +35,44 @@ def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:
     return dataset.head_territory if model.territories else None
 
 
-def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Batcher:
-    """Batches for ``predict_pairs``."""
+class Scorer(NamedTuple):
+    """What ``predict_pairs`` needs of a dataset."""
+
+    batcher: Batcher
+    territory: np.ndarray  # (U,) of each user: whose offsets of titles are theirs
+
+
+def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Scorer:
+    """Batches for ``predict_pairs``, and where users live."""
     groups = model.model.groups
     members = user_groups(dataset, territory_group, groups)
-    return Batcher(
+    batcher = Batcher(
         dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
         user_territory=user_territories(dataset, model),
     )  # fmt: skip
+    return Scorer(batcher, np.asarray(dataset.head_territory))
 
 
 def predict_pairs(
     model: TwoTower,
-    batcher: Batcher,
+    scorer: Scorer,
     pairs: LabelledPairs,
     progress: Progress = silent,
     stage: str = "scoring",
 ) -> np.ndarray:
-    """Logits (n,) float32 of the pairs, in their order.
+    """Logits (n,) float32 of the pairs, in their order, title offsets included.
 
     They are taken user by user, so that each user is embedded about once.
     """
-    logits = np.empty(len(pairs.user), np.float32)
+    batcher, logits = scorer.batcher, np.empty(len(pairs.user), np.float32)
     by_user = np.argsort(pairs.user, kind="stable")
     for start in range(0, len(by_user), batcher.batch_size):
         index = by_user[start : start + batcher.batch_size]
         batch = batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
         logits[index[batch.order]] = model.predict(batch)
         progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
+    if model.title_offsets is not None:
+        logits += model.title_offsets[scorer.territory[pairs.user], pairs.title]
     return logits
 
 

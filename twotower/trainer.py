@@ -17,7 +17,7 @@ from twotower.config import Config
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
-from twotower.data.sample import Pairs, Sample
+from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.environment import usable_cores
 from twotower.errors import InputError
 from twotower.evaluation.average_precision import average_precision
@@ -25,6 +25,7 @@ from twotower.evaluation.per_territory import macro_average_precision
 from twotower.evaluation.results import Evaluation
 from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
+from twotower.nn.title_offsets import fit_offsets
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
 from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
@@ -69,6 +70,7 @@ class Trainer:
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = train.make_objective(config, *of_pairs, len(tables[1]))
         self.state = train.TrainingState()
+        self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
         territory = user_territories(dataset, self.model)
         self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
         self.scorer = make_scorer(self.model, dataset, territory_group)
@@ -92,6 +94,7 @@ class Trainer:
 
     def run(self, writer: RunWriter, progress: Progress = silent) -> None:
         """Train to the end: every step and validation is logged, every epoch can be resumed from."""
+        self.model.title_offsets = None  # they are counted when the weights stand
         check = (lambda: self.validate(progress)) if len(self.held_out) else None
         total, seen, started, ending = len(self.pairs), 0, time.perf_counter(), ""
         with threadpool_limits(1, "blas"):
@@ -113,6 +116,7 @@ class Trainer:
                 else:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     started = time.perf_counter()
+        self.count_offsets(progress)
         save_weights(writer.weights_path, self.model)
 
     def resume(self, writer: RunWriter) -> None:
@@ -148,6 +152,20 @@ class Trainer:
                     del record["epoch"]
                     writer.log({"update": {"days": [first, last], **record}})
                     progress(f"learning from {days} · loss {event.losses.total:.4f}", seen, len(pairs))
+        self.learned = concatenate([self.learned, pairs])
+        self.count_offsets(progress)
+
+    def count_offsets(self, progress: Progress = silent) -> None:
+        """Offsets of titles from all pairs that were learned from so far, the validation users' included."""
+        level, pairs = self.config.model.title_offsets, self.learned
+        self.model.title_offsets = None
+        if level == "none":
+            return
+        with threadpool_limits(1, "blas"):
+            logits = self._predict(pairs, progress, "counting offsets of titles")
+        territory = self.scorer.territory[pairs.user]
+        where = territory, self.territory_group, pairs.title, pairs.label, logits
+        self.model.title_offsets = fit_offsets(level, *where, self.dataset.n_titles, self.config.model.offset_prior)
 
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""

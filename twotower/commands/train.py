@@ -16,6 +16,7 @@ from twotower.config import (
     DEBIASES,
     HEADS,
     MTL_HEADS,
+    OFFSETS,
     OUTPUTS,
     PRESET_TRAINING,
     PRESETS,
@@ -32,7 +33,8 @@ from twotower.errors import InputError
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
 DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
 CHOICES = {
-    "head": HEADS, "output": OUTPUTS, "batching": BATCHINGS, "task_weights": TASK_WEIGHTS, "debias": DEBIASES,
+    "head": HEADS, "output": OUTPUTS, "title_offsets": OFFSETS, "batching": BATCHINGS,
+    "task_weights": TASK_WEIGHTS, "debias": DEBIASES,
 }  # fmt: skip
 NAMES = {"incremental_periods": "periods"}  # where the option is not called as its setting
 TYPES = {"int": int, "float": float, "str": str}
@@ -72,6 +74,8 @@ def effective_config(
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
     chosen = {key: {n: given[n] for n in names if n in given} for key, names in of_section.items()}
     config = Config.from_layers(*layers, ("options", chosen))
+    if "offset_prior" in given and config.model.title_offsets == "none":
+        raise InputError(f"--offset-prior {given['offset_prior']}: there are no title offsets (see --title-offsets)")
     head = config.model.head
     if "rank" in given and head not in RANKED:
         raise InputError(f"--rank {given['rank']}: only low-rank heads have one, and the head is {head}")

@@ -119,19 +119,19 @@ class Sample:
 
         They are for training on a day that has passed before the next is judged (see ``twotower.incremental``).
         """
-        return self._pairs("update", day) if day in self.update_days else _concatenate([])
+        return self._pairs("update", day) if day in self.update_days else concatenate([])
 
     def update_pairs(self, days: Iterable[int]) -> Pairs:
         """Pairs of the training users on some test days, in order of days."""
-        return _concatenate([self.update(day) for day in sorted(days)])
+        return concatenate([self.update(day) for day in sorted(days)])
 
     def train_pairs(self) -> Pairs:
         """Training pairs of all days, in order of days."""
-        return _concatenate([self.train(day) for day in self.train_days])
+        return concatenate([self.train(day) for day in self.train_days])
 
     def test_pairs(self) -> Pairs:
         """Test pairs of all days, in order of days."""
-        return _concatenate([self.test(day) for day in self.test_days])
+        return concatenate([self.test(day) for day in self.test_days])
 
     def check(self, progress: Progress = silent) -> dict[str, Any]:
         """Compare every file with its checksum and look at all pairs; what was looked at.
@@ -182,7 +182,8 @@ def check_name(name: str) -> None:
         raise InputError(f"sample name {name!r}: expected letters, digits, '_', '-' and '.'")
 
 
-def _concatenate(parts: list[Pairs]) -> Pairs:
+def concatenate(parts: list[Pairs]) -> Pairs:
+    """Pairs one after the other."""
     if not parts:
         dtypes = (np.int64, np.int32, np.float32, np.int32)
         return Pairs(*(np.empty(0, dtype) for dtype in dtypes))

@@ -76,8 +76,10 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
     model, territory_group = open_model(run, dataset)
     found = Retrieval(model, dataset.title_vectors, progress)
     group = user_groups(dataset, territory_group, model.model.groups)[rows]
-    offset, scale = found.territory_bias(territory_group), model.params["logit.scale"][0]
-    kind = np.ascontiguousarray(np.asarray(dataset.head_territory)[rows], np.int64)
+    kind = np.asarray(dataset.head_territory)[rows].astype(np.int64)
+    scale, offset = model.params["logit.scale"][0], found.territory_bias(territory_group)  # (C, T)
+    if model.title_offsets is not None:
+        offset = offset + model.title_offsets
     scores = np.empty((len(rows), dataset.n_titles), np.float32)
 
     def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from twotower.data.storage import read_json, write_json
 from twotower.environment import usable_cores
 from twotower.evaluation.average_precision import average_precision_by
 from twotower.evaluation.bootstrap import bootstrap_gains
 from twotower.evaluation.results import mean_defined
 from twotower.evaluation.significance import ENOUGH_USERS, enough_support, summarise
 from twotower.experiment.laboratory import Laboratory
-from twotower.experiment.plan import Plan
+from twotower.experiment.plan import MEASURES, Plan
 from twotower.methods import BASELINES
 from twotower.progress import Progress
 from twotower.run import RunReader
@@ -81,7 +82,21 @@ class Judge:
         return {"average": mean_defined(by_period, axis=0), "by_period": by_period}
 
     def gains(self, ours: str, theirs: str, progress: Progress) -> dict[str, Any]:
-        """One comparison of the record."""
+        """One comparison of the record; it is kept, and read again as long as the runs are the same."""
+        file = self.plan.path / MEASURES / f"{ours}-over-{theirs}.json"
+        origin = {
+            "runs": [[RunReader(self.plan.run_path(name, seed)).created for seed in range(self.plan.seeds)]
+                     for name in (ours, theirs)],
+            "replicates": self.plan.replicates,
+            "min_positives": self.plan.min_positives,
+        }  # fmt: skip
+        if file.is_file() and (kept := read_json(file)).get("of") == origin:
+            return dict(kept["gains"])
+        told = self._bootstrap(ours, theirs, progress)
+        write_json(file, {"of": origin, "gains": told})
+        return told
+
+    def _bootstrap(self, ours: str, theirs: str, progress: Progress) -> dict[str, Any]:
         found = bootstrap_gains(
             self.labels,
             self.scores(ours),

@@ -38,6 +38,8 @@ class Laboratory:
         self.periods = periods(test_days, max(1, plan.periods)) if self.dataset.test_days else [tuple(test_days)]
         incremental = len(self.periods) if len(self.periods) > 1 else 0
         self.plan = replace(plan, periods=incremental)  # as far as there are days
+        if any(method.multi_task for method in plan.methods):
+            choose_groups(self.dataset.territories, plan.groups)  # can that be?
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

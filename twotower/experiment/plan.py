@@ -3,6 +3,7 @@
     experiments/NAME/plan.json                what was asked for: settings, samples, methods, seeds
     experiments/NAME/runs/METHOD-SEED/        ordinary run directories
     experiments/NAME/measures/METHOD-SEED.*   what each run shows test users (JSON, and samples of probabilities)
+    experiments/NAME/measures/A-over-B.json   one method's gains over another
     experiments/NAME/experiment.json          the record
     experiments/NAME/tables/*.csv             its tables
     experiments/NAME/report.html              one page to read

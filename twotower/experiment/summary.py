@@ -31,8 +31,8 @@ def gain_sentences(record: Record, theirs: str) -> list[str]:
     word = "major territories" if where == "major" else "territories"
     return [
         f"{found}. In the {told['judged']} {word} that can be judged it is ahead in {told['won']}, "
-        f"on average {percent(told)}; certainly better in {told['better']}, certainly worse in {told['worse']} "
-        f"(sign test p = {told['sign_p']:.2g})."
+        f"on average {percent(told)}; significantly better in {told['better']}, worse in {told['worse']} "
+        f"(corrected for many territories; sign test p = {told['sign_p']:.2g})."
     ]
 
 

@@ -101,6 +101,7 @@ class TwoTower:
             raise ValueError(f"{territories} territories: expected at least 1 for a model with territory_bias")
         self.objective: Objective | None = None  # of training, where that is not the plain masked loss
         self.widths = user_width, title_width
+        self.title_offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs
         self.params = Arena(parameter_shapes(model, user_width, title_width, self.territories))
         self.grads = self.params.like()
         moments = {f"{t}.{m}{i}": (model.hidden,) for t in ("user", "title") for i in "12" for m in ("mean", "var")}

@@ -55,7 +55,9 @@ def page_text(record: Record) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods and territories keep their order
     parts = {
-        "record": record,
+        "summary": record.get("summary") or [],
+        "twotower": record.get("twotower"),
+        "histogram_methods": at(record, "histograms", "methods") or [],
         "created": str(record.get("created") or "")[:16].replace("T", " "),
         "name": str(record.get("name") or "experiment"),
         "css": (HERE / "page.css").read_text("utf-8"),
@@ -63,7 +65,10 @@ def page_text(record: Record) -> str:
         "headlines": headlines(record),
         "tables": all_tables(record),
         "drawings": all_drawings(record),
-        "measures": [{"name": name, **measure} for name, measure in (record.get("measures") or {}).items()],
+        "measures": [
+            {"title": at(measure, "title") or name, **{key: at(measure, key) for key in ("about", "source")}}
+            for name, measure in (record.get("measures") or {}).items()
+        ],
         "explorer": explorer_data(record),
         "series": series_of(record),
         "verdicts": [verdict(name) for name in TONES],

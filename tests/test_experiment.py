@@ -1,0 +1,230 @@
+"""An experiment from the command to its files: what is told, what is kept, what is never done twice."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_experiments import FEW, THREE, conducted, run
+from tiny_runs import failing_line
+
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
+from twotower.errors import InputError
+from twotower.experiment import conduct, runs
+from twotower.methods import DEFAULT_METHODS
+from twotower.run import RunReader
+
+KEYS = {
+    *("format", "created", "twotower", "name", "ours", "baselines", "summary", "dataset", "samples", "environment"),
+    *("seconds", "methods", "periods", "territories", "pr_auc", "gains", "titles", "title_pairs", "bias", "measures"),
+    *("calibration", "distances", "histograms"),
+}
+TERRITORY = {
+    *("code", "name", "group", "audience", "test_users", "test_pairs", "test_positives", "base_rate"),
+    *("train_positives", "major", "judged"),
+}
+GAINS = {
+    *("ours", "theirs", "by_period", "average", "spread", "low", "high", "p", "p_adjusted", "verdict"),
+    *("major", "all", "overall"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_world, tmp_path_factory) -> tuple[Path, Path]:
+    """A dataset and an experiment on it. Not to be changed."""
+    home = tmp_path_factory.mktemp("experiments")
+    world = Path(shutil.copytree(tiny_world, home / "world"))
+    conducted(world, home / "five", methods=",".join(DEFAULT_METHODS))
+    return world, home / "five"
+
+
+@pytest.fixture(scope="module")
+def record(finished) -> dict:
+    return json.loads((finished[1] / "experiment.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def own(finished, tmp_path) -> tuple[Path, Path]:
+    """A copy of both, to be changed."""
+    return Path(shutil.copytree(finished[0], tmp_path / "world")), Path(shutil.copytree(finished[1], tmp_path / "five"))
+
+
+def test_the_record_has_all_parts(record):
+    assert set(record) >= KEYS
+    assert record["ours"] == "mtl" and record["baselines"] == ["baseline", "upsampled"]
+    assert [m["name"] for m in record["methods"]] == list(DEFAULT_METHODS)
+    assert [p["days"] for p in record["periods"]] == [[8], [9], [10]]
+    assert all(set(t) == TERRITORY for t in record["territories"])
+    assert all(set(g) == GAINS for g in record["gains"])
+    audience = [t["audience"] for t in record["territories"]]
+    assert audience == sorted(audience, reverse=True) and len(audience) == 6
+
+
+def test_gains_have_a_value_for_each_territory_and_period(record):
+    for gains in record["gains"]:
+        assert all(len(gains[name]) == 6 for name in ("average", "low", "high", "p", "verdict"))
+        assert [len(row) for row in gains["by_period"]] == [6, 6, 6]
+    for scores in record["pr_auc"].values():
+        assert len(scores["average"]) == 6 and [len(row) for row in scores["by_period"]] == [6, 6, 6]
+
+
+def test_gains_are_those_of_the_runs(finished, record):
+    """The first period of one territory, computed again from the runs' own tables."""
+    path = finished[1] / "runs"
+    pairs = {g["theirs"]: g for g in record["gains"] if g["ours"] == "mtl"}
+    for theirs in ("baseline", "upsampled"):
+        for row, territory in enumerate(record["territories"]):
+            by_seed = []
+            for seed in (0, 1):
+                days = [RunReader(path / f"{name}-{seed}").evaluation.days[8] for name in ("mtl", theirs)]
+                mine, other = (day.pr_auc[day.code.index(territory["code"])] for day in days)
+                by_seed.append(100 * (mine - other) / other)
+            found = pairs[theirs]["by_period"][0][row]
+            assert found is None if math.isnan(np.mean(by_seed)) else found == pytest.approx(np.mean(by_seed))
+
+
+def test_all_samples_share_test_and_random_users(finished):
+    samples = {kind: Sample(Dataset.open(finished[0]), f"experiment-{kind}") for kind in
+               ("random", "upsampled", "more-random")}  # fmt: skip
+    tests = [sampled.test_users.tolist() for sampled in samples.values()]
+    assert tests[0] == tests[1] == tests[2]
+    base = samples["random"].train_users
+    assert np.isin(base, samples["upsampled"].train_users).all()
+    assert np.isin(base, samples["more-random"].train_users).all()
+    assert len(samples["more-random"].train_users) == len(samples["upsampled"].train_users) > len(base)
+
+
+def test_the_tables_hold_what_the_record_holds(finished, record):
+    with open(finished[1] / "tables/table2.csv", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["ours"], row["theirs"]) == ("mtl", "baseline")]
+    gains = next(g for g in record["gains"] if (g["ours"], g["theirs"]) == ("mtl", "baseline"))
+    codes = [t["code"] for t in record["territories"]]
+    for row in rows:
+        c = codes.index(row["territory"])
+        assert row["verdict"] == gains["verdict"][c]
+        told = [row["day 8"], row["day 9"], row["day 10"], row["average"]]
+        assert told == ["" if x is None else str(x) for x in (*(d[c] for d in gains["by_period"]), gains["average"][c])]
+    names = {path.stem for path in (finished[1] / "tables").glob("*.csv")}
+    assert names >= {"table1", "table2", "table3", "titles", "bias", "calibration", "distances"}
+
+
+def test_histograms_count_the_users_of_a_territory_that_has_the_title(record):
+    shown = record["histograms"]
+    assert shown["methods"] == ["baseline", "upsampled", "mtl"] and len(shown["edges"]) == 21
+    users = {t["code"]: t["test_users"] for t in record["territories"]}
+    for code, by_title in shown["counts"].items():
+        totals = {sum(counts) for of_title in by_title.values() for counts in of_title}
+        assert len(totals) == 1 and totals.pop() >= users[code]
+
+
+def test_nothing_is_trained_twice_and_the_record_stays_the_same(own, record, monkeypatch):
+    world, path = own
+    trained = []
+    train_one = runs.train_one
+    monkeypatch.setattr(runs, "train_one", lambda *given: (trained.append(given[1:3]), train_one(*given)))
+    again = conducted(world, path, methods=",".join(DEFAULT_METHODS))
+    assert trained == []
+    assert {**again, "dataset": None} == {**record, "dataset": None}  # it lies elsewhere now
+
+
+def test_more_seeds_and_methods_train_only_what_is_missing(own, monkeypatch):
+    world, path = own
+    trained = []
+    train_one = runs.train_one
+
+    def counting(laboratory, method, seed, progress):
+        trained.append((method.name, seed))
+        train_one(laboratory, method, seed, progress)
+
+    monkeypatch.setattr(runs, "train_one", counting)
+    found = conducted(world, path, "--seeds", "3", methods="baseline,mtl,residual")
+    assert trained == [("residual", 0), ("residual", 1), ("baseline", 2), ("mtl", 2), ("residual", 2)]
+    assert [m["seeds"] for m in found["methods"]] == [[0, 1, 2]] * 3
+
+
+def test_an_experiment_that_was_stopped_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
+    world, path = Path(shutil.copytree(finished[0], tmp_path / "world")), tmp_path / "stopped"
+    train_one, left = runs.train_one, [2]
+
+    def stopping(*given):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        train_one(*given)
+
+    monkeypatch.setattr(runs, "train_one", stopping)
+    assert run(world, path).exit_code == 130
+    monkeypatch.setattr(runs, "train_one", train_one)
+    stopped, whole = conducted(world, path), conducted(world, tmp_path / "whole")
+    for key in ("pr_auc", "gains", "bias", "titles", "histograms"):
+        assert stopped[key] == whole[key]
+
+
+def test_another_setting_is_one_clear_error(own):
+    world, path = own
+    begun = ("experiment", world, "--out", path, "--methods", THREE, *FEW)
+    assert "begun with methods.baseline.model.hidden = 8, now 6; give another --name" in failing_line(
+        *begun, "--hidden", "6"
+    )
+    assert "begun with groups = 2, now 3" in failing_line(*begun, "--groups", "3")
+    assert "drawn with alpha = 8.0, this experiment asks for 4.0" in failing_line(*begun, "--alpha", "4")
+    assert len(RunReader(path / "runs/baseline-0").scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--methods", "baseline,best"), "no method 'best', expected some of baseline, "),
+        (("--methods", ","), "expected some of baseline, "),
+        (("--groups", "9"), "9 groups for 6 territories"),
+        (("--rank", "99"), "model.rank = 99: expected from 1 to hidden"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(finished, tmp_path, options, expected):
+    assert expected in failing_line("experiment", finished[0], "--out", tmp_path / "new", *FEW, *options)
+    assert not (tmp_path / "new/runs").exists()
+
+
+def test_a_directory_of_something_else_is_left_alone(finished, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/dear.txt").write_text("Dear")
+    assert "is no experiment" in failing_line("experiment", finished[0], "--out", tmp_path / "letters", *FEW)
+
+
+def test_settings_of_a_file_are_shared_and_options_go_over_them(finished, tmp_path):
+    (tmp_path / "own.toml").write_text("[model]\nhidden = 5\n[train]\nlearning_rate = 0.01\n")
+    found = conducted(finished[0], tmp_path / "new", "--config", tmp_path / "own.toml", methods="baseline,mtl")
+    settings = [method["settings"] for method in found["methods"]]
+    assert [(s["model"]["hidden"], s["train"]["learning_rate"]) for s in settings] == [(8, 0.01)] * 2
+    (tmp_path / "own.toml").write_text("[train]\nseed = 5\n")
+    line = failing_line("experiment", finished[0], "--config", tmp_path / "own.toml", "--out", tmp_path / "other", *FEW)
+    assert "train.seed is the experiment's own" in line
+
+
+def test_without_the_packages_of_a_report_the_rest_is_done(finished, tmp_path, monkeypatch):
+    line = "report.html: a report needs jinja2: pip install 'twotower[report]'"
+
+    def missing(path):
+        raise InputError(line)
+
+    monkeypatch.setattr(conduct, "write_report", missing)
+    result = run(finished[0], tmp_path / "new", "--html", methods="baseline,mtl")
+    assert result.exit_code == 0 and (tmp_path / "new/experiment.json").is_file()
+    assert result.stderr.splitlines()[-1] == f"twotower: {line}"
+
+
+def test_terminal_tables_tell_gains_bias_and_plain_words(own):
+    world, path = own
+    text = run(world, path, methods=",".join(DEFAULT_METHODS)).stdout
+    assert "PR-AUC gain of mtl over baseline" in text and "PR-AUC gain of mtl over upsampled" in text
+    assert "Further comparisons" in text and "Popularity bias" in text
+    assert "• mtl against upsampled: all pairs in one ranking" in text
+
+
+def test_one_method_alone_is_told_without_gains(finished, tmp_path):
+    found = conducted(finished[0], tmp_path / "alone", methods="upsampled")
+    assert found["gains"] == [] and found["ours"] == "upsampled" and found["baselines"] == []

@@ -1,0 +1,116 @@
+"""What is measured of a run: scores of the audience are those of the model, and of the control too."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny_experiments import conducted, run
+
+from twotower.commands.experiment import experiment
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
+from twotower.evaluation.average_precision import average_precision
+from twotower.experiment.audience import choose_pairs, score_all
+from twotower.experiment.laboratory import shuffled_heads
+from twotower.experiment.summary import summary
+from twotower.methods import METHODS
+from twotower.report.experiment_csv import experiment_tables
+from twotower.run import RunReader
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_world, tmp_path_factory) -> Path:
+    """Every method there is, on a copy of the tiny world, in one period: a run's scores are of its last weights."""
+    import shutil
+
+    home = tmp_path_factory.mktemp("zoo")
+    shutil.copytree(tiny_world, home / "world")
+    conducted(home / "world", home / "zoo", "--periods", "1", "--seeds", "1", methods=",".join(METHODS))
+    return home
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_of_the_audience_are_those_of_the_test_pairs(finished, name):
+    dataset = Dataset.open(finished / "world")
+    if name == "shuffled":
+        dataset = shuffled_heads(dataset, np.random.default_rng([0, 77]))
+    pairs = Sample(dataset, "experiment-upsampled").test_pairs()
+    path = finished / f"zoo/runs/{name}-0"
+    rows, place = np.unique(pairs.user, return_inverse=True)
+    scores = score_all(path, dataset, rows, lambda *where: None)
+    np.testing.assert_allclose(scores[place, pairs.title], RunReader(path).scores, rtol=1e-4, atol=1e-5)
+
+
+def test_every_method_learns_something_of_its_own(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    scores = {name: RunReader(finished / f"zoo/runs/{name}-0").scores for name in METHODS}
+    for name in METHODS:
+        same = [other for other in METHODS if other != name and np.array_equal(scores[name], scores[other])]
+        assert not same or {name, *same} <= {"mtl", "lowrank-bias"}, f"{name} is the same as {same}"
+    assert set(record["bias"]) == set(METHODS)
+
+
+def test_overall_figures_are_those_of_the_scores(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    pairs = Sample(Dataset.open(finished / "world"), "experiment-random").test_pairs()
+    for method in record["methods"]:
+        scores = RunReader(finished / f"zoo/runs/{method['name']}-0").scores
+        assert method["overall"] == [pytest.approx(average_precision(pairs.label, scores))]
+        assert method["settings"]["train"]["incremental_periods"] == 0 and "seed" not in method["settings"]["train"]
+
+
+def test_measures_are_made_again_when_a_run_is(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished / "zoo", tmp_path / "zoo")
+    shutil.rmtree(tmp_path / "zoo/runs/mtl-0")
+    kept = tmp_path / "zoo/measures/mtl-0.json"
+    before = json.loads(kept.read_text())
+    kept.write_text(json.dumps({"of": before["of"] | {"run": "an earlier one"}, "bias": {}, "calibration": {}}))
+    conducted(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
+    after = json.loads(kept.read_text())
+    assert after["bias"] == before["bias"] and after["calibration"] == before["calibration"]
+    assert after["of"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
+
+
+def test_pairs_are_chosen_among_the_true_cells_and_always_the_same():
+    mask = np.random.default_rng(0).random((30, 20)) < 0.3
+    user, title = choose_pairs(mask, 50)
+    assert len(user) == 50 and mask[user, title].all() and len(set(zip(user, title, strict=True))) == 50
+    again = choose_pairs(mask, 50)
+    assert (again[0] == user).all() and (again[1] == title).all()
+    assert len(choose_pairs(mask, 10_000)[0]) == mask.sum()
+
+
+def test_the_options_are_those_of_training_but_for_what_the_experiment_does_itself():
+    names = {parameter.name for parameter in experiment.params}
+    assert {"hidden", "batch_size", "epochs", "patience", "head", "rank", "learning_rate"} <= names
+    assert "seed" not in names and "incremental_periods" not in names
+    assert len(names) == len(experiment.params), "an option twice"
+
+
+def test_plain_words_say_what_is_not_known(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    words = summary(record)
+    assert any("With one seed nothing is known" in sentence for sentence in words)
+    assert any("territories have enough test positives" in sentence for sentence in words)
+    told = SimpleNamespace(**record["gains"][0])
+    assert words[0].startswith(f"{told.ours} against {told.theirs}: all pairs in one ranking")
+
+
+def test_tables_have_a_row_for_everything(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    rows = {name: text.count("\n") - 1 for name, text in experiment_tables(record).items()}
+    assert rows["table1"] == 6 and rows["methods"] == len(METHODS) and rows["titles"] == 30
+    assert rows["calibration"] == 20 * len(METHODS)
+    assert rows["table2_summary"] == len(record["gains"])
+
+
+def test_a_report_is_written_where_it_can_be(finished):
+    pytest.importorskip("jinja2"), pytest.importorskip("matplotlib")
+    result = run(finished / "world", finished / "zoo", "--periods", "1", "--seeds", "1", "--html")
+    assert result.exit_code == 0, result.output
+    page = (finished / "zoo/report.html").read_text("utf-8")
+    assert "mtl" in page and "<svg" in page and result.stdout.splitlines()[-1].endswith("report.html")
