@@ -66,6 +66,7 @@ def model_configs(draw) -> ModelConfig:
         groups=draw(st.integers(1, 4)) if head != "none" or title_bias else 1,
         head=head,
         rank=draw(st.integers(1, min(hidden, 3))),
+        experts=draw(st.integers(2, 4)),
         title_bias=title_bias,
         territory_bias=draw(st.booleans()) if output == "linear" else False,
         output=output,

@@ -20,6 +20,8 @@ MODELS = {
     "baseline": ModelConfig(hidden=D),
 }
 VARIANTS = {
+    "experts": ModelConfig(hidden=D, groups=K, head="mmoe", rank=RANK, title_bias=True),
+    "cross-stitch": ModelConfig(hidden=D, groups=K, head="cross-stitch"),
     "territories": ModelConfig(hidden=D, groups=K, head="lowrank", title_bias=True, territory_bias=True),
 }
 TERRITORIES = 8

@@ -28,6 +28,7 @@ OPTIONS = {
     "groups": ("--groups 3", 3, "--mtl"),
     "head": ("--head residual", "residual", ""),
     "rank": ("--rank 3", 3, "--mtl"),
+    "experts": ("--experts 2", 2, "--mtl --head mmoe"),
     "title_bias": ("--title-bias", True, ""),
     "territory_bias": ("--territory-bias", True, ""),
     "title_offsets": ("--title-offsets territory", "territory", ""),
@@ -137,7 +138,7 @@ def test_the_number_of_threads_changes_no_bit(tiny_world, tmp_path):
 def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     kept = ran(tiny_world, tmp_path / "run", "--mtl", "--groups", "3", "--seed", "4").config
     assert kept["model"] == {
-        **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "title_bias": True},
+        **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "experts": 4, "title_bias": True},
         **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0},
         **{"output": "linear", "learned_logit": True},
     }
@@ -151,6 +152,7 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     [
         ("--rank 3", "--rank 3: only low-rank heads have one, and the head is none"),
         ("--mtl --head plain --rank 3", "--rank 3: only low-rank heads have one, and the head is plain"),
+        ("--mtl --experts 3", "--experts 3: only mmoe heads have some, and the head is lowrank"),
         ("--debias-strength 1", "--debias-strength 1.0: there is nothing to strengthen, see --debias"),
         ("--head-decay 1", "options: train.head_decay = 1.0: expected 0 without heads (see --mtl)"),
         ("--task-weights count", "options: train.task_weights = 'count': expected equal with a single group"),

@@ -36,6 +36,7 @@ WRONG_TYPES = {
 }
 
 WRONG_VALUES = [
+    *[("model", "experts", value) for value in (1, 257, 10**12)],
     *[("model", "hidden", value) for value in (0, -1, 10**12)],
     *[("model", "groups", value) for value in (0, -4, 2)],  # 2 groups without anything of their own
     *[("model", "head", value) for value in ("", "Plain", "heads")],
@@ -143,6 +144,7 @@ def configs(draw) -> Config:
         groups=draw(st.integers(1, 9)) if head != "none" or bias else 1,
         head=head,
         rank=draw(st.integers(1, hidden)),
+        experts=draw(st.integers(2, 256)),
         title_bias=bias,
         territory_bias=draw(st.booleans()) if output == "linear" else False,
         output=output,

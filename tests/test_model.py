@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_network, model_configs, seeds
 
-from twotower.config import ModelConfig, TrainConfig
+from twotower.config import HEADS, ModelConfig, TrainConfig
 from twotower.nn import layers, model, reference, workers
 from twotower.train import make_optimiser
 
@@ -71,7 +71,7 @@ def spread_of_rows(network, batch):
     return all(layer[3].max() < 20 for t in (tape, other) for layer in t.layers)
 
 
-@pytest.mark.parametrize("head", ["none", "plain", "residual", "lowrank"])
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("output", ["linear", "relu"])
 def test_gradients_over_many_tiles_and_chunks(head, output, rng):
     config = ModelConfig(hidden=24, groups=3, head=head, rank=4, title_bias=True, output=output)
@@ -118,7 +118,7 @@ def test_a_masked_label_changes_nothing(rng):
     assert not np.array_equal(before["user.W1"], network.grads["user.W1"])
 
 
-@pytest.mark.parametrize("head", ["plain", "residual", "lowrank"])
+@pytest.mark.parametrize("head", HEADS[1:])
 def test_the_head_of_an_absent_group_stays_bit_for_bit_the_same(head, rng):
     """Its values, both its Adam moments and its count of updates, though earlier batches have moved it."""
     config = ModelConfig(hidden=16, groups=3, head=head, rank=2, title_bias=True)
@@ -144,7 +144,7 @@ def test_the_head_of_an_absent_group_stays_bit_for_bit_the_same(head, rng):
     assert optimiser.steps == [before[2][0] + 1, before[2][1] + 1, before[2][2], before[2][3] + 1]
 
 
-@pytest.mark.parametrize("head", ["none", "plain", "lowrank"])
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "residual"])
 def test_any_number_of_threads_gives_the_same_bits(head, rng):
     config = ModelConfig(hidden=24, groups=1 if head == "none" else 3, head=head, rank=4)
     batch = make_batch(rng, pairs=3000, users=1100, titles=300, groups=config.groups)
@@ -171,7 +171,7 @@ def test_a_smaller_batch_after_a_larger_one_sees_nothing_of_it(rng):
 def test_a_residual_head_starts_as_the_baseline():
     """Zero residuals add nothing: the logits are those of the same towers without heads."""
     predictions = []
-    for head in ("none", "residual", "lowrank"):
+    for head in ("none", "residual", "lowrank", "mmoe", "cross-stitch"):
         config = ModelConfig(hidden=16, groups=3 if head != "none" else 1, head=head, rank=2)
         network = model.TwoTower(config, 4, 6, np.random.default_rng(3))
         copy = make_batch(np.random.default_rng(4), pairs=60, users=15)

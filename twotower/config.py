@@ -28,7 +28,9 @@ KINDS: dict[str, tuple[Any, str]] = {
     "str": (str, "a text"),
 }
 
-HEADS = ("none", "plain", "residual", "lowrank")
+HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
+RANKED = ("lowrank", "mmoe")  # heads of low rank
+LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")
 TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
@@ -78,8 +80,9 @@ class ModelConfig:
 
     hidden: int = setting(512, "Width D of every layer.")
     groups: int = setting(1, "Territory groups K, each with its own head.")
-    head: str = setting("none", "Heads on the user tower: none (the baseline), plain, residual or lowrank.")
-    rank: int = setting(8, "Rank r of low-rank heads.")
+    head: str = setting("none", "Heads on the user tower; none is the baseline.")
+    rank: int = setting(8, "Rank r of low-rank heads, and of each expert.")
+    experts: int = setting(4, "Experts that mmoe heads share.")
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
     territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
@@ -95,8 +98,10 @@ class ModelConfig:
         alone = "1 without heads or a title bias (see --mtl)"
         _require(self.groups == 1 or self.multi_task, "model.groups", self.groups, alone)
         _require(self.head in HEADS, "model.head", self.head, f"one of {', '.join(HEADS)}")
-        highest = self.hidden if self.head == "lowrank" else math.inf
+        highest = self.hidden if self.head in RANKED else math.inf
         _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
+        some = f"from 2 to {LARGEST_EXPERTS}"
+        _require(2 <= self.experts <= LARGEST_EXPERTS, "model.experts", self.experts, some)
         levels = f"one of {', '.join(OFFSETS)}"
         _require(self.title_offsets in OFFSETS, "model.title_offsets", self.title_offsets, levels)
         lonely = self.title_offsets == "group" and self.groups == 1

@@ -20,6 +20,7 @@ from twotower.config import (
     OUTPUTS,
     PRESET_TRAINING,
     PRESETS,
+    RANKED,
     TASK_WEIGHTS,
     Config,
     ModelConfig,
@@ -75,9 +76,11 @@ def effective_config(
     config = Config.from_layers(*layers, ("options", chosen))
     if "offset_prior" in given and config.model.title_offsets == "none":
         raise InputError(f"--offset-prior {given['offset_prior']}: there are no title offsets (see --title-offsets)")
-    if "rank" in given and config.model.head != "lowrank":
-        head = config.model.head
+    head = config.model.head
+    if "rank" in given and head not in RANKED:
         raise InputError(f"--rank {given['rank']}: only low-rank heads have one, and the head is {head}")
+    if "experts" in given and head != "mmoe":
+        raise InputError(f"--experts {given['experts']}: only mmoe heads have some, and the head is {head}")
     if "debias_strength" in given and config.train.debias == "none":
         raise InputError(f"--debias-strength {given['debias_strength']}: there is nothing to strengthen, see --debias")
     for name in ("patience", "evaluations"):

@@ -1,6 +1,7 @@
 """What a group or a territory has to itself on top of the user tower, a tile of rows at a time; see ``layers``."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,37 @@ from twotower.nn.loss import PairWork
 from twotower.nn.workers import CHUNKS, Tile, Workers
 
 
+def head_shapes(model: ModelConfig) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Names and shapes of the heads' parameters: those that all groups update, and those with a row a group."""
+    D, K, r, E = model.hidden, model.groups, model.rank, model.experts
+    shared: dict[str, tuple[int, ...]] = {}
+    own: dict[str, tuple[int, ...]] = {}
+    if model.head in ("plain", "residual"):
+        own = {"head.W": (K, D, D), "head.b": (K, D)}
+    elif model.head == "lowrank":
+        own = {"head.P": (K, D, r), "head.Q": (K, r, D)}
+    elif model.head == "mmoe":
+        shared, own = {"experts.P": (D, E * r), "experts.Q": (E * r, D)}, {"head.G": (K, D, E)}
+    elif model.head == "cross-stitch":
+        shared, own = {"stitch.W": (K, D, D)}, {"head.alpha": (K, K), "head.b": (K, D)}
+    return shared, own
+
+
+def make_heads(params: Arena, grads: Arena, model: ModelConfig) -> "GroupedHeads | Experts | None":
+    """The heads of a model, if it has any."""
+    if model.head == "none":
+        return None
+    if model.head == "mmoe":
+        return Experts(params, model)
+    return CrossStitch(params, grads, model) if model.head == "cross-stitch" else GroupedHeads(params, model)
+
+
 class GroupedHeads:
     """One head a group on top of the user tower. A tile holds rows of one group, so that a head sees no other row."""
 
-    def __init__(self, params: Arena, model: ModelConfig):
+    shared: tuple[str, ...] = ()  # parameters with gradients of all groups' tiles
+
+    def __init__(self, params: Mapping[str, np.ndarray], model: ModelConfig):
         self.kind, self.floor = model.head, model.head_floor
         self.residual = float(model.head != "plain")
         groups = range(model.groups)
@@ -25,10 +53,18 @@ class GroupedHeads:
         self.P = [Dense("head.P", params, k) for k in groups] if "head.P" in params else []  # K of (D, r)
         self.Q = [Dense("head.Q", params, k) for k in groups] if "head.Q" in params else []  # K of (r, D)
         self.no_bias = np.zeros(model.hidden, np.float32)
+        self.own = tuple(name for name in ("head.W", "head.b", "head.P", "head.Q") if name in params)
+        self.pulled: dict[str, np.ndarray] = {}  # gradients of what is no parameter
 
     @property
     def matrices(self) -> list[Dense]:
         return [*self.W, *self.P, *self.Q]
+
+    def prepare(self) -> None:
+        """Compute the matrices from the parameters, once a step."""
+
+    def finish(self, segments: np.ndarray) -> None:
+        """Gradients of the parameters from those of the matrices; group k has rows segments[k]:segments[k+1]."""
 
     def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
         """U = A W_k + b_k, with A added for a residual head, or A + A P_k Q_k for a low-rank one."""
@@ -63,6 +99,100 @@ class GroupedHeads:
         if self.residual:
             np.copyto(dA, dU)
         return self.W[k].backward_input(dA, dU, scratch, accumulate=int(self.residual))
+
+
+class CrossStitch(GroupedHeads):
+    """Residual heads that borrow from each other: head k is W̃_k = Σ_j α_kj W_j (Misra et al. 2016, of layers)."""
+
+    def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
+        self.stitched, self.alpha = (params[name].reshape(model.groups, -1) for name in ("stitch.W", "head.alpha"))
+        self.dstitched, self.dalpha = (grads[name].reshape(model.groups, -1) for name in ("stitch.W", "head.alpha"))
+        mixed, dmixed = np.zeros((2, *params["stitch.W"].shape), np.float32)
+        super().__init__({"head.W": mixed, "head.b": params["head.b"]}, model)
+        self.mixed, self.pulled = mixed.reshape(model.groups, -1), {"head.W": dmixed}
+
+    def prepare(self) -> None:
+        np.matmul(self.alpha, self.stitched, out=self.mixed)
+
+    def finish(self, segments: np.ndarray) -> None:
+        """A group's rows move every W_j through its row of α, and of the α its own row alone."""
+        dmixed = self.pulled["head.W"].reshape(self.mixed.shape)
+        dmixed[np.diff(segments) == 0] = 0
+        np.matmul(dmixed, self.stitched.T, out=self.dalpha)
+        np.matmul(self.alpha.T, dmixed, out=self.dstitched)
+
+
+def softmax(L: np.ndarray) -> np.ndarray:
+    """Shares (n, E) of each row's logits, in place."""
+    L -= L.max(1, keepdims=True)
+    np.exp(L, out=L)
+    L /= L.sum(1, keepdims=True)
+    return L
+
+
+class Experts:
+    """Multi-gate mixture of experts (Ma et al. 2018): experts of low rank for all groups, and a gate for each.
+
+    U = A + Σ_e g_e·A P_e Q_e with g = softmax(A G_k): all experts side by side are one low-rank layer P (D, E·r),
+    Q (E·r, D), whose middle the gate scales a block of r columns an expert.
+    """
+
+    shared, own = ("experts.P", "experts.Q"), ("head.G",)
+
+    def __init__(self, params: Arena, model: ModelConfig):
+        self.floor, self.experts = model.head_floor, model.experts
+        self.P, self.Q = Dense("experts.P", params), Dense("experts.Q", params)
+        self.G = [Dense("head.G", params, k) for k in range(model.groups)]
+        self.no_bias = np.zeros(model.hidden, np.float32)
+        self.pulled: dict[str, np.ndarray] = {}
+
+    @property
+    def matrices(self) -> list[Dense]:
+        return [self.P, self.Q, *self.G]
+
+    def prepare(self) -> None:
+        """Nothing: the matrices are parameters."""
+
+    def finish(self, segments: np.ndarray) -> None:
+        """Nothing: the matrices' gradients are the parameters'."""
+
+    def _gated(self, A: np.ndarray, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
+        """A P (n, E·r), which lies in ``scratch.H``, and the gate (n, E)."""
+        gate = self.G[k].forward(scratch.gate[: len(A)], A, scratch)
+        return self.P.forward(scratch.H[: len(A)], A, scratch), softmax(gate)
+
+    def _by_expert(self, H: np.ndarray) -> np.ndarray:
+        return H.reshape(len(H), self.experts, -1)  # (n, E, r), a view
+
+    def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
+        """U = A + (g ⊗ A P) Q."""
+        H, gate = self._gated(A, k, scratch)
+        self._by_expert(H)[...] *= gate[:, :, None]
+        self.Q.forward(U, H, scratch)
+        kernels.head_output(U, A, self.no_bias, 1.0, self.floor)
+        return U
+
+    def backward(
+        self, sums: GradientSums, tile: Tile, first_chunk: int,
+        dA: np.ndarray, dU: np.ndarray, U: np.ndarray, A: np.ndarray, scratch: Scratch,
+    ) -> np.ndarray:  # fmt: skip
+        """Gradients of the experts and of the gate of group k = tile.group, and dA; ``dU`` is overwritten."""
+        k, dH = tile.group, scratch.dH[: len(A)]
+        if math.isfinite(self.floor):
+            kernels.head_output_backward(dU, U, self.floor)
+        H, gate = self._gated(A, k, scratch)
+        self.Q.backward_input(dH, dU, scratch)  # of the gated H
+        dlogits = np.einsum("ner,ner->ne", self._by_expert(H), self._by_expert(dH), out=scratch.dgate[: len(A)])
+        dlogits -= np.einsum("ne,ne->n", gate, dlogits)[:, None]
+        dlogits *= gate
+        for middle in (H, dH):
+            self._by_expert(middle)[...] *= gate[:, :, None]
+        self.Q.backward_weights(sums, tile, 0, H, dU, scratch)
+        self.P.backward_weights(sums, tile, 0, A, dH, scratch)
+        self.G[k].backward_weights(sums, tile, first_chunk, A, dlogits, scratch)
+        np.copyto(dA, dU)
+        self.P.backward_input(dA, dH, scratch, accumulate=1)
+        return self.G[k].backward_input(dA, dlogits, scratch, accumulate=1)
 
 
 class TerritoryOffsets:

@@ -4,7 +4,7 @@ A layer holds its parameters and their gradients, nothing of a batch: what backw
 forward, and where a tile's work goes is an argument. Every method may be called by several threads for different tiles.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,17 +20,20 @@ Block = tuple[str, int | None]  # a parameter by name, or the part of it that be
 class Scratch:
     """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
 
-    def __init__(self, D: int, widest: int, rank: int):
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
         self.A, self.dA, self.dZ = (np.empty((TILE_ROWS, D), np.float32) for _ in range(3))
         self.H, self.dH = (np.empty((TILE_ROWS, rank), np.float32) for _ in range(2))
-        self.gemm = np.empty(gemm.work_size(TILE_ROWS, max(widest, D), D), np.float32)
+        self.gate, self.dgate = (np.empty((TILE_ROWS, experts), np.float32) for _ in range(2))
+        size = max(gemm.work_size(TILE_ROWS, max(widest, D, rank), columns) for columns in (D, max(D, rank)))
+        self.gemm = np.empty(size, np.float32)
 
 
 class ScratchPool:
     """As many sets of scratch as there are threads at work."""
 
-    def __init__(self, D: int, widest: int, rank: int):
-        self.sizes = D, widest, rank
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
+        """``rank`` is the width of the layer within a head."""
+        self.sizes = D, widest, rank, experts
         self.free: list[Scratch] = []
 
     @contextmanager
@@ -52,7 +55,7 @@ class GradientSums:
     Only blocks that some tile reached are written at all. A block is a parameter, or one group's part of it.
     """
 
-    def __init__(self, grads: Arena, shared: list[str], grouped: list[str], groups: int):
+    def __init__(self, grads: Mapping[str, np.ndarray], shared: list[str], grouped: list[str], groups: int):
         blocks: list[Block] = [(name, None) for name in shared]
         blocks += [(name, k) for name in grouped for k in range(groups)]
         self.sums = {(name, k): grads[name] if k is None else grads[name][k] for name, k in blocks}
@@ -85,7 +88,9 @@ class GradientSums:
 class Dense:
     """Z = X W, without bias: batch-norm follows."""
 
-    def __init__(self, name: str, params: Arena, index: int | None = None, input_gradient: bool = True):
+    def __init__(
+        self, name: str, params: Mapping[str, np.ndarray], index: int | None = None, input_gradient: bool = True
+    ):
         self.name, self.index = name, index
         self.W = params[name] if index is None else params[name][index]  # (F, D)
         size = gemm.packed_size

@@ -19,29 +19,28 @@ from twotower.config import ModelConfig
 from twotower.nn import kernels
 from twotower.nn import tower as towers
 from twotower.nn.arena import Arena
-from twotower.nn.heads import GroupedHeads, TerritoryOffsets
+from twotower.nn.heads import TerritoryOffsets, head_shapes, make_heads
 from twotower.nn.layers import Dense, GradientSums, Scratch, ScratchPool
 from twotower.nn.loss import PairWork, logits, masked_binary_cross_entropy
 from twotower.nn.objective import Objective, PairTerms
 from twotower.nn.tower import Tower, TowerBatch, TowerWork
 from twotower.nn.workers import CHUNKS, Tile, Workers, chunked_tiles
 
+OWN_SHARE = 0.9  # of a head's own layer in what cross-stitch makes of all, at the start
+
 
 def parameter_shapes(
     model: ModelConfig, user_width: int, title_width: int, territories: int = 0
 ) -> dict[str, tuple[int, ...]]:
     """Name and shape of every parameter; what all groups share comes first, what a territory has to itself last."""
-    D, K, r = model.hidden, model.groups, model.rank
+    D, K = model.hidden, model.groups
+    shared, own = head_shapes(model)
     shapes: dict[str, tuple[int, ...]] = {}
     for tower, F in (("user", user_width), ("title", title_width)):
         for layer, inputs in (("1", F), ("2", D)):
             shapes[f"{tower}.W{layer}"] = (inputs, D)
             shapes[f"{tower}.gamma{layer}"] = shapes[f"{tower}.beta{layer}"] = (D,)
-    shapes |= {"logit.scale": (1,), "logit.bias": (1,)}
-    if model.head in ("plain", "residual"):
-        shapes |= {"head.W": (K, D, D), "head.b": (K, D)}
-    if model.head == "lowrank":
-        shapes |= {"head.P": (K, D, r), "head.Q": (K, r, D)}
+    shapes |= shared | {"logit.scale": (1,), "logit.bias": (1,)} | own
     if model.title_bias:
         shapes["title_bias.C"] = (K, title_width)
     if model.territory_bias:
@@ -54,17 +53,22 @@ def parameter_shapes(
 def initialise(params: Arena, model: ModelConfig, rng: np.random.Generator, base_rate: float) -> None:
     """Fill in the values to start from.
 
-    Weights are uniform in ±1/√inputs. A residual head starts at zero, so that training starts from the baseline. The
+    Weights are uniform in ±1/√inputs. All heads but plain ones add nothing yet: training starts from the baseline. The
     learned scale starts at 1/√D, where <U, V> has unit variance, and the bias at the log-odds of ``base_rate``: without
     them every probability would start far too high, and the negatives would drive all activations to 0.
     """
     for name, value in params.items():
-        if ".W" in name or name == "head.P":
+        if ".W" in name or name in ("head.P", "experts.P"):
             value[...] = rng.uniform(-1, 1, value.shape) / math.sqrt(value.shape[-2])
         elif ".gamma" in name:
             value[...] = 1
     if model.head == "residual":
         params["head.W"][...] = 0
+    if model.head == "cross-stitch":
+        params["stitch.W"][...] = 0
+        own = OWN_SHARE if model.groups > 1 else 1.0
+        params["head.alpha"][...] = (1 - own) / max(model.groups - 1, 1)
+        np.fill_diagonal(params["head.alpha"], own)
     params["logit.scale"][...] = 1 / math.sqrt(model.hidden) if model.learned_logit else 1
     params["logit.bias"][...] = math.log(base_rate / (1 - base_rate)) if model.learned_logit else 0
 
@@ -108,13 +112,16 @@ class TwoTower:
 
         self.user_tower = Tower("user", self.params, self.grads, self.running, model.tower_floor)
         self.title_tower = Tower("title", self.params, self.grads, self.running, model.output_floor)
-        self.heads = None if model.head == "none" else GroupedHeads(self.params, model)
+        self.heads = make_heads(self.params, self.grads, model)
         self.offsets = TerritoryOffsets(self.params, self.grads) if model.territory_bias else None
         self.workers = Workers(threads)
-        self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank)
-        towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
-        heads = [name for name in self.params if name.startswith("head.")]
-        self.sums = GradientSums(self.grads, towers, heads, model.groups)
+        experts = model.experts if model.head == "mmoe" else 0
+        self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank * max(experts, 1), experts)
+        shared, own = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"], []
+        grads: dict[str, np.ndarray] = dict(self.grads)
+        if self.heads is not None:
+            shared, own, grads = shared + list(self.heads.shared), list(self.heads.own), grads | self.heads.pulled
+        self.sums = GradientSums(grads, shared, own, model.groups)
         self._reserve(0, 0, 0)
 
     def _reserve(self, pairs: int, users: int, titles: int) -> None:
@@ -135,8 +142,9 @@ class TwoTower:
 
     def shared_span(self) -> slice:
         """The flat parameters that every batch updates."""
-        last = "logit.bias" if self.model.learned_logit else "title.beta2"
-        return slice(0, self.params.span(last).stop)
+        names = list(self.params)
+        last = names.index("logit.bias") if self.model.learned_logit else names.index("logit.scale") - 1
+        return slice(0, self.params.span(names[last]).stop)
 
     def group_spans(self) -> list[list[slice]]:
         """The flat parameters of each group's own block."""
@@ -154,10 +162,13 @@ class TwoTower:
             towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
             return [[self.params.span(name) for name in towers]] + [[] for _ in range(self.model.groups)]
         heads = [name for name, value in self.params.items() if name.startswith("head.") and value.ndim == 3]
-        return [[], *([self.params.span(name, k) for name in heads] for k in range(self.model.groups))]
+        shared = [self.params.span(name) for name in self.params if name.startswith(("experts.", "stitch."))]
+        return [shared, *([self.params.span(name, k) for name in heads] for k in range(self.model.groups))]
 
-    def _pack(self) -> None:
+    def pack(self) -> None:
         """Lay out all weights for the matrix product."""
+        if self.heads is not None:
+            self.heads.prepare()
         towers = (self.user_tower, self.title_tower)
         matrices = [dense for tower in towers for dense in (tower.dense1, tower.dense2)]
         self.workers.run(Dense.pack, matrices + (self.heads.matrices if self.heads else []))
@@ -165,7 +176,7 @@ class TwoTower:
     def _forward(self, batch: Any, training: bool) -> tuple[TowerBatch, TowerBatch, np.ndarray | None]:
         """Both towers up to Z2, and V. Returns the batch in both towers, and title biases (K, T)."""
         self._fit(batch)
-        self._pack()
+        self.pack()
         T = len(batch.title_counts)
         user_runs, title_runs = chunked_tiles(batch.segments), chunked_tiles(np.array([0, T]))
         users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_runs, self.user_work)
@@ -262,6 +273,8 @@ class TwoTower:
             self.offsets.backward(self.pairs, self.V, batch, self.workers)
         towers.backward([users, titles], self.workers, self.scratches, self.sums, B)
         self.workers.run(self.sums.finish, self.sums.blocks())
+        if self.heads is not None:
+            self.heads.finish(batch.segments)
         return self._finish(batch, B, T, 0.0 if terms is None else terms.added)
 
     def _finish(self, batch: Any, B: int, T: int, added: float) -> Losses:

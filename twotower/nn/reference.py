@@ -137,6 +137,18 @@ def sigmoid(z):
     return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
 
 
+def softmax(L):
+    """Shares (n, E) of each row's logits, which add up to 1."""
+    e = np.exp(L - L.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)  # (n, E)
+
+
+def softmax_backward(dg, g):
+    """Gradient of ``softmax`` for its logits, given its output."""
+    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
+    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
+
+
 class ExpandedBatch(NamedTuple):
     """A batch with one row a pair, as a framework would see it."""
 
@@ -218,12 +230,18 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
 
 
 def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
-    """The user embedding under head ``k``: plain, residual, low-rank residual, or the tower's output itself."""
+    """The user embedding under head ``k``; without heads the tower's output itself.
+
+    Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
+    """
     if model.head == "none":
         return A
+    if model.head == "mmoe":
+        gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r): r columns an expert
+        return head_output((gate * (A @ p["experts.P"])) @ p["experts.Q"], A, 0, 1, model.head_floor)
     if model.head == "lowrank":
         return head_output(A @ p["head.P"][k] @ p["head.Q"][k], A, 0, 1, model.head_floor)
-    return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head == "residual", model.head_floor)
+    return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head != "plain", model.head_floor)
 
 
 def head_backward(
@@ -233,13 +251,32 @@ def head_backward(
     if model.head == "none":
         return {}, dU
     dU = head_output_backward(dU, U, model.head_floor)
+    if model.head == "mmoe":
+        H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])
+        gate = np.repeat(g, model.rank, axis=1)
+        dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])
+        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)
+        dP, dA = dense_backward(gate * dgated, A, p["experts.P"])
+        dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])
+        return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
     if model.head == "lowrank":
         P, Q = p["head.P"][k], p["head.Q"][k]
         dQ, dH = dense_backward(dU, A @ P, Q)
         dP, dA = dense_backward(dH, A, P)
         return {"head.P": dP, "head.Q": dQ}, dU + dA
     dW, dA = dense_backward(dU, A, p["head.W"][k])
-    return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head == "residual") * dU
+    return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
+
+
+def stitch(alpha, W):
+    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
+    return np.tensordot(alpha, W, 1)
+
+
+def stitch_backward(dmixed, alpha, W):
+    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
+    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
+    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
 
 
 def loss_and_gradients(
@@ -251,7 +288,9 @@ def loss_and_gradients(
     no other, so that a foreign row cannot reach it. A group without rows has loss 0 and gradient exactly 0.
     With ``terms`` the gradients have one more name, ``group.log_variance`` (K,).
     """
-    p, B = params, len(batch.labels)
+    p, B = dict(params), len(batch.labels)
+    if model.head == "cross-stitch":
+        p["head.W"] = stitch(p["head.alpha"], p["stitch.W"])
     A, user_tape = tower(p, "user", batch.user_features, model.tower_floor)
     V, title_tape = tower(p, "title", batch.title_features, model.output_floor)
     s, c = p["logit.scale"][0], p["logit.bias"][0]
@@ -301,10 +340,15 @@ def loss_and_gradients(
             np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
         head_grads, dA[mine] = head_backward(p, k, dU, U_head, A[mine], model)
         for name, grad in head_grads.items():
-            grads[name][k] = grad
+            if name.startswith("experts."):
+                grads[name] += grad
+            else:
+                grads[name][k] = grad
 
     grads |= tower_backward(p, "title", dV, title_tape)
     grads |= tower_backward(p, "user", dA, user_tape)
+    if model.head == "cross-stitch":
+        grads["head.alpha"], grads["stitch.W"] = stitch_backward(grads.pop("head.W"), p["head.alpha"], p["stitch.W"])
     if not model.learned_logit:
         grads["logit.scale"][:] = grads["logit.bias"][:] = 0
     return float(loss), grads

@@ -16,7 +16,7 @@ import numpy as np
 
 from twotower.jit import njit
 from twotower.nn import gemm
-from twotower.nn.layers import BatchStatistics, Dense, Scratch
+from twotower.nn.layers import BatchStatistics, Scratch
 from twotower.nn.model import TwoTower
 from twotower.nn.tower import Tower
 from twotower.nn.workers import TILE_ROWS, Tile, chunked_tiles
@@ -94,9 +94,8 @@ class Retrieval:
         """``title_table`` (T, F_t) float32 or float16. Raises ValueError when its width is not the model's."""
         check_width("titles", title_table, model.widths[1])
         self.model, D, T = model, model.model.hidden, len(title_table)
-        towers, heads = (model.user_tower, model.title_tower), model.heads.matrices if model.heads else []
-        model.workers.run(Dense.pack, [dense for tower in towers for dense in (tower.dense1, tower.dense2)] + heads)
-        self.user_tower, self.title_tower = (TowerAtRest(tower, D) for tower in towers)
+        model.pack()
+        self.user_tower, self.title_tower = (TowerAtRest(tower, D) for tower in (model.user_tower, model.title_tower))
         self.V = np.empty((T, D), np.float32)
         self.bias = np.zeros((model.model.groups, T), np.float32)  # c, and what the group's title bias adds
         self.own = np.zeros((model.territories, T), np.float32)  # what a territory adds to its group's
