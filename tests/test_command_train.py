@@ -45,8 +45,8 @@ OPTIONS = {
     "tower_decay": ("--tower-decay 9", 9, ""),
     "task_weights": ("--task-weights inverse", "inverse", "--mtl"),
     "gradient_surgery": ("--gradient-surgery", True, "--mtl"),
-    "debias": ("--debias logq", "logq", ""),
-    "debias_strength": ("--debias-strength 1", 1, "--debias ipw"),
+    "debias": ("--debias logq", "logq", "--title-offsets none"),
+    "debias_strength": ("--debias-strength 1", 1, "--debias ipw --title-offsets none"),
     "batching": ("--batching users", "users", ""),
     "validation": ("--validation 0.4", 0.4, ""),
     "patience": ("--patience 1", 1, "--epochs 12 --evaluations 4 --learning-rate 0.2 --validation 0.5"),
@@ -118,7 +118,7 @@ def test_every_option_changes_the_result(tiny_world, tmp_path, name):
     ("beside", "options"),
     [
         ("--mtl", ["--task-weights equal", *(f"--task-weights {kind}" for kind in TASK_WEIGHTS[1:])]),
-        ("", ["--debias none", *(f"--debias {kind}" for kind in DEBIASES[1:])]),
+        ("--title-offsets none", ["--debias none", *(f"--debias {kind}" for kind in DEBIASES[1:])]),
     ],
     ids=["task weights", "debias"],
 )

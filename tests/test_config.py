@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from twotower.config import (
     BATCHINGS,
+    DEBIASES,
     HEADS,
     KINDS,
     MTL_HEADS,
@@ -95,7 +96,14 @@ def test_an_exponent_of_popularity_is_at_most_1_and_a_penalty_may_be_larger():
     for debias in ("ipw", "logq"):
         message = error_of({"train": {"debias": debias, "debias_strength": 1.5}})
         assert message.endswith(f"expected above 0 and at most 1 for {debias}")
-    assert Config.from_dict({"train": {"debias": "penalty", "debias_strength": 20}}).train.debias_strength == 20
+    penalty = {"train": {"debias": "penalty", "debias_strength": 20}, "model": {"title_offsets": "none"}}
+    assert Config.from_dict(penalty).train.debias_strength == 20
+
+
+def test_offsets_of_titles_do_not_undo_what_is_done_against_popularity():
+    for debias in DEBIASES[1:]:
+        message = error_of({"train": {"debias": debias}, "model": {"title_offsets": "title"}})
+        assert message.endswith("which would put popularity back (see --title-offsets none)")
 
 
 def test_a_rank_is_at_most_the_width_where_it_counts():

@@ -77,7 +77,8 @@ MUTATIONS = {
         "nn/objective.py", "(X_hat - correlation * Z_hat)", "X_hat", "test_objective.py"
     ),
     "log-variances without their own price": (
-        "nn/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)", "test_objective.py"
+        "nn/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)",
+        "test_objective.py"
     ),
     "gradient surgery that moves the running statistics in every pass": (
         "nn/surgery.py", "model.running.flat[:] = running", "pass", "test_surgery.py"

@@ -192,6 +192,8 @@ class Config:
         model, train = self.model, self.train
         _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
                  "0 without heads (see --mtl)")  # fmt: skip
+        _require(train.debias == "none" or model.title_offsets == "none", "train.debias", train.debias,
+                 "none with title offsets, which would put popularity back (see --title-offsets none)")  # fmt: skip
         equal = train.task_weights == "equal"
         _require(equal or model.groups > 1, "train.task_weights", train.task_weights, "equal with a single group")
         _require(not train.gradient_surgery or model.groups > 1, "train.gradient_surgery", train.gradient_surgery,

@@ -69,8 +69,8 @@ def _training(name: str, about: str, **train: Any) -> Method:
 
 
 def _rival(name: str, about: str, **train: Any) -> Method:
-    """One model for all on the sample of ``mtl``, with another remedy for popularity bias."""
-    return Method(name, about, train=train)
+    """One model for all on the sample of ``mtl``, with another remedy for popularity bias; offsets would undo it."""
+    return Method(name, about, model={"title_offsets": "none"}, train=train)
 
 
 METHODS: dict[str, Method] = {
