@@ -168,6 +168,16 @@ def test_a_smaller_batch_after_a_larger_one_sees_nothing_of_it(rng):
     assert np.array_equal(fresh.grads.flat, used.grads.flat)
 
 
+@pytest.mark.parametrize("head", HEADS[1:])
+def test_a_group_that_is_absent_now_leaves_nothing_of_an_earlier_batch(head, rng):
+    config = ModelConfig(hidden=16, groups=3, head=head, rank=2, title_bias=True, territory_bias=True)
+    fresh, used = make_network(config, np.random.default_rng(2)), make_network(config, np.random.default_rng(2))
+    used.loss_and_gradients(make_batch(rng, pairs=80, users=20))
+    batch = make_batch(rng, pairs=40, users=10, absent=(1,))
+    assert fresh.loss_and_gradients(batch) == used.loss_and_gradients(batch)
+    assert np.array_equal(fresh.grads.flat, used.grads.flat)
+
+
 def test_a_residual_head_starts_as_the_baseline():
     """Zero residuals add nothing: the logits are those of the same towers without heads."""
     predictions = []

@@ -62,6 +62,18 @@ MUTATIONS = {
     "an absent group's gradient left over from the last batch": (
         "nn/model.py", "self.grads.flat[span] = 0", "pass", "test_model.py"
     ),
+    "cross-stitched heads with an absent group's gradient of the last batch": (
+        "nn/heads.py", "dmixed[np.diff(segments) == 0] = 0", "pass", "test_model.py"
+    ),
+    "a gate's gradient without what the other experts lose": (
+        "nn/heads.py", "dlogits -= np.einsum", "np.einsum", "test_model.py"
+    ),
+    "the textbook's gate without what the other experts lose": (
+        "nn/reference.py", "g * (dg - (g * dg).sum(1, keepdims=True))", "g * dg", "test_reference.py"
+    ),
+    "a territory's offset that ignores the logit's scale": (
+        "nn/heads.py", "(self.db, pairs.ddots[:B], V)", "(self.db, pairs.dz[:B], V)", "test_model.py"
+    ),
     "a leaky ReLU backward": (
         "nn/kernels.py", "gradient = dA[i, j] if A[i, j] > bound else zero",
         "gradient = dA[i, j] if A[i, j] > bound else dA[i, j] * Z.dtype.type(0.01)", "test_kernels.py"
