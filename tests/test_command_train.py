@@ -350,3 +350,17 @@ def test_the_run_is_readable_by_machines(here, tiny_world):
     path = ran(tiny_world, "run", "--mtl", "--groups", "2").path
     assert all(json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines())
     assert json.loads((path / "environment.json").read_text())["gemm"]
+
+
+def test_mtl_draws_its_heads_to_what_all_share_unless_told_otherwise(tmp_path):
+    assert config(mtl=True).train.head_decay == 10
+    assert config(mtl=True, head_decay=0.0).train.head_decay == 0
+    assert config(mtl=True, head="plain").train.head_decay == 0  # it would draw it to nothing
+    assert config(mtl=True, preset="paper").train.head_decay == 0
+    assert config().train.head_decay == 0
+    path = tmp_path / "settings.toml"
+    path.write_text("[train]\nhead_decay = 2.0\n")
+    assert config(mtl=True, file=path).train.head_decay == 2
+    path.write_text("train = 3\n")
+    with pytest.raises(InputError, match="a table of settings"):
+        config(mtl=True, file=path)

@@ -248,6 +248,9 @@ MTL_HEADS: dict[str, dict[str, Any]] = {
     "paper": {"head": "plain", "title_bias": False},
 }
 
+#: How ``--mtl`` trains these heads: drawn to what all share, or else they overfit (docs/results.md).
+MTL_TRAINING: dict[str, dict[str, Any]] = {"default": {"head_decay": 10.0}, "paper": {}}
+
 
 def load_toml(path: Path) -> dict[str, Any]:
     """A TOML file as nested dictionaries. Errors: InputError with the file, and the line that is not TOML."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.config import MTL_HEADS, PRESET_TRAINING, PRESETS, Config
+from twotower.config import MTL_HEADS, MTL_TRAINING, PRESET_TRAINING, PRESETS, Config
 from twotower.errors import InputError
 
 SAMPLES = ("random", "upsampled", "more-random")
@@ -20,7 +20,6 @@ BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the pa
 TOWER_SETTINGS = ("hidden", "output", "learned_logit")  # of the model; the others say what groups have to themselves
 GROUP_TRAINING = ("head_decay", "task_weights", "gradient_surgery")  # of training; without groups they mean nothing
 OWN_OFFSETS = {"title_offsets": "territory"}
-SHRINKING = 10.0  # decay of the heads of "shrunk": at a learning rate of 0.001, one percent a step
 PENALTY = 1.0  # factor of the penalty of "popularity-penalty"
 
 
@@ -52,7 +51,7 @@ class Method:
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
         return Config.from_layers(
             (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
-            ("--mtl", {"model": heads}),
+            ("--mtl", {"model": heads, "train": MTL_TRAINING[preset] if heads else {}}),
             ("settings", shared),
             (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
         )
@@ -60,7 +59,9 @@ class Method:
 
 def _heads(name: str, about: str, **model: Any) -> Method:
     """Heads alone: a title has one offset for all, as under the baselines."""
-    return Method(name, about, grouping="geography", model={"title_offsets": "title", **model})
+    return Method(
+        name, about, grouping="geography", model={"title_offsets": "title", **model}, train={"head_decay": 0.0}
+    )
 
 
 def _training(name: str, about: str, **train: Any) -> Method:
@@ -78,8 +79,8 @@ METHODS: dict[str, Method] = {
     for method in (
         Method("baseline", "One model for all territories, on users drawn at random.", sample="random"),
         Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
-        Method("mtl", "A head for each group of territories, on random and active users.", grouping="geography"),
-        Method("mtl-random", "A head for each group of territories, on random users alone.", "random", "geography"),
+        Method("mtl", "A head a group, an offset a title and territory, random and active users.", grouping="geography"),
+        Method("mtl-random", "As mtl, on random users alone.", "random", "geography"),
         Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
         _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
@@ -90,7 +91,7 @@ METHODS: dict[str, Method] = {
         _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
         _heads("mmoe", "Experts of low rank that all groups share, and a gate per group.", head="mmoe"),
         _heads("cross-stitch", "Dense heads, each a learned mixture of all groups'.", head="cross-stitch"),
-        _training("shrunk", "As mtl, with heads that decay to what all share.", head_decay=SHRINKING),
+        _training("unshrunk", "As mtl, with heads that do not decay to what all share.", head_decay=0.0),
         _training("by-count", "As mtl, with groups weighted by their pairs once more.", task_weights="count"),
         _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
         _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),

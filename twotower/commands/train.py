@@ -16,6 +16,7 @@ from twotower.config import (
     DEBIASES,
     HEADS,
     MTL_HEADS,
+    MTL_TRAINING,
     OFFSETS,
     OUTPUTS,
     PRESET_TRAINING,
@@ -69,7 +70,11 @@ def effective_config(
         layers.append((str(file), load_toml(file)))
     given = {name: value for name, value in options.items() if value is not None}
     if mtl:
-        layers.append(("--mtl", {"model": multi_task_settings(preset, layers, known_groups)}))
+        heads = multi_task_settings(preset, layers, known_groups)
+        of_file = file_settings(layers)
+        ours = "head" in heads and "head" not in given
+        training = {key: value for key, value in MTL_TRAINING[preset].items() if ours and key not in of_file}
+        layers.append(("--mtl", {"model": heads, "train": training}))
     sections = {"model": ModelConfig, "train": TrainConfig}
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
     chosen = {key: {n: given[n] for n in names if n in given} for key, names in of_section.items()}
@@ -87,6 +92,12 @@ def effective_config(
         if name in given and config.train.validation == 0:
             raise InputError(f"--{name} {given[name]}: there is no validation, its share is 0")
     return config
+
+
+def file_settings(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The training settings that the last layer names, which --mtl leaves alone."""
+    settings = layers[-1][1].get("train")
+    return settings if isinstance(settings, dict) else {}
 
 
 def multi_task_settings(
