@@ -79,7 +79,7 @@ METHODS: dict[str, Method] = {
     for method in (
         Method("baseline", "One model for all territories, on users drawn at random.", sample="random"),
         Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
-        Method("mtl", "Heads of groups, offsets of titles by territory, random and active users.", grouping="geography"),
+        Method("mtl", "A head a group, offsets of titles a territory; random and active users.", grouping="geography"),
         Method("mtl-random", "As mtl, on random users alone.", "random", "geography"),
         Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
