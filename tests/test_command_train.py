@@ -355,6 +355,7 @@ def test_the_run_is_readable_by_machines(here, tiny_world):
 def test_mtl_draws_its_heads_to_what_all_share_unless_told_otherwise(tmp_path):
     assert config(mtl=True).train.head_decay == 10
     assert config(mtl=True, head_decay=0.0).train.head_decay == 0
+    assert config(mtl=True, learning_rate=0.5).train.head_decay == 0.2  # or the heads would be gone in a step
     assert config(mtl=True, head="plain").train.head_decay == 0  # it would draw it to nothing
     assert config(mtl=True, preset="paper").train.head_decay == 0
     assert config().train.head_decay == 0

@@ -32,6 +32,7 @@ from twotower.config import (
 from twotower.errors import InputError
 
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
+MOST_SHRINKING = 0.1  # of heads in a step of --mtl, however large the learning rate
 DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
 CHOICES = {
     "head": HEADS, "output": OUTPUTS, "title_offsets": OFFSETS, "batching": BATCHINGS,
@@ -74,6 +75,9 @@ def effective_config(
         of_file = file_settings(layers)
         ours = "head" in heads and "head" not in given
         training = {key: value for key, value in MTL_TRAINING[preset].items() if ours and key not in of_file}
+        rate = given.get("learning_rate", of_file.get("learning_rate", 0.0))
+        if "head_decay" in training and isinstance(rate, int | float) and rate > 0:
+            training["head_decay"] = min(training["head_decay"], MOST_SHRINKING / rate)
         layers.append(("--mtl", {"model": heads, "train": training}))
     sections = {"model": ModelConfig, "train": TrainConfig}
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
