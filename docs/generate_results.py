@@ -1,0 +1,205 @@
+"""Write the figures of docs/results.md and of the README's table from the records in docs/results/.
+
+    python docs/generate_results.py                                     after the page has been edited
+    python docs/generate_results.py experiments/lastfm/experiment.json  to take over what an experiment found
+
+A record is shortened: histograms, single titles and territories that are too small to judge stay behind.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
+
+PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+RECORDS = ROOT / "docs" / "results"
+MARK = "results"
+NAMES = {  # of the experiments, in the order of the page
+    "world-0.5": "built-in world, groups differ",
+    "world-0": "built-in world, groups alike",
+    "lastfm": "Last.fm by country",
+    "retail": "Online Retail by day",
+}
+PARTS = ("world-parts", "world-0-parts", "lastfm-parts")  # what heads and offsets bring, each alone
+LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
+BIAS = {
+    "local_share": ("local titles in the top 10, %", 100),
+    "global_share": ("global titles in the top 10, %", 100),
+    "average_popularity": ("average recommendation popularity", 1),
+    "coverage": ("catalogue coverage, %", 100),
+    "local_score": ("mean score of local titles, %", 100),
+    "global_score": ("mean score of global titles, %", 100),
+}
+
+Record = dict[str, Any]
+
+
+def shortened(record: Record) -> Record:
+    """What the page needs of a record, without paths."""
+    judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
+    size = len(record["territories"])
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: pick(item) for key, item in value.items()}
+        if isinstance(value, list) and len(value) == size and not isinstance(value[0], list):
+            return [rounded(value[i]) for i in judged]
+        if isinstance(value, list):
+            return [pick(item) for item in value]
+        return rounded(value)
+
+    kept = {key: pick(value) for key, value in record.items() if key not in LEFT_OUT}
+    kept["bias"] = {name: {"overall": pick(found["overall"])} for name, found in record["bias"].items()}
+    kept["calibration"] = {name: {"ece": rounded(found["ece"])} for name, found in record["calibration"].items()}
+    kept["dataset"] = {key: record["dataset"][key] for key in ("users", "titles", "territories", "test_days")}
+    return kept
+
+
+def rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def blocks(records: dict[str, Record]) -> dict[str, str]:
+    """Markdown by the name of its block."""
+    found = {"overview": overview(records)}
+    for name, record in records.items():
+        key = name.replace("-", "_").replace(".", "_")
+        found[f"{key}_methods"] = method_rows(record)
+        found[f"{key}_ingredients"] = ingredient_rows(record)
+        found[f"{key}_territories"] = territory_rows(record)
+        found[f"{key}_bias"] = bias_rows(record)
+        found[f"{key}_titles"] = title_rows(record)
+    return found
+
+
+def gains_over(record: Record, theirs: str, ours: str | None = None) -> Record:
+    ours = ours or record["ours"]
+    return next(gains for gains in record["gains"] if (gains["ours"], gains["theirs"]) == (ours, theirs))
+
+
+def percent(told: Record) -> str:
+    """A mean gain and its 95 % interval."""
+    return f"{told['mean']:+.2f} ({told['low']:+.2f} to {told['high']:+.2f})"
+
+
+def with_spread(values: list[float], digits: int = 4) -> str:
+    mean = sum(values) / len(values)
+    spread = (sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)) ** 0.5
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def told_where(gains: Record) -> Record:
+    """Of the major territories, or of all where no major one can be judged."""
+    return gains["major"] if gains["major"]["judged"] else gains["all"]
+
+
+def overview(records: dict[str, Record]) -> str:
+    """A row a data set: three methods, and what ours gains over the upsampled baseline."""
+    rows = []
+    for name, record in records.items():
+        if name in PARTS:
+            continue
+        overall = {method["name"]: with_spread(method["overall"]) for method in record["methods"]}
+        gains = gains_over(record, "upsampled")
+        told = told_where(gains)
+        verdict = f"{told['won']} of {told['judged']}; {told['better']} surely better, {told['worse']} surely worse"
+        cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
+        rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
+    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "overall gain over upsampled, %"]
+    return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
+
+
+def method_rows(record: Record) -> str:
+    rows = [
+        [f"`{m['name']}`", m["about"], with_spread(m["overall"]), with_spread(m["macro"])] for m in record["methods"]
+    ]
+    return table(["method", "what it is", "overall PR-AUC", "macro PR-AUC"], rows, left=2)
+
+
+def ingredient_rows(record: Record) -> str:
+    """Every comparison: overall, and over the territories that can be judged."""
+    rows = []
+    for gains in record["gains"]:
+        told = told_where(gains)
+        names = [f"`{gains['ours']}`", f"`{gains['theirs']}`"]
+        won = f"{told['won']} of {told['judged']}"
+        rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
+    heads = ["ours", "theirs", "overall gain, %", "mean of territories, %", "ahead in", "surely better", "surely worse"]
+    return table(heads, rows, left=2)
+
+
+def territory_rows(record: Record) -> str:
+    """The paper's Table 2, turned: a row a territory."""
+    over = [gains_over(record, theirs) for theirs in record["baselines"]]
+    judged = [territory for territory in record["territories"] if territory["judged"]]
+    shown = [i for i, territory in enumerate(judged) if territory["major"]] or range(len(judged))
+    rows = []
+    for i in shown:
+        cells = [judged[i]["name"], f"{judged[i]['test_positives']:,}"]
+        for gains in over:
+            cells += [interval(gains, i), gains["verdict"][i]]
+        rows.append(cells)
+    heads = ["territory", "test positives"]
+    for gains in over:
+        heads += [f"over `{gains['theirs']}`, %", "verdict"]
+    return table(heads, rows, left=1)
+
+
+def interval(gains: Record, i: int) -> str:
+    return f"{gains['average'][i]:+.2f} ({gains['low'][i]:+.2f} to {gains['high'][i]:+.2f})"
+
+
+def bias_rows(record: Record) -> str:
+    """A row a measure, a column a method."""
+    names = [method["name"] for method in record["methods"]]
+    rows = []
+    for key, (title, factor) in BIAS.items():
+        found = [record["bias"][name]["overall"].get(key, [None, None]) for name in names]
+        rows.append([title, *(score(mean, spread, factor) for mean, spread in found)])
+    rows.append(["expected calibration error", *(f"{record['calibration'][name]['ece']:.4f}" for name in names)])
+    return table(["measure", *(f"`{name}`" for name in names)], rows)
+
+
+def score(mean: float | None, spread: float | None, factor: int) -> str:
+    return "–" if mean is None else f"{factor * mean:.2f} ± {factor * (spread or 0):.2f}"
+
+
+def title_rows(record: Record) -> str:
+    """The paper's Table 3."""
+    rows = []
+    for pair in record["title_pairs"]:
+        for kind in ("local", "global"):
+            gains = [pair["gains"].get(theirs, {}).get(kind) for theirs in record["baselines"]]
+            cells = ["–" if gain is None else f"{gain:+.1f}" for gain in gains]
+            rows.append([pair["territory"], kind, str(pair[kind]), str(pair[f"{kind}_positives"]), *cells])
+    heads = ["territory", "kind", "title", "training positives there", *(f"over `{t}`, %" for t in record["baselines"])]
+    return table(heads, rows, left=3) if rows else "No local title by the rule."
+
+
+def read_records() -> dict[str, Record]:
+    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS)}
+    return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
+
+
+def pages() -> dict[Path, str]:
+    """Each page as the records want it."""
+    found = blocks(read_records())
+    return {path: filled(path.read_text("utf-8"), MARK, found) for path in PAGES}
+
+
+def main() -> None:
+    for argument in sys.argv[1:]:
+        record = json.loads(Path(argument).read_text("utf-8"))
+        text = json.dumps(shortened(record), ensure_ascii=False, separators=(",", ":"))
+        (RECORDS / f"{record['name']}.json").write_text(text + "\n", encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The results that the documentation tells are those of the committed records."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from made_up_experiments import made_up_record
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def results():
+    spec = importlib.util.spec_from_file_location("generate_results", ROOT / "docs" / "generate_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_table_of_the_pages_comes_from_the_records(results):
+    for path, wanted in results.pages().items():
+        assert path.read_text("utf-8") == wanted, f"{path.name}: run python docs/generate_results.py"
+
+
+def test_each_page_has_its_tables(results):
+    for path in results.PAGES:
+        assert "<!-- results: overview -->\n| data |" in path.read_text("utf-8")
+
+
+def test_a_figure_that_was_changed_by_hand_is_found(results, tmp_path, monkeypatch):
+    page = tmp_path / "results.md"
+    text = results.PAGES[0].read_text("utf-8")
+    figure = text.split("<!-- results: overview -->")[1].split("±")[0][-7:]
+    page.write_text(text.replace(figure, "0.9999 ", 1), encoding="utf-8")
+    monkeypatch.setattr(results, "PAGES", (page,))
+    assert results.pages()[page] != page.read_text("utf-8")
+
+
+def test_the_records_are_whole_experiments_of_five_methods_and_five_seeds(results):
+    for name, record in results.read_records().items():
+        assert record["name"] == name
+        assert [len(method["seeds"]) for method in record["methods"]] == [5] * 5
+
+
+def test_a_shortened_record_tells_the_same_and_no_path(results):
+    record = made_up_record()
+    short = results.shortened(record)
+    json.dumps(short, allow_nan=False)
+    judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
+    assert [t["code"] for t in short["territories"]] == [record["territories"][i]["code"] for i in judged]
+    whole, part = record["gains"][0], short["gains"][0]
+    assert part["average"] == [pytest.approx(whole["average"][i], rel=1e-5) for i in judged]
+    assert part["verdict"] == [whole["verdict"][i] for i in judged]
+    assert "path" not in json.dumps(short) and "histograms" not in short
