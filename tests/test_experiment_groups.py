@@ -101,3 +101,30 @@ def test_roles_fall_to_what_is_there():
     assert choose_roles(list(DEFAULT_METHODS)) == ("mtl", list(BASELINES))
     assert choose_roles(["upsampled", "shuffled"]) == ("shuffled", ["upsampled"])
     assert choose_roles(["more-random", "mtl"]) == ("mtl", ["more-random"])
+
+
+# ---------------------------------------------------------------- what settings reach
+
+
+def settings_of(name: str, **model):
+    return METHODS[name].config("default", {"model": model}, 4, 0).model
+
+
+@pytest.mark.parametrize("name", ["upsampled", "mtl"])
+def test_offsets_of_titles_and_their_prior_can_be_set_for_all_methods(name):
+    assert settings_of(name, title_offsets="none").title_offsets == "none"
+    assert settings_of(name, title_offsets="title").title_offsets == "title"
+    assert settings_of(name, offset_prior=50.0).offset_prior == 50
+
+
+@pytest.mark.parametrize("level", ["group", "territory"])
+def test_offsets_of_groups_or_territories_are_those_of_multi_task_methods(level):
+    assert settings_of("mtl", title_offsets=level).title_offsets == level
+    assert settings_of("upsampled", title_offsets=level).title_offsets == "title"
+
+
+def test_a_large_learning_rate_leaves_heads_to_the_experiment():
+    config = METHODS["mtl"].config("default", {"train": {"learning_rate": 0.5}}, 4, 0)
+    assert config.train.head_decay == 0.2  # a tenth a step
+    given = METHODS["mtl"].config("default", {"train": {"head_decay": 3.0}}, 4, 0)
+    assert given.train.head_decay == 3

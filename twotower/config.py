@@ -250,6 +250,15 @@ MTL_HEADS: dict[str, dict[str, Any]] = {
 
 #: How ``--mtl`` trains these heads: drawn to what all share, or else they overfit (docs/results.md).
 MTL_TRAINING: dict[str, dict[str, Any]] = {"default": {"head_decay": 10.0}, "paper": {}}
+MOST_SHRINKING = 0.1  # of these heads in a step, however large the learning rate
+
+
+def mtl_training(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How ``--mtl`` trains, beside ``settings`` of training that were given: they are left alone."""
+    rate, found = settings.get("learning_rate"), dict(MTL_TRAINING[preset])
+    if "head_decay" in found and isinstance(rate, int | float) and rate > 0:
+        found["head_decay"] = min(found["head_decay"], MOST_SHRINKING / rate)
+    return {key: value for key, value in found.items() if key not in settings}
 
 
 def load_toml(path: Path) -> dict[str, Any]:

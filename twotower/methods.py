@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.config import MTL_HEADS, MTL_TRAINING, PRESET_TRAINING, PRESETS, Config
+from twotower.config import MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
 from twotower.errors import InputError
 
 SAMPLES = ("random", "upsampled", "more-random")
@@ -17,7 +17,8 @@ GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
 DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
 OURS = "mtl"  # the method that an experiment is about, where it is among those asked for
 BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
-TOWER_SETTINGS = ("hidden", "output", "learned_logit")  # of the model; the others say what groups have to themselves
+TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior")  # of the model; others are groups' own
+COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
 GROUP_TRAINING = ("head_decay", "task_weights", "gradient_surgery")  # of training; without groups they mean nothing
 OWN_OFFSETS = {"title_offsets": "territory"}
 PENALTY = 1.0  # factor of the penalty of "popularity-penalty"
@@ -47,11 +48,13 @@ class Method:
         heads: dict[str, Any] = {"groups": groups, **MTL_HEADS[preset]}
         if not self.multi_task:
             heads = {}
-            shared["model"] = {key: value for key, value in shared["model"].items() if key in TOWER_SETTINGS}
+            for_all = {"title_offsets"} if shared["model"].get("title_offsets") in COMMON_OFFSETS else set()
+            for_all |= set(TOWER_SETTINGS)
+            shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
         return Config.from_layers(
             (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
-            ("--mtl", {"model": heads, "train": MTL_TRAINING[preset] if heads else {}}),
+            ("--mtl", {"model": heads, "train": mtl_training(preset, shared["train"]) if heads else {}}),
             ("settings", shared),
             (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
         )

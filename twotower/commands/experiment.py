@@ -1,5 +1,6 @@
 """``twotower experiment``"""
 
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,12 @@ def experiment(
         min_positives=min_positives,
         replicates=replicates,
     )
+    started = time.perf_counter()
     with show_progress() as progress:
         record = conduct.conduct(plan, progress)
+    seconds = time.perf_counter() - started
     print_experiment(record, stdout_console())
-    click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs.")
+    click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")
     if html:
         try:
             click.echo(f"To read: {conduct.write_report(plan.path)}")

@@ -16,7 +16,6 @@ from twotower.config import (
     DEBIASES,
     HEADS,
     MTL_HEADS,
-    MTL_TRAINING,
     OFFSETS,
     OUTPUTS,
     PRESET_TRAINING,
@@ -28,11 +27,11 @@ from twotower.config import (
     TrainConfig,
     kind_of,
     load_toml,
+    mtl_training,
 )
 from twotower.errors import InputError
 
 DEFAULT_GROUPS = 4  # of --mtl, as in the paper
-MOST_SHRINKING = 0.1  # of heads in a step of --mtl, however large the learning rate
 DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
 CHOICES = {
     "head": HEADS, "output": OUTPUTS, "title_offsets": OFFSETS, "batching": BATCHINGS,
@@ -72,12 +71,8 @@ def effective_config(
     given = {name: value for name, value in options.items() if value is not None}
     if mtl:
         heads = multi_task_settings(preset, layers, known_groups)
-        of_file = file_settings(layers)
         ours = "head" in heads and "head" not in given
-        training = {key: value for key, value in MTL_TRAINING[preset].items() if ours and key not in of_file}
-        rate = given.get("learning_rate", of_file.get("learning_rate", 0.0))
-        if "head_decay" in training and isinstance(rate, int | float) and rate > 0:
-            training["head_decay"] = min(training["head_decay"], MOST_SHRINKING / rate)
+        training = mtl_training(preset, file_settings(layers) | given) if ours else {}
         layers.append(("--mtl", {"model": heads, "train": training}))
     sections = {"model": ModelConfig, "train": TrainConfig}
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
