@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.coverage import OURS, PAIRS, THEIRS, scored
 from twotower.errors import InputError
 from twotower.evaluation.average_precision import average_precision, average_precision_by
 from twotower.evaluation.bootstrap import (
@@ -18,19 +19,6 @@ from twotower.evaluation.significance import summarise
 from twotower.jit import COMPILES
 from twotower.warmup import compile_kernels
 
-OURS, THEIRS = 1.4, 1.2  # how far positives are above negatives
-PAIRS = 8  # of a user
-
-
-def scored(rng, users, signals):
-    """Labels (B,), scores (S, B) of a model for each of ``signals``, and users (B,): of one user they are alike."""
-    user = np.repeat(np.arange(users), PAIRS)
-    taste, ease = rng.normal(size=(2, users))[:, user]
-    labels = (rng.random(user.size) < 1 / (1 + np.exp(2 - taste))).astype(np.float32)
-    shared = rng.normal(size=user.size) + 0.5 * taste
-    scores = [s * labels * (1 + 0.5 * ease) + shared + 0.5 * rng.normal(size=user.size) for s in signals]
-    return labels, np.array(scores, np.float32), user
-
 
 def made_up(users=300, seeds=2, territories=4, periods=2, better=OURS, seed=0):
     """Arguments of ``bootstrap_gains``, by name, but for rng."""
@@ -45,8 +33,6 @@ def made_up(users=300, seeds=2, territories=4, periods=2, better=OURS, seed=0):
         "n_territories": territories,
         "period": rng.integers(0, periods, user.size),
     }
-
-
 
 
 def bootstrap(data, replicates=20, seed=1, **options):
