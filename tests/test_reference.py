@@ -1,5 +1,7 @@
 """The textbook against finite differences, operation by operation and as a whole."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -132,6 +134,34 @@ def test_the_whole_model(data, model, seed):
     largest = max(np.abs(gradients[name]).max() for name in errors)
     significant = {name for name in errors if np.abs(gradients[name]).max() > 1e-2 * largest}
     assert all(errors[name] < 1e-4 for name in significant), errors
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data(), model_configs(), seeds)
+def test_the_whole_model_without_its_mask(data, model, seed):
+    """Every head on every row: a sum over heads is the loss, and so are the gradients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "loss_and_gradients", partial(reference.loss_and_gradients, masked=False))
+        test_the_whole_model.hypothesis.inner_test(data, model, seed)
+
+
+def test_without_the_mask_the_loss_is_that_of_all_rows_under_each_head(rng):
+    model = ModelConfig(hidden=5, groups=3, head="residual", title_bias=True)
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng))
+    loss, gradients = reference.loss_and_gradients(params, batch, model, masked=False)
+    heads = [batch._replace(group=np.full_like(batch.group, k)) for k in range(3)]  # each alone, on all rows
+    alone = [reference.loss_and_gradients(params, moved, model) for moved in heads]
+    assert loss == pytest.approx(sum(loss for loss, _ in alone))
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, sum(gradients[name] for _, gradients in alone), atol=1e-12)
+
+
+def test_without_the_mask_a_foreign_label_reaches_a_head(rng):
+    model = ModelConfig(hidden=5, groups=3, head="lowrank", rank=2, title_bias=True)
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng))
+    flipped = batch._replace(labels=np.where(batch.group != 1, 1 - batch.labels, batch.labels))
+    before, after = (reference.loss_and_gradients(params, b, model, masked=False)[1] for b in (batch, flipped))
+    assert all((before[name][1] != after[name][1]).any() for name in ("head.P", "head.Q", "title_bias.C"))
 
 
 def far_from_kinks(params, batch, model):

@@ -280,13 +280,16 @@ def stitch_backward(dmixed, alpha, W):
 
 
 def loss_and_gradients(
-    params: Arrays, batch: ExpandedBatch, model: ModelConfig, terms: Terms | None = None
+    params: Arrays, batch: ExpandedBatch, model: ModelConfig, terms: Terms | None = None, *, masked: bool = True
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Masked loss of a batch and its gradient for every parameter: what training means.
 
     The mask selects rows and never multiplies them (NaN·0 is NaN): head k's computation holds the rows of group k and
     no other, so that a foreign row cannot reach it. A group without rows has loss 0 and gradient exactly 0.
     With ``terms`` the gradients have one more name, ``group.log_variance`` (K,).
+
+    ``masked=False`` takes the mask off, to see what it keeps out: every head sees all B rows, and the loss counts
+    them under each of the K heads. (Not with a penalty, which wants one logit a pair.)
     """
     p, B = dict(params), len(batch.labels)
     if model.head == "cross-stitch":
@@ -307,6 +310,7 @@ def loss_and_gradients(
     for turn in turns:
         k = max(turn, ~turn)
         mine = batch.group == k  # column k of the one-hot mask
+        mine |= not masked
         U = U_head = head(p, k, A[mine], model)
         if model.territory_bias:
             territory = batch.territory[mine]
@@ -333,12 +337,14 @@ def loss_and_gradients(
         grads["logit.bias"] += dz.sum()
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]
-        dV[mine], dU = s * dz[:, None] * U, s * dz[:, None] * V[mine]
+        dV[mine] += s * dz[:, None] * U
+        dU = s * dz[:, None] * V[mine]
         if model.territory_bias:
             np.add.at(grads["territory.b"], territory, dU)
         if model.title_bias and model.territory_bias:
             np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
-        head_grads, dA[mine] = head_backward(p, k, dU, U_head, A[mine], model)
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model)
+        dA[mine] += dA_head
         for name, grad in head_grads.items():
             if name.startswith("experts."):
                 grads[name] += grad
