@@ -164,10 +164,15 @@ class Experts:
     def _by_expert(self, H: np.ndarray) -> np.ndarray:
         return H.reshape(len(H), self.experts, -1)  # (n, E, r), a view
 
+    def _scale(self, H: np.ndarray, gate: np.ndarray) -> None:
+        """Each expert's block of H times its gate, in place; column by column, since a broadcast would be buffered."""
+        for column in H.reshape(gate.size, -1).T:
+            column *= gate.reshape(-1)
+
     def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
         """U = A + (g ⊗ A P) Q."""
         H, gate = self._gated(A, k, scratch)
-        self._by_expert(H)[...] *= gate[:, :, None]
+        self._scale(H, gate)
         self.Q.forward(U, H, scratch)
         kernels.head_output(U, A, self.no_bias, 1.0, self.floor)
         return U
@@ -186,7 +191,7 @@ class Experts:
         dlogits -= np.einsum("ne,ne->n", gate, dlogits)[:, None]
         dlogits *= gate
         for middle in (H, dH):
-            self._by_expert(middle)[...] *= gate[:, :, None]
+            self._scale(middle, gate)
         self.Q.backward_weights(sums, tile, 0, H, dU, scratch)
         self.P.backward_weights(sums, tile, 0, A, dH, scratch)
         self.G[k].backward_weights(sums, tile, first_chunk, A, dlogits, scratch)
