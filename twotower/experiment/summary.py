@@ -86,4 +86,4 @@ def percent(told: Mapping[str, Any]) -> str:
     if told["mean"] is None:
         return "undefined"
     ends = "" if told["low"] is None else f" (95 % interval {told['low']:+.2f} to {told['high']:+.2f})"
-    return f"{told['mean']:+.2f} %{ends}"
+    return f"{told['mean']:+.2f} %{ends}".replace("-", "−")
