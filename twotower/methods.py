@@ -117,7 +117,9 @@ METHODS: dict[str, Method] = {
 
 
 def find_methods(names: str) -> list[Method]:
-    """The methods of a list with commas, each once. Errors: InputError for one that does not exist."""
+    """The methods of a list with commas, each once, or ``all``. Errors: InputError for one that does not exist."""
+    if names.strip() == "all":
+        return list(METHODS.values())
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise InputError(f"--methods {names!r}: expected some of {', '.join(METHODS)}")

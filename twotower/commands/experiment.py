@@ -27,7 +27,7 @@ def shared_options(command: Any) -> Any:
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
-              help=f"What to compare; there are also {', '.join(FURTHER)}.")  # fmt: skip
+              help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
               help="Runs of each method: seeds 0, 1, …")  # fmt: skip
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
