@@ -26,6 +26,12 @@ NAMES = {  # of the experiments, in the order of the page
     "retail": "Online Retail by day",
 }
 PARTS = ("world-parts", "world-0-parts", "lastfm-parts")  # what heads and offsets bring, each alone
+ZOO = {  # all methods, judged on users kept for choosing
+    "lastfm-zoo": "Last.fm",
+    "retail-zoo": "Online Retail",
+    "world-0.5-zoo": "world, shift 0.5",
+    "world-0-zoo": "world, shift 0",
+}
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 BIAS = {
     "local_share": ("local titles in the top 10, %", 100),
@@ -66,8 +72,10 @@ def rounded(value: Any) -> Any:
 
 def blocks(records: dict[str, Record]) -> dict[str, str]:
     """Markdown by the name of its block."""
-    found = {"overview": overview(records)}
+    found = {"overview": overview(records), "zoo": zoo_rows(records)}
     for name, record in records.items():
+        if name in ZOO:
+            continue
         key = name.replace("-", "_").replace(".", "_")
         found[f"{key}_methods"] = method_rows(record)
         found[f"{key}_ingredients"] = ingredient_rows(record)
@@ -102,7 +110,7 @@ def overview(records: dict[str, Record]) -> str:
     """A row a data set: three methods, and what ours gains over the upsampled baseline."""
     rows = []
     for name, record in records.items():
-        if name in PARTS:
+        if name not in NAMES:
             continue
         overall = {method["name"]: with_spread(method["overall"]) for method in record["methods"]}
         gains = gains_over(record, "upsampled")
@@ -181,8 +189,30 @@ def title_rows(record: Record) -> str:
     return table(heads, rows, left=3) if rows else "No local title by the rule."
 
 
+def zoo_rows(records: dict[str, Record]) -> str:
+    """Every method over the upsampled baseline, on each dataset."""
+    shown = {name: title for name, title in ZOO.items() if name in records}
+    heads = ["method", "what it is", *(f"{title}, %" for title in shown.values())]
+    methods = {method["name"]: method["about"] for name in shown for method in records[name]["methods"]}
+    rows = []
+    for method, about in methods.items():
+        cells = [zoo_cell(records[name], method) for name in shown]
+        if any(cell != "–" for cell in cells):
+            rows.append([f"`{method}`", about, *cells])
+    return table(heads, rows, left=2)
+
+
+def zoo_cell(record: Record, method: str) -> str:
+    """Mean gain over the upsampled baseline with its interval, and in how many territories it is ahead."""
+    found = [g for g in record["gains"] if (g["ours"], g["theirs"]) == (method, "upsampled")]
+    if not found:
+        return "–"
+    told = told_where(found[0])
+    return f"{percent(told)}; {told['won']} of {told['judged']}"
+
+
 def read_records() -> dict[str, Record]:
-    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS)}
+    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO)}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
 
 

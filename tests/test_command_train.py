@@ -43,6 +43,7 @@ OPTIONS = {
     "beta2": ("--beta2 0.5", 0.5, ""),
     "eps": ("--eps 0.01", 0.01, ""),
     "head_decay": ("--head-decay 9", 9, "--mtl"),
+    "bias_decay": ("--bias-decay 9", 9, "--mtl"),
     "tower_decay": ("--tower-decay 9", 9, ""),
     "task_weights": ("--task-weights inverse", "inverse", "--mtl"),
     "gradient_surgery": ("--gradient-surgery", True, "--mtl"),
@@ -156,6 +157,7 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
         ("--mtl --experts 3", "--experts 3: only mmoe heads have some, and the head is lowrank"),
         ("--debias-strength 1", "--debias-strength 1.0: there is nothing to strengthen, see --debias"),
         ("--head-decay 1", "options: train.head_decay = 1.0: expected 0 without heads (see --mtl)"),
+        ("--bias-decay 1", "options: train.bias_decay = 1.0: expected 0 without a title bias (see --title-bias)"),
         ("--task-weights count", "options: train.task_weights = 'count': expected equal with a single group"),
         ("--gradient-surgery", "options: train.gradient_surgery = True: expected false with a single group"),
         ("--validation 0 --patience 3", "--patience 3: there is no validation, its share is 0"),
@@ -355,7 +357,10 @@ def test_the_run_is_readable_by_machines(here, tiny_world):
 
 def test_mtl_draws_its_heads_to_what_all_share_unless_told_otherwise(tmp_path):
     assert config(mtl=True).train.head_decay == 10
+    assert config(mtl=True).train.bias_decay == 30
     assert config(mtl=True, head_decay=0.0).train.head_decay == 0
+    assert config(mtl=True, bias_decay=0.0).train.bias_decay == 0
+    assert config(mtl=True, title_bias=False).train.bias_decay == 0  # there is none to draw
     assert config(mtl=True, learning_rate=0.5).train.head_decay == 0.2  # or the heads would be gone in a step
     assert config(mtl=True, head="plain").train.head_decay == 0  # it would draw it to nothing
     assert config(mtl=True, preset="paper").train.head_decay == 0

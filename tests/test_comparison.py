@@ -7,6 +7,7 @@ import pytest
 from made_up_runs import make_run
 
 from twotower.comparison import compare_runs, group_by_method, method_of, open_runs
+from twotower.config import ModelConfig
 from twotower.errors import InputError
 from twotower.evaluation.gains import relative_gain
 from twotower.run import RunReader
@@ -49,6 +50,12 @@ def test_runs_that_differ_in_more_are_two_methods(runs, change):
 
 def test_threads_and_seeds_do_not_make_a_method(runs):
     config = {"model": {"head": "lowrank"}, "train": {"seed": 9, "threads": 64}}
+    make_run(runs / "006-mtl-4", label="mtl-4", days=(60, 61), seed=9, config=config)
+    assert len(group_by_method(open_runs(["runs/*"]))["mtl-4"]) == 3
+
+
+def test_a_run_that_is_older_than_a_setting_is_of_the_method_with_its_default(runs):
+    config = {"model": {"head": "lowrank", "title_offsets": ModelConfig.title_offsets}, "train": {"seed": 9}}
     make_run(runs / "006-mtl-4", label="mtl-4", days=(60, 61), seed=9, config=config)
     assert len(group_by_method(open_runs(["runs/*"]))["mtl-4"]) == 3
 

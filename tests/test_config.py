@@ -51,8 +51,9 @@ WRONG_VALUES = [
     *[("train", "learning_rate", value) for value in (0.0, -0.1)],
     *[("train", name, value) for name in ("beta1", "beta2") for value in (-0.1, 1.0, 1.5)],
     *[("train", "eps", value) for value in (0.0, -1e-8, 1e-60)],  # the last is 0 in float32
-    *[("train", name, value) for name in ("head_decay", "tower_decay") for value in (-0.1, 1000.0)],
+    *[("train", name, value) for name in ("head_decay", "bias_decay", "tower_decay") for value in (-0.1, 1000.0)],
     ("train", "head_decay", 0.1),  # without heads
+    ("train", "bias_decay", 0.1),  # without a title bias
     *[("train", name, "random") for name in ("task_weights", "debias")],
     *[("train", "debias_strength", value) for value in (0.0, -1.0, 1e9)],
     ("train", "task_weights", "inverse"),  # with a single group
@@ -171,6 +172,7 @@ def configs(draw) -> Config:
             beta1=draw(share),
             eps=draw(st.floats(1e-30, 1)),
             head_decay=draw(st.floats(0, 0.09)) if head != "none" else 0,
+            bias_decay=draw(st.floats(0, 0.09)) if bias else 0,
             tower_decay=draw(st.floats(0, 0.09)),
             batching=draw(st.sampled_from(BATCHINGS)),
             validation=draw(share),

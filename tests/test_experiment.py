@@ -111,6 +111,14 @@ def test_all_samples_share_test_and_random_users(finished):
     assert len(samples["more-random"].train_users) == len(samples["upsampled"].train_users) > len(base)
 
 
+def test_choosing_is_judged_on_users_that_no_test_will_see(finished, tmp_path):
+    record = conducted(finished[0], tmp_path / "e", "--choosing", "--seeds", 1, methods="upsampled,mtl")
+    dataset = Dataset.open(finished[0])
+    tests = [set(Sample(dataset, f"{kind}-upsampled").test_users.tolist()) for kind in ("experiment", "choosing")]
+    assert tests[1] and not tests[0] & tests[1]
+    assert any("kept for choosing" in sentence for sentence in record["summary"])
+
+
 def test_the_tables_hold_what_the_record_holds(finished, record):
     with open(finished[1] / "tables/table2.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (row["ours"], row["theirs"]) == ("mtl", "baseline")]

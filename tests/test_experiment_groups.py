@@ -95,6 +95,7 @@ def test_heads_that_were_asked_for_are_for_multi_task_methods_alone():
 
 def test_methods_are_found_by_name_each_once():
     assert [method.name for method in find_methods("mtl, baseline,mtl")] == ["mtl", "baseline"]
+    assert [method.name for method in find_methods("all")] == list(METHODS)
 
 
 def test_roles_fall_to_what_is_there():

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from made_up_experiments import made_up_record
 
+from twotower.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,7 +42,9 @@ def test_a_figure_that_was_changed_by_hand_is_found(results, tmp_path, monkeypat
 def test_the_records_are_whole_experiments_of_five_methods_and_five_seeds(results):
     for name, record in results.read_records().items():
         assert record["name"] == name
-        assert [len(method["seeds"]) for method in record["methods"]] == [5] * 5
+        methods, seeds = (len(METHODS), 3) if name in results.ZOO else (5, 5)
+        assert [len(method["seeds"]) for method in record["methods"]] == [seeds] * methods
+        assert all(sample.get("choosing", False) == (name in results.ZOO) for sample in record["samples"].values())
 
 
 def test_a_shortened_record_tells_the_same_and_no_path(results):

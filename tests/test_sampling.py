@@ -96,6 +96,26 @@ def test_test_users_are_the_same_whatever_is_drawn_to_train_on(dataset, log):
     assert set(other.train[~other.active].tolist()) < set(one.train[~one.active].tolist())
 
 
+def test_choosing_leaves_test_users_alone_and_random_users_as_they_are(dataset, log):
+    first = FirstStreams.read(log)
+    usual, choosing = (draw_users(dataset, first, replace(BASE, choosing=choice)) for choice in (False, True))
+    usual_test, judged, taught = (set(who.tolist()) for who in (usual.test, choosing.test, choosing.train))
+    assert len(judged) == 50 and not judged & (usual_test | taught) and not taught & usual_test
+    np.testing.assert_array_equal(choosing.train[~choosing.active], usual.train[~usual.active])
+
+
+def test_the_users_to_choose_by_are_the_same_whatever_is_trained_on(dataset, log):
+    first = FirstStreams.read(log)
+    configs = replace(BASE, choosing=True), replace(BASE, choosing=True, random_users=60, active_users=0)
+    one, other = (draw_users(dataset, first, config) for config in configs)
+    np.testing.assert_array_equal(one.test, other.test)
+
+
+def test_somebody_must_be_left_to_choose_by(dataset, log):
+    with pytest.raises(InputError, match="random_users = 130: that leaves no 50 users to choose settings by"):
+        draw_users(dataset, FirstStreams.read(log), replace(BASE, choosing=True, random_users=130))
+
+
 def test_the_seed_decides_who_is_drawn(dataset, log):
     first = FirstStreams.read(log)
     one, again, other = (draw_users(dataset, first, replace(BASE, seed=seed)) for seed in (1, 1, 2))

@@ -181,6 +181,7 @@ def test_decay_is_of_matrices_and_of_nothing_else(head, matrices):
     model = TwoTower(config, 3, 3, np.random.default_rng(0))
     for settings, expected in (
         ({"head_decay": 0.5}, matrices),
+        ({"bias_decay": 0.5}, {"title_bias.C"}),
         ({"tower_decay": 0.5}, {f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"}),
     ):
         adam = make_optimiser(model, TrainConfig(**settings))

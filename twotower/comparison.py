@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from twotower.config import Config
 from twotower.errors import InputError
 from twotower.evaluation.gains import Comparison, Method, gains_over
 from twotower.run import RunReader
@@ -92,7 +93,8 @@ def group_by_method(runs: Sequence[RunReader]) -> dict[str, list[RunReader]]:
     """
     groups: dict[str, list[RunReader]] = {}
     for run in runs:
-        groups.setdefault(repr((run.label, run.sample, method_settings(run.config))), []).append(run)
+        settings = Config.from_dict(run.config, str(run.path)).to_dict()  # a run may be older than a setting
+        groups.setdefault(repr((run.label, run.sample, method_settings(settings))), []).append(run)
     members = list(groups.values()) if len(groups) > 1 else [[run] for run in runs]
 
     names = [group[0].label for group in members]

@@ -153,6 +153,7 @@ class TrainConfig:
     beta2: float = setting(0.999, "Decay of Adam's second moment.")
     eps: float = setting(1e-8, "Of Adam, added outside the root.")
     head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
+    bias_decay: float = setting(0.0, "Weight decay of the groups' title biases (AdamW).")
     tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
     task_weights: str = setting("equal", "Weight of a group's pairs: equal, count, inverse, uncertainty (learned).")
     gradient_surgery: bool = setting(False, "PCGrad: groups' gradients of the towers without conflict. A pass a group.")
@@ -174,7 +175,7 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "from 0 to below 1")
         _require(self.eps >= SMALLEST_EPS, "train.eps", self.eps, f"at least {SMALLEST_EPS}")
-        for name in ("head_decay", "tower_decay"):
+        for name in ("head_decay", "bias_decay", "tower_decay"):
             decay, most = getattr(self, name), 1 / self.learning_rate
             _require(0 <= decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
         for name, known in (("task_weights", TASK_WEIGHTS), ("debias", DEBIASES)):
@@ -202,6 +203,8 @@ class Config:
         model, train = self.model, self.train
         _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
                  "0 without heads (see --mtl)")  # fmt: skip
+        _require(not train.bias_decay or model.title_bias, "train.bias_decay", train.bias_decay,
+                 "0 without a title bias (see --title-bias)")  # fmt: skip
         _require(train.debias == "none" or model.title_offsets == "none", "train.debias", train.debias,
                  "none with title offsets, which would put popularity back (see --title-offsets none)")  # fmt: skip
         equal = train.task_weights == "equal"
@@ -259,16 +262,20 @@ MTL_HEADS: dict[str, dict[str, Any]] = {
 }
 
 #: How ``--mtl`` trains these heads: drawn to what all share, or else they overfit (docs/results.md).
-MTL_TRAINING: dict[str, dict[str, Any]] = {"default": {"head_decay": 10.0}, "paper": {}}
+MTL_TRAINING: dict[str, dict[str, Any]] = {"default": {"head_decay": 10.0, "bias_decay": 30.0}, "paper": {}}
 MOST_SHRINKING = 0.1  # of these heads in a step, however large the learning rate
 
 
-def mtl_training(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How ``--mtl`` trains, beside ``settings`` of training that were given: they are left alone."""
+def mtl_training(preset: str, settings: Mapping[str, Any], title_bias: bool = True) -> dict[str, Any]:
+    """How ``--mtl`` trains, beside ``settings`` of training that were given: they are left alone.
+
+    ``title_bias`` says whether its model has one, as it has unless told otherwise.
+    """
     rate, found = settings.get("learning_rate"), dict(MTL_TRAINING[preset])
-    if "head_decay" in found and isinstance(rate, int | float) and rate > 0:
-        found["head_decay"] = min(found["head_decay"], MOST_SHRINKING / rate)
-    return {key: value for key, value in found.items() if key not in settings}
+    if isinstance(rate, int | float) and rate > 0:
+        found = {key: min(value, MOST_SHRINKING / rate) for key, value in found.items()}
+    given = set(settings) | (set() if title_bias else {"bias_decay"})
+    return {key: value for key, value in found.items() if key not in given}
 
 
 def load_toml(path: Path) -> dict[str, Any]:

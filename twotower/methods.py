@@ -19,7 +19,7 @@ OURS = "mtl"  # the method that an experiment is about, where it is among those 
 BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
 TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior")  # of the model; others are groups' own
 COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
-GROUP_TRAINING = ("head_decay", "task_weights", "gradient_surgery")  # of training; without groups they mean nothing
+GROUP_TRAINING = ("head_decay", "bias_decay", "task_weights", "gradient_surgery")  # of training, for groups
 OWN_OFFSETS = {"title_offsets": "territory"}
 PENALTY = 1.0  # factor of the penalty of "popularity-penalty"
 
@@ -32,6 +32,7 @@ class Method:
     about: str  # one sentence
     sample: str = "upsampled"  # one of SAMPLES
     grouping: str = "none"  # one of GROUPINGS: who shares a head
+    separate: bool = False  # a model a group of territories, with nothing in common
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,9 +53,11 @@ class Method:
             for_all |= set(TOWER_SETTINGS)
             shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
+        bias = {**heads, **shared["model"]}.get("title_bias", False)
+        training = mtl_training(preset, shared["train"], bias) if heads else {}
         return Config.from_layers(
             (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
-            ("--mtl", {"model": heads, "train": mtl_training(preset, shared["train"]) if heads else {}}),
+            ("--mtl", {"model": heads, "train": training}),
             ("settings", shared),
             (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
         )
@@ -63,8 +66,9 @@ class Method:
 def _heads(name: str, about: str, **model: Any) -> Method:
     """Heads alone: a title has one offset for all, as under the baselines."""
     return Method(
-        name, about, grouping="geography", model={"title_offsets": "title", **model}, train={"head_decay": 0.0}
-    )
+        name, about, grouping="geography", model={"title_offsets": "title", **model},
+        train={"head_decay": 0.0, "bias_decay": 0.0},
+    )  # fmt: skip
 
 
 def _training(name: str, about: str, **train: Any) -> Method:
@@ -90,11 +94,13 @@ METHODS: dict[str, Method] = {
         _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
         _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
         Method("offsets", "No heads: one model, and an offset a title and territory.", model=OWN_OFFSETS),
+        Method("separate", "A model for each group of territories, on its own users alone.", separate=True),
         Method("no-offsets", "As upsampled, without offsets of titles.", model={"title_offsets": "none"}),
         _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
         _heads("mmoe", "Experts of low rank that all groups share, and a gate per group.", head="mmoe"),
         _heads("cross-stitch", "Dense heads, each a learned mixture of all groups'.", head="cross-stitch"),
-        _training("unshrunk", "As mtl, with heads that do not decay to what all share.", head_decay=0.0),
+        _training("unshrunk", "As mtl, with heads that do not decay to what all share.", head_decay=0.0,
+                  bias_decay=0.0),
         _training("by-count", "As mtl, with groups weighted by their pairs once more.", task_weights="count"),
         _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
         _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),
@@ -113,7 +119,9 @@ METHODS: dict[str, Method] = {
 
 
 def find_methods(names: str) -> list[Method]:
-    """The methods of a list with commas, each once. Errors: InputError for one that does not exist."""
+    """The methods of a list with commas, each once, or ``all``. Errors: InputError for one that does not exist."""
+    if names.strip() == "all":
+        return list(METHODS.values())
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise InputError(f"--methods {names!r}: expected some of {', '.join(METHODS)}")

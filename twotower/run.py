@@ -11,6 +11,7 @@
     predictions/scores.npy     (B,) float32, in the order of the sample's test pairs
     environment.json           machine and versions
     plan.json                  dataset, sample, label and groups, for resuming (written by whoever trains)
+    group-0/ …                 in place of weights: a run a group of territories, where each has a model to itself
 
 ``run.json`` is written last: a run without it has not finished, and is not read. In the tables an empty cell
 is an undefined value.
@@ -19,7 +20,7 @@ is an undefined value.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timezone
 from functools import cached_property
@@ -54,6 +55,11 @@ TEXT_COLUMNS = {"code", "name", "title", "kind"}  # of the tables; the others ho
 Results = TypeVar("Results", TerritoryResults, TitleResults)
 
 
+def required_files(parts: Sequence[str]) -> list[str]:
+    """What a run must have; one that consists of others has no weights of its own."""
+    return [name for name in REQUIRED if name != WEIGHTS or not parts]
+
+
 class RunWriter:
     """Write a run piece by piece, as a context manager; ``run.json`` makes it one when the body has ended.
 
@@ -61,7 +67,7 @@ class RunWriter:
     readable as a run, and a writer with ``resume`` goes on in it and adds to its log.
 
     ``dataset`` and ``sample`` say what was trained on, ``label`` what method this is: runs that differ in
-    nothing but their seed are one method.
+    nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of.
 
     Errors: InputError when ``path`` exists (or, to resume, does not), or cannot be written.
     """
@@ -75,9 +81,11 @@ class RunWriter:
         sample: str,
         seed: int,
         resume: bool = False,
+        parts: Sequence[str] = (),
     ):
         self.path = Path(path)
         self.resume = resume
+        self.required = required_files(parts)
         self.facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "label": label,
@@ -87,6 +95,8 @@ class RunWriter:
             "twotower": twotower.__version__,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
+        if parts:
+            self.facts["parts"] = list(parts)
 
     def __enter__(self) -> "RunWriter":
         if self.resume:
@@ -103,7 +113,7 @@ class RunWriter:
             if not (self.weights_path.is_file() or self.training_path.is_file()):
                 shutil.rmtree(self.path, ignore_errors=True)
             return
-        missing = [name for name in REQUIRED if not (self.path / name).is_file()]
+        missing = [name for name in self.required if not (self.path / name).is_file()]
         if missing:
             raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
         sizes = {name: facts["bytes"] for name, facts in file_facts(self.path).items()}
@@ -190,7 +200,9 @@ class RunReader:
             self.created: str = facts["created"]
             overall = facts["overall"]
             self.overall = float("nan") if overall is None else float(overall)
-            sizes: dict[str, int] = {name: facts["bytes"][name] for name in REQUIRED}
+            self.parts = [self.path / name for name in facts.get("parts", ())]
+            needed = required_files(facts.get("parts", ()))
+            sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
         except KeyError as error:
             raise InputError(f"{self.path / RUN}: no {error} in it") from None
         for name, size in sizes.items():
@@ -202,6 +214,10 @@ class RunReader:
 
     @property
     def weights_path(self) -> Path:
+        """Errors: InputError when the run consists of others, which have the weights."""
+        if self.parts:
+            models = f"consists of {len(self.parts)} models without common weights"
+            raise InputError(f"{self.path}: {models}; expected one of them, such as {self.parts[0]}")
         return self.path / WEIGHTS
 
     @property

@@ -118,6 +118,7 @@ def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
     adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
     adam.decay(model.matrix_spans("tower"), config.tower_decay)
     adam.decay(model.matrix_spans("head"), config.head_decay)
+    adam.decay(model.matrix_spans("bias"), config.bias_decay)
     return adam
 
 

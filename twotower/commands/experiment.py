@@ -27,7 +27,7 @@ def shared_options(command: Any) -> Any:
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
-              help=f"What to compare; there are also {', '.join(FURTHER)}.")  # fmt: skip
+              help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
               help="Runs of each method: seeds 0, 1, …")  # fmt: skip
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
@@ -48,6 +48,8 @@ def shared_options(command: Any) -> Any:
               help="Users kept for the test: a number, or a share of all.")  # fmt: skip
 @click.option("--alpha", type=Alpha(), default=8.0, show_default=True,
               help="Negatives a positive; auto: users over daily first-time streamers, as in the paper.")  # fmt: skip
+@click.option("--choosing", is_flag=True,
+              help="Judge on users that are neither training nor test users, to choose settings by.")  # fmt: skip
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
               help="Test positives of a territory that is judged.")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
@@ -68,6 +70,7 @@ def experiment(
     active_users: int | float,
     test_users: int | float,
     alpha: float | str,
+    choosing: bool,
     min_positives: int,
     replicates: int,
     html: bool,
@@ -78,13 +81,15 @@ def experiment(
     DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
     sample of the same users, with the same settings and seeds, and judged on the same test users. Samples are drawn
     where they are missing. Runs that have finished are not trained again: the same command goes on after an
-    interruption, and with more --seeds or --methods it trains what is new.
+    interruption, and with more --seeds or --methods it trains what is new. Whoever chooses among methods by their
+    results should do so with --choosing, and look at the test users once, at the end.
 
     \b
     Example:
       twotower experiment
       twotower experiment lastfm --hidden 128 --batch-size 2048 --epochs 4 --patience 1
       twotower experiment lastfm --methods mtl,upsampled,shuffled --seeds 3 --name control
+      twotower experiment lastfm --methods upsampled,offsets,mtl,residual --choosing
     """
     from twotower.data.samples.sampling import SampleConfig
     from twotower.experiment import conduct
@@ -93,7 +98,7 @@ def experiment(
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console
 
-    called = name or directory.resolve().name
+    called = name or directory.resolve().name + ("-choosing" if choosing else "")
     plan = Plan(
         dataset=directory,
         path=out or EXPERIMENTS / called,
@@ -104,7 +109,7 @@ def experiment(
         periods=periods,
         preset=preset,
         settings=shared_settings(config_file, options),
-        sample=SampleConfig(random_users, active_users, test_users, alpha=alpha),
+        sample=SampleConfig(random_users, active_users, test_users, alpha=alpha, choosing=choosing),
         min_positives=min_positives,
         replicates=replicates,
     )

@@ -95,6 +95,12 @@ class Alpha(click.ParamType):
     show_default=True,
     help="Whose negatives: of the positive's own user, or of all drawn users of the territory.",
 )
+@click.option(
+    "--choosing",
+    is_flag=True,
+    default=False,
+    help="Judge on users that are neither training nor test users, to choose settings by.",
+)
 @click.option("--seed", default=0, type=int, show_default=True, help="The same seed draws the same sample.")
 @click.option("--name", default="default", show_default=True, help="Name of the sample in the dataset.")
 @click.option("--overwrite", is_flag=True, help="Replace a sample of that name.")
@@ -105,7 +111,8 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
     Training users are random users and, disjoint from them, active users, who bring more positives to the
     territories that have few. Test users are disjoint from both; samples with the same --seed, --test-users,
     --alpha and --negatives share their test pairs, so that models trained on them can be compared. What the
-    training users watch on the test days is kept apart, for twotower train --incremental.
+    training users watch on the test days is kept apart, for twotower train --incremental. With --choosing other
+    users stand in for the test users: settings may be chosen by such a sample, since the test users stay unseen.
 
     \b
     Example:

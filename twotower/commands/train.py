@@ -73,7 +73,8 @@ def effective_config(
     if mtl:
         heads = multi_task_settings(preset, layers, known_groups)
         ours = "head" in heads and "head" not in given
-        training = mtl_training(preset, file_settings(layers) | given) if ours else {}
+        bias = (heads | model_settings(layers) | given).get("title_bias", False)
+        training = mtl_training(preset, file_settings(layers) | given, bias) if ours else {}
         layers.append(("--mtl", {"model": heads, "train": training}))
     sections = {"model": ModelConfig, "train": TrainConfig}
     of_section = {key: [item.name for item in fields(section)] for key, section in sections.items()}
@@ -100,13 +101,19 @@ def file_settings(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def model_settings(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The settings of the model in all layers so far."""
+    found: dict[str, Any] = {}
+    for _, layer in layers:
+        found |= layer.get("model", {}) if isinstance(layer.get("model"), dict) else {}
+    return found
+
+
 def multi_task_settings(
     preset: str, layers: list[tuple[str, dict[str, Any]]], known_groups: int | None
 ) -> dict[str, Any]:
     """What --mtl stands for: groups, and heads where the layers before it have none."""
-    before: dict[str, Any] = {}
-    for _, layer in layers:
-        before |= layer.get("model", {}) if isinstance(layer.get("model"), dict) else {}
+    before = model_settings(layers)
     heads = MTL_HEADS[preset] if before.get("head", "none") == "none" else {}
     if before.get("groups", 1) != 1:
         return heads

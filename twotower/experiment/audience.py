@@ -4,6 +4,7 @@ What they could be offered is what their territory has, launched by the first te
 before it. Names: n users, T titles, C territories.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from twotower.errors import InputError
 from twotower.evaluation.local_titles import TitleHomes, title_homes
 from twotower.evaluation.popularity_bias import profile_popularity
 from twotower.experiment.laboratory import Laboratory
+from twotower.experiment.separate import members_of
 from twotower.nn.retrieval import Retrieval, Users, logits
 from twotower.progress import Progress
 from twotower.recommend import watched
+from twotower.run import RunReader
 from twotower.scoring import open_model, user_groups
 
 MOST_USERS = 20_000  # test users whose scores of all titles are computed
@@ -73,6 +76,8 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
 
     Errors: InputError as for ``open_model``, and when a score is not finite.
     """
+    if parts := RunReader(run).parts:
+        return score_by_parts(parts, dataset, rows, progress)
     model, territory_group = open_model(run, dataset)
     found = Retrieval(model, dataset.title_vectors, progress)
     group = user_groups(dataset, territory_group, model.model.groups)[rows]
@@ -89,4 +94,13 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
     found.scan(Users(dataset.user_vectors, rows, group), keep, progress)
     if not np.isfinite(scores).all():
         raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+    return scores
+
+
+def score_by_parts(parts: Sequence[Path], dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """The same under a run that consists of a model a group of territories."""
+    scores = np.empty((len(rows), dataset.n_titles), np.float32)
+    for path in parts:
+        mine = members_of(path, dataset)[rows]
+        scores[mine] = score_all(path, dataset, rows[mine], progress)
     return scores

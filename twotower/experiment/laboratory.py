@@ -20,6 +20,7 @@ from twotower.pipeline import choose_groups, fingerprint, make_if_missing, open_
 from twotower.progress import Progress
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
+CHOOSING_PREFIX = "choosing-"  # of those with other users in place of the test users
 CHANCE_STREAM = 77  # beside those of training, for groups that are drawn
 
 
@@ -135,11 +136,12 @@ def sample_config(kind: str, upsampled: SampleConfig, opened: Mapping[str, Sampl
 
 def open_sample(dataset: Dataset, kind: str, config: SampleConfig, progress: Progress) -> Sample:
     """A sample of the dataset, drawn now where there is none. Errors: InputError where it was drawn otherwise."""
-    name = SAMPLE_PREFIX + kind
+    name = (CHOOSING_PREFIX if config.choosing else SAMPLE_PREFIX) + kind
     make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, config, progress, name))
     opened = Sample(dataset, name)
+    defaults = asdict(SampleConfig())  # a sample may be older than an option
     for key, wanted in asdict(config).items():
-        if opened.config.get(key) != wanted:
-            found = f"{opened.config.get(key)!r}, this experiment asks for {wanted!r}"
+        if (drawn := opened.config.get(key, defaults[key])) != wanted:
+            found = f"{drawn!r}, this experiment asks for {wanted!r}"
             raise InputError(f"{opened.path}: drawn with {key} = {found}; remove it, or ask for the same")
     return opened

@@ -1,5 +1,6 @@
 """Everything that an experiment found, as one record of plain values: ``experiment.json``."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def dataset_record(laboratory: Laboratory) -> dict[str, Any]:
     """What the data are."""
     dataset = laboratory.dataset
     return {
-        "path": str(dataset.path),
+        "path": without_folders(str(dataset.path)),
         "users": dataset.n_users,
         "titles": dataset.n_titles,
         "territories": dataset.n_territories,
@@ -81,8 +82,17 @@ def dataset_record(laboratory: Laboratory) -> dict[str, Any]:
         "test_days": dataset.test_days,
         "has_time": dataset.has_time,
         "vectors": [dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]],
-        "about": dataset.manifest.get("provenance", {}),
+        "about": without_folders(dataset.manifest.get("provenance", {})),
     }
+
+
+def without_folders(facts: Any) -> Any:
+    """Nested facts with the names of files alone: where they lay on one machine is nobody else's business."""
+    if isinstance(facts, dict):
+        return {key: without_folders(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [without_folders(value) for value in facts]
+    return Path(facts).name if isinstance(facts, str) and Path(facts).is_absolute() else facts
 
 
 def sample_records(laboratory: Laboratory) -> dict[str, dict[str, Any]]:

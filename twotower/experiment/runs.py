@@ -9,6 +9,7 @@ import numpy as np
 from twotower.data.storage import write_json
 from twotower.errors import InputError
 from twotower.experiment.laboratory import Laboratory
+from twotower.experiment.separate import train_separately
 from twotower.incremental import train_and_score
 from twotower.methods import Method
 from twotower.pipeline import PLAN
@@ -57,6 +58,8 @@ def train_one(laboratory: Laboratory, method: Method, seed: int, progress: Progr
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     shutil.rmtree(path, ignore_errors=True)  # what is left of one that was interrupted
     config = plan.config(method, seed)
+    if method.separate:
+        return train_separately(laboratory, method, seed, progress)
     dataset, groups = laboratory.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress)
     with RunWriter(path, label=method.name, dataset=dataset.path, sample=sampled.name, seed=seed) as writer:

@@ -74,6 +74,8 @@ def support_sentences(record: Record) -> list[str]:
         f"{judged} of {len(territories)} territories have enough test positives to be judged one by one "
         f"(at least {record['min_positives']})."
     ]
+    if any(sample.get("choosing") for sample in record["samples"].values()):
+        found.append("Judged on users who are kept for choosing: the test users have not been looked at.")
     if len(record["methods"][0]["seeds"]) == 1:
         found.append("With one seed nothing is known of how much luck in training matters.")
     return found
@@ -84,4 +86,4 @@ def percent(told: Mapping[str, Any]) -> str:
     if told["mean"] is None:
         return "undefined"
     ends = "" if told["low"] is None else f" (95 % interval {told['low']:+.2f} to {told['high']:+.2f})"
-    return f"{told['mean']:+.2f} %{ends}"
+    return f"{told['mean']:+.2f} %{ends}".replace("-", "−")

@@ -145,7 +145,7 @@ class BatchStatistics:
     def __init__(self, D: int, tiles: int, pools: int = 1):
         self.mean, self.rstd = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
         self.dgamma, self.dbeta = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
-        self.pairs = np.zeros(pools, np.int64)
+        self.pairs = np.zeros(pools, np.int64)  # which its moments are taken over
         self.weight = np.empty(tiles)  # pairs behind the rows of each tile
         self.tile_mean, self.tile_squares = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
         self.tile_dgamma, self.tile_dbeta = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
@@ -204,7 +204,6 @@ class BatchNormReLU:
         squares = weight @ deviation
         deviation[...] = stats.tile_squares[tiles]
         squares += deviation.sum(0)
-        stats.pairs[k] = B
         stats.mean[k] = mean
         stats.rstd[k] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
         return B, squares
@@ -229,7 +228,9 @@ class BatchNormReLU:
         kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean[k], stats.rstd[k], self.floor)
 
     def combine_backward(self, stats: BatchStatistics, pools: list[Pool]) -> None:
-        """Gradients of gamma and beta from the tiles' sums, in float64, and what each pool adds to them."""
+        """Gradients of gamma and beta from the tiles' sums, in float64; each pool's pairs, and their sums."""
+        for k, (tiles, _) in enumerate(pools):
+            stats.pairs[k] = stats.weight[tiles].sum()
         double = stats.double[: pools[-1].tiles.stop]
         of_parts = (self.dgamma, stats.dgamma, stats.tile_dgamma), (self.dbeta, stats.dbeta, stats.tile_dbeta)
         for total, of_pool, of_tile in of_parts:

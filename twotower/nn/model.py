@@ -159,7 +159,10 @@ class TwoTower:
         return [[self.params.span(name, c) for name in own] for c in range(self.territories)]
 
     def matrix_spans(self, part: str) -> list[list[slice]]:
-        """The flat weight matrices of the "tower" or the "head" part: the shared ones, then those of each group."""
+        """The flat matrices of the "tower", "head" or "bias" part: the shared ones, then those of each group."""
+        if part == "bias":
+            biases = [name for name in self.params if name.startswith("title_bias.")]
+            return [[], *([self.params.span(name, k) for name in biases] for k in range(self.model.groups))]
         if part == "tower":
             towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
             return [[self.params.span(name) for name in towers]] + [[] for _ in range(self.model.groups)]

@@ -4,6 +4,9 @@ Everything has its own random stream. Test users are drawn first, from all users
 remain; active users from those that remain then. So samples with the same seed and test options share their
 test pairs, and those with the same number of random users differ by the active users alone: what the
 upsampling is worth can be read off two such samples.
+
+A sample for choosing settings leaves the test users alone: in their place it has as many of the users that were drawn
+last among the random ones, who are then neither trained on nor active. Its random users are the usual ones.
 """
 
 import math
@@ -23,6 +26,7 @@ from twotower.errors import InputError
 from twotower.progress import Progress, silent
 
 NEGATIVES = ("own", "population")
+CHOOSING_SHARE = 3  # at most one in so many of those who are not test users is kept for choosing
 AUTO = "auto"
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
 _STREAMS = {"test users": 0, "random users": 1, "active users": 2, "train": 3, "test": 4, "update": 5}
@@ -39,6 +43,7 @@ class SampleConfig:
     quota: str = "adaptive"  # proportional, equal, adaptive: see quotas.py
     alpha: float | str = 8.0  # negatives a positive; auto: users over mean daily first-time streamers
     negatives: str = "own"  # own: of the positive's user; population: of all users drawn, at random
+    choosing: bool = False  # judge on users that are neither training nor test users, to choose settings by
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +60,7 @@ class SampleConfig:
         _require(number or self.alpha == AUTO, "alpha", self.alpha, f"a number above 0, or {AUTO!r}")
         _require(self.negatives in NEGATIVES, "negatives", self.negatives, f"one of {', '.join(NEGATIVES)}")
         _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number >= 0")
+        _require(isinstance(self.choosing, bool), "choosing", self.choosing, "true or false")
 
 
 def sample(
@@ -123,6 +129,11 @@ def draw_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) ->
         rest = f"{len(others)} of the {dataset.n_users} users that are not test users"
         raise InputError(f"random_users = {n_random}: expected at most the {rest}")
     others = _stream(config.seed, "random users").permutation(others)
+    if config.choosing:
+        kept = min(n_test, len(others) // CHOOSING_SHARE)
+        others, test = others[: len(others) - kept], np.sort(others[len(others) - kept :])
+        if kept == 0 or n_random > len(others):
+            raise InputError(f"random_users = {n_random}: that leaves no {max(kept, 1)} users to choose settings by")
     random, others = others[:n_random], others[n_random:]
 
     recent = watched.count(max(0, dataset.train_days - config.window), dataset.train_days)

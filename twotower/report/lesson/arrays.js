@@ -1,0 +1,81 @@
+// An array as a table: its rows by user and group, every number as it is, and what the mask changes marked.
+
+/** How many axes nested lists have. */
+function depthOf(values) {
+  return Array.isArray(values) ? 1 + (values.length ? depthOf(values[0]) : 0) : 0;
+}
+
+/** Names of rows, or indices; the same name again counts on, so that pairs of one user stay apart. */
+function rowKeys(step) {
+  const seen = new Map();
+  const names = step.rows ?? (Array.isArray(step.values) ? step.values.map((_, i) => i) : [null]);
+  return names.map((name) => {
+    seen.set(name, (seen.get(name) ?? 0) + 1);
+    return `${name} ${seen.get(name)}`;
+  });
+}
+
+/** For every row of a step the same row of its counterpart in the other run, or undefined. */
+function counterpartRows(step, other) {
+  if (!other) return [];
+  const theirs = new Map(rowKeys(other).map((key, i) => [key, depthOf(other.values) ? other.values[i] : other.values]));
+  return rowKeys(step).map((key) => theirs.get(key));
+}
+
+/** Nested lists as one flat list. */
+function flat(values) {
+  return Array.isArray(values) ? values.flat(Infinity) : [values];
+}
+
+/** How many numbers of a step differ from the other run; a row that is not there differs as a whole. */
+function differences(step, other) {
+  const rows = depthOf(step.values) ? step.values : [step.values];
+  const theirs = counterpartRows(step, other);
+  const count = (row, i) => flat(row).filter((value, j) => theirs[i] === undefined || flat(theirs[i])[j] !== value).length;
+  return { all: flat(rows).length, differ: rows.reduce((sum, row, i) => sum + count(row, i), 0) };
+}
+
+/** The step's numbers: one table, or one for each index of the first axis where there are three. */
+function arrayTables(step, other, look) {
+  const { values } = step;
+  const depth = depthOf(values);
+  const largest = Math.max(...flat(values).filter(isNumber).map(Math.abs), Number.MIN_VALUE);
+  if (depth < 3) return [arrayTable(step, other, { ...look, largest })];
+  return values.map((slice, k) => {
+    const part = { ...step, values: slice, rows: null };
+    const theirs = other && depthOf(other.values) === depth ? { ...other, values: other.values[k] ?? [], rows: null } : null;
+    const table = arrayTable(part, theirs, { ...look, largest });
+    table.caption.textContent = `${step.name}[${k}]`;
+    return table;
+  });
+}
+
+function arrayTable(step, other, look) {
+  const depth = depthOf(step.values);
+  const across = depth === 1 && !step.rows; // a vector without names lies along the page
+  const lines = depth === 2 ? step.values : depth === 0 || across ? [flat(step.values)] : step.values.map((value) => [value]);
+  const theirs = across ? [flat(other?.values ?? [])] : counterpartRows(step, other).map((row) => (row === undefined ? row : flat(row)));
+  const width = Math.max(...lines.map((line) => line.length), 0);
+  const named = Boolean(step.rows);
+  const head = make("tr", {}, make("th", { scope: "col" }, named ? "row" : ""), depth ? Array.from({ length: depth === 2 || across ? width : 1 }, (_, j) => make("th", { scope: "col", class: "tick" }, depth === 2 || across ? String(j) : "")) : make("th", { scope: "col" }));
+  const body = lines.map((line, i) => {
+    const user = named ? look.users.get(step.rows[i]) : null;
+    const owner = user?.group ?? null;
+    const foreign = owner !== null && ((step.group !== null && owner !== step.group) || (look.group !== null && owner !== look.group));
+    const leaking = owner !== null && isNumber(step.group) && owner !== step.group;
+    const heading = named ? [make("span", {}, String(step.rows[i])), owner === null ? null : make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`)] : depth === 2 ? String(i) : "";
+    const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look.largest));
+    return make("tr", { class: [leaking ? "leaking" : "", foreign && !leaking ? "foreign" : ""].join(" ").trim() || null, "data-row": named ? step.rows[i] : null }, make("th", { scope: "row" }, heading), cells);
+  });
+  return make("table", { class: "array" }, make("caption", {}, `${step.name}`), make("thead", {}, head), make("tbody", {}, body));
+}
+
+function numberCell(value, theirs, compared, largest) {
+  const differs = compared && theirs !== value;
+  const heat = isNumber(value) ? Math.abs(value) / largest : 0;
+  const tone = [value === 0 ? "zero" : "", value < 0 ? "minus" : "", differs ? "differs" : ""].join(" ").trim();
+  const hint = differs ? (theirs === undefined ? "not there in the other run" : `${shown(theirs, 4)} in the other run`) : null;
+  const told = cell(shown(value, 4), value, { class: tone, style: `--heat:${heat.toFixed(3)}`, title: hint });
+  if (differs) told.append(make("span", { class: "visually-hidden" }, ` (${hint})`));
+  return told;
+}

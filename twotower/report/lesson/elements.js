@@ -1,0 +1,86 @@
+// Elements and numbers as text. What comes from the record is set as text or attribute, never as markup.
+const SVG = "http://www.w3.org/2000/svg";
+const DASH = "–";
+
+/** An element with attributes (null leaves one out) and children, which are elements or texts. */
+function make(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** The same for the elements of a drawing. */
+function draw(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null));
+  return element;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function isNumber(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+/** A number to read: three digits that count, an exponent where it is very small. Only 0 itself reads "0". */
+function shown(value, digits = 3) {
+  if (!isNumber(value)) return DASH;
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const rounded = Number(size.toPrecision(digits));
+  let text = size.toPrecision(digits);
+  if (rounded >= 1000) text = Math.round(size).toLocaleString("en");
+  else if (rounded < 1e-3) text = size.toExponential(digits - 1).replace("-", "−");
+  return value < 0 ? `−${text}` : text;
+}
+
+function percent(share) {
+  if (!isNumber(share)) return DASH;
+  if (share === 0) return "0 %";
+  const small = Math.abs(share) < 5e-4;
+  return `${small ? shown(100 * share, 2) : (100 * share).toFixed(1).replace("-", "−")} %`;
+}
+
+function counted(value) {
+  return isNumber(value) ? value.toLocaleString("en") : DASH;
+}
+
+/** A cell of a table: a text, and the number itself beside it for whoever reads the page by program. */
+function cell(text, value, attributes = {}) {
+  return make("td", { "data-value": isNumber(value) ? value : null, ...attributes }, text);
+}
+
+/** A table's head and body, set anew. Headings of columns are texts or elements; each row starts with its heading. */
+function setTable(table, caption, headings, rows) {
+  const heads = headings.map((heading) => make("th", { scope: "col" }, heading));
+  const lines = rows.map(([heading, ...cells]) => make("tr", {}, make("th", { scope: "row" }, heading), cells));
+  table.replaceChildren(
+    make("caption", { class: "visually-hidden" }, caption),
+    make("thead", {}, make("tr", {}, heads)),
+    make("tbody", {}, lines),
+  );
+}
+
+/** One tab stop for a set of buttons: arrow keys, Home and End go from one to the next. `next` may know better. */
+function rove(items, next = (place, key) => place + (STEPS[key] ?? NaN)) {
+  const stop = (chosen) => items.forEach((item) => item.setAttribute("tabindex", item === chosen ? "0" : "-1"));
+  stop(items.find((item) => item.getAttribute("tabindex") === "0") ?? items[0]);
+  items.forEach((item, place) => {
+    item.addEventListener("focus", () => stop(item));
+    item.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      const target = { Home: 0, End: items.length - 1 }[event.key] ?? next(place, event.key);
+      if (!items[target]) return;
+      event.preventDefault();
+      event.stopPropagation();
+      items[target].focus();
+    });
+  });
+}
+const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };

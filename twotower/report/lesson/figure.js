@@ -1,0 +1,158 @@
+// The figure: the paper's Figure 1 as a drawing of blocks that can be picked, with lines as thick as their gradients.
+
+/** Draw the network into an element; `pick(node)` is called with a node's id, or null. Returns how to light it up. */
+function makeFigure(holder, network, pick) {
+  let view = { nodes: {}, edges: {}, picked: null };
+  let plan = null;
+  let parts = null;
+
+  function redraw() {
+    const width = Math.max(300, Math.floor(holder.clientWidth));
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const unit = Math.min(1.05 * rem, Math.max(0.7 * rem, width / 42));
+    const focused = holder.contains(document.activeElement) ? document.activeElement.dataset.node : null;
+    plan = layOut(network, width, unit, view.group ?? null);
+    parts = drawPlan(plan);
+    holder.replaceChildren(parts.svg);
+    makePickable(plan, parts, pick);
+    light();
+    if (focused) parts.nodes[focused]?.group.focus();
+  }
+
+  function light() {
+    for (const edge of plan.edges) lightEdge(parts.edges[edge.id], view.edges[edge.id] ?? {}, plan.unit);
+    for (const node of plan.nodes) lightNode(parts.nodes[node.id], view.nodes[node.id] ?? {}, view.picked === node.id, node);
+  }
+
+  function show(next) {
+    view = next;
+    if (!plan || (network.heads.includes(view.group) && !plan.heads.includes(view.group))) redraw();
+    else light();
+  }
+
+  let width = 0;
+  new ResizeObserver(() => {
+    const size = `${Math.floor(holder.clientWidth)} ${getComputedStyle(document.documentElement).fontSize}`;
+    if (size !== width) { width = size; redraw(); }
+  }).observe(holder);
+  return { show, redraw };
+}
+
+function drawPlan(plan) {
+  const { width, height, unit } = plan;
+  const edges = {};
+  const nodes = {};
+  const lines = draw("g", { "aria-hidden": "true" });
+  for (const edge of plan.edges) {
+    const line = draw("path", { class: "edge", d: edge.d, "data-edge": edge.id });
+    const flow = draw("path", { class: "flow", d: edge.d });
+    const label = draw("text", { class: "edge-label", x: edge.x, y: edge.y + 0.35 * unit, "text-anchor": "middle" });
+    edges[edge.id] = { line, flow, label };
+    lines.append(line, flow);
+  }
+  const boxes = draw("g", { role: "toolbar", "aria-label": "Blocks of the network: pick one" });
+  for (const node of plan.nodes) {
+    nodes[node.id] = drawNode(node, unit);
+    boxes.append(nodes[node.id].group);
+  }
+  const labels = draw("g", { "aria-hidden": "true" }, plan.edges.map((edge) => edges[edge.id].label));
+  const svg = draw("svg", { class: "network", width, height, viewBox: `0 0 ${width} ${height}`, style: `font-size:${unit}px`,
+    role: "group", "aria-labelledby": "network-heading" }, patterns(unit), lines, boxes, plan.more ? drawMore(plan.more, unit) : null, labels);
+  return { svg, edges, nodes };
+}
+
+/** Stripes for what belongs to one group and dots for a leak: never by colour alone. */
+function patterns(unit) {
+  const size = 0.55 * unit;
+  const stripes = draw("pattern", { id: "stripes", width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    draw("rect", { width: 0.16 * size, height: size, class: "stripe" }));
+  const dots = draw("pattern", { id: "dots", width: size, height: size, patternUnits: "userSpaceOnUse" },
+    draw("circle", { cx: size / 2, cy: size / 2, r: 0.17 * size, class: "dot" }));
+  return draw("defs", {}, stripes, dots);
+}
+
+function drawNode(node, unit) {
+  const { x, y, w, h } = node;
+  const middle = x + w / 2;
+  const box = draw("rect", { class: "box", x, y, width: w, height: h, rx: 0.4 * unit });
+  const texture = draw("rect", { class: "texture", x, y, width: w, height: h, rx: 0.4 * unit });
+  const line = (name, text, at, size) => draw("text", { class: name, x: middle, y: y + at * unit, "text-anchor": "middle", "font-size": size * unit }, text);
+  const room = w - 0.5 * unit;
+  const title = line("title", fitted(node.title, room, unit, 600), 1.35, 1);
+  const detail = line("detail", fitted(node.detail ?? "", room, 0.82 * unit, 400), 2.35, 0.82);
+  const value = line("value", "", 3.5, 1.05);
+  if (node.narrow) { // upright, along the block
+    detail.textContent = "";
+    value.setAttribute("transform", `rotate(-90 ${middle} ${y + h - 0.4 * unit})`);
+    value.setAttribute("text-anchor", "start");
+    value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
+    value.setAttribute("font-size", 0.92 * unit);
+  } else if (node.owner !== undefined) value.setAttribute("y", y + 3.75 * unit);
+  const group = draw("g", { class: `node ${node.kind}`, role: "button", tabindex: "-1", "data-node": node.id, "aria-pressed": "false" },
+    box, texture, title, detail, value);
+  return { group, value, name: [node.title, node.detail].filter(Boolean).join(", ") };
+}
+
+function drawMore({ x, y, w, h, count }, unit) {
+  const sheets = [0.5, 0.25, 0].map((shift) => draw("rect", { class: "box", x: x + shift * unit, y: y + shift * unit, width: w - unit, height: h - 0.5 * unit, rx: 0.4 * unit }));
+  const text = draw("text", { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle" }, `+${count}`);
+  return draw("g", { class: "node own more" }, sheets, text, draw("title", {}, `${count} more heads: pick a group to see its head`));
+}
+
+/** Text cut to a width, with an ellipsis. */
+function fitted(text, width, size, weight) {
+  const pen = fitted.pen ??= document.createElement("canvas").getContext("2d");
+  pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  if (pen.measureText(text).width <= width) return text;
+  let kept = [...text];
+  while (kept.length && pen.measureText(`${kept.join("")}…`).width > width) kept = kept.slice(0, -1);
+  return kept.length ? `${kept.join("").trimEnd()}…` : "";
+}
+
+function makePickable(plan, parts, pick) {
+  const items = plan.nodes.map((node) => parts.nodes[node.id].group);
+  items.forEach((item, place) => {
+    const { id } = plan.nodes[place];
+    item.addEventListener("click", () => pick(id));
+    item.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(id); }
+      if (event.key === "Escape") pick(null);
+    });
+  });
+  parts.nodes["user.1"]?.group.setAttribute("tabindex", "0");
+  rove(items, (place, key) => nearest(plan.nodes, place, key));
+}
+
+/** The node that lies next in the direction of an arrow key. */
+function nearest(nodes, place, key) {
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+  if (!way) return NaN;
+  const middle = (node) => [node.x + node.w / 2, node.y + node.h / 2];
+  const [x, y] = middle(nodes[place]);
+  let best = NaN;
+  let least = Infinity;
+  nodes.forEach((node, i) => {
+    const [dx, dy] = [middle(node)[0] - x, middle(node)[1] - y];
+    const ahead = dx * way[0] + dy * way[1];
+    const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
+    if (i !== place && ahead > 1 && ahead + 3 * aside < least) [best, least] = [i, ahead + 3 * aside];
+  });
+  return best;
+}
+
+function lightEdge({ line, flow, label }, { tone = "", weight = 0, text = "", way = "" }, unit) {
+  const thickness = Math.max(1.5, Math.min(1, weight) * 0.75 * unit);
+  line.setAttribute("class", `edge ${tone}`);
+  line.style.strokeWidth = `${tone ? thickness : 1.5}px`;
+  flow.setAttribute("class", `flow ${way}`);
+  label.textContent = text;
+}
+
+function lightNode({ group, value, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
+  group.setAttribute("class", `node ${node.kind} ${tone} ${node.narrow ? "narrow" : ""}`);
+  group.setAttribute("aria-pressed", String(picked));
+  group.setAttribute("aria-label", [name, spoken || text].filter(Boolean).join(": "));
+  value.textContent = text;
+  if (isNumber(number)) value.setAttribute("data-value", number);
+  else value.removeAttribute("data-value");
+}

@@ -1,0 +1,82 @@
+// The matrix blocks × groups: a table of buttons with one tab stop, linked with the figure both ways.
+
+/** Build the table once; returns how to show a state in it. `pick(block, group)` is called for what is picked. */
+function makeMatrix(table, record, pick) {
+  const { blocks, groups } = record;
+  const button = (text, label, block, group) => {
+    const made = make("button", { type: "button", tabindex: "-1", "aria-label": label }, text);
+    made.addEventListener("click", () => pick(block, group));
+    return made;
+  };
+  const corner = button("block", "block: pick nothing", null, null);
+  const heads = groups.map((group, k) => {
+    const made = button("", `group ${k}, ${group.name}`, null, k);
+    made.append(make("span", {}, group.name), make("span", { class: "note" }, `${k} · ${counted(group.pairs)} pairs`));
+    return make("th", { scope: "col" }, made);
+  });
+  const asides = [["whole", "norm of the whole gradient"], ["weight", "norm of the weights"], ["update", "norm of Adam’s update in this step"], ["update ∕ weight", "how far the step moves the block"]];
+  const lines = blocks.map((block) => lineOf(block, button));
+  table.replaceChildren(
+    make("caption", { class: "visually-hidden" }, "Norm of each block’s gradient from each group’s rows"),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, corner), heads, asides.map(([name, hint]) => make("th", { scope: "col", class: "aside", title: hint }, name)))),
+    make("tbody", {}, lines.map((line) => line.element)),
+  );
+  rove([...table.querySelectorAll("button")], (place, key) => {
+    const columns = groups.length + 1;
+    const way = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
+    const sideways = Math.abs(way) === 1 && Math.floor((place + way) / columns) !== Math.floor(place / columns);
+    return way && !sideways ? place + way : NaN;
+  });
+  return (state) => {
+    const picked = new Set(blocksPicked(record, state.block));
+    lines.forEach((line) => line.show(state, picked.has(line.block)));
+    heads.forEach((head, k) => {
+      head.className = k === state.group ? "picked" : "";
+      head.firstElementChild.setAttribute("aria-pressed", String(k === state.group));
+    });
+  };
+}
+
+/** One block's line. */
+function lineOf(block, button) {
+  const heading = make("th", { scope: "row" }, button(block.name, `block ${block.name}, ${block.part}`, block.name, null));
+  const cells = block.by_group.map((norm, k) => {
+    const made = button("", null, block.name, k);
+    return make("td", { "data-block": block.name, "data-group": k }, made);
+  });
+  const asides = [[block.gradient, shown], [block.weight, shown], [block.update, shown], [block.ratio, percent]]
+    .map(([value, told]) => cell(told(value), value, { class: "aside" }));
+  const element = make("tr", {}, heading, cells, asides);
+
+  function show(state, isPicked) {
+    element.className = isPicked ? "picked" : "";
+    heading.firstElementChild.setAttribute("aria-pressed", String(isPicked));
+    cells.forEach((td, k) => {
+      const told = cellOf(block, k, state);
+      td.className = [told.tone, isPicked && k === state.group ? "cross" : ""].join(" ").trim();
+      td.style.setProperty("--heat", told.heat);
+      td.title = told.hint;
+      td.firstElementChild.textContent = told.text;
+      td.firstElementChild.setAttribute("aria-label", `${told.text}, ${told.hint}`);
+      if (isNumber(told.value)) td.dataset.value = told.value;
+      else delete td.dataset.value;
+    });
+  }
+  return { block, element, show };
+}
+
+/** What one cell says: the norm or the share, with the mask or without it. */
+function cellOf(block, k, { mask, show }) {
+  const own = isNumber(block.owner);
+  const off = mask === "off";
+  const norms = off ? block.unmasked ?? [] : block.by_group;
+  const norm = norms[k];
+  const share = show === "share" && !off;
+  const value = share ? block.share?.[k] : norm;
+  const heat = isNumber(norm) ? norm / Math.max(...norms.filter(isNumber), Number.MIN_VALUE) : 0;
+  const told = { value, heat: heat.toFixed(3), text: share ? percent(value) : shown(value) };
+  if (!isNumber(norm)) return { ...told, tone: "", hint: off && !own ? "shared: measured with the mask on" : "not measured" };
+  if (norm === 0) return { ...told, tone: "zero", hint: own && k !== block.owner && !off ? "masked: exactly 0" : "exactly 0" };
+  if (own && k !== block.owner) return { ...told, tone: "leak", hint: off ? "leak: foreign rows reach this head" : "not 0: a leak through the mask" };
+  return { ...told, tone: own ? "own" : "shared", hint: own ? "from its own group" : "shared by all groups" };
+}

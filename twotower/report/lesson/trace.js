@@ -1,0 +1,169 @@
+// The page of a traced training step: the block at work, its maths, its line of the textbook and its numbers.
+{
+  const record = JSON.parse(byId("record").textContent);
+  const network = networkOf(record);
+  const groups = network.groups.map((group) => group.name);
+  const users = new Map(record.network.users.map((user) => [user.name, { ...user, group: typeof user.group === "number" ? user.group : record.network.groups.indexOf(user.group) }]));
+  const runs = { on: keyed(record.runs.on.steps), off: keyed(record.runs.off?.steps ?? []) };
+
+  const state = makeState((wanted) => {
+    const mask = oneOf(wanted.mask, ["on", "off"], "on");
+    const last = Math.max(runs[mask].length, 1);
+    return {
+      mask,
+      group: oneOf(wanted.group, groups.map((name, k) => k)),
+      step: Math.min(Math.max(Math.round(wanted.step) || 1, 1), last),
+      theme: oneOf(wanted.theme, ["light", "dark"]),
+      type: oneOf(wanted.type, ["large"]),
+      block: null, row: null, show: "norm",
+    };
+  });
+
+  followComfort(state);
+  followControls(maskKeepsStep(state), network.groups);
+  byId("mask").hidden = !runs.off.length;
+  const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }));
+  const showStep = makeStepper(byId("stepper"), (place) => state.set({ step: place + 1 }));
+  const outline = makeOutline(byId("outline-body"));
+  state.listen(show);
+  show(state.get());
+
+  /** Steps with a name that both runs share: what happens where, and the how-manieth time. */
+  function keyed(steps) {
+    const seen = new Map();
+    return steps.map((step) => {
+      const name = [step.stage, step.block, step.group ?? "", step.name].join(" ");
+      seen.set(name, (seen.get(name) ?? 0) + 1);
+      return { ...step, key: `${name} ${seen.get(name)}`, node: nodeAtWork(step) };
+    });
+  }
+
+  /** The state as the controls see it: switching the mask stays at the same step of the other run. */
+  function maskKeepsStep(kept) {
+    const set = (changes) => {
+      if (changes.mask === undefined) return kept.set(changes);
+      const from = runs[kept.get().mask];
+      const to = runs[changes.mask];
+      let place = kept.get().step - 1;
+      let found = -1;
+      for (; place >= 0 && found < 0; place -= 1) found = to.findIndex((step) => step.key === from[place].key);
+      return kept.set({ ...changes, step: Math.max(found, 0) + 1 });
+    };
+    return { ...kept, set };
+  }
+
+  function nodeAtWork(step) {
+    const part = step.block === "adam" ? step.name : step.block;
+    const tower = /\b(user|title)\.(?:W|gamma|beta)?(\d)/.exec(part ?? "");
+    if (tower) return `${tower[1]}.${tower[2]}`;
+    const owner = step.group ?? /\[(\d+)\]/.exec(step.name)?.[1];
+    if (/\btitle_bias\b/.test(part) && network.bias.length && owner !== undefined) return `bias.${owner}`;
+    if (/^head/.test(part)) return owner !== undefined && owner !== null ? `head.${owner}` : "heads";
+    return part === "loss" ? "loss" : "score";
+  }
+
+  function nextOf(node) {
+    const { mask, step } = state.get();
+    const at = (from) => runs[mask].findIndex((each, i) => i >= from && (each.node === node || (each.node === "heads" && node.startsWith("head."))));
+    const found = at(step) >= 0 ? at(step) : at(0);
+    return found >= 0 ? found + 1 : step;
+  }
+
+  function show(now) {
+    const steps = runs[now.mask];
+    const step = steps[now.step - 1];
+    const other = runs[now.mask === "on" ? "off" : "on"].find((each) => each.key === step.key);
+    showStep(steps, now.step - 1);
+    figure.show(viewOfStep(steps, now.step - 1));
+    tellStep(step, steps.length, now);
+    const look = { users, groups, group: now.group };
+    byId("array").replaceChildren(...arrayTables(step, other, look));
+    byId("array-note").textContent = noteOf(step, other, now.mask);
+    byId("told").textContent = toldOf(now.mask);
+    outline(steps, now.step - 1, now.mask);
+  }
+
+  function viewOfStep(steps, place) {
+    const step = steps[place];
+    const view = { nodes: {}, edges: {}, picked: null, group: step.group };
+    const light = (id, tone) => {
+      const ids = id === "heads" ? network.heads.map((k) => `head.${k}`) : [id];
+      ids.forEach((each) => { view.nodes[each] = { tone, text: tone === "done" ? "" : step.name, spoken: tone === "done" ? "" : `at work: ${step.name}` }; });
+      return ids;
+    };
+    steps.slice(0, place).filter((each) => each.stage === step.stage).forEach((each) => light(each.node, "done"));
+    const leaking = isNumber(step.group) && (step.rows ?? []).some((name) => users.has(name) && users.get(name).group !== step.group);
+    const nodes = light(step.node, leaking ? "leak" : "work");
+    for (const [id, from, to] of network.edges ?? edgesOf()) {
+      const up = step.stage === "forward" || step.stage === "loss";
+      if (step.stage !== "adam" && nodes.includes(up ? to : from)) {
+        view.edges[id] = { tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared", weight: 0.3, way: up ? "up" : "down" };
+      }
+    }
+    return view;
+  }
+
+  function edgesOf() {
+    const below = network.middle ? "middle" : "user.2";
+    const pairs = [["user.features", "user.1"], ["user.1", "user.2"], ["title.features", "title.1"], ["title.1", "title.2"], ["title.2", "score"], ["score", "loss"]];
+    network.heads.forEach((k) => pairs.push([below, `head.${k}`], [`head.${k}`, "score"]));
+    network.bias.forEach((k) => pairs.push(["title.features", `bias.${k}`], [`bias.${k}`, "score"]));
+    if (!network.heads.length) pairs.push([below, "score"]);
+    network.edges = pairs.map(([from, to]) => [`${from}>${to}`, from, to]);
+    return network.edges;
+  }
+
+  function tellStep(step, count, now) {
+    const shape = step.shape?.length ? ` (${step.shape.join(" × ")})` : "";
+    const where = [`Step ${now.step} of ${count}`, step.stage, blockName(step)].filter(Boolean).join(" · ");
+    byId("step-told").replaceChildren(
+      make("p", { class: "where" }, where),
+      make("p", { class: "name" }, make("b", {}, step.name), make("span", { class: "quiet" }, shape)),
+      make("p", { class: "maths" }, step.maths ?? ""),
+      make("p", { class: "source" }, make("code", {}, step.source ?? ""), make("span", { class: "note" }, step.function ? `${step.function}() in reference.py` : "")),
+    );
+  }
+
+  function blockName(step) {
+    const names = { "user.1": "user tower, layer 1", "user.2": "user tower, layer 2", "title.1": "title tower, layer 1", "title.2": "title tower, layer 2" };
+    const group = isNumber(step.group) ? ` ${step.group} (${groups[step.group]})` : "";
+    return step.block === step.stage ? group.trim() : (names[step.block] ?? step.block) + group;
+  }
+
+  function noteOf(step, other, mask) {
+    if (!runs.off.length) return "";
+    const opposite = mask === "on" ? "off" : "on";
+    if (!other) return `With the mask ${opposite} there is no such step.`;
+    const { all, differ } = differences(step, other);
+    if (!differ) return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.`;
+    return `${counted(differ)} of ${counted(all)} numbers differ with the mask ${opposite}; they are marked.`;
+  }
+
+  function toldOf(mask) {
+    const { on, off } = record.runs;
+    const losses = off ? ` Loss: ${shown(on.loss, 4)} with the mask, ${shown(off.loss, 4)} without.` : ` Loss: ${shown(on.loss, 4)}.`;
+    return (mask === "on" ? "Mask on: each head sees the rows of its own group." : "Mask off: every head sees every row; foreign rows leak into it.") + losses;
+  }
+
+  function makeOutline(holder) {
+    let shownSteps = null;
+    let items = [];
+    return (steps, place, mask) => {
+      if (shownSteps !== steps) {
+        shownSteps = steps;
+        items = steps.map((step, i) => {
+          const made = make("button", { type: "button", tabindex: "-1", title: blockName(step) }, make("span", { class: "tick" }, String(i + 1)), ` ${step.name}`);
+          made.addEventListener("click", () => state.set({ step: i + 1 }));
+          return made;
+        });
+        const stages = STAGES.filter((stage) => steps.some((step) => step.stage === stage));
+        holder.replaceChildren(...stages.map((stage) => make("div", { class: "outline-stage" }, make("h3", {}, stage), make("div", { class: "outline-items" }, items.filter((_, i) => steps[i].stage === stage)))));
+        rove(items);
+      }
+      items.forEach((item, i) => {
+        if (i === place) item.setAttribute("aria-current", "step");
+        else item.removeAttribute("aria-current");
+      });
+    };
+  }
+}
