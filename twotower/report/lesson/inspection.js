@@ -1,7 +1,8 @@
 // The page of an inspected batch: figure, matrix and sentence follow one state.
 {
-  const record = JSON.parse(byId("record").textContent);
-  const network = networkOf(record);
+  const whole = JSON.parse(byId("record").textContent);
+  const network = networkOf(whole);
+  const record = { ...whole, groups: network.groups };
   const measures = measuresOf(record);
 
   const state = makeState((wanted) => {

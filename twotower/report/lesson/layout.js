@@ -79,7 +79,7 @@ function layOut(network, width, unit, picked) {
   });
   if (biases.length) titles[0].w = right.w; // its features feed the title bias as well
   if (network.territory) {
-    const node = add("territory", "shared", left.x, scoreX - unit, "score", wide ? "territory" : "terr.", "offsets");
+    const node = add("territory", "own", left.x, scoreX - unit, "score", wide ? "territory" : "terr.", "offsets");
     edges.push({ id: "territory>score", from: "territory", to: "score", d: `M${node.x + node.w} ${node.y + node.h / 2}H${scoreX}`, x: scoreX, y: node.y });
   }
   return { width, height: rows.height, unit, nodes, edges, more, heads };

@@ -12,7 +12,7 @@ function networkOfInspection(record) {
   const middle = [...new Set(blocks.filter((b) => nodeOf(b) === "middle").map((b) => b.parameter))];
   const first = blocks.find((b) => b.name === "user.W1");
   return {
-    groups,
+    groups: groups.map((group, k) => ({ ...group, name: shortName(k, group.name) })),
     heads: owners("head"),
     bias: owners("title bias"),
     middle: middle.length ? middle.join(", ") : null,
@@ -33,7 +33,7 @@ function networkOfTrace(record) {
   const all = network.groups.map((name, k) => k);
   const width = (rows) => rows.find((row) => row.features)?.features.length;
   return {
-    groups: network.groups.map((name) => ({ name })),
+    groups: network.groups.map((name, k) => ({ name: shortName(k, name) })),
     heads: steps.some((step) => step.block === "head") && model.head !== "none" ? all : [],
     bias: model.title_bias ? all : [],
     middle: model.head === "mmoe" ? "experts" : model.head === "cross-stitch" ? "cross-stitch" : null,
@@ -41,6 +41,11 @@ function networkOfTrace(record) {
     widths: { user: width(network.users), title: width(network.titles), hidden: model.hidden },
     model,
   };
+}
+
+/** A group's name without its number, which stands beside it everywhere. */
+function shortName(k, name) {
+  return String(name ?? "").replace(new RegExp(`^${k}\\s*·\\s*`), "");
 }
 
 /** The node of the figure that a block of an inspection belongs to. */

@@ -2,8 +2,8 @@
 {
   const record = JSON.parse(byId("record").textContent);
   const network = networkOf(record);
-  const groups = record.network.groups;
-  const users = new Map(record.network.users.map((user) => [user.name, { ...user, group: typeof user.group === "number" ? user.group : groups.indexOf(user.group) }]));
+  const groups = network.groups.map((group) => group.name);
+  const users = new Map(record.network.users.map((user) => [user.name, { ...user, group: typeof user.group === "number" ? user.group : record.network.groups.indexOf(user.group) }]));
   const runs = { on: keyed(record.runs.on.steps), off: keyed(record.runs.off?.steps ?? []) };
 
   const state = makeState((wanted) => {
