@@ -2,6 +2,7 @@
 
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from twotower.config import ModelConfig
 from twotower.inspection.formulas import STAGES, STEPS, formula
 from twotower.inspection.recorder import Observation, Recorder
 from twotower.inspection.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
-from twotower.inspection.trace import blocks, trace
+from twotower.inspection.trace import blocks, leaks, trace
 from twotower.nn import reference
 from twotower.nn.model import parameter_shapes
 
@@ -247,3 +248,9 @@ def test_a_change_in_place_is_told_and_room_for_one_is_not(record):
     assert not first[3:].any() and first[:3].any()
     assert np.array_equal(first[:3], both[:3]) and both[3:].any()
     assert not [step for step in found(record) if "zeros" in step["source"]]
+
+
+def test_a_broken_mask_would_show_in_what_foreign_labels_change(monkeypatch):
+    broken = partial(reference.loss_and_gradients, masked=False)
+    monkeypatch.setattr(reference, "loss_and_gradients", lambda *batch, masked=True: broken(*batch))
+    assert all(part["flipped"] > 0 for part in leaks(tiny_network(0)))
