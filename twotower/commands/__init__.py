@@ -26,6 +26,8 @@ COMMANDS = {
     "compare": "Compare runs: relative gains per territory.",
     "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
     "recommend": "Recommend the best titles to each user.",
+    "inspect": "See whose rows moved which weight in one batch.",
+    "leaks": "Check that no head learns from the rows of another group.",
     "trace": "Go through one training step of a tiny network, number by number.",
     "explain": "Explain the score of a title for a user.",
     "doctor": "Check this machine and say which kernels run.",
