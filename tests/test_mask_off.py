@@ -1,4 +1,4 @@
-"""What would leak: with the mask off, gradients of every head from the rows of every group, as the textbook has them."""
+"""What would leak: with the mask off, every head's gradients from the rows of every group, as the textbook has them."""
 
 import numpy as np
 import pytest

@@ -17,9 +17,16 @@ from twotower.nn.model import TwoTower
 class MaskOff(NamedTuple):
     """Gradients of what head k has to itself, by the groups of the rows that they come from."""
 
-    blocks: dict[str, np.ndarray]  # parameter → (K heads, K groups) norms
-    by_group: np.ndarray  # (K heads, K groups) norm over all of them; the diagonal is what the mask lets through
-    foreign: np.ndarray  # (K heads,) norm of what all rows off the head's own group add up to
+    blocks: dict[str, np.ndarray]  # parameter → (K heads, K groups) norms; the diagonal is what the mask lets through
+    foreign: dict[str, np.ndarray]  # parameter → (K heads,) norm of what all rows off the head's own group add up to
+
+    def of(self, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Both over all parameters whose name begins so: (K heads, K groups) and (K heads,)."""
+        names = [name for name in self.blocks if name.startswith(prefix)]
+        return (
+            np.sqrt(np.sum([self.blocks[name] ** 2 for name in names], 0)),
+            np.sqrt(np.sum([self.foreign[name] ** 2 for name in names], 0)),
+        )
 
 
 def mask_off(model: TwoTower, batch: Any, A2: np.ndarray) -> MaskOff:
@@ -33,8 +40,8 @@ def mask_off(model: TwoTower, batch: Any, A2: np.ndarray) -> MaskOff:
     if shape.head == "cross-stitch":
         params["head.W"] = reference.stitch(params["head.alpha"], params["stitch.W"])
     own = [name for name in model.params if name.startswith(("head.", "title_bias."))]
-    blocks = {name: np.zeros((K, K)) for name in own}
-    foreign, bounds = np.zeros(K), batch.segments
+    found = MaskOff({name: np.zeros((K, K)) for name in own}, {name: np.zeros(K) for name in own})
+    bounds = batch.segments
     logits = HeadPass(model, batch, params)
 
     def one_head(k: int) -> None:
@@ -45,25 +52,25 @@ def mask_off(model: TwoTower, batch: Any, A2: np.ndarray) -> MaskOff:
             if rows.start == rows.stop:
                 continue
             dz, U, A = logits.forward(k, j, rows, A2)
-            found = logits.backward(k, rows, dz, U, A)
+            gradients = logits.backward(k, rows, dz, U, A)
             if shape.head == "cross-stitch":
                 # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>
-                found["head.alpha"] = np.tensordot(params["stitch.W"], found.pop("head.W"), 2)
+                gradients["head.alpha"] = np.tensordot(params["stitch.W"], gradients.pop("head.W"), 2)
             if shape.title_bias:
                 span = logits.pairs_of(rows)
                 by_title = np.bincount(batch.pair_title[span], dz, n_titles).astype(np.float32)
-                found["title_bias.C"] = by_title @ batch.title_features
+                gradients["title_bias.C"] = by_title @ batch.title_features
             for name in own:
-                gradient = found[name].astype(np.float64)
-                blocks[name][k, j] = np.linalg.norm(gradient)
+                gradient = gradients[name].astype(np.float64)
+                found.blocks[name][k, j] = np.linalg.norm(gradient)
                 if j != k:
                     sums[name] += gradient
-        foreign[k] = np.sqrt(sum((total**2).sum() for total in sums.values()))
+        for name in own:
+            found.foreign[name][k] = np.linalg.norm(sums[name])
 
     if own:
         model.workers.run(one_head, range(K))
-    by_group = np.sqrt(sum((norms**2 for norms in blocks.values()), np.zeros((K, K))))
-    return MaskOff(blocks, by_group, foreign)
+    return found
 
 
 class HeadPass:

@@ -1,7 +1,7 @@
 """One batch looked into, as a record of plain values: whose rows moved what, and what else its pass can tell.
 
-The order of events is that in which workspaces hold what is wanted: one pass over the whole batch; what can be read from
-it (dead units, single rows, the heads with the mask off, Adam's step on copies); then a pass a group.
+The order of events is that in which workspaces hold what is wanted: one pass over the whole batch; what can be read
+from it (dead units, single rows, the heads with the mask off, Adam's step on copies); then a pass a group.
 """
 
 from typing import Any
@@ -11,22 +11,11 @@ from threadpoolctl import threadpool_limits
 
 from twotower import __version__
 from twotower.inspection.conflict import Conflict, conflict
-from twotower.inspection.gradient_matrix import (
-    Block,
-    GradientMatrix,
-    blocks_of,
-    gradient_matrix,
-    left_as_it_was,
-)
+from twotower.inspection.gradient_matrix import PARTS, Block, GradientMatrix, blocks_of, gradient_matrix, left_as_it_was
 from twotower.inspection.mask_off import MaskOff, mask_off
-from twotower.inspection.rows import (
-    RULE,
-    chosen_rows,
-    embedding_gradients,
-    pairs_of,
-    row_gradients,
-)
+from twotower.inspection.rows import RULE, chosen_rows, embedding_gradients, pairs_of, row_gradients
 from twotower.inspection.subject import Subject
+from twotower.inspection.summary import summary
 from twotower.inspection.units import Activations, activations, dead_units
 from twotower.inspection.updates import copy_of, update_norms
 from twotower.nn.model import Losses
@@ -56,7 +45,7 @@ def inspect(subject: Subject, progress: Progress = silent) -> dict[str, Any]:
         updates = update_norms(optimiser, whole, losses.present, blocks, model.workers)
         tick()
         matrix = gradient_matrix(model, batch, blocks, whole, tick)
-    return plain({
+    record = plain({
         "format": FORMAT,
         "kind": "inspection",
         "twotower": __version__,
@@ -71,6 +60,7 @@ def inspect(subject: Subject, progress: Progress = silent) -> dict[str, Any]:
         "rows_rule": RULE,
         "rows": rows,
     })  # fmt: skip
+    return record | {"summary": summary(record)}
 
 
 def group_records(subject: Subject, losses: Losses) -> list[dict[str, Any]]:
@@ -124,13 +114,20 @@ def conflict_record(blocks: list[Block], found: Conflict) -> dict[str, Any]:
 
 
 def leak_records(unmasked: MaskOff) -> list[dict[str, Any]]:
-    """What a head would get with the mask off; empty where no group has anything to itself."""
+    """What a head would get with the mask off, in all and by parts; empty where no group has anything to itself."""
     if not unmasked.blocks:
         return []
-    return [
-        {"head": k, "own": of_head[k], "foreign": unmasked.foreign[k], "by_group": of_head}
-        for k, of_head in enumerate(unmasked.by_group)
-    ]
+    prefixes = list(dict.fromkeys(name.partition(".")[0] for name in unmasked.blocks))
+    whole, parts = unmasked.of(), {PARTS[prefix]: unmasked.of(f"{prefix}.") for prefix in prefixes}
+    found = []
+    for k in range(len(whole[1])):
+        told = {part: leak_of(k, *measured) for part, measured in parts.items()}
+        found.append({"head": k, **leak_of(k, *whole), "parts": told})
+    return found
+
+
+def leak_of(k: int, by_group: np.ndarray, foreign: np.ndarray) -> dict[str, Any]:
+    return {"own": by_group[k, k], "foreign": foreign[k], "by_group": by_group[k]}
 
 
 def row_records(subject: Subject, A: Activations) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.checkpoint import load_model
+from twotower.checkpoint import load_model, load_training
 from twotower.config import Config
 from twotower.data.batches import Batch
 from twotower.data.dataset import Dataset
@@ -18,7 +18,8 @@ from twotower.errors import InputError
 from twotower.nn.model import TwoTower
 from twotower.pipeline import choose_groups, open_dataset, open_sample
 from twotower.progress import Progress, silent
-from twotower.run import LOG, RUN, RunReader
+from twotower.run import LOG, RUN, TRAINING, RunReader
+from twotower.train import TrainingState
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
 
@@ -101,6 +102,8 @@ def subject_of_run(
     subject = make_subject(path.name, dataset, Sample(dataset, run.sample), territories.group, config,
                            number, batch_size, progress)  # fmt: skip
     model = subject.model
+    if (path / TRAINING).is_file():  # Adam's moments; what else is in it is of the last epoch, not of the best
+        load_training(path / TRAINING, model, subject.trainer.optimiser, TrainingState())
     model.params.flat[:], model.running.flat[:] = trained.params.flat, trained.running.flat
     model.title_offsets = trained.title_offsets
     return replace(subject, trained=True)

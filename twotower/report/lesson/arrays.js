@@ -8,7 +8,7 @@ function depthOf(values) {
 /** Names of rows, or indices; the same name again counts on, so that pairs of one user stay apart. */
 function rowKeys(step) {
   const seen = new Map();
-  const names = step.rows ?? (Array.isArray(step.values) ? step.values.map((_, i) => i) : [null]);
+  const names = step.pairs ?? step.rows ?? (Array.isArray(step.values) ? step.values.map((_, i) => i) : [null]);
   return names.map((name) => {
     seen.set(name, (seen.get(name) ?? 0) + 1);
     return `${name} ${seen.get(name)}`;
@@ -42,8 +42,8 @@ function arrayTables(step, other, look) {
   const largest = Math.max(...flat(values).filter(isNumber).map(Math.abs), Number.MIN_VALUE);
   if (depth < 3) return [arrayTable(step, other, { ...look, largest })];
   return values.map((slice, k) => {
-    const part = { ...step, values: slice, rows: null };
-    const theirs = other && depthOf(other.values) === depth ? { ...other, values: other.values[k] ?? [], rows: null } : null;
+    const part = { ...step, values: slice, rows: null, pairs: null };
+    const theirs = other && depthOf(other.values) === depth ? { ...other, values: other.values[k] ?? [], rows: null, pairs: null } : null;
     const table = arrayTable(part, theirs, { ...look, largest });
     table.caption.textContent = `${step.name}[${k}]`;
     return table;
@@ -53,21 +53,44 @@ function arrayTables(step, other, look) {
 function arrayTable(step, other, look) {
   const depth = depthOf(step.values);
   const across = depth === 1 && !step.rows; // a vector without names lies along the page
+  const columns = depth === 2 || across;
   const lines = depth === 2 ? step.values : depth === 0 || across ? [flat(step.values)] : step.values.map((value) => [value]);
   const theirs = across ? [flat(other?.values ?? [])] : counterpartRows(step, other).map((row) => (row === undefined ? row : flat(row)));
-  const width = Math.max(...lines.map((line) => line.length), 0);
-  const named = Boolean(step.rows);
-  const head = make("tr", {}, make("th", { scope: "col" }, named ? "row" : ""), depth ? Array.from({ length: depth === 2 || across ? width : 1 }, (_, j) => make("th", { scope: "col", class: "tick" }, depth === 2 || across ? String(j) : "")) : make("th", { scope: "col" }));
-  const body = lines.map((line, i) => {
-    const user = named ? look.users.get(step.rows[i]) : null;
-    const owner = user?.group ?? null;
-    const foreign = owner !== null && ((step.group !== null && owner !== step.group) || (look.group !== null && owner !== look.group));
-    const leaking = owner !== null && isNumber(step.group) && owner !== step.group;
-    const heading = named ? [make("span", {}, String(step.rows[i])), owner === null ? null : make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`)] : depth === 2 ? String(i) : "";
+  const width = columns ? Math.max(...lines.map((line) => line.length), 1) : 1;
+  const heads = Array.from({ length: width }, (_, j) => make("th", { scope: "col", class: "tick" }, columns ? String(j) : step.rows ? step.name : "value"));
+  const row = (line, i) => {
+    const heading = step.rows ? rowHeading(step.rows[i], step.pairs?.[i], look) : depth === 2 ? String(i) : "";
     const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look.largest));
-    return make("tr", { class: [leaking ? "leaking" : "", foreign && !leaking ? "foreign" : ""].join(" ").trim() || null, "data-row": named ? step.rows[i] : null }, make("th", { scope: "row" }, heading), cells);
+    return make("tr", rowLook(step, i, look), make("th", { scope: "row" }, heading), cells);
+  };
+  return make("table", { class: "array" }, make("caption", {}, step.name),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, step.rows ? "pair" : ""), heads)),
+    make("tbody", {}, withMasked(step, lines.map(row), width, look)));
+}
+
+/** A row's user and title, with the group beneath. */
+function rowHeading(user, pair, look) {
+  const title = look.pairs[pair]?.title;
+  const owner = look.users.get(user)?.group;
+  return [make("span", {}, title === undefined ? String(user) : `${user} × ${title}`), isNumber(owner) ? make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`) : null];
+}
+
+/** Rows that are foreign to the step's head are leaks; rows of groups that nobody looks at are dimmed. */
+function rowLook(step, i, look) {
+  const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
+  const leaking = isNumber(owner) && isNumber(step.group) && owner !== step.group;
+  const aside = isNumber(owner) && look.group !== null && owner !== look.group;
+  return { class: leaking ? "leaking" : aside ? "foreign" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
+}
+
+/** The pairs that the mask keeps out of a head stand in their places, without numbers. */
+function withMasked(step, rows, width, look) {
+  if (!isNumber(step.group) || !step.pairs || step.pairs.length === look.pairs.length) return rows;
+  return look.pairs.map((pair, i) => {
+    const place = step.pairs.indexOf(i);
+    if (place >= 0) return rows[place];
+    return make("tr", { class: "masked", "data-masked": pair.user }, make("th", { scope: "row" }, rowHeading(pair.user, i, look)), make("td", { colspan: width }, "masked out"));
   });
-  return make("table", { class: "array" }, make("caption", {}, `${step.name}`), make("thead", {}, head), make("tbody", {}, body));
 }
 
 function numberCell(value, theirs, compared, largest) {

@@ -47,8 +47,9 @@ function drawPlan(plan) {
     const line = draw("path", { class: "edge", d: edge.d, "data-edge": edge.id });
     const flow = draw("path", { class: "flow", d: edge.d });
     const label = draw("text", { class: "edge-label", x: edge.x, y: edge.y + 0.35 * unit, "text-anchor": "middle" });
-    edges[edge.id] = { line, flow, label };
-    lines.append(line, flow);
+    const head = draw("path", { class: "arrow" });
+    edges[edge.id] = { line, flow, label, head, ends: edge.ends };
+    lines.append(line, flow, head);
   }
   const boxes = draw("g", { role: "toolbar", "aria-label": "Blocks of the network: pick one" });
   for (const node of plan.nodes) {
@@ -79,18 +80,18 @@ function drawNode(node, unit) {
   const line = (name, text, at, size) => draw("text", { class: name, x: middle, y: y + at * unit, "text-anchor": "middle", "font-size": size * unit }, text);
   const room = w - 0.5 * unit;
   const title = line("title", fitted(node.title, room, unit, 600), 1.35, 1);
-  const detail = line("detail", fitted(node.detail ?? "", room, 0.82 * unit, 400), 2.35, 0.82);
+  const detail = line("detail", fitted(node.detail, room, 0.82 * unit, 400), 2.35, 0.82);
   const value = line("value", "", 3.5, 1.05);
   if (node.narrow) { // upright, along the block
     detail.textContent = "";
     value.setAttribute("transform", `rotate(-90 ${middle} ${y + h - 0.4 * unit})`);
     value.setAttribute("text-anchor", "start");
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
-    value.setAttribute("font-size", 0.92 * unit);
-  } else if (node.owner !== undefined) value.setAttribute("y", y + 3.75 * unit);
+    value.setAttribute("font-size", 0.9 * unit);
+  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.1 * unit);
   const group = draw("g", { class: `node ${node.kind}`, role: "button", tabindex: "-1", "data-node": node.id, "aria-pressed": "false" },
     box, texture, title, detail, value);
-  return { group, value, name: [node.title, node.detail].filter(Boolean).join(", ") };
+  return { group, value, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
 }
 
 function drawMore({ x, y, w, h, count }, unit) {
@@ -99,12 +100,13 @@ function drawMore({ x, y, w, h, count }, unit) {
   return draw("g", { class: "node own more" }, sheets, text, draw("title", {}, `${count} more heads: pick a group to see its head`));
 }
 
-/** Text cut to a width, with an ellipsis. */
-function fitted(text, width, size, weight) {
+/** The first of several wordings that fits a width, or the last one cut with an ellipsis. */
+function fitted(wordings, width, size, weight) {
   const pen = fitted.pen ??= document.createElement("canvas").getContext("2d");
   pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
-  if (pen.measureText(text).width <= width) return text;
-  let kept = [...text];
+  const fitting = wordings.find((text) => pen.measureText(text).width <= width);
+  if (fitting !== undefined) return fitting;
+  let kept = [...(wordings.at(-1) ?? "")];
   while (kept.length && pen.measureText(`${kept.join("")}…`).width > width) kept = kept.slice(0, -1);
   return kept.length ? `${kept.join("").trimEnd()}…` : "";
 }
@@ -140,12 +142,24 @@ function nearest(nodes, place, key) {
   return best;
 }
 
-function lightEdge({ line, flow, label }, { tone = "", weight = 0, text = "", way = "" }, unit) {
-  const thickness = Math.max(1.5, Math.min(1, weight) * 0.75 * unit);
+function lightEdge({ line, flow, label, head, ends }, { tone = "", weight = 0, text = "", way = "" }, unit) {
+  const thickness = tone ? Math.max(1.5, Math.min(1, weight) * 0.75 * unit) : 1.5;
   line.setAttribute("class", `edge ${tone}`);
-  line.style.strokeWidth = `${tone ? thickness : 1.5}px`;
+  line.style.strokeWidth = `${thickness}px`;
   flow.setAttribute("class", `flow ${way}`);
+  head.setAttribute("class", `arrow ${tone}`);
   label.textContent = text;
+  if (!ends) return;
+  const [x1, y1, x2, y2] = ends; // a line with an arrow ends within its head, which is pointed
+  const size = 0.25 * unit + 0.75 * thickness;
+  const [below, above] = [way === "down" ? y1 - size : y1, way === "up" ? y2 + size : y2];
+  line.setAttribute("d", curvePath(x1, below, x2, above));
+  head.setAttribute("d", way === "down" ? arrowhead(x1, y1, 1, size) : way === "up" ? arrowhead(x2, y2, -1, size) : "");
+}
+
+/** A triangle with its point at (x, y): downwards for 1, upwards for −1. */
+function arrowhead(x, y, down, size) {
+  return `M${x} ${y}L${x - size} ${y - 1.4 * size * down}L${x + size} ${y - 1.4 * size * down}Z`;
 }
 
 function lightNode({ group, value, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {

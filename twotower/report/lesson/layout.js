@@ -2,8 +2,7 @@
 
 /** Nodes and edges for a width in pixels and a size of type. An edge runs upwards, as the forward pass does. */
 function layOut(network, width, unit, picked) {
-  const wide = width > 45 * unit;
-  const gap = 2.3 * unit;
+  const gap = 2.1 * unit;
   const block = 3.9 * unit;
   const left = { x: 1, w: (network.heads.length ? 0.62 : 0.48) * width };
   const right = { w: 0.335 * width };
@@ -25,12 +24,16 @@ function layOut(network, width, unit, picked) {
   const towerX = left.x + (left.w - towerW) / 2;
   const titleW = right.w - (network.bias.length ? 1.4 * unit : 0);
   const arrow = (from, to) => (from && to ? `${from} → ${to}` : "");
-  const norm = wide ? " · batch-norm · ReLU" : "";
-  const last = wide ? ` · batch-norm${network.model.output === "relu" || network.model.head === "plain" ? " · ReLU" : ""}` : "";
+  const relu = network.model.output === "relu" || network.model.head === "plain" ? " · ReLU" : "";
+  const batchnorm = network.model.batchnorm === "group" ? " · batch-norm by group" : " · batch-norm";
+  const details = (name, from, end) => {
+    const norm = name === "user" ? batchnorm : " · batch-norm";
+    return [`${arrow(from, hidden)}${norm}${end}`, `${arrow(from, hidden)}${end ? " · ReLU" : ""}`, arrow(from, hidden)];
+  };
   const side = (name, x, w, input) => [
-    add(`${name}.features`, "input", x, w, "features", wide ? `${name} features` : name, input ? `${input} numbers` : ""),
-    add(`${name}.1`, "shared", x, w, "layer1", wide ? `${name} tower, layer 1` : `${name} layer 1`, arrow(input, hidden) + norm),
-    add(`${name}.2`, "shared", x, w, "layer2", wide ? `${name} tower, layer 2` : `${name} layer 2`, arrow(hidden, hidden) + last),
+    add(`${name}.features`, "input", x, w, "features", [`${name} features`, name], input ? [`${input} numbers`] : []),
+    add(`${name}.1`, "shared", x, w, "layer1", [`${name} tower, layer 1`, `${name} layer 1`, `${name} 1`], details(name, input, " · ReLU")),
+    add(`${name}.2`, "shared", x, w, "layer2", [`${name} tower, layer 2`, `${name} layer 2`, `${name} 2`], details(name, hidden, name === "user" || network.model.output === "relu" ? relu : "")),
   ];
   const users = side("user", towerX, towerW, user);
   const titles = side("title", right.x, titleW, title);
@@ -39,23 +42,23 @@ function layOut(network, width, unit, picked) {
     link(tower[1], tower[2]);
   }
 
-  const scoreX = 0.16 * width;
+  const scoreX = network.territory ? 0.16 * width : 1;
   const offsets = network.bias.length ? " + Cₖ" : "";
   const formula = network.model.learned_logit === false ? "z = ⟨U, V⟩" : "z = s·⟨U, V⟩ + c";
-  const score = add("score", "plain", scoreX, width - 1 - scoreX, "score", formula + offsets, "p = sigmoid(z)");
-  const loss = add("loss", "plain", scoreX, width - 1 - scoreX, "loss", "loss", wide ? "Σₖ Σᵢ maskᵢₖ · BCE(zᵢₖ, yᵢ) / B" : "masked BCE");
+  const score = add("score", "plain", scoreX, width - 1 - scoreX, "score", [formula + offsets], ["p = sigmoid(z)"]);
+  const loss = add("loss", "plain", scoreX, width - 1 - scoreX, "loss", ["loss"], ["Σₖ Σᵢ maskᵢₖ · BCE(zᵢₖ, yᵢ) / B", "masked BCE"]);
   link(score, loss);
 
   let below = users[2];
   if (network.middle) {
-    below = add("middle", "shared", towerX, towerW, "middle", network.middle, "shared by all heads");
+    below = add("middle", "shared", towerX, towerW, "middle", [network.middle], ["shared by all heads", "shared"]);
     link(users[2], below);
   }
   const stack = network.heads.length > heads.length ? 1 : 0;
   const slot = left.w / Math.max(heads.length + stack, 1);
   heads.forEach((k, place) => {
     const name = network.groups[k]?.name ?? "";
-    const node = add(`head.${k}`, "own", left.x + slot * place + 0.06 * slot, 0.88 * slot, "heads", slot > 4.4 * unit ? `head ${k}` : String(k), name);
+    const node = add(`head.${k}`, "own", left.x + slot * place + 0.06 * slot, 0.88 * slot, "heads", [`head ${k}`, String(k)], [name]);
     Object.assign(node, { owner: k, narrow: 0.88 * slot < 4.6 * unit });
     link(below, node, inside(below, centre(node), 0.1), centre(node));
     link(node, score, centre(node), inside(score, centre(node), 0.03));
@@ -69,8 +72,8 @@ function layOut(network, width, unit, picked) {
   link(titles[2], score, biases.length ? lane : centre(titles[2]), lane);
   const cellW = strip.w / Math.max(biases.length, 1);
   biases.forEach((k, place) => {
-    const node = add(`bias.${k}`, "own", strip.x + cellW * place + 1, cellW - 2, "heads", cellW > 7 * unit ? `title bias ${k}` : `C${sub(k)}`, network.groups[k]?.name ?? "");
-    Object.assign(node, { owner: k, narrow: true });
+    const node = add(`bias.${k}`, "own", strip.x + cellW * place + 1, cellW - 2, "heads", [`title bias ${k}`, `C${sub(k)}`], [network.groups[k]?.name ?? ""]);
+    Object.assign(node, { owner: k, narrow: cellW < 4.6 * unit });
     const laneX = width - 1 - 0.35 * unit;
     const bend = node.y + node.h + 0.8 * gap;
     const d = `M${laneX} ${titles[0].y + 0.5 * titles[0].h}V${bend}C${laneX} ${bend - 0.5 * gap} ${centre(node)} ${bend - 0.2 * gap} ${centre(node)} ${node.y + node.h}`;
@@ -79,7 +82,7 @@ function layOut(network, width, unit, picked) {
   });
   if (biases.length) titles[0].w = right.w; // its features feed the title bias as well
   if (network.territory) {
-    const node = add("territory", "own", left.x, scoreX - unit, "score", wide ? "territory" : "terr.", "offsets");
+    const node = add("territory", "own", left.x, scoreX - unit, "score", ["territory", "terr."], ["offsets"]);
     edges.push({ id: "territory>score", from: "territory", to: "score", d: `M${node.x + node.w} ${node.y + node.h / 2}H${scoreX}`, x: scoreX, y: node.y });
   }
   return { width, height: rows.height, unit, nodes, edges, more, heads };
@@ -87,7 +90,7 @@ function layOut(network, width, unit, picked) {
 
 /** Heights from the top down: loss, score, heads, what heads share, layer 2, layer 1, features. */
 function placeRows(network, heads, { gap, block, unit }) {
-  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 4.5 * unit : 0 };
+  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 5 * unit : 0 };
   Object.assign(heights, { middle: network.middle ? block : 0, layer2: block, layer1: block, features: 2.9 * unit });
   const rows = {};
   let y = 1;
@@ -101,9 +104,13 @@ function placeRows(network, heads, { gap, block, unit }) {
 
 /** An upward line from the top of one node to the bottom of another, as a curve where they are not in line. */
 function curve(from, to, x1 = from.x + from.w / 2, x2 = x1) {
-  const [y1, y2] = [from.y, to.y + to.h];
+  const ends = [x1, from.y, x2, to.y + to.h];
+  return { d: curvePath(...ends), x: (x1 + x2) / 2, y: (ends[1] + ends[3]) / 2, ends };
+}
+
+function curvePath(x1, y1, x2, y2) {
   const middle = (y1 + y2) / 2;
-  return { d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`, x: (x1 + x2) / 2, y: middle };
+  return `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`;
 }
 
 /** An x that lies within a node, with some margin at both ends. */

@@ -1,15 +1,14 @@
 // Forward and backward through the steps: buttons, a slider, arrow keys, and the stages as landmarks.
-const STAGES = ["forward", "loss", "backward", "adam"];
 const PACE = 1600; // milliseconds a step, while it plays
 
 /** Build the stepper; `go(place)` is called with a wanted place from 0. Returns how to show one. */
 function makeStepper(holder, go) {
   const button = (id, sign, label) => make("button", { type: "button", id, "aria-label": label }, sign);
-  const first = button("first", "⏮", "first step");
+  const first = button("first", "|◀", "first step");
   const back = button("back", "◀", "step back");
   const play = make("button", { type: "button", id: "play", "aria-pressed": "false" }, "Play");
   const next = button("next", "▶", "step forward");
-  const last = button("last", "⏭", "last step");
+  const last = button("last", "▶|", "last step");
   const slider = make("input", { type: "range", id: "slider", min: "1", "aria-label": "step" });
   const stages = make("div", { class: "stages", role: "group", "aria-label": "Stages" });
   holder.append(make("div", { class: "buttons" }, first, back, play, next, last), slider, stages);
@@ -23,7 +22,7 @@ function makeStepper(holder, go) {
   play.addEventListener("click", () => (timer === null ? start() : stop()));
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.target.closest("input, select, svg, [role=region]")) return; // their arrow keys are their own
+    if (event.target.closest("input, select, svg, #outline")) return; // their arrow keys are their own
     const target = { ArrowLeft: place - 1, ArrowRight: place + 1 }[event.key];
     if (target === undefined) return;
     event.preventDefault();
@@ -53,9 +52,8 @@ function makeStepper(holder, go) {
   }
 
   function showStages() {
-    stages.replaceChildren(...STAGES.filter((stage) => steps.some((step) => step.stage === stage)).map((stage) => {
-      const from = steps.findIndex((step) => step.stage === stage);
-      const made = make("button", { type: "button", "data-stage": stage, style: `flex-grow:${steps.filter((step) => step.stage === stage).length}` }, stage);
+    stages.replaceChildren(...landmarks(steps).map(({ name, kind, from, count }) => {
+      const made = make("button", { type: "button", "data-stage": kind, "data-from": from, style: `flex-grow:${count}` }, name);
       made.addEventListener("click", () => { stop(); move(from); });
       return made;
     }));
@@ -69,9 +67,23 @@ function makeStepper(holder, go) {
     slider.value = place + 1;
     slider.setAttribute("aria-valuetext", `step ${place + 1} of ${steps.length}: ${step.stage}, ${step.name}`);
     for (const [each, target] of moves) each.setAttribute("aria-disabled", String(target() === place || target() < 0 || target() >= steps.length));
+    const reached = [...stages.children].filter((each) => Number(each.dataset.from) <= place).at(-1);
     for (const each of stages.children) {
-      if (each.dataset.stage === step.stage) each.setAttribute("aria-current", "step");
+      if (each === reached) each.setAttribute("aria-current", "step");
       else each.removeAttribute("aria-current");
     }
   };
+}
+
+/** Stretches of steps that belong together: towers forward, a turn for each head, towers backward, Adam. */
+function landmarks(steps) {
+  const found = [];
+  steps.forEach((step, place) => {
+    const kind = step.stage === "adam" ? "adam" : isNumber(step.group) ? "head" : step.stage;
+    const name = { adam: "Adam", head: `group ${step.group}` }[kind] ?? step.stage;
+    const last = found.at(-1);
+    if (last?.name === name) last.count += 1;
+    else found.push({ name, kind, from: place, count: 1 });
+  });
+  return found;
 }

@@ -3,6 +3,7 @@
   const record = JSON.parse(byId("record").textContent);
   const network = networkOf(record);
   const groups = network.groups.map((group) => group.name);
+  const pairs = record.network.pairs ?? [];
   const users = new Map(record.network.users.map((user) => [user.name, { ...user, group: typeof user.group === "number" ? user.group : record.network.groups.indexOf(user.group) }]));
   const runs = { on: keyed(record.runs.on.steps), off: keyed(record.runs.off?.steps ?? []) };
 
@@ -25,6 +26,7 @@
   const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }));
   const showStep = makeStepper(byId("stepper"), (place) => state.set({ step: place + 1 }));
   const outline = makeOutline(byId("outline-body"));
+  showBatch();
   state.listen(show);
   show(state.get());
 
@@ -32,7 +34,7 @@
   function keyed(steps) {
     const seen = new Map();
     return steps.map((step) => {
-      const name = [step.stage, step.block, step.group ?? "", step.name].join(" ");
+      const name = [step.stage, step.block, step.parameter ?? "", step.group ?? "", step.name].join(" ");
       seen.set(name, (seen.get(name) ?? 0) + 1);
       return { ...step, key: `${name} ${seen.get(name)}`, node: nodeAtWork(step) };
     });
@@ -53,11 +55,11 @@
   }
 
   function nodeAtWork(step) {
-    const part = step.block === "adam" ? step.name : step.block;
+    const part = step.parameter ?? (step.block === "adam" ? step.name : step.block);
     const tower = /\b(user|title)\.(?:W|gamma|beta)?(\d)/.exec(part ?? "");
     if (tower) return `${tower[1]}.${tower[2]}`;
     const owner = step.group ?? /\[(\d+)\]/.exec(step.name)?.[1];
-    if (/\btitle_bias\b/.test(part) && network.bias.length && owner !== undefined) return `bias.${owner}`;
+    if (/\btitle_bias\b/.test(`${part} ${step.name}`) && network.bias.length && owner !== undefined) return `bias.${owner}`;
     if (/^head/.test(part)) return owner !== undefined && owner !== null ? `head.${owner}` : "heads";
     return part === "loss" ? "loss" : "score";
   }
@@ -76,7 +78,7 @@
     showStep(steps, now.step - 1);
     figure.show(viewOfStep(steps, now.step - 1));
     tellStep(step, steps.length, now);
-    const look = { users, groups, group: now.group };
+    const look = { users, groups, pairs, group: now.group };
     byId("array").replaceChildren(...arrayTables(step, other, look));
     byId("array-note").textContent = noteOf(step, other, now.mask);
     byId("told").textContent = toldOf(now.mask);
@@ -125,6 +127,7 @@
   }
 
   function blockName(step) {
+    if (step.parameter) return step.parameter;
     const names = { "user.1": "user tower, layer 1", "user.2": "user tower, layer 2", "title.1": "title tower, layer 1", "title.2": "title tower, layer 2" };
     const group = isNumber(step.group) ? ` ${step.group} (${groups[step.group]})` : "";
     return step.block === step.stage ? group.trim() : (names[step.block] ?? step.block) + group;
@@ -148,16 +151,12 @@
   function makeOutline(holder) {
     let shownSteps = null;
     let items = [];
-    return (steps, place, mask) => {
+    return (steps, place) => {
       if (shownSteps !== steps) {
         shownSteps = steps;
-        items = steps.map((step, i) => {
-          const made = make("button", { type: "button", tabindex: "-1", title: blockName(step) }, make("span", { class: "tick" }, String(i + 1)), ` ${step.name}`);
-          made.addEventListener("click", () => state.set({ step: i + 1 }));
-          return made;
-        });
-        const stages = STAGES.filter((stage) => steps.some((step) => step.stage === stage));
-        holder.replaceChildren(...stages.map((stage) => make("div", { class: "outline-stage" }, make("h3", {}, stage), make("div", { class: "outline-items" }, items.filter((_, i) => steps[i].stage === stage)))));
+        items = steps.map(outlineItem);
+        holder.replaceChildren(...landmarks(steps).map(({ name, from, count }) => make("div", {},
+          make("h3", {}, name), make("div", { class: "outline-items" }, items.slice(from, from + count)))));
         rove(items);
       }
       items.forEach((item, i) => {
@@ -165,5 +164,22 @@
         else item.removeAttribute("aria-current");
       });
     };
+  }
+
+  function outlineItem(step, i) {
+    const made = make("button", { type: "button", tabindex: "-1", title: `${step.stage}, ${blockName(step)}` }, make("span", { class: "tick" }, String(i + 1)), ` ${step.name}`);
+    made.addEventListener("click", () => state.set({ step: i + 1 }));
+    return made;
+  }
+
+  function showBatch() {
+    byId("batch").hidden = !pairs.length;
+    setTable(byId("batch-table"), "Pairs of the batch", ["user", "group", "title", "label y"], pairs.map((pair) => [
+      String(pair.user), make("td", { class: "words" }, `${pair.group} ${groups[pair.group] ?? ""}`), make("td", { class: "words" }, String(pair.title)), cell(String(pair.label), pair.label),
+    ]));
+    byId("leaks").hidden = !record.leak?.length;
+    setTable(byId("leak-table"), "Leaks", ["block", "its own rows", "foreign rows"], (record.leak ?? []).map((line) => [
+      line.parameter, cell(shown(line.own), line.own), cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
+    ]));
   }
 }

@@ -1,0 +1,189 @@
+"""``twotower inspect``: what the record holds, in tables, as JSON and as a page."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from textbook_inspection import MODELS, Textbook, stirred
+from tiny_runs import MTL, failing_line, train
+
+from twotower.checkpoint import load_model
+from twotower.commands import cli
+from twotower.inspection.record import inspect
+from twotower.inspection.summary import summary
+from twotower.report.inspection_tables import FEW, print_inspection
+from twotower.run import RunReader
+
+SMALL = ("--hidden", "8", "--batch-size", "128", "--groups", "2")
+
+
+def run(*arguments, **environment):
+    result = CliRunner().invoke(cli, ["inspect", *map(str, arguments)], env=environment)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def shown(record, width=80) -> str:
+    """The tables as a terminal of so many columns shows them."""
+    console = Console(width=width, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_inspection(record, console)
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_world, tmp_path_factory) -> RunReader:
+    return train(tiny_world, tmp_path_factory.mktemp("runs") / "mtl", MTL)
+
+
+@pytest.fixture(scope="module")
+def record(tiny_world):
+    return inspect(stirred(tiny_world, "low-rank"))
+
+
+def test_a_dataset_is_looked_into_with_a_fresh_network(tiny_world):
+    output = run(tiny_world, *SMALL).stdout
+    assert "before its first step: lowrank heads, D 8, K 2. Batch 1: 128 pairs" in output
+    assert "Adam is fresh" in output
+
+
+def test_json_is_the_whole_record(tiny_world):
+    record = json.loads(run(tiny_world, *SMALL, "--json").stdout)
+    assert record["kind"] == "inspection" and record["format"] == 1
+    parts = {"subject", "groups", "blocks", "conflict", "leak", "dead", "rows", "rows_rule", "optimiser", "summary"}
+    assert parts <= record.keys()
+
+
+def test_a_run_is_looked_into_with_its_weights_and_its_optimiser(finished):
+    record = json.loads(run(finished.path, "--json", "--batch", "2").stdout)
+    assert record["subject"]["trained"] and record["subject"]["batch"] == 2
+    weights = load_model(finished.weights_path).params
+    norms = {block["name"]: block["weight"] for block in record["blocks"]}
+    assert norms["user.W1"] == pytest.approx(np.linalg.norm(weights["user.W1"]), rel=1e-6)
+    steps = sum("loss" in json.loads(line) for line in (finished.path / "metrics.jsonl").open())
+    assert record["optimiser"]["steps"] == steps and not record["optimiser"]["fresh"]
+    assert f"moments after {steps} steps" in " ".join(record["summary"])
+
+
+def test_a_run_without_training_state_gets_a_fresh_adam_and_is_told_so(tiny_world, tmp_path):
+    path = train(tiny_world, tmp_path / "mtl", MTL, epochs=1).path
+    (path / "training.safetensors").unlink()
+    record = json.loads(run(path, "--json").stdout)
+    assert record["optimiser"]["fresh"] and "Adam is fresh" in " ".join(record["summary"])
+
+
+def test_inspecting_a_run_changes_no_file(finished):
+    before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
+    run(finished.path)
+    assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_batch_that_is_asked_for(tiny_world):
+    first, second = (json.loads(run(tiny_world, *SMALL, "--json", "--batch", n).stdout) for n in (1, 2))
+    assert first["rows"] != second["rows"]
+    assert "an epoch has the batches 1 to" in failing_line("inspect", tiny_world, *SMALL, "--batch", 999)
+
+
+def test_a_page_is_written_beside_the_tables(tiny_world, tmp_path):
+    result = run(tiny_world, *SMALL, "--html", tmp_path / "batch.html")
+    page = (tmp_path / "batch.html").read_text("utf-8")
+    assert "user.W1" in page and str(tmp_path / "batch.html") in result.stderr and "user.W1" in result.stdout
+
+
+def test_exact_zeros_are_told_from_small_numbers(record):
+    lines = {line.split()[0]: line.split()[1:] for line in shown(record).splitlines() if line.startswith("head.")}
+    block = next(block for block in record["blocks"] if block["name"] == "head.Q[1]")
+    assert lines["head.Q[1]"] == [f"{block['gradient']:.3g}", "0", f"{block['by_group'][1]:.3g}"]
+    tiny = {**block, "by_group": [1e-12, block["by_group"][1]]}
+    changed = {**record, "blocks": [tiny if b is block else b for b in record["blocks"]]}
+    assert "1e-12" in shown(changed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
+    record = inspect(stirred(tiny_world, name))
+    text = shown(record)
+    for block in record["blocks"]:
+        line = next(line for line in text.splitlines() if line.startswith(f"{block['name']} "))
+        assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("groups", [1, 2, 4, 12])
+def test_tables_fit_the_terminal(tiny_world, width, groups):
+    settings = {"groups": groups} if groups > 1 else {"groups": 1, "head": "none", "title_bias": False}
+    text = shown(inspect(stirred(tiny_world, "low-rank", **settings)), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert not [line for line in text.splitlines() if line.strip() in ("1", "2", "C[k]")], "a name was broken"
+
+
+def test_of_many_groups_the_own_blocks_are_folded_unless_they_leak(tiny_world):
+    record = inspect(stirred(tiny_world, "low-rank", groups=FEW + 2))
+    text = shown(record)
+    assert "head.P[k]" in text and "head.P[0]" not in text and "title_bias.C[k]" in text
+    block = next(block for block in record["blocks"] if block["name"] == "head.P[1]")
+    block["by_group"][0] = 0.5
+    text = shown({**record, "summary": summary(record)})
+    assert "head.P[1]" in text and "head.P[0]" not in text and "head.P[k]" in text
+
+
+def test_the_words_say_what_the_matrix_shows(record):
+    cells = sum(block["owner"] is not None for block in record["blocks"])
+    words = " ".join(record["summary"])
+    assert f"in all {cells} cells off its own group the backward pass found exactly 0" in words
+    assert "Rows of all 2 groups moved each of the 14 shared blocks" in words
+
+
+def test_the_words_sound_the_alarm_when_something_leaks(record):
+    blocks = [dict(block) for block in record["blocks"]]
+    leaking = next(block for block in blocks if block["name"] == "head.Q[1]")
+    leaking["by_group"] = [3e-9, leaking["by_group"][1]]
+    words = " ".join(summary({**record, "blocks": blocks}))
+    assert "A LEAK: 1 of 6 cells" in words and "head.Q[1] gets 3.00e-09 from rows of group 0" in words
+    assert "exactly 0" not in words
+    leaking["by_group"][0] = None
+    assert "head.Q[1] gets no number" in " ".join(summary({**record, "blocks": blocks}))
+
+
+def test_the_words_on_conflict_follow_the_cosines(record):
+    def words(cosine: float) -> str:
+        matrix = [[1.0, cosine], [cosine, 1.0]]
+        return " ".join(summary({**record, "conflict": {**record["conflict"], "cosine": matrix}}))
+
+    assert "1 of 1 pairs of groups pull the towers against each other: cosines -0.40 (groups 0 and 1)" in words(-0.4)
+    assert "nearly at right angles: cosines +0.01" in words(0.01)
+    assert "No two groups pull the towers against each other: cosines +0.60" in words(0.6)
+
+
+def test_the_words_on_leaks_and_shares_are_the_records(record):
+    words = " ".join(record["summary"])
+    ratios = [leak["parts"]["head"]["foreign"] / leak["parts"]["head"]["own"] for leak in record["leak"]]
+    assert f"{min(ratios):.2g} (" in words and f"to {max(ratios):.2g} times" in words
+    k = int(np.argmax(record["conflict"]["share"]))
+    assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
+
+
+def test_a_head_that_nothing_comes_back_to_is_explained(tiny_world):
+    words = json.loads(run(tiny_world, *SMALL, "--json").stdout)["summary"]
+    assert any(sentence.startswith("head.P gets no gradient from anybody") for sentence in words)
+
+
+def test_a_baseline_has_no_groups_to_compare(tiny_world):
+    output = run(tiny_world, "--baseline", "--hidden", "8", "--batch-size", "128").stdout
+    assert "without heads" in output and "Cosines" not in output and "mask off" not in output
+
+
+def test_a_diverged_network_is_told_as_undefined(tiny_world):
+    subject = stirred(tiny_world, "low-rank")
+    subject.model.params["user.W1"][...] = np.nan
+    record = inspect(subject)
+    json.dumps(record, allow_nan=False)
+    assert "undefined" in shown(record)
+
+
+def test_the_facts_of_the_subject_are_in_the_record(tiny_world, record):
+    textbook = Textbook(stirred(tiny_world, "low-rank"))
+    subject = record["subject"]
+    assert subject["pairs"] == len(textbook.batch.labels) == 128 and subject["widths"] == [16, 43]
+    assert subject["model"]["head"] == "lowrank" and record["twotower"]

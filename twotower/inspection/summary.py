@@ -1,0 +1,129 @@
+"""An inspection in plain words: what a reader should see in its figures, read off the record alone."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+Record = Mapping[str, Any]
+RIGHT_ANGLE = 0.1  # a smaller cosine is nearly one: nobody helps or hurts much
+
+
+def summary(record: Record) -> list[str]:
+    """A sentence or two on each part of the record."""
+    several = len(record["groups"]) > 1
+    parts = [*mask(record), *whole(record)] if several else []
+    return [*parts, *(conflict(record) if several else []), *leak(record), *dead(record), *updates(record)]
+
+
+def mask(record: Record) -> list[str]:
+    """Where gradients came from: the shared blocks, and those of one group."""
+    shared, foreign = [], []
+    present = [k for k, group in enumerate(record["groups"]) if group["pairs"]]
+    for block in record["blocks"]:
+        if block["owner"] is None:
+            shared.append(all(block["by_group"][k] for k in present))
+        else:
+            cells = [(block["name"], k, value) for k, value in enumerate(block["by_group"]) if k != block["owner"]]
+            if block["gradient"] != 0 or any(value != 0 for *_, value in cells):  # or else 0 would say little
+                foreign += cells
+    if all(shared):
+        found = [f"Rows of all {len(present)} groups moved each of the {len(shared)} shared blocks."]
+    else:
+        found = [f"Rows of all {len(present)} groups moved {sum(shared)} of the {len(shared)} shared blocks."]
+    leaks = [cell for cell in foreign if cell[2] != 0]
+    if leaks:
+        name, k, value = max(leaks, key=lambda cell: -1.0 if cell[2] is None else cell[2])
+        size = "no number" if value is None else f"{value:.2e}"
+        found.append(
+            f"A LEAK: {len(leaks)} of {len(foreign)} cells off a block's own group are not 0; "
+            f"{name} gets {size} from rows of group {k}."
+        )
+    elif foreign:
+        found.append(
+            "A block that belongs to a group was moved by that group's rows alone: in all "
+            f"{len(foreign):,} cells off its own group the backward pass found exactly 0."
+        )
+    reachable = [block for block in record["blocks"] if block["owner"] in (None, *present)]
+    if still := {block["parameter"] for block in reachable if block["gradient"] == 0}:
+        verb = "gets" if len(still) == 1 else "get"
+        found.append(
+            f"{' and '.join(sorted(still))} {verb} no gradient from anybody, own rows included: what comes back is "
+            "multiplied by another weight that is still 0."
+        )
+    return found
+
+
+def whole(record: Record) -> list[str]:
+    """Whether the groups' parts are all there is."""
+    known = [b for b in record["blocks"] if b["remainder"] is not None and max_of(b["by_group"])]
+    rest = max((b["remainder"] / max(b["gradient"], max_of(b["by_group"])) for b in known), default=0.0)
+    return [f"The groups' parts add up to the gradient of the batch: the rest is {rest:.0e} of it, which is rounding."]
+
+
+def conflict(record: Record) -> list[str]:
+    """Which groups agree on the towers, and who makes how much of their gradient."""
+    cosine, share = record["conflict"]["cosine"], record["conflict"]["share"]
+    pairs = [(cosine[j][k], j, k) for j, k in combinations(range(len(cosine)), 2) if cosine[j][k] is not None]
+    if not pairs:
+        return []
+    (least, j, k), (most, m, n) = min(pairs), max(pairs)
+    spread = f"{least:+.2f} (groups {j} and {k})"
+    if len(pairs) > 1:
+        spread = f"from {spread} to {most:+.2f} ({m} and {n})"
+    if least < -RIGHT_ANGLE:
+        against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
+        found = [f"{against} of {len(pairs)} pairs of groups pull the towers against each other: cosines {spread}."]
+    elif most < RIGHT_ANGLE:
+        found = [f"The groups pull the towers in different directions, nearly at right angles: cosines {spread}."]
+    else:
+        found = [f"No two groups pull the towers against each other: cosines {spread}."]
+    total = sum(group["pairs"] for group in record["groups"])
+    known = [(value, group) for group, value in enumerate(share) if value is not None]
+    if known:
+        value, group = max(known)
+        rows = record["groups"][group]["pairs"] / total
+        found.append(f"Group {group} makes {value:.0%} of the towers' gradient with {rows:.0%} of the pairs.")
+    return found
+
+
+def leak(record: Record) -> list[str]:
+    """What foreign rows would send to a head with the mask off."""
+    for part in ("head", "title bias"):
+        parts = [(of["parts"][part], of["head"]) for of in record["leak"] if part in of["parts"]]
+        ratios = [(of["foreign"] / of["own"], head) for of, head in parts if of["own"] and of["foreign"]]
+        if ratios:
+            break
+    else:
+        return []
+    (least, other), (most, head) = min(ratios), max(ratios)
+    times = f"{least:.2g} ({other}) to {most:.2g} times ({head})" if len(ratios) > 1 else f"{most:.2g} times"
+    return [f"With the mask off, foreign rows would move a {part} {times} as strongly as its own rows do."]
+
+
+def dead(record: Record) -> list[str]:
+    """Units that say nothing."""
+    layers = [layer for layer in record["dead"] if layer["dead"] is not None]
+    found = [f"{layer['dead']} of {layer['units']} in {layer['layer']}" for layer in layers if layer["dead"]]
+    if found:
+        return [f"Dead ReLU units, at 0 for every row of the batch: {', '.join(found)}."]
+    names = ", ".join(layer["layer"] for layer in layers)
+    return [f"No ReLU unit is dead ({names})."]
+
+
+def updates(record: Record) -> list[str]:
+    """How far the next step moves the weights."""
+    known = [(block["ratio"], block["name"]) for block in record["blocks"] if block["ratio"]]
+    if not known:
+        return []
+    (least, slow), (most, fast) = min(known), max(known)
+    found = f"The next step moves the weights by {least:.2g} ({slow}) to {most:.2g} ({fast}) of their norm."
+    adam = record["optimiser"]
+    if adam["fresh"]:
+        first = f"whatever the gradient, its first step is about the learning rate, {adam['learning_rate']:g} a weight"
+        return [f"{found} Adam is fresh: {first}."]
+    return [f"{found} Adam goes on from its moments after {adam['steps']:,} steps."]
+
+
+def max_of(values: list[float | None]) -> float:
+    """The largest number among some, 0 where there is none."""
+    return max((value for value in values if value is not None), default=0.0)
