@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from hypothesis import strategies as st
 
-from twotower.config import HEADS, OUTPUTS, ModelConfig
+from twotower.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
 from twotower.nn.arena import Arena
 from twotower.nn.model import TwoTower, initialise, parameter_shapes
 
@@ -61,14 +61,16 @@ def model_configs(draw) -> ModelConfig:
     """Every kind of head, output and logit, with one to four groups."""
     hidden, head, title_bias = draw(st.integers(1, 9)), draw(st.sampled_from(HEADS)), draw(st.booleans())
     output = draw(st.sampled_from(OUTPUTS))
+    groups = draw(st.integers(1, 4)) if head != "none" or title_bias else 1
     return ModelConfig(
         hidden=hidden,
-        groups=draw(st.integers(1, 4)) if head != "none" or title_bias else 1,
+        groups=groups,
         head=head,
         rank=draw(st.integers(1, min(hidden, 3))),
         experts=draw(st.integers(2, 4)),
         title_bias=title_bias,
         territory_bias=draw(st.booleans()) if output == "linear" else False,
+        batchnorm=draw(st.sampled_from(BATCHNORMS)) if groups > 1 else "all",
         output=output,
         learned_logit=draw(st.booleans()),
     )

@@ -22,6 +22,7 @@ MODELS = {
 VARIANTS = {
     "experts": ModelConfig(hidden=D, groups=K, head="mmoe", rank=RANK, title_bias=True),
     "cross-stitch": ModelConfig(hidden=D, groups=K, head="cross-stitch"),
+    "group batch-norm": ModelConfig(hidden=D, groups=K, head="lowrank", title_bias=True, batchnorm="group"),
     "territories": ModelConfig(hidden=D, groups=K, head="lowrank", title_bias=True, territory_bias=True),
 }
 TERRITORIES = 8

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from twotower.nn.model import TwoTower
 from twotower.train import TrainingState, make_optimiser
 
 MODEL = ModelConfig(hidden=6, groups=3, head="lowrank", rank=2, title_bias=True)
+OF_GROUPS = replace(MODEL, batchnorm="group")  # running statistics of each
 
 
 def make(seed=0, model=MODEL, best=True):
@@ -44,20 +46,22 @@ def path(tmp_path):
     return tmp_path / "file.safetensors"
 
 
-def test_weights_come_back_bit_for_bit_with_the_shape_of_the_model(path):
-    network, _, _ = make()
+@pytest.mark.parametrize("model", [MODEL, OF_GROUPS], ids=["all", "group"])
+def test_weights_come_back_bit_for_bit_with_the_shape_of_the_model(path, model):
+    network, _, _ = make(model=model)
     save_weights(path, network)
     found = load_model(path, threads=2)
-    assert found.model == MODEL and found.widths == (4, 5) and found.workers.threads == 2
+    assert found.model == model and found.widths == (4, 5) and found.workers.threads == 2
     for name, value in network.params.items():
         np.testing.assert_array_equal(found.params[name], value, err_msg=name)
     for name, value in network.running.items():
         np.testing.assert_array_equal(found.running[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize("model", [MODEL, OF_GROUPS], ids=["all", "group"])
 @pytest.mark.parametrize("best", [True, False])
-def test_training_comes_back_bit_for_bit(path, best):
-    saved, found = make(best=best), make(seed=1, best=not best)
+def test_training_comes_back_bit_for_bit(path, best, model):
+    saved, found = make(best=best, model=model), make(seed=1, best=not best, model=model)
     save_training(path, *saved)
     if not best:
         found[2].best = None  # as in a fresh state

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from twotower.config import (
     BATCHINGS,
+    BATCHNORMS,
     DEBIASES,
     HEADS,
     KINDS,
@@ -43,6 +44,7 @@ WRONG_VALUES = [
     *[("model", "head", value) for value in ("", "Plain", "heads")],
     *[("model", "rank", value) for value in (0, -1)],
     ("model", "output", "sigmoid"),
+    *[("model", "batchnorm", value) for value in ("title", "group")],  # the latter with a single group
     *[("train", name, 0) for name in ("epochs", "patience", "evaluations", "batch_size")],
     *[("train", name, -1) for name in ("epochs", "seed", "threads")],
     ("train", "batch_size", 1),
@@ -148,14 +150,16 @@ def test_a_default_that_does_not_fit_is_blamed_on_nobody():
 def configs(draw) -> Config:
     hidden, head = draw(st.integers(1, 64)), draw(st.sampled_from(HEADS))
     bias, output = draw(st.booleans()), draw(st.sampled_from(OUTPUTS))
+    groups = draw(st.integers(1, 9)) if head != "none" or bias else 1
     model = ModelConfig(
         hidden=hidden,
-        groups=draw(st.integers(1, 9)) if head != "none" or bias else 1,
+        groups=groups,
         head=head,
         rank=draw(st.integers(1, hidden)),
         experts=draw(st.integers(2, 256)),
         title_bias=bias,
         territory_bias=draw(st.booleans()) if output == "linear" else False,
+        batchnorm=draw(st.sampled_from(BATCHNORMS)) if groups > 1 else "all",
         output=output,
         learned_logit=draw(st.booleans()),
     )

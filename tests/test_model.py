@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_network, model_configs, seeds
 
-from twotower.config import HEADS, ModelConfig, TrainConfig
+from twotower.config import BATCHNORMS, HEADS, ModelConfig, TrainConfig
 from twotower.nn import layers, model, reference, workers
 from twotower.train import make_optimiser
 
@@ -66,15 +66,19 @@ def test_the_fast_model_equals_the_specification(data, config, seed, tile_steps)
 
 def spread_of_rows(network, batch):
     """Batch-norm divides by the spread of a column: where that is nearly 0, float32 has no digits left."""
-    _, tape = reference.tower(network.params, "user", batch.user_features[batch.pair_user].astype(float), 0.0)
-    _, other = reference.tower(network.params, "title", batch.title_features[batch.pair_title].astype(float), 0.0)
+    rows = reference.expand(batch)
+    group = rows.group if network.model.batchnorm == "group" else None
+    _, tape = reference.tower(network.params, "user", rows.user_features, 0.0, group)
+    _, other = reference.tower(network.params, "title", rows.title_features, 0.0)
     return all(layer[3].max() < 20 for t in (tape, other) for layer in t.layers)
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("output", ["linear", "relu"])
-def test_gradients_over_many_tiles_and_chunks(head, output, rng):
-    config = ModelConfig(hidden=24, groups=3, head=head, rank=4, title_bias=True, output=output)
+@pytest.mark.parametrize("batchnorm", BATCHNORMS)
+def test_gradients_over_many_tiles_and_chunks(head, output, batchnorm, rng):
+    shape = {"head": head, "output": output, "batchnorm": batchnorm}
+    config = ModelConfig(hidden=24, groups=3, rank=4, title_bias=True, **shape)
     network = make_network(config, rng, threads=2)
     batch = make_batch(rng, pairs=2500, users=900, titles=60)
     assert len({tile.chunk for run in workers.chunked_tiles(batch.segments) for tile in run}) > 1

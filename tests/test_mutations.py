@@ -44,6 +44,16 @@ MUTATIONS = {
         "nn/tower.py", "tower.norm1.observe(work.stats1, tile, Z1, self.counts[tile.rows])",
         "tower.norm1.observe(work.stats1, tile, Z1, np.ones_like(self.counts[tile.rows]))", "test_model.py"
     ),
+    "batch-norm of a group whose backward divides by all pairs": (
+        "nn/layers.py", "self.gamma, *sums, stats.pairs[k])", "self.gamma, *sums, stats.pairs.sum())",
+        "test_group_batchnorm.py"
+    ),
+    "the textbook's batch-norm of a group whose backward divides by all pairs": (
+        "nn/reference.py", "*sums, tape.pairs)", "*sums, len(tape.X))", "test_reference.py"
+    ),
+    "batch-norm of a group that is scored with another group's running statistics": (
+        "nn/layers.py", "return group if len(self.pairs) > 1 else 0", "return 0", "test_group_batchnorm.py"
+    ),
     "a loss averaged over all cells instead of the rows": (
         "nn/reference.py", "loss += losses.sum() / B", "loss += losses.sum() / (B * model.groups)", "test_reference.py"
     ),

@@ -83,6 +83,12 @@ def test_labels_of_others_that_reach_a_head_are_found(own, subject):
     assert found == {LABELS: {"leak"}, USERS: {"sealed"}, TITLES: {"sealed"}}
 
 
+def test_a_model_that_uses_its_buffers_again_cannot_hide(own, subject):
+    text = MODEL.format(select=SHARES_LABELS).replace("np.zeros_like(W)", "BUFFER; grads[:] = 0")
+    text += "BUFFER = np.zeros((3, 16))\n"
+    assert verdicts(own(text), subject)[LABELS] == {"leak"}
+
+
 def test_the_function_gets_what_it_is_promised(own, subject):
     text = """
     import numpy as np

@@ -1,5 +1,6 @@
 """The textbook against finite differences, operation by operation and as a whole."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_parameters, model_configs, seeds
 
-from twotower.config import BATCHNORM_EPS, ModelConfig
+from twotower.config import BATCHNORM_EPS, HEADS, OUTPUTS, ModelConfig
 from twotower.nn import reference
 from twotower.nn.gradcheck import STEP, TOLERANCE, model_errors, vjp_error
 
@@ -162,6 +163,55 @@ def test_without_the_mask_a_foreign_label_reaches_a_head(rng):
     flipped = batch._replace(labels=np.where(batch.group != 1, 1 - batch.labels, batch.labels))
     before, after = (reference.loss_and_gradients(params, b, model, masked=False)[1] for b in (batch, flipped))
     assert all((before[name][1] != after[name][1]).any() for name in ("head.P", "head.Q", "title_bias.C"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(HEADS[1:]), st.sampled_from(OUTPUTS), seeds)
+def test_the_whole_model_with_moments_of_each_group(head, output, seed):
+    """Groups of several users, so that every part of batch-norm's gradient counts."""
+    rng = np.random.default_rng(seed)
+    model = ModelConfig(hidden=4, groups=3, head=head, rank=2, title_bias=True, output=output, batchnorm="group")
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng, pairs=60, users=24, titles=8))
+    assume(far_from_kinks(params, batch, model))
+    loss, gradients = reference.loss_and_gradients(params, batch, model)
+    assert loss != reference.loss_and_gradients(params, batch, replace(model, batchnorm="all"))[0]
+    errors = model_errors(params, batch, model, gradients, rng)
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    assert all(e < 1e-4 for name, e in errors.items() if np.abs(gradients[name]).max() > 1e-3 * largest), errors
+
+
+def test_moments_of_each_group_are_those_of_the_group_alone(rng):
+    """And of a group alone they are those of the batch: its rows go through the tower as if there were no others."""
+    model = ModelConfig(hidden=5, groups=3, head="residual", batchnorm="group")
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng, pairs=40, users=12))
+    A, tape = reference.tower(params, "user", batch.user_features, 0.0, batch.group)
+    dA = rng.standard_normal(A.shape)
+    together = reference.tower_backward(params, "user", dA, tape)
+    alone = {name: np.zeros_like(value) for name, value in together.items()}
+    for k in range(3):
+        mine = batch.group == k
+        A_k, tape_k = reference.tower(params, "user", batch.user_features[mine], 0.0)
+        np.testing.assert_allclose(A[mine], A_k, atol=1e-12)
+        for name, gradient in reference.tower_backward(params, "user", dA[mine], tape_k).items():
+            alone[name] += gradient
+    for name in together:
+        np.testing.assert_allclose(together[name], alone[name], atol=1e-10, err_msg=name)
+
+
+def test_moments_of_a_group_by_hand():
+    """Column (1, 3 | 7): the first group has mean 2 and squares 1 + 1, and a row alone is its own mean."""
+    Z, group = np.array([[1.0], [3.0], [7.0]]), np.array([4, 4, 9])
+    assert reference.group_sums(Z, group).tolist() == [[4.0], [4.0], [7.0]]
+    mean, squares = reference.group_moments(Z, group, np.array([[2.0], [2.0], [1.0]]))
+    assert (mean.tolist(), squares.tolist()) == ([[2.0], [2.0], [7.0]], [[2.0], [2.0], [0.0]])
+
+
+def test_with_moments_of_each_group_a_nan_stays_in_its_group(rng):
+    model = ModelConfig(hidden=5, groups=3, head="lowrank", rank=2, batchnorm="group")
+    params, batch = make_parameters(model, rng), reference.expand(make_batch(rng, pairs=40, users=12))
+    batch.user_features[batch.group == 2] = np.nan
+    _, gradients = reference.loss_and_gradients(params, batch, model)
+    assert np.isfinite(gradients["head.Q"][:2]).all() and np.isnan(gradients["head.Q"][2]).any()
 
 
 def far_from_kinks(params, batch, model):

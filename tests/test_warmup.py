@@ -26,7 +26,7 @@ def signatures() -> dict[str, set]:
     return kernels
 
 
-VARIANTS = [{}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True}]
+VARIANTS = [{}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True}, {"batchnorm": "group"}]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

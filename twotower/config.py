@@ -33,6 +33,7 @@ RANKED = ("lowrank", "mmoe")  # heads of low rank
 LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")
+BATCHNORMS = ("all", "group")
 TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
 DEBIASES = ("none", "ipw", "logq", "penalty")
 BATCHINGS = ("pairs", "positives", "users")
@@ -87,6 +88,7 @@ class ModelConfig:
     territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
     offset_prior: float = setting(5.0, "Pseudo-positives that draw a title's offset to 0.")
+    batchnorm: str = setting("all", "Whose moments batch-norm of the user tower takes: all rows', or each group's own.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
@@ -106,6 +108,9 @@ class ModelConfig:
         _require(self.title_offsets in OFFSETS, "model.title_offsets", self.title_offsets, levels)
         lonely = self.title_offsets == "group" and self.groups == 1
         _require(not lonely, "model.title_offsets", "group", "title or territory, since there is one group only")
+        _require(self.batchnorm in BATCHNORMS, "model.batchnorm", self.batchnorm, f"one of {', '.join(BATCHNORMS)}")
+        lonely = self.batchnorm == "group" and self.groups == 1
+        _require(not lonely, "model.batchnorm", "group", "all, since there is one group only")
         _require(self.offset_prior > 0, "model.offset_prior", self.offset_prior, "above 0")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
         possible = not self.territory_bias or self.output == "linear"
@@ -115,6 +120,11 @@ class ModelConfig:
     def multi_task(self) -> bool:
         """Whether there is anything that a group has to itself."""
         return self.head != "none" or self.title_bias
+
+    @property
+    def user_pools(self) -> int:
+        """Pools of user rows that share batch-norm's moments: one for all, or one a group."""
+        return self.groups if self.batchnorm == "group" else 1
 
     @property
     def output_floor(self) -> float:

@@ -109,6 +109,8 @@ METHODS: dict[str, Method] = {
         _rival("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
         _rival("popularity-penalty", "One model for all, with a penalty on scores that follow popularity.",
                debias="penalty", debias_strength=PENALTY),
+        Method("group-batchnorm", "As mtl, with batch-norm of users by the moments of their group alone.",
+               grouping="geography", model={"batchnorm": "group"}),
         Method("viewing-groups", "As mtl, with territories grouped by what is watched there.", grouping="viewing"),
         Method("random-groups", "As mtl, with territories grouped at random: a control.", grouping="random"),
         Method("shuffled", "As mtl, with users dealt to the heads by chance: a control.", grouping="shuffled"),

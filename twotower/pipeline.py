@@ -196,4 +196,5 @@ def default_label(model: ModelConfig, sampled: Sample) -> str:
     """A method's name: baseline or mtl, with the paper's upsampling or without."""
     method = f"mtl-{model.groups}" if model.multi_task else "baseline"
     method += "-territories" if model.territory_bias else ""
+    method += "-group-batchnorm" if model.batchnorm == "group" else ""
     return f"{method}-upsampled" if sampled.active.any() else method

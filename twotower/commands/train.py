@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from twotower.config import (
     BATCHINGS,
+    BATCHNORMS,
     DEBIASES,
     HEADS,
     MTL_HEADS,
@@ -35,7 +36,7 @@ DEFAULT_GROUPS = 4  # of --mtl, as in the paper
 DEFAULT_PERIODS = 3  # of --incremental: the paper has three test days
 CHOICES = {
     "head": HEADS, "output": OUTPUTS, "title_offsets": OFFSETS, "batching": BATCHINGS,
-    "task_weights": TASK_WEIGHTS, "debias": DEBIASES,
+    "batchnorm": BATCHNORMS, "task_weights": TASK_WEIGHTS, "debias": DEBIASES,
 }  # fmt: skip
 NAMES = {"incremental_periods": "periods"}  # where the option is not called as its setting
 TYPES = {"int": int, "float": float, "str": str}

@@ -50,7 +50,8 @@ def row_gradients(
     """Gradients at four stations of the model's last pass, for some rows (row, group).
 
     dU is summed from the pairs' gradients in the workspace, and goes back through the head and the second batch-norm
-    with the sums of the whole batch; at the first layer the workspace holds the gradient before the ReLU.
+    with the sums of all rows that share its moments; at the first layer the workspace holds the gradient before the
+    ReLU.
     """
     rows = np.array([row for row, _ in chosen], np.intp)
     A2, head_output = A.user2[rows], model.U[rows]
@@ -64,9 +65,10 @@ def row_gradients(
     work, tower = model.user_work, model.user_tower
     dY2 = np.where(tower.norm2.floor < A2, dA2, np.float32(0))
     dZ2, dZ1 = np.empty_like(dY2), np.empty_like(dY2)
-    counts, B = np.ascontiguousarray(batch.user_counts[rows]), len(batch.labels)
-    tower.norm2.backward(dZ2, dY2, work.Z2[rows], counts, work.stats2, B)
-    tower.norm1.backward(dZ1, work.dY[rows], work.Z1[rows], counts, work.stats1, B)
+    for n, (row, k) in enumerate(chosen):
+        one, at = slice(n, n + 1), slice(row, row + 1)
+        tower.norm2.backward(dZ2[one], dY2[one], work.Z2[at], batch.user_counts[at], work.stats2, k)
+        tower.norm1.backward(dZ1[one], work.dY[at], work.Z1[at], batch.user_counts[at], work.stats1, k)
     sizes = [np.linalg.norm(gradient.astype(np.float64), axis=1) for gradient in (dU[rows], dA2, dZ2, dZ1)]
     return RowGradients(*sizes)
 

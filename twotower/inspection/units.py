@@ -40,13 +40,13 @@ def activations(model: TwoTower, batch: Any) -> Activations:
     def users(run: list[Tile]) -> None:
         work = model.user_work
         for tile in run:
-            user.norm1.forward(found.user1[tile.rows], work.Z1[tile.rows], work.stats1)
-            user.norm2.forward(found.user2[tile.rows], work.Z2[tile.rows], work.stats2)
+            user.norm1.forward(found.user1[tile.rows], work.Z1[tile.rows], work.stats1, tile.group)
+            user.norm2.forward(found.user2[tile.rows], work.Z2[tile.rows], work.stats2, tile.group)
 
     def titles(run: list[Tile]) -> None:
         work = model.title_work
         for tile in run:
-            title.norm1.forward(found.title1[tile.rows], work.Z1[tile.rows], work.stats1)
+            title.norm1.forward(found.title1[tile.rows], work.Z1[tile.rows], work.stats1, tile.group)
 
     model.workers.run(users, chunked_tiles(batch.segments))
     model.workers.run(titles, chunked_tiles(np.array([0, T])))

@@ -6,6 +6,7 @@ forward, and where a tile's work goes is an argument. Every method may be called
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,24 +119,56 @@ class Dense:
         return dX
 
 
-class BatchStatistics:
-    """What batch-norm's forward leaves for its backward: a batch's moments, and its tiles' shares in them."""
+class Pool(NamedTuple):
+    """Rows of a batch whose pairs batch-norm takes its moments over: all rows, or those of one group."""
 
-    def __init__(self, D: int, tiles: int):
-        self.mean, self.rstd = np.empty(D, np.float32), np.empty(D, np.float32)
+    tiles: slice  # of the batch's
+    rows: int
+
+
+def pools_of(runs: list[list[Tile]], pools: int) -> list[Pool]:
+    """One pool of all tiles, or one a group; a group's tiles follow each other, and it may have none."""
+    tiles = np.zeros(pools, np.int64)
+    rows = np.zeros(pools, np.int64)
+    for run in runs:
+        for tile in run:
+            at = tile.group if pools > 1 else 0
+            tiles[at] += 1
+            rows[at] += tile.rows.stop - tile.rows.start
+    ends = np.cumsum(tiles).tolist()
+    return [Pool(slice(start, end), n) for start, end, n in zip([0, *ends], ends, rows.tolist(), strict=False)]
+
+
+class BatchStatistics:
+    """What batch-norm's forward leaves for its backward: each pool's moments, and the tiles' shares in them."""
+
+    def __init__(self, D: int, tiles: int, pools: int = 1):
+        self.mean, self.rstd = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
+        self.dgamma, self.dbeta = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
+        self.pairs = np.zeros(pools, np.int64)  # which its moments are taken over
         self.weight = np.empty(tiles)  # pairs behind the rows of each tile
         self.tile_mean, self.tile_squares = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
         self.tile_dgamma, self.tile_dbeta = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
         self.double = np.empty((tiles, D))  # tiles are summed in float64
 
+    def pool(self, group: int) -> int:
+        """The pool that a group's rows belong to."""
+        return group if len(self.pairs) > 1 else 0
+
 
 class BatchNormReLU:
-    """Batch normalisation over pairs, computed on unique rows with counts, and ReLU (``floor`` 0) or none (−inf)."""
+    """Batch normalisation over pairs, computed on unique rows with counts, and ReLU (``floor`` 0) or none (−inf).
+
+    The moments are those of all pairs or, where the running statistics have a row a group, of each group's own pairs;
+    gamma and beta are everybody's.
+    """
 
     def __init__(self, name: str, layer: str, params: Arena, grads: Arena, running: Arena, floor: float):
         self.gamma, self.beta = params[f"{name}.gamma{layer}"], params[f"{name}.beta{layer}"]  # (D,)
         self.dgamma, self.dbeta = grads[f"{name}.gamma{layer}"], grads[f"{name}.beta{layer}"]
-        self.running_mean, self.running_var = running[f"{name}.mean{layer}"], running[f"{name}.var{layer}"]
+        D = len(self.gamma)
+        self.running_mean = running[f"{name}.mean{layer}"].reshape(-1, D)  # (pools, D)
+        self.running_var = running[f"{name}.var{layer}"].reshape(-1, D)
         self.floor = floor
 
     def observe(self, stats: BatchStatistics, tile: Tile, Z: np.ndarray, counts: np.ndarray) -> None:
@@ -143,30 +176,47 @@ class BatchNormReLU:
         stats.weight[tile.number] = counts.sum()
         kernels.moments(stats.tile_mean[tile.number], stats.tile_squares[tile.number], Z, counts)
 
-    def combine(self, stats: BatchStatistics, tiles: int) -> None:
-        """The batch's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow."""
-        weight, deviation = stats.weight[:tiles], stats.double[:tiles]
+    def combine(self, stats: BatchStatistics, pools: list[Pool]) -> None:
+        """Each pool's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow.
+
+        Of a group without a row in the batch nothing moves; nor do the running statistics of one with a single row,
+        which has no spread, and would take that for the group's.
+        """
+        for k, (tiles, rows) in enumerate(pools):
+            if rows:
+                B, squares = self._combine_tiles(stats, k, tiles)
+                if rows > 1 or len(pools) == 1:
+                    variance, mean = squares / max(B - 1, 1), self.running_mean[k]
+                    mean += BATCHNORM_MOMENTUM * (stats.mean[k] - mean)
+                    moved = BATCHNORM_MOMENTUM * (variance - self.running_var[k])
+                    self.running_var[k] += moved.astype(np.float32)
+
+    @staticmethod
+    def _combine_tiles(stats: BatchStatistics, k: int, tiles: slice) -> tuple[float, np.ndarray]:
+        """Mean and 1/deviation of pool ``k``; returns its pairs, and the sums of squared deviations (D,) float64."""
+        weight, deviation = stats.weight[tiles], stats.double[tiles]
         B = weight.sum()
-        deviation[...] = stats.tile_mean[:tiles]
+        deviation[...] = stats.tile_mean[tiles]
         mean = weight @ deviation / B
         for of_tile in deviation:  # at once it would be buffered, in 64 KiB
             of_tile -= mean
         deviation *= deviation
         squares = weight @ deviation
-        deviation[...] = stats.tile_squares[:tiles]
+        deviation[...] = stats.tile_squares[tiles]
         squares += deviation.sum(0)
-        stats.mean[:] = mean
-        stats.rstd[:] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
-        self.running_mean += BATCHNORM_MOMENTUM * (stats.mean - self.running_mean)
-        self.running_var += (BATCHNORM_MOMENTUM * (squares / max(B - 1, 1) - self.running_var)).astype(np.float32)
+        stats.mean[k] = mean
+        stats.rstd[k] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
+        return B, squares
 
     def use_running(self, stats: BatchStatistics) -> None:
         """For evaluation: the running moments in place of the batch's."""
         stats.mean[:] = self.running_mean
         stats.rstd[:] = 1 / np.sqrt(self.running_var + BATCHNORM_EPS)
 
-    def forward(self, A: np.ndarray, Z: np.ndarray, stats: BatchStatistics) -> np.ndarray:
-        kernels.batchnorm_relu(A, Z, stats.mean, stats.rstd, self.gamma, self.beta, self.floor)
+    def forward(self, A: np.ndarray, Z: np.ndarray, stats: BatchStatistics, group: int) -> np.ndarray:
+        """``A`` of rows of one group."""
+        k = stats.pool(group)
+        kernels.batchnorm_relu(A, Z, stats.mean[k], stats.rstd[k], self.gamma, self.beta, self.floor)
         return A
 
     def backward_relu(
@@ -174,17 +224,26 @@ class BatchNormReLU:
     ) -> None:
         """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are noted a tile."""
         dgamma, dbeta = stats.tile_dgamma[tile.number], stats.tile_dbeta[tile.number]
-        kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean, stats.rstd, self.floor)
+        k = stats.pool(tile.group)
+        kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean[k], stats.rstd[k], self.floor)
 
-    def combine_backward(self, stats: BatchStatistics, tiles: int) -> None:
-        """Gradients of gamma and beta from the tiles' sums, in float64."""
-        for total, parts in ((self.dgamma, stats.tile_dgamma), (self.dbeta, stats.tile_dbeta)):
-            stats.double[:tiles] = parts[:tiles]
-            total[:] = stats.double[:tiles].sum(0)
+    def combine_backward(self, stats: BatchStatistics, pools: list[Pool]) -> None:
+        """Gradients of gamma and beta from the tiles' sums, in float64; each pool's pairs, and their sums."""
+        for k, (tiles, _) in enumerate(pools):
+            stats.pairs[k] = stats.weight[tiles].sum()
+        double = stats.double[: pools[-1].tiles.stop]
+        of_parts = (self.dgamma, stats.dgamma, stats.tile_dgamma), (self.dbeta, stats.dbeta, stats.tile_dbeta)
+        for total, of_pool, of_tile in of_parts:
+            double[...] = of_tile[: len(double)]
+            total[:] = double.sum(0)
+            for k, (tiles, _) in enumerate(pools):
+                of_pool[k] = total if len(pools) == 1 else double[tiles].sum(0)
 
     def backward(
-        self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, B: int
+        self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, group: int
     ) -> np.ndarray:
-        moments = stats.mean, stats.rstd
-        kernels.batchnorm_backward(dZ, dY, Z, counts, *moments, self.gamma, self.dgamma, self.dbeta, B)
+        """``dZ`` of rows of one group; they moved the moments of their pool."""
+        k = stats.pool(group)
+        moments, sums = (stats.mean[k], stats.rstd[k]), (stats.dgamma[k], stats.dbeta[k])
+        kernels.batchnorm_backward(dZ, dY, Z, counts, *moments, self.gamma, *sums, stats.pairs[k])
         return dZ

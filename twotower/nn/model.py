@@ -104,8 +104,10 @@ class TwoTower:
         self.title_offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs
         self.params = Arena(parameter_shapes(model, user_width, title_width, self.territories))
         self.grads = self.params.like()
-        moments = {f"{t}.{m}{i}": (model.hidden,) for t in ("user", "title") for i in "12" for m in ("mean", "var")}
-        self.running = Arena(moments)
+        moments: dict[str, tuple[int, ...]] = {"user": (model.hidden,), "title": (model.hidden,)}
+        if model.batchnorm == "group":
+            moments["user"] = model.groups, model.hidden
+        self.running = Arena({f"{t}.{m}{i}": moments[t] for t in moments for i in "12" for m in ("mean", "var")})
         for name, value in self.running.items():
             value[...] = ".var" in name
         initialise(self.params, model, rng, base_rate)
@@ -127,7 +129,7 @@ class TwoTower:
     def _reserve(self, pairs: int, users: int, titles: int) -> None:
         """Workspaces for so many pairs and unique rows; they grow, and never shrink."""
         D = self.model.hidden
-        self.user_work = TowerWork(users, D, self.model.groups)
+        self.user_work = TowerWork(users, D, self.model.groups, self.model.user_pools)
         self.title_work = TowerWork(titles, D, 1)
         self.U, self.V, self.dV = (np.empty((n, D), np.float32) for n in (users, titles, titles))
         self.pairs = PairWork(pairs)
@@ -188,7 +190,8 @@ class TwoTower:
 
         def output(run: list[Tile]) -> None:
             for tile in run:
-                self.title_tower.norm2.forward(self.V[tile.rows], titles.work.Z2[tile.rows], titles.work.stats2)
+                Z2, stats2 = titles.work.Z2[tile.rows], titles.work.stats2
+                self.title_tower.norm2.forward(self.V[tile.rows], Z2, stats2, tile.group)
 
         self.workers.run(output, title_runs)
         bias = self.params["title_bias.C"] @ batch.title_features.T if self.model.title_bias else None
@@ -242,7 +245,7 @@ class TwoTower:
                 for tile in run:
                     Z2 = work.Z2[tile.rows]
                     n = len(Z2)
-                    A2 = norm2.forward(scratch.A[:n], Z2, work.stats2)
+                    A2 = norm2.forward(scratch.A[:n], Z2, work.stats2, tile.group)
                     span = self._score(batch, tile, A2, bias, scratch)
                     if terms is not None:
                         terms.shift(self.pairs, span)
@@ -274,7 +277,7 @@ class TwoTower:
         self.workers.run(title_output, titles.runs)
         if self.offsets is not None:
             self.offsets.backward(self.pairs, self.V, batch, self.workers)
-        towers.backward([users, titles], self.workers, self.scratches, self.sums, B)
+        towers.backward([users, titles], self.workers, self.scratches, self.sums)
         self.workers.run(self.sums.finish, self.sums.blocks())
         if self.heads is not None:
             self.heads.finish(batch.segments)
@@ -316,8 +319,8 @@ class TwoTower:
         def score(run: list[Tile]) -> None:
             with self.scratches.borrow() as scratch:
                 for tile in run:
-                    Z2 = self.user_work.Z2[tile.rows]
-                    A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, self.user_work.stats2)
+                    Z2, stats2 = self.user_work.Z2[tile.rows], self.user_work.stats2
+                    A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, stats2, tile.group)
                     self._score(batch, tile, A2, bias, scratch)
 
         self.workers.run(score, users.runs)

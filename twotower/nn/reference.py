@@ -195,22 +195,44 @@ def correlation_penalty(z, y, x, strength):
     return loss, dz
 
 
+def group_sums(X, group):
+    """For each row the sum over all rows of its group; a selection, so that NaN stays within its group."""
+    sums = np.empty_like(X)
+    for k in np.unique(group):
+        sums[group == k] = X[group == k].sum(0)
+    return sums  # (B, D)
+
+
+def group_moments(Z, group, pairs):
+    """``moments`` of each row's own group, whose pairs are ``pairs`` (B,1): batch-norm that sees no other group."""
+    mean = group_sums(Z, group) / pairs
+    return mean, group_sums((Z - mean) ** 2, group)  # (B, D), (B, D)
+
+
 class TowerTape(NamedTuple):
     """What a tower's backward needs of its forward."""
 
     X: np.ndarray
+    group: np.ndarray | None  # (B,) of each row, where each group has moments of its own
+    pairs: Any  # behind a row's moments: B, or (B,1) of its group
     layers: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]
 
 
-def tower(p: Arrays, name: str, X: np.ndarray, floor: float) -> tuple[np.ndarray, TowerTape]:
-    """Two dense layers, each with batch-norm and ReLU; ``floor`` belongs to the last."""
+def tower(
+    p: Arrays, name: str, X: np.ndarray, floor: float, group: np.ndarray | None = None
+) -> tuple[np.ndarray, TowerTape]:
+    """Two dense layers, each with batch-norm and ReLU; ``floor`` belongs to the last.
+
+    Batch-norm takes the moments of all rows or, with the ``group`` (B,) of each, those of the row's own group.
+    """
     ones, A = np.ones(len(X), X.dtype), X
-    tape = TowerTape(X, [])
+    pairs = len(X) if group is None else group_sums(ones[:, None], group)
+    tape = TowerTape(X, group, pairs, [])
     for layer, layer_floor in (("1", 0.0), ("2", floor)):
         below = A
         Z = dense(below, p[f"{name}.W{layer}"])
-        mean, squares = moments(Z, ones)
-        rstd = 1 / np.sqrt(squares / len(X) + BATCHNORM_EPS)
+        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)
+        rstd = 1 / np.sqrt(squares / pairs + BATCHNORM_EPS)
         A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
         tape.layers.append((below, Z, mean, rstd, A, layer_floor))
     return A, tape
@@ -218,12 +240,14 @@ def tower(p: Arrays, name: str, X: np.ndarray, floor: float) -> tuple[np.ndarray
 
 def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dict[str, np.ndarray]:
     """Gradients of a tower's parameters: the forward list reversed."""
-    B = len(tape.X)
     grads: dict[str, np.ndarray] = {}
-    ones = np.ones(B, dA.dtype)
+    ones = np.ones(len(tape.X), dA.dtype)
     for layer, (below, Z, mean, rstd, A, floor) in zip("21", reversed(tape.layers), strict=True):
         dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)
-        dZ = batchnorm_backward(dY, Z, ones, mean, rstd, p[f"{name}.gamma{layer}"], dgamma, dbeta, B)
+        sums = dgamma, dbeta
+        if tape.group is not None:  # gamma and beta are everybody's, but a row moved the moments of its group alone
+            sums = group_sums(dY * ((Z - mean) * rstd), tape.group), group_sums(dY, tape.group)
+        dZ = batchnorm_backward(dY, Z, ones, mean, rstd, p[f"{name}.gamma{layer}"], *sums, tape.pairs)
         dW, dA = dense_backward(dZ, below, p[f"{name}.W{layer}"])
         grads |= {f"{name}.W{layer}": dW, f"{name}.gamma{layer}": dgamma, f"{name}.beta{layer}": dbeta}
     return grads
@@ -294,7 +318,8 @@ def loss_and_gradients(
     p, B = dict(params), len(batch.labels)
     if model.head == "cross-stitch":
         p["head.W"] = stitch(p["head.alpha"], p["stitch.W"])
-    A, user_tape = tower(p, "user", batch.user_features, model.tower_floor)
+    of_group = batch.group if model.batchnorm == "group" else None
+    A, user_tape = tower(p, "user", batch.user_features, model.tower_floor, of_group)
     V, title_tape = tower(p, "title", batch.title_features, model.output_floor)
     s, c = p["logit.scale"][0], p["logit.bias"][0]
 

@@ -51,19 +51,20 @@ class Choice(NamedTuple):
 class TowerAtRest:
     """A tower with its running statistics in place of a batch's."""
 
-    def __init__(self, tower: Tower, D: int):
+    def __init__(self, tower: Tower):
+        pools, D = tower.norm1.running_mean.shape
         self.tower = tower
-        self.stats1, self.stats2 = BatchStatistics(D, 0), BatchStatistics(D, 0)
+        self.stats1, self.stats2 = BatchStatistics(D, 0, pools), BatchStatistics(D, 0, pools)
         tower.norm1.use_running(self.stats1)
         tower.norm2.use_running(self.stats2)
 
-    def embed(self, X: np.ndarray, scratch: Scratch) -> np.ndarray:
-        """A2 (n, D) of the features of a tile; it lies in ``scratch.A``."""
+    def embed(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
+        """A2 (n, D) of the features of a tile of one group; it lies in ``scratch.A``."""
         A, Z = scratch.A[: len(X)], scratch.dZ[: len(X)]
         self.tower.dense1.forward(Z, X, scratch)
-        self.tower.norm1.forward(A, Z, self.stats1)
+        self.tower.norm1.forward(A, Z, self.stats1, group)
         self.tower.dense2.forward(Z, A, scratch)
-        return self.tower.norm2.forward(A, Z, self.stats2)
+        return self.tower.norm2.forward(A, Z, self.stats2, group)
 
 
 class Buffers:
@@ -95,7 +96,7 @@ class Retrieval:
         check_width("titles", title_table, model.widths[1])
         self.model, D, T = model, model.model.hidden, len(title_table)
         model.pack()
-        self.user_tower, self.title_tower = (TowerAtRest(tower, D) for tower in (model.user_tower, model.title_tower))
+        self.user_tower, self.title_tower = (TowerAtRest(tower) for tower in (model.user_tower, model.title_tower))
         self.V = np.empty((T, D), np.float32)
         self.bias = np.zeros((model.model.groups, T), np.float32)  # c, and what the group's title bias adds
         self.own = np.zeros((model.territories, T), np.float32)  # what a territory adds to its group's
@@ -107,7 +108,7 @@ class Retrieval:
                 np.matmul(model.params["title_bias.C"], X.T, out=self.bias[:, tile.rows])
             if "territory.C" in model.params:
                 np.matmul(model.params["territory.C"], X.T, out=self.own[:, tile.rows])
-            self.V[tile.rows] = self.title_tower.embed(X, scratch)
+            self.V[tile.rows] = self.title_tower.embed(X, tile.group, scratch)
 
         self._each_tile(embed, np.array([0, T]), table, "embedding titles", progress)
         self.bias += model.params["logit.bias"]
@@ -178,7 +179,7 @@ class Retrieval:
 
     def _embed_users(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
         """U (n, D) of a tile's features, through the head of its group; it lies in ``scratch``."""
-        A2 = self.user_tower.embed(X, scratch)
+        A2 = self.user_tower.embed(X, group, scratch)
         if self.model.heads is None:
             return A2
         return self.model.heads.forward(scratch.dA[: len(X)], A2, group, scratch)

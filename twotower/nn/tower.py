@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from twotower.nn.arena import Arena
-from twotower.nn.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, Scratch, ScratchPool
+from twotower.nn.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, Scratch, ScratchPool, pools_of
 from twotower.nn.workers import CHUNKS, TILE_ROWS, Tile, Workers
 
 Runs = list[list[Tile]]  # the tiles of a batch, chunk by chunk
@@ -28,11 +28,11 @@ class Tower:
 class TowerWork:
     """What a tower keeps of a batch between its passes."""
 
-    def __init__(self, rows: int, D: int, groups: int):
+    def __init__(self, rows: int, D: int, groups: int, pools: int = 1):
         self.rows = rows
         self.Z1, self.Z2, self.dY = (np.empty((rows, D), np.float32) for _ in range(3))
         tiles = rows // TILE_ROWS + groups + CHUNKS
-        self.stats1, self.stats2 = BatchStatistics(D, tiles), BatchStatistics(D, tiles)
+        self.stats1, self.stats2 = BatchStatistics(D, tiles, pools), BatchStatistics(D, tiles, pools)
 
 
 class TowerBatch:
@@ -43,7 +43,7 @@ class TowerBatch:
 
     def __init__(self, tower: Tower, X: np.ndarray, counts: np.ndarray, runs: Runs, work: TowerWork):
         self.tower, self.X, self.counts, self.runs, self.work = tower, X, counts, runs, work
-        self.tiles = sum(map(len, runs))
+        self.pools = pools_of(runs, len(work.stats1.pairs))
 
     def first(self, tile: Tile, scratch: Scratch) -> None:
         """Z1 = X W1."""
@@ -55,26 +55,26 @@ class TowerBatch:
         """A1 = relu(batchnorm(Z1)), Z2 = A1 W2."""
         tower, work = self.tower, self.work
         Z1 = work.Z1[tile.rows]
-        A1 = tower.norm1.forward(scratch.A[: len(Z1)], Z1, work.stats1)
+        A1 = tower.norm1.forward(scratch.A[: len(Z1)], Z1, work.stats1, tile.group)
         Z2 = tower.dense2.forward(work.Z2[tile.rows], A1, scratch)
         tower.norm2.observe(work.stats2, tile, Z2, self.counts[tile.rows])
 
-    def second_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums, B: int) -> None:
+    def second_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums) -> None:
         """From ``work.dY``, the gradient before the last ReLU, to that before the first; A1 is computed again."""
         tower, work = self.tower, self.work
         Z1, Z2, dY = work.Z1[tile.rows], work.Z2[tile.rows], work.dY[tile.rows]
         n = len(Z1)
-        dZ2 = tower.norm2.backward(scratch.dZ[:n], dY, Z2, self.counts[tile.rows], work.stats2, B)
-        A1 = tower.norm1.forward(scratch.A[:n], Z1, work.stats1)
+        dZ2 = tower.norm2.backward(scratch.dZ[:n], dY, Z2, self.counts[tile.rows], work.stats2, tile.group)
+        A1 = tower.norm1.forward(scratch.A[:n], Z1, work.stats1, tile.group)
         tower.dense2.backward_weights(sums, tile, 0, A1, dZ2, scratch)
         dA1 = tower.dense2.backward_input(scratch.dA[:n], dZ2, scratch)
         tower.norm1.backward_relu(work.stats1, tile, dY, dA1, A1, Z1)
 
-    def first_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums, B: int) -> None:
+    def first_backward(self, tile: Tile, scratch: Scratch, sums: GradientSums) -> None:
         """From the gradient before the first ReLU to that of W1."""
         tower, work = self.tower, self.work
         Z1, dY = work.Z1[tile.rows], work.dY[tile.rows]
-        dZ1 = tower.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, self.counts[tile.rows], work.stats1, B)
+        dZ1 = tower.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, self.counts[tile.rows], work.stats1, tile.group)
         tower.dense1.backward_weights(sums, tile, 0, self.X[tile.rows], dZ1, scratch)
 
 
@@ -85,19 +85,17 @@ def forward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPo
         for on in towers:
             norm, stats = getattr(on.tower, f"norm{number}"), getattr(on.work, f"stats{number}")
             if training:
-                norm.combine(stats, on.tiles)
+                norm.combine(stats, on.pools)
             else:
                 norm.use_running(stats)
 
 
-def backward(
-    towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, sums: GradientSums, B: int
-) -> None:
+def backward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, sums: GradientSums) -> None:
     """All gradients of the towers, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
     for layer, number in ((TowerBatch.second_backward, 2), (TowerBatch.first_backward, 1)):
         for on in towers:
-            getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.tiles)
-        sweep(towers, layer, workers, scratches, sums, B)
+            getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.pools)
+        sweep(towers, layer, workers, scratches, sums)
 
 
 def sweep(

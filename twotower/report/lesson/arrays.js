@@ -80,7 +80,7 @@ function rowLook(step, i, look) {
   const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
   const leaking = isNumber(owner) && isNumber(step.group) && owner !== step.group;
   const aside = isNumber(owner) && look.group !== null && owner !== look.group;
-  return { class: leaking ? "leaking" : aside ? "foreign" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
+  return { class: leaking ? "leaking" : aside ? "other" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
 }
 
 /** The pairs that the mask keeps out of a head stand in their places, without numbers. */

@@ -9,7 +9,7 @@ function makeFigure(holder, network, pick) {
   function redraw() {
     const width = Math.max(300, Math.floor(holder.clientWidth));
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const unit = Math.min(1.05 * rem, Math.max(0.7 * rem, width / 42));
+    const unit = Math.min(1.05 * rem, Math.max(0.78 * rem, width / 42));
     const focused = holder.contains(document.activeElement) ? document.activeElement.dataset.node : null;
     plan = layOut(network, width, unit, view.group ?? null);
     parts = drawPlan(plan);
@@ -46,7 +46,7 @@ function drawPlan(plan) {
   for (const edge of plan.edges) {
     const line = draw("path", { class: "edge", d: edge.d, "data-edge": edge.id });
     const flow = draw("path", { class: "flow", d: edge.d });
-    const label = draw("text", { class: "edge-label", x: edge.x, y: edge.y + 0.35 * unit, "text-anchor": "middle" });
+    const label = draw("text", { class: "edge-label", x: edge.x + (edge.x > width / 2 ? -0.6 : 0.6) * unit, y: edge.y + 0.35 * unit, "text-anchor": edge.x > width / 2 ? "end" : "start" });
     const head = draw("path", { class: "arrow" });
     edges[edge.id] = { line, flow, label, head, ends: edge.ends };
     lines.append(line, flow, head);
@@ -78,7 +78,7 @@ function drawNode(node, unit) {
   const box = draw("rect", { class: "box", x, y, width: w, height: h, rx: 0.4 * unit });
   const texture = draw("rect", { class: "texture", x, y, width: w, height: h, rx: 0.4 * unit });
   const line = (name, text, at, size) => draw("text", { class: name, x: middle, y: y + at * unit, "text-anchor": "middle", "font-size": size * unit }, text);
-  const room = w - 0.5 * unit;
+  const room = w - 0.4 * unit;
   const title = line("title", fitted(node.title, room, unit, 600), 1.35, 1);
   const detail = line("detail", fitted(node.detail, room, 0.82 * unit, 400), 2.35, 0.82);
   const value = line("value", "", 3.5, 1.05);
@@ -88,10 +88,12 @@ function drawNode(node, unit) {
     value.setAttribute("text-anchor", "start");
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
     value.setAttribute("font-size", 0.9 * unit);
-  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.1 * unit);
+  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.35 * unit);
   const group = draw("g", { class: `node ${node.kind}`, role: "button", tabindex: "-1", "data-node": node.id, "aria-pressed": "false" },
     box, texture, title, detail, value);
-  return { group, value, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
+  const along = node.narrow ? h - 1.9 * unit : room;
+  const fit = (texts) => fitNumber([texts].flat(), along, (node.narrow ? [0.9] : [1.05, 0.85]).map((size) => size * unit));
+  return { group, value, fit, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
 }
 
 function drawMore({ x, y, w, h, count }, unit) {
@@ -100,15 +102,28 @@ function drawMore({ x, y, w, h, count }, unit) {
   return draw("g", { class: "node own more" }, sheets, text, draw("title", {}, `${count} more heads: pick a group to see its head`));
 }
 
+/** How wide a text is in pixels. */
+function widthOf(text, size, weight) {
+  const pen = widthOf.pen ??= document.createElement("canvas").getContext("2d");
+  pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+
 /** The first of several wordings that fits a width, or the last one cut with an ellipsis. */
 function fitted(wordings, width, size, weight) {
-  const pen = fitted.pen ??= document.createElement("canvas").getContext("2d");
-  pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
-  const fitting = wordings.find((text) => pen.measureText(text).width <= width);
+  const fitting = wordings.find((text) => widthOf(text, size, weight) <= width);
   if (fitting !== undefined) return fitting;
   let kept = [...(wordings.at(-1) ?? "")];
-  while (kept.length && pen.measureText(`${kept.join("")}…`).width > width) kept = kept.slice(0, -1);
+  while (kept.length && widthOf(`${kept.join("")}…`, size, weight) > width) kept = kept.slice(0, -1);
   return kept.length ? `${kept.join("").trimEnd()}…` : "";
+}
+
+/** The first wording of a number that fits, in the largest size that does. A number is never cut. */
+function fitNumber(wordings, width, sizes) {
+  for (const text of wordings) {
+    for (const size of sizes) if (widthOf(text, size, 700) <= width) return [text, size];
+  }
+  return [wordings.at(-1) ?? "", sizes.at(-1)];
 }
 
 function makePickable(plan, parts, pick) {
@@ -162,11 +177,13 @@ function arrowhead(x, y, down, size) {
   return `M${x} ${y}L${x - size} ${y - 1.4 * size * down}L${x + size} ${y - 1.4 * size * down}Z`;
 }
 
-function lightNode({ group, value, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
+function lightNode({ group, value, fit, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
   group.setAttribute("class", `node ${node.kind} ${tone} ${node.narrow ? "narrow" : ""}`);
   group.setAttribute("aria-pressed", String(picked));
-  group.setAttribute("aria-label", [name, spoken || text].filter(Boolean).join(": "));
-  value.textContent = text;
+  group.setAttribute("aria-label", [name, spoken || [text].flat()[0]].filter(Boolean).join(": "));
+  const [told, size] = fit(text);
+  value.textContent = told;
+  value.setAttribute("font-size", size);
   if (isNumber(number)) value.setAttribute("data-value", number);
   else value.removeAttribute("data-value");
 }

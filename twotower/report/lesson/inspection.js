@@ -5,13 +5,15 @@
   const record = { ...whole, groups: network.groups };
   const measures = measuresOf(record);
 
+  const rowNamed = (name) => (record.rows ?? []).find((row) => String(row.user) === name);
+
   const state = makeState((wanted) => {
-    const row = (record.rows ?? []).find((each) => String(each.user) === wanted.row);
+    const row = wanted.mask === "off" ? null : rowNamed(wanted.row); // rows are measured with the mask on
     const names = record.blocks.flatMap((block) => [block.name, nodeOf(block)]);
     return {
       mask: oneOf(wanted.mask, ["on", "off"], "on"),
       row: row ? wanted.row : null,
-      group: row ? row.group : oneOf(wanted.group, record.groups.map((group, k) => k)),
+      group: row?.group ?? oneOf(wanted.group, record.groups.map((group, k) => k)),
       block: oneOf(wanted.block, names),
       show: oneOf(wanted.show, ["norm", "share"], "norm"),
       step: 0,
@@ -31,7 +33,8 @@
   for (const input of document.querySelectorAll("[name=show]")) {
     input.addEventListener("change", () => state.set({ show: input.value }));
   }
-  byId("key-own").hidden = !network.heads.length && !network.bias.length;
+  const owned = record.blocks.some((block) => isNumber(block.owner));
+  for (const id of ["mask", "key-own", "key-dark", "key-leak"]) byId(id).hidden = !owned; // nothing to mask
   showPanels(record);
   state.listen(show);
   show(state.get());
@@ -56,21 +59,21 @@
       input.checked = input.value === now.show;
       input.disabled = now.mask === "off";
     }
-    const row = (record.rows ?? []).find((each) => String(each.user) === now.row);
+    const row = rowNamed(now.row);
     showRow(row, record.groups);
     const said = tell(now, row);
     if (byId("told").textContent !== said) byId("told").textContent = said;
   }
 
   function nameOf(k) {
-    return `${k} ${record.groups[k]?.name}`;
+    return `${k} (${record.groups[k]?.name})`;
   }
 
   function tell(now, row) {
-    if (row) return `User ${row.user} of group ${nameOf(row.group)}: ${row.pairs.length} ${row.pairs.length === 1 ? "pair" : "pairs"}. Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output, ${shown(row.gradient.Z1)} in layer 1.`;
-    if (now.mask === "off") return tellLeak(now.group);
+    if (row) return `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}. Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output, ${shown(row.gradient.Z1)} in layer 1.`;
     const picked = blocksPicked(record, now.block);
-    if (picked.length) return tellBlock(now.block, picked, now.group);
+    if (picked.length) return tellBlock(now.block, picked, now);
+    if (now.mask === "off") return tellLeak(now.group);
     return now.group === null ? tellAll() : tellGroup(now.group);
   }
 
@@ -94,16 +97,23 @@
     return `${counted(record.groups[group].pairs)} pairs of group ${nameOf(group)} send a gradient of norm ${sent}.${all ? ` Of their ${all} numbers in other groups’ blocks, ${zeros} are exactly 0.` : ""}`;
   }
 
-  function tellBlock(name, picked, group) {
-    const by = record.groups.map((_, k) => together(picked.map((block) => block.by_group[k])));
-    if (group !== null) return `Rows of group ${nameOf(group)} move ${name} with norm ${by[group] === 0 ? "exactly 0" : shown(by[group])}, out of ${shown(together(picked.map((b) => b.gradient)))} by all rows.`;
-    return `Who moves ${name}: ${by.map((norm, k) => `${nameOf(k)} ${norm === 0 ? "exactly 0" : shown(norm)}`).join(", ")}.`;
+  function tellBlock(name, picked, { group, mask }) {
+    const off = mask === "off";
+    const by = record.groups.map((_, k) => together(picked.map((block) => (off ? block.unmasked?.[k] : block.by_group[k]))));
+    if (!by.every(isNumber)) return `${name} is shared by all groups; the mask-off pass measures what groups own.`;
+    const norm = (k) => (by[k] === 0 ? "exactly 0" : shown(by[k]));
+    const whole = off ? "" : `; all rows together ${shown(together(picked.map((block) => block.gradient)))}`;
+    if (group !== null) return `${off ? "Mask off: rows" : "Rows"} of group ${nameOf(group)} send ${norm(group)} into ${name}${whole}.`;
+    const order = by.map((_, k) => k).sort((a, b) => by[b] - by[a]);
+    const zeros = order.filter((k) => by[k] === 0).length;
+    const rest = zeros ? `; ${zeros} of ${by.length} groups send exactly 0` : by.length > 1 ? `; the least from group ${nameOf(order.at(-1))}, ${norm(order.at(-1))}` : "";
+    return `What rows of each group send into ${name}${off ? " with the mask off" : ""}: the most comes from group ${nameOf(order[0])}, ${norm(order[0])}${rest}.`;
   }
 
   function tellLeak(group) {
     const leaks = (record.leak ?? []).map((line) => [line, group === null ? line.foreign : line.by_group?.[group]]).filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
-    const said = leaks.map(([line, value]) => `head ${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`).join(", ");
-    return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move ${said}.`;
+    const said = leaks.map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`).join(", ");
+    return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move the blocks of group ${said}.`;
   }
 }

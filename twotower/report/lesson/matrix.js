@@ -27,7 +27,10 @@ function makeMatrix(table, record, pick) {
     const sideways = Math.abs(way) === 1 && Math.floor((place + way) / columns) !== Math.floor(place / columns);
     return way && !sideways ? place + way : NaN;
   });
+  let mask = "on";
   return (state) => {
+    if (state.mask !== mask && state.mask === "off") bringIntoView(lines.find((line) => isNumber(line.block.owner))?.element);
+    mask = state.mask;
     const picked = new Set(blocksPicked(record, state.block));
     lines.forEach((line) => line.show(state, picked.has(line.block)));
     heads.forEach((head, k) => {
@@ -35,6 +38,12 @@ function makeMatrix(table, record, pick) {
       head.firstElementChild.setAttribute("aria-pressed", String(k === state.group));
     });
   };
+}
+
+/** Leaks are in the lower lines: scroll to them within the table's own region. */
+function bringIntoView(line) {
+  const region = line?.closest(".scroll");
+  if (region) region.scrollTop = Math.max(0, line.offsetTop - region.clientHeight / 3);
 }
 
 /** One block's line. */

@@ -4,7 +4,9 @@ function showPanels(record) {
   const { groups, conflict, leak, dead } = record;
   const names = groups.map((group) => group.name);
   const place = (id, rows) => { byId(id).hidden = !rows?.length; };
-  place("conflict", conflict?.cosine);
+  place("summary", record.summary);
+  byId("sentences").replaceChildren(...(record.summary ?? []).map((sentence) => make("li", {}, String(sentence))));
+  place("conflict", groups.length > 1 ? conflict?.cosine : null);
   place("leaks", leak);
   place("dead", dead);
   if (conflict?.cosine?.length) showConflict(conflict, names);
@@ -57,6 +59,12 @@ function fillRows(list, record) {
   });
 }
 
+/** How many pairs of the batch are a row's; the record may hold only some of them. */
+function pairsOf(row) {
+  const count = row.pairs_in_batch ?? row.pairs.length;
+  return `${counted(count)} ${count === 1 ? "pair" : "pairs"}`;
+}
+
 /** One user row: its pairs, and how its gradient shrinks or grows on the way down. */
 function showRow(row, groups) {
   byId("one-row").hidden = !row;
@@ -69,7 +77,8 @@ function showRow(row, groups) {
   const path = make("table");
   const lines = [["dU", "at the output of its head", row.gradient.U], ["dA₂", "at the output of the tower", row.gradient.A2], ["dZ₂", "before layer 2’s batch-norm", row.gradient.Z2], ["dZ₁", "before layer 1’s batch-norm", row.gradient.Z1]];
   setTable(path, "Norms of this row’s gradients", ["gradient", "where", "norm"], lines.map(([name, where, value]) => [name, make("td", { class: "words" }, where), cell(shown(value), value)]));
-  const said = `Of group ${row.group}, ${groups[row.group]?.name}${row.territory ? `, in ${row.territory}` : ""}. dz = (p − y) / B says which way each pair pulls; the row’s gradient goes down through head ${row.group} and no other.`;
+  const some = row.pairs.length < (row.pairs_in_batch ?? 0) ? ` Of ${pairsOf(row)}, these are the ${row.pairs.length} with the largest |dz|.` : "";
+  const said = `Of group ${row.group}, ${groups[row.group]?.name}${row.territory ? `, in ${row.territory}` : ""}. dz = (p − y) / B says which way each pair pulls; the row’s gradient goes down through head ${row.group} and no other.${some}`;
   byId("one-row-body").replaceChildren(make("p", {}, said), make("div", { class: "pair-tables" },
     ...[[pairs, "Pairs of this user"], [path, "Norms on the way down"]].map(([table, label]) => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table))));
 }

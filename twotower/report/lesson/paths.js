@@ -64,12 +64,17 @@ function nodeTold(id, value, { group, mask }) {
   const leak = mask === "off" && own !== null && own !== group;
   const tone = value === 0 ? "dark" : leak ? "leak" : "lit";
   const spoken = value === 0 ? "gradient exactly 0" : `${leak ? "leak" : "gradient"} ${shown(value)}`;
-  return { tone, number: value, text: shown(value), spoken };
+  return { tone, number: value, text: name === "score" ? [`s and c: ${shown(value)}`, shown(value)] : normText(value), spoken };
+}
+
+/** Only what is 0 to the last bit says so. */
+function normText(value) {
+  return value === 0 ? ["exactly 0", "0"] : [shown(value), shown(value, 2), shown(value, 1)];
 }
 
 /** One row: the norms of its gradients on the way down, in place of those of the weights. */
 function tellRow(view, { group, gradient }) {
-  const told = (name, value) => ({ tone: value === 0 ? "dark" : "lit", number: value, text: `‖d${name}‖ ${shown(value)}`, spoken: `norm of d${name} ${shown(value)}` });
+  const told = (name, value) => ({ tone: value === 0 ? "dark" : "lit", number: value, text: [`‖d${name}‖ ${shown(value)}`, shown(value)], spoken: `norm of d${name} ${shown(value)}` });
   for (const id of ["title.1", "title.2", "middle", "territory", "score"]) if (view.nodes[id]) view.nodes[id] = { tone: "" };
   for (const id of Object.keys(view.nodes)) if (id.startsWith("bias.") && view.nodes[id].number !== 0) view.nodes[id] = { tone: "" };
   view.nodes[`head.${group}`] = told("U", gradient.U);
@@ -86,7 +91,7 @@ function tellSenders(view, picked, network) {
   for (const k of network.heads) {
     if (target === `head.${k}`) continue;
     const sent = together(picked.map((block) => block.by_group[k]));
-    view.nodes[`head.${k}`] = { tone: sent === 0 ? "dark" : "lit", number: sent, text: shown(sent), spoken: `its rows send ${sent === 0 ? "exactly 0" : shown(sent)}` };
+    view.nodes[`head.${k}`] = { tone: sent === 0 ? "dark" : "lit", number: sent, text: normText(sent), spoken: `its rows send ${sent === 0 ? "exactly 0" : shown(sent)}` };
   }
 }
 

@@ -64,7 +64,7 @@ function followControls(state, groups) {
   const mask = byId("mask");
   mask.addEventListener("click", () => state.set({ mask: state.get().mask === "on" ? "off" : "on" }));
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
-  const chooser = groups.length > 8 ? chooseFromList(groups) : chooseFromChips(groups);
+  const chooser = groups.length > 6 ? chooseFromList(groups) : chooseFromChips(groups);
   byId("group-chips").append(...chooser.parts);
   chooser.listen((group) => state.set({ group, row: null }));
   function show() {

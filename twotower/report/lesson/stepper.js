@@ -11,7 +11,7 @@ function makeStepper(holder, go) {
   const last = button("last", "▶|", "last step");
   const slider = make("input", { type: "range", id: "slider", min: "1", "aria-label": "step" });
   const stages = make("div", { class: "stages", role: "group", "aria-label": "Stages" });
-  holder.append(make("div", { class: "buttons" }, first, back, play, next, last), slider, stages);
+  holder.append(make("div", { class: "buttons" }, first, back, play, next, last), make("div", { class: "track" }, slider, stages));
   let steps = [];
   let place = 0;
   let timer = null;
@@ -75,12 +75,12 @@ function makeStepper(holder, go) {
   };
 }
 
-/** Stretches of steps that belong together: towers forward, a turn for each head, towers backward, Adam. */
-function landmarks(steps) {
+/** Stretches of steps that belong together: towers forward, a turn for each group, towers backward, Adam; or finer. */
+function landmarks(steps, finer = () => "") {
   const found = [];
   steps.forEach((step, place) => {
     const kind = step.stage === "adam" ? "adam" : isNumber(step.group) ? "head" : step.stage;
-    const name = { adam: "Adam", head: `group ${step.group}` }[kind] ?? step.stage;
+    const name = ({ adam: "Adam", head: `group ${step.group}` }[kind] ?? step.stage) + finer(step);
     const last = found.at(-1);
     if (last?.name === name) last.count += 1;
     else found.push({ name, kind, from: place, count: 1 });

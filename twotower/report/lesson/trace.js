@@ -76,7 +76,7 @@
     const step = steps[now.step - 1];
     const other = runs[now.mask === "on" ? "off" : "on"].find((each) => each.key === step.key);
     showStep(steps, now.step - 1);
-    figure.show(viewOfStep(steps, now.step - 1));
+    figure.show(viewOfStep(steps, now.step - 1, now.group));
     tellStep(step, steps.length, now);
     const look = { users, groups, pairs, group: now.group };
     byId("array").replaceChildren(...arrayTables(step, other, look));
@@ -85,9 +85,10 @@
     outline(steps, now.step - 1, now.mask);
   }
 
-  function viewOfStep(steps, place) {
+  function viewOfStep(steps, place, group) {
     const step = steps[place];
     const view = { nodes: {}, edges: {}, picked: null, group: step.group };
+    for (const k of network.heads) if (group !== null && k !== group) view.nodes[`head.${k}`] = view.nodes[`bias.${k}`] = { tone: "faint" };
     const light = (id, tone) => {
       const ids = id === "heads" ? network.heads.map((k) => `head.${k}`) : [id];
       ids.forEach((each) => { view.nodes[each] = { tone, text: tone === "done" ? "" : step.name, spoken: tone === "done" ? "" : `at work: ${step.name}` }; });
@@ -98,7 +99,8 @@
     const nodes = light(step.node, leaking ? "leak" : "work");
     for (const [id, from, to] of network.edges ?? edgesOf()) {
       const up = step.stage === "forward" || step.stage === "loss";
-      if (step.stage !== "adam" && nodes.includes(up ? to : from)) {
+      const otherGroup = isNumber(step.group) && /^(head|bias)/.test(from) && Number(from.split(".")[1]) !== step.group;
+      if (step.stage !== "adam" && !otherGroup && nodes.includes(up ? to : from)) {
         view.edges[id] = { tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared", weight: 0.3, way: up ? "up" : "down" };
       }
     }
@@ -129,8 +131,9 @@
   function blockName(step) {
     if (step.parameter) return step.parameter;
     const names = { "user.1": "user tower, layer 1", "user.2": "user tower, layer 2", "title.1": "title tower, layer 1", "title.2": "title tower, layer 2" };
-    const group = isNumber(step.group) ? ` ${step.group} (${groups[step.group]})` : "";
-    return step.block === step.stage ? group.trim() : (names[step.block] ?? step.block) + group;
+    if (!isNumber(step.group)) return step.block === step.stage ? "" : names[step.block] ?? step.block;
+    const group = `${step.group} (${groups[step.group]})`;
+    return step.block === "head" ? `head ${group}` : step.block === step.stage ? `group ${group}` : `${step.block}, group ${group}`;
   }
 
   function noteOf(step, other, mask) {
@@ -155,7 +158,8 @@
       if (shownSteps !== steps) {
         shownSteps = steps;
         items = steps.map(outlineItem);
-        holder.replaceChildren(...landmarks(steps).map(({ name, from, count }) => make("div", {},
+        byId("outline-summary").textContent = `All ${steps.length} steps`;
+        holder.replaceChildren(...landmarks(steps, (step) => ` · ${step.parameter ?? step.block}`).map(({ name, from, count }) => make("div", {},
           make("h3", {}, name), make("div", { class: "outline-items" }, items.slice(from, from + count)))));
         rove(items);
       }

@@ -1,0 +1,152 @@
+"""What docs/gain-map.md shows: a table, and a plot of gains over shift and size, from the JSON of gain_map.py."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes
+from benchmarks.page import filled, table
+
+PAGE = Path(__file__).parents[1] / "docs" / "gain-map.md"
+PLOT = PAGE.with_suffix(".svg")
+MARK = "gain-map"
+OURS = "mtl over upsampled"
+TITLES = {
+    OURS: "`mtl` over `upsampled`",
+    "lowrank-bias over upsampled": "heads alone over `upsampled`",
+    "offsets over upsampled": "offsets alone over `upsampled`",
+    "mtl over offsets": "`mtl` over offsets alone",
+}
+BINS = (0, 100, 300, 1000, 3000, 1e9)  # training positives of a territory
+
+Cells = list[dict[str, Any]]
+
+
+def write(results: dict[str, Any]) -> None:
+    """The page's tables and its plot."""
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), MARK, blocks(results["cells"])), encoding="utf-8")
+    draw(results["cells"])
+
+
+def blocks(cells: Cells) -> dict[str, str]:
+    """Markdown by the name of its block."""
+    return {"overall": gain_table(cells, "overall"), "mean": gain_table(cells, "mean"), "parts": part_table(cells),
+            "territories": territory_table(cells)}  # fmt: skip
+
+
+def axes_of(cells: Cells) -> tuple[list[float], list[int]]:
+    """Shifts and sizes, ascending."""
+    return sorted({cell["shift"] for cell in cells}), sorted({cell["users"] for cell in cells})
+
+
+def find(cells: Cells, shift: float, users: int) -> dict[str, Any] | None:
+    return next((cell for cell in cells if (cell["shift"], cell["users"]) == (shift, users)), None)
+
+
+def told(gain: list[float] | None) -> str:
+    """A mean with its interval."""
+    return "–" if gain is None else f"{gain[0]:+.1f} ({gain[1]:+.1f} to {gain[2]:+.1f})"
+
+
+def gain_table(cells: Cells, which: str) -> str:
+    """A row a size, a column a shift."""
+    shifts, sizes = axes_of(cells)
+    rows = []
+    for users in sizes:
+        found = [find(cells, shift, users) for shift in shifts]
+        rows.append([f"{users:,}", *(told(cell and cell["gains"][OURS][which]) for cell in found)])
+    return table(["users", *(f"shift {shift:g}" for shift in shifts)], rows)
+
+
+def part_table(cells: Cells) -> str:
+    """What heads and offsets bring, each alone, at the largest size: all pairs in one ranking."""
+    shifts, sizes = axes_of(cells)
+    largest = [find(cells, shift, sizes[-1]) for shift in shifts]
+    rows = [
+        [title, *(told(cell and cell["gains"][name]["overall"]) for cell in largest)] for name, title in TITLES.items()
+    ]
+    return table([f"{sizes[-1]:,} users", *(f"shift {shift:g}" for shift in shifts)], rows)
+
+
+def territory_table(cells: Cells) -> str:
+    """Mean gain of territories by how many positives they had to learn from, over all sizes, and how many those are."""
+    shifts, _ = axes_of(cells)
+    rows = []
+    for low, high in pairwise(BINS):
+        name = f"up to {high:,}" if low == 0 else f"{low:,} and more" if high == BINS[-1] else f"{low:,} to {high:,}"
+        rows.append([name, *(mean_of_bin(cells, shift, low, high) for shift in shifts)])
+    return table(["training positives", *(f"shift {shift:g}" for shift in shifts)], rows)
+
+
+def in_bin(cells: Cells, shift: float, low: float, high: float) -> np.ndarray:
+    """Gains of the territories of one shift with so many training positives."""
+    found = [
+        gain
+        for cell in cells
+        if cell["shift"] == shift
+        for gain, positives in zip(cell["gains"][OURS]["territories"], cell["train_positives"], strict=True)
+        if low <= positives < high and gain is not None
+    ]
+    return np.array(found)
+
+
+def mean_of_bin(cells: Cells, shift: float, low: float, high: float) -> str:
+    found = in_bin(cells, shift, low, high)
+    return f"{found.mean():+.1f} ({len(found)})" if len(found) else "–"
+
+
+def draw(cells: Cells) -> None:
+    """Left: the mean gain over shift and size. Right: over the positives of a territory, a line a shift."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+        draw_map(left, cells)
+        draw_lines(right, cells)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = for_both_themes(text.getvalue()).replace(
+        "Time and memory of a training step over its sizes",
+        "Gain of multi-task learning over the upsampled baseline, by shift, world size and positives of a territory",
+    )
+    PLOT.write_text(svg, encoding="utf-8")
+
+
+def draw_map(axes: Axes, cells: Cells) -> None:
+    shifts, sizes = axes_of(cells)
+    gains = np.full((len(sizes), len(shifts)), np.nan)
+    for row, users in enumerate(sizes):
+        for column, shift in enumerate(shifts):
+            if cell := find(cells, shift, users):
+                gain, low, high = cell["gains"][OURS]["overall"]
+                gains[row, column] = gain
+                sure = "" if low <= 0 <= high else "*"
+                axes.text(column, row, f"{gain:+.1f}{sure}", ha="center", va="center", color="#101010")
+    most = max(1.0, np.nanmax(np.abs(gains)))
+    axes.pcolormesh(gains, cmap="RdYlGn", norm=TwoSlopeNorm(0, -most, most), edgecolors="none",
+                    shading="nearest")  # fmt: skip
+    axes.set(title="gain of mtl over upsampled, all pairs, % (*: interval without 0)", xlabel="shift", ylabel="users")
+    axes.set_xticks(range(len(shifts)), [f"{shift:g}" for shift in shifts])
+    axes.set_yticks(range(len(sizes)), [f"{users // 1000}k" for users in sizes])
+
+
+def draw_lines(axes: Axes, cells: Cells) -> None:
+    middle = [np.sqrt(max(low, 30) * min(high, 10_000)) for low, high in pairwise(BINS)]
+    for colour, shift in zip(COLOURS, axes_of(cells)[0], strict=False):
+        found = [in_bin(cells, shift, low, high) for low, high in pairwise(BINS)]
+        shown = [(x, gains) for x, gains in zip(middle, found, strict=True) if len(gains) >= 3]
+        means = [gains.mean() for _, gains in shown]
+        errors = [gains.std(ddof=1) / np.sqrt(len(gains)) for _, gains in shown]
+        axes.errorbar([x for x, _ in shown], means, errors, fmt="o-", ms=3.5, lw=1.2, color=colour,
+                      label=f"shift {shift:g}")  # fmt: skip
+    axes.axhline(0, color=INK, lw=0.6)
+    axes.set(title="mean gain of territories, % (± standard error)", xlabel="training positives of the territory",
+             xscale="log")  # fmt: skip
+    axes.grid(color=INK, alpha=0.12, lw=0.6)
+    axes.legend(fontsize=8)
