@@ -90,6 +90,8 @@ def test_vectors_are_replaced_only_on_demand(world):
     [
         (["nowhere"], "nowhere: no such directory"),
         (["--profile", "shoe"], "world: no user column 'shoe'; it has 'age', 'sex'"),
+        (["--history-power", "2", "--user-dims", "0"], "--history-power does nothing with --user-dims 0"),
+        (["--history-power", "-1"], "--history-power -1.0: expected a number from 0 to 9"),
         (["--title-side", "--user-dims", "0"], "--title-side does nothing with --user-dims 0"),
         (["--text", "words", "--text-dims", "0"], "--text does nothing with --text-dims 0"),
         (["--user-vectors", "none.npy"], "none.npy: No such file or directory"),

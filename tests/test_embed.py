@@ -97,8 +97,9 @@ def test_title_vectors_are_text_categories_and_history_side_by_side(world):
     assert titles[:3, 3:7].tolist() == [[1, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
 
 
-def test_history_vectors_span_the_leading_singular_vectors(world):
-    users, titles = vectors(world, user_dims=4, territory_onehot=False, text_dims=0)
+@pytest.mark.parametrize("power", [None, 0.0, 1.5])
+def test_history_vectors_span_the_leading_singular_vectors(world, power):
+    users, titles = vectors(world, user_dims=4, territory_onehot=False, text_dims=0, history_power=power)
     dataset = Dataset.open(world)
     counts = np.zeros((N_USERS, N_TITLES))
     np.add.at(counts, dataset.history(), 1)
@@ -106,7 +107,7 @@ def test_history_vectors_span_the_leading_singular_vectors(world):
 
     U, s, Vt = np.linalg.svd(degree_normalised(sparse.csr_matrix(counts)).toarray(), full_matrices=False)
     for made, singular in ((users, U[:, :4]), (titles, Vt[:4].T)):
-        expected = singular * s[:4] ** module.POWER
+        expected = singular * s[:4] ** (module.POWER if power is None else power)
         expected /= np.sqrt(np.mean(np.square(expected[1:])))  # the first has no history and does not count
         signs = np.sign((made * expected).sum(axis=0))
         np.testing.assert_allclose(made, expected * signs, atol=1e-4)

@@ -28,10 +28,11 @@ MODELS = {
     "lowrank": MTL | {"title_offsets": "territory"},
     "mmoe": {"head": "mmoe", "experts": 3, "rank": 2} | GROUPS,
     "cross-stitch": {"head": "cross-stitch"} | TITLE_BIAS,
+    "moments of groups": MTL | {"batchnorm": "group", "title_offsets": "territory"},
     "territories": MTL | {"territory_bias": True, "title_offsets": "territory"},
     "territories without heads": {"territory_bias": True},
 }
-TERRITORIES = "lowrank", "territories"  # models whose logits depend on the territory within a group
+TERRITORIES = "lowrank", "moments of groups", "territories"  # models whose logits depend on the territory within a group
 USERS, TITLES = (3, 77, 250), (0, 11, 29)
 
 

@@ -159,7 +159,7 @@ def test_the_words_on_conflict_follow_the_cosines(record):
 def test_the_words_on_leaks_and_shares_are_the_records(record):
     words = " ".join(record["summary"])
     ratios = [leak["parts"]["head"]["foreign"] / leak["parts"]["head"]["own"] for leak in record["leak"]]
-    assert f"{min(ratios):.2g} (" in words and f"to {max(ratios):.2g} times" in words
+    assert f"a head from {min(ratios):.2g} times (" in words and f"to {max(ratios):.2g} times (" in words
     k = int(np.argmax(record["conflict"]["share"]))
     assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
 

@@ -4,6 +4,7 @@ import math
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,12 +219,11 @@ def test_another_tracer_gets_its_turn_back():
     sys.settrace(mine)
     try:
         recorder = Recorder(network.params)
-        with recorder.watching():
-            loss = untraced_loss(network)
+        loss = recorder.watch(untraced_loss, network)
         assert sys.gettrace() is mine
         assert not seen
-        with pytest.raises(ZeroDivisionError), recorder.watching():
-            1 / 0  # noqa: B018
+        with pytest.raises(ZeroDivisionError):
+            recorder.watch(lambda: 1 / 0)
         assert sys.gettrace() is mine
         assert untraced_loss(network) == loss
         assert seen == ["call"]
@@ -234,9 +234,7 @@ def test_another_tracer_gets_its_turn_back():
 def test_watching_changes_no_number_and_no_argument():
     network = tiny_network(5, "lowrank")
     params = {name: value.copy() for name, value in network.params.items()}
-    recorder = Recorder(network.params)
-    with recorder.watching():
-        loss = untraced_loss(network)
+    loss = Recorder(network.params).watch(untraced_loss, network)
     assert loss == untraced_loss(network)
     assert all(np.array_equal(params[name], value) for name, value in network.params.items())
 
@@ -254,3 +252,78 @@ def test_a_broken_mask_would_show_in_what_foreign_labels_change(monkeypatch):
     broken = partial(reference.loss_and_gradients, masked=False)
     monkeypatch.setattr(reference, "loss_and_gradients", lambda *batch, masked=True: broken(*batch))
     assert all(part["flipped"] > 0 for part in leaks(tiny_network(0)))
+
+
+# ---------------------------------------------------------------- the recorder on frames made by hand
+
+
+def line_of(source):
+    lines = Path(reference.__file__).read_text("utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if source in line)
+
+
+def frame_of(function, source, back=None, **names):
+    """A call of the textbook that is about to run the line with ``source``."""
+    code = SimpleNamespace(co_name=function)
+    return SimpleNamespace(
+        f_globals=vars(reference), f_code=code, f_locals=names, f_lineno=line_of(source), f_back=back
+    )
+
+
+def test_a_frame_by_hand_is_told_line_by_line():
+    p = {"user.W1": np.eye(2), "head.W": np.ones((2, 2, 2))}
+    recorder, X = Recorder(p), np.ones((3, 2))
+    caller = frame_of("loss_and_gradients", 'A, user_tape = tower(p, "user"', p=p, X=X)
+    frame = frame_of("tower", "def tower(", caller, p=p, name="user", X=X, floor=0.0)
+    follow = recorder.enter(frame, "call", None)
+    for source, made in (
+        ("ones, A = np.ones", {}),
+        ("below = A", {"ones": np.ones(3), "A": X}),
+        ("Z = dense(below", {"below": X, "layer": "1"}),
+        ("mean, squares = moments(Z, ones)", {"Z": X + 1}),
+    ):
+        frame.f_lineno = line_of(source)
+        frame.f_locals |= made
+        assert follow(frame, "line", None) == follow
+    frame.f_locals["Z"][0, 0] = 7  # in place
+    follow(frame, "return", X)
+    told = [(step.name, step.layer, step.group, step.value.tolist()) for step in recorder.told]
+    Z = [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]
+    assert told == [
+        ("X", "user.1", None, X.tolist()),
+        ("user.W1", "user.1", None, np.eye(2).tolist()),
+        ("Z", "user.1", None, Z),
+        ("Z", "user.1", None, [[7.0, 2.0], *Z[1:]]),
+    ]
+    assert recorder.told[2].source == 'Z = dense(below, p[f"{name}.W{layer}"])'
+
+
+def test_a_frame_of_a_head_is_told_by_group_and_part():
+    p = {"head.W": np.ones((2, 2, 2))}
+    recorder, grads = Recorder(p), {"head.W": np.zeros((2, 2, 2))}
+    outer = frame_of("loss_and_gradients", "def loss_and_gradients(", params=p)
+    follow = recorder.enter(outer, "call", None)
+    outer.f_locals |= {"p": p, "grads": grads, "k": 1}
+    outer.f_lineno = line_of("grads[name][k] = grad")
+    follow(outer, "line", None)
+    grads["head.W"][1] = 3
+    outer.f_locals["loss"] = np.float64(0.5)
+    outer.f_lineno = line_of("loss += losses.sum() / B")
+    follow(outer, "line", None)
+    outer.f_lineno = line_of("dU = s * dz")
+    inner = frame_of("sigmoid", "e = np.exp(-np.abs(z))", outer, z=np.ones(2))
+    inside = recorder.enter(inner, "call", None)
+    inside(inner, "return", np.full(2, 0.7))
+    told = [(step.name, step.group, step.value.tolist()) for step in recorder.told]
+    assert told[-4:] == [
+        ("loss", 1, 0.5),
+        ('grads["head.W"][1]', 1, [[3.0, 3.0], [3.0, 3.0]]),
+        ("z", 1, [1.0, 1.0]),
+        ("p", 1, [0.7, 0.7]),
+    ]
+
+
+def test_frames_of_others_are_left_alone():
+    frame = frame_of("tower", "def tower(")
+    frame.f_globals = {}
+    assert Recorder({}).enter(frame, "call", None) is None

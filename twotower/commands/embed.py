@@ -17,6 +17,12 @@ FILE = click.Path(path_type=Path)
     help="Columns from the SVD of the history, for users and for titles.  [default: 192]",
 )
 @click.option(
+    "--history-power",
+    type=float,
+    metavar="P",
+    help="Exponent of that SVD's singular values: larger ones let users share more.  [default: 3]",
+)
+@click.option(
     "--territory-onehot/--no-territory-onehot",
     default=None,
     help="A column for each territory in the user vectors.  [default: yes]",

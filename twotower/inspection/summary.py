@@ -96,7 +96,9 @@ def leak(record: Record) -> list[str]:
     else:
         return []
     (least, other), (most, head) = min(ratios), max(ratios)
-    times = f"{least:.2g} ({other}) to {most:.2g} times ({head})" if len(ratios) > 1 else f"{most:.2g} times"
+    times = f"{most:.2g} times"
+    if len(ratios) > 1:
+        times = f"from {least:.2g} times (group {other}'s) to {times} (group {head}'s)"
     return [f"With the mask off, foreign rows would move a {part} {times} as strongly as its own rows do."]
 
 

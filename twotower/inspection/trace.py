@@ -48,8 +48,9 @@ def trace(seed: int = 0, head: str = "residual", group: int | None = None, title
 def run(network: TinyNetwork, train: TrainConfig, masked: bool) -> dict[str, Any]:
     """Loss and steps of one training step of the textbook."""
     recorder = Recorder(network.params)
-    with recorder.watching():
-        loss, gradients = reference.loss_and_gradients(network.params, network.batch, network.model, masked=masked)
+    loss, gradients = recorder.watch(
+        reference.loss_and_gradients, network.params, network.batch, network.model, masked=masked
+    )
     told = [step_record(step, network, masked, network.model) for step in recorder.told]
     for name, k in blocks(network.params):
         told += adam_steps(network, train, gradients, name, k)
@@ -68,10 +69,8 @@ def adam_steps(
     """The first update of one block, from moments that are 0."""
     P, G = (arrays[name] if k is None else arrays[name][k] for arrays in (network.params, gradients))
     recorder = Recorder(network.params)
-    with recorder.watching():
-        reference.adam(
-            P, np.zeros_like(P), np.zeros_like(P), G, train.learning_rate, train.beta1, train.beta2, train.eps, 1
-        )
+    M, V = np.zeros_like(P), np.zeros_like(P)
+    recorder.watch(reference.adam, P, M, V, G, train.learning_rate, train.beta1, train.beta2, train.eps, 1)
     owner = {"group": k, "parameter": name if k is None else f"{name}[{k}]"}
     return [step_record(step, network, True, network.model) | owner for step in recorder.told]
 

@@ -14,7 +14,7 @@ TERMS = {
     "dot": ("s·⟨U, V⟩", "user and title"),
     "tower": ("s·⟨A, V⟩", "user and title, by the shared tower"),
     "head": ("s·⟨U − A, V⟩", "and what the head of {group} adds"),
-    "c": ("c", "learned bias of all logits"),
+    "c": ("c", "bias of all logits"),
     "title_bias": ("⟨X, C⟩", "title bias of {group}"),
     "territory_dot": ("s·⟨b, V⟩", "user offset of {territory}"),
     "territory_bias": ("⟨X, C⟩", "title bias of {territory}"),

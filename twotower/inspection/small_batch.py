@@ -1,0 +1,89 @@
+"""A batch small enough for finite differences, with pairs of every group and rows that repeat."""
+
+from dataclasses import fields
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.data.batches import Batch, Batcher
+from twotower.inspection.subject import Subject
+from twotower.scoring import user_territories
+
+
+class PairsOf(NamedTuple):
+    """Pairs by the rows of the tables that they join."""
+
+    user: np.ndarray  # (n,)
+    title: np.ndarray  # (n,)
+    label: np.ndarray  # (n,)
+
+    def take(self, index: np.ndarray) -> "PairsOf":
+        return PairsOf(*(values[index] for values in self))
+
+
+class SmallBatches:
+    """Batches of at most ``pairs`` pairs that a subject learns from, taken evenly from its groups.
+
+    The pairs are those of the subject's own batch, in its order: pairs of one user follow each other, so that users
+    repeat as they do in training. A group that its batch lacks sends the first of its training pairs; one without any
+    stays absent.
+    """
+
+    def __init__(self, subject: Subject, pairs: int):
+        trainer, batch = subject.trainer, subject.batch
+        self.groups = subject.config.model.groups
+        self.members = trainer.members  # (U,) group of each user
+        tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
+        territory = user_territories(trainer.dataset, trainer.model)
+        self.batcher = Batcher(*tables, self.members, self.groups, pairs, buffers=1, user_territory=territory)
+        own = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
+        rest = trainer.pairs
+        everything = PairsOf(rest.user, rest.title, rest.label)
+        found = []
+        for k in range(self.groups):
+            mine = np.flatnonzero(self.members[own.user] == k)
+            found.append(own.take(mine))
+            if not len(mine):
+                found[k] = everything.take(np.flatnonzero(self.members[rest.user] == k)[:pairs])
+        self.quotas = shares(np.array([len(of_group.user) for of_group in found]), pairs)
+        self.found = found
+
+    def take(self, skip: int = 0) -> Batch:
+        """Pairs of every group: the first of each, or those after as many batches; from the front again at the end."""
+        parts = []
+        for of_group, n in zip(self.found, self.quotas.tolist(), strict=True):
+            places = (skip * n + np.arange(n)) % max(1, len(of_group.user))
+            parts.append(of_group.take(places))
+        return self.of(parts)
+
+    def other(self) -> Batch:
+        """Other pairs of every group, three quarters as many, from the end: what a network has seen before.
+
+        Whatever it keeps of that batch is then not of the one that is looked at.
+        """
+        parts = []
+        for of_group, n in zip(self.found, self.quotas.tolist(), strict=True):
+            fewer = -(-n * 3 // 4)
+            parts.append(of_group.take(np.arange(len(of_group.user) - fewer, len(of_group.user))))
+        return self.of(parts)
+
+    def of(self, parts: list[PairsOf]) -> Batch:
+        """A batch of its own of some pairs."""
+        batch = self.batcher.batch(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
+
+    def part(self, batch: Batch, groups: list[int]) -> Batch:
+        """The pairs of some groups of a batch, as a batch of their own."""
+        pairs = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
+        return self.of([pairs.take(np.flatnonzero(np.isin(self.members[pairs.user], groups)))])
+
+
+def shares(have: np.ndarray, wanted: int) -> np.ndarray:
+    """How many of ``wanted`` each gives, evenly, where nobody gives more than it has; (K,) each."""
+    given = np.zeros_like(have)
+    while (short := min(wanted, int(have.sum())) - int(given.sum())) > 0:
+        able = np.flatnonzero(given < have)
+        each = max(1, short // len(able))
+        for k in able[:short]:
+            given[k] = min(have[k], given[k] + each)
+    return given
