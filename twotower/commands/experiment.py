@@ -44,6 +44,8 @@ def shared_options(command: Any) -> Any:
               help="Users drawn at random: a number, or a share of those who are not test users.")  # fmt: skip
 @click.option("--active", "active_users", type=Amount(), default=0.5, show_default=True,
               help="Active users of the upsampled sample: a number, or so many to a random user.")  # fmt: skip
+@click.option("--quota", type=click.Choice(["proportional", "equal", "adaptive"]), default="adaptive", show_default=True,
+              help="How active users are shared out among territories.")  # fmt: skip
 @click.option("--test-users", type=Amount(), default=0.3, show_default=True,
               help="Users kept for the test: a number, or a share of all.")  # fmt: skip
 @click.option("--alpha", type=Alpha(), default=8.0, show_default=True,
@@ -68,6 +70,7 @@ def experiment(
     config_file: Path | None,
     random_users: int | float,
     active_users: int | float,
+    quota: str,
     test_users: int | float,
     alpha: float | str,
     choosing: bool,
@@ -109,7 +112,7 @@ def experiment(
         periods=periods,
         preset=preset,
         settings=shared_settings(config_file, options),
-        sample=SampleConfig(random_users, active_users, test_users, alpha=alpha, choosing=choosing),
+        sample=SampleConfig(random_users, active_users, test_users, quota=quota, alpha=alpha, choosing=choosing),
         min_positives=min_positives,
         replicates=replicates,
     )
