@@ -30,6 +30,14 @@ def record(*arguments, code: int = 0) -> dict:
     return json.loads(leaks(*arguments, "--json", code=code))
 
 
+def test_with_the_moments_of_each_group_a_head_is_sealed(tiny_world):
+    said = leaks(tiny_world, *SMALL, "--batchnorm", "group").splitlines()
+    lines = [line for line in said if " of " in line and line.rstrip().endswith(("sealed", "only"))]
+    assert [line.split()[-1] for line in lines] == ["sealed", "sealed", "only"] * 2, "titles are everybody's"
+    line = failing_line("leaks", tiny_world, "--baseline", "--batchnorm", "group")
+    assert "model.batchnorm = 'group': expected all, since there is one group only" in line
+
+
 def test_a_run_is_sealed_but_for_batch_norm(run):
     said = leaks(run)
     assert said.startswith("mtl, batch 1: 128 pairs")

@@ -41,7 +41,8 @@ def test_they_are_those_of_the_textbooks_activations(tiny_world, name):
     p, batch, K = textbook.params, textbook.batch, shape.groups
     if shape.head == "cross-stitch":
         p["head.W"] = reference.stitch(p["head.alpha"], p["stitch.W"])
-    A2, user = reference.tower(p, "user", batch.user_features, shape.tower_floor)
+    of_group = batch.group if shape.batchnorm == "group" else None
+    A2, user = reference.tower(p, "user", batch.user_features, shape.tower_floor, of_group)
     V, title = reference.tower(p, "title", batch.title_features, shape.output_floor)
     U = np.zeros_like(A2)
     for k in range(K):

@@ -12,6 +12,7 @@ MTL2 = {"head": "lowrank", "title_bias": True}
 MODELS = {
     "low-rank": MTL2,
     "three groups": {**MTL2, "groups": 3},
+    "group batch-norm": {**MTL2, "groups": 3, "batchnorm": "group"},
     "paper": {"head": "plain", "title_bias": False, "output": "relu", "learned_logit": False, "title_offsets": "none"},
     "residual": {"head": "residual"},
     "experts": {"head": "mmoe", "experts": 3},

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from twotower.commands.train import effective_config
-from twotower.config import HEADS, PRESETS
+from twotower.config import BATCHNORMS, HEADS, PRESETS
 from twotower.errors import InputError
 from twotower.progress import Progress
 
@@ -31,6 +31,8 @@ OPTIONS = [
     click.option("--mtl/--baseline", default=True, help="DIR: with heads, or without.  [default: mtl]"),
     click.option("--groups", type=int, help="DIR: territory groups K.  [default: the dataset's, or 4]"),
     click.option("--head", type=click.Choice(HEADS), help="DIR: heads on the user tower."),
+    click.option("--batchnorm", type=click.Choice(BATCHNORMS),
+                 help="DIR: moments of the user tower's batch-norm: of all rows, or of each group.  [default: all]"),
     click.option("--hidden", type=int, help="DIR: width D of every layer."),
     click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
                  help="DIR: shape of the network."),
@@ -59,7 +61,7 @@ def subject_options(command: Command) -> Command:
     return with_subject  # type: ignore[return-value]
 
 
-NAMES = ("source", "number", "batch_size", "dataset", "mtl", "groups", "head", "hidden", "preset", "config_file",
+NAMES = ("source", "number", "batch_size", "dataset", "mtl", "groups", "head", "batchnorm", "hidden", "preset", "config_file",
          "sample_name", "grouping", "seed")  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def opener(values: dict[str, Any], given: set[str], context: click.Context) -> C
         refuse(given & OF_RUN, shown, f"{source} is not a run")
         mtl, grouping = values["mtl"], values["grouping"]
         known = known_groups(source, grouping) if mtl else None
-        options = {name: values[name] for name in ("groups", "head", "hidden", "seed")}
+        options = {name: values[name] for name in ("groups", "head", "batchnorm", "hidden", "seed")}
         config = effective_config(values["preset"], values["config_file"], mtl, options, known)
         where = source, config, values["sample_name"], grouping
         return subject.subject_of_dataset(*where, **place, progress=progress)
