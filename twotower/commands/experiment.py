@@ -44,8 +44,8 @@ def shared_options(command: Any) -> Any:
               help="Users drawn at random: a number, or a share of those who are not test users.")  # fmt: skip
 @click.option("--active", "active_users", type=Amount(), default=0.5, show_default=True,
               help="Active users of the upsampled sample: a number, or so many to a random user.")  # fmt: skip
-@click.option("--quota", type=click.Choice(["proportional", "equal", "adaptive"]), default="adaptive", show_default=True,
-              help="How active users are shared out among territories.")  # fmt: skip
+@click.option("--quota", type=click.Choice(["proportional", "equal", "adaptive"]), default="adaptive",
+              show_default=True, help="How active users are shared out among territories.")  # fmt: skip
 @click.option("--test-users", type=Amount(), default=0.3, show_default=True,
               help="Users kept for the test: a number, or a share of all.")  # fmt: skip
 @click.option("--alpha", type=Alpha(), default=8.0, show_default=True,
