@@ -7,7 +7,7 @@ import pytest
 from subjects import stirred_subject, tiny_subject
 from tiny_runs import MTL, small_config
 
-from twotower.config import HEADS, ModelConfig
+from twotower.config import HEADS
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.errors import InputError
@@ -61,7 +61,6 @@ def test_features_act_through_their_own_towers_batch_norm_and_through_nothing_el
     assert leaks.find_leaks(subject)["leaks"] == 0
 
 
-@pytest.mark.skipif("batchnorm" not in {f.name for f in fields(ModelConfig)}, reason="a setting that is not there")
 @pytest.mark.parametrize("head", ["lowrank", "cross-stitch"])
 def test_with_moments_of_each_groups_own_user_features_change_nothing_at_all(tiny_world, head):
     subject = stirred_subject(tiny_world, head=head, groups=3, batchnorm="group")

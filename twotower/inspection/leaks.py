@@ -108,9 +108,7 @@ class Engine:
 
     def __init__(self, subject: Subject):
         self.subject, self.model = subject, subject.model
-        model = subject.model.model
-        by_group = getattr(model, "batchnorm", "all") == "group"
-        users = () if by_group else (USER_TOWER,)
+        users = (USER_TOWER,) if subject.model.model.batchnorm == "all" else ()
         self.allowed: Mapping[str, tuple[str, ...]] = {LABELS: (), USERS: users, TITLES: (TITLE_TOWER,)}
         self.names = [name for name in self.model.grads if name.startswith(OWN)]
         self.shared = [name for name in self.model.grads if name.startswith(SHARED)]
@@ -166,7 +164,7 @@ def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent
         notes.append(f"Shared by design: {', '.join(engine.shared)}. They move with the rows of all groups.")
     if subject.model.objective is not None and subject.model.objective.penalty:
         notes.append("Left out: the penalty on popularity, a correlation over all pairs, which heads feel by design.")
-    facts = {"model": None, "batchnorm": getattr(subject.model.model, "batchnorm", "all"), "shared": engine.shared}
+    facts = {"model": None, "batchnorm": subject.model.model.batchnorm, "shared": engine.shared}
     return record_of(engine, subject, draws, facts, notes, progress)
 
 
