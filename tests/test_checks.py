@@ -9,7 +9,7 @@ from subjects import stirred_subject, tiny_subject
 from twotower.config import HEADS, Config
 from twotower.errors import InputError
 from twotower.inspection.checks import check
-from twotower.inspection.finite_differences import Textbook, watched_relus
+from twotower.inspection.finite_differences import Textbook, Way, watched_relus
 from twotower.inspection.planted_bugs import PLANTED, planted
 from twotower.inspection.small_batch import SmallBatches, shares
 from twotower.inspection.subject import make_subject
@@ -156,9 +156,9 @@ def test_a_difference_across_a_kink_is_no_witness(tiny_world):
     with watched_relus() as relus:
         book.loss_and_gradients()
         assert relus.nearest > 1e-6
-        assert book.difference("user.beta1", (0,), relus).turned == 0
+        assert book.difference(Way("user.beta1", (0,)), relus).turned == 0
         book.params["user.beta1"][0] = -middle_input(book)  # now a row lies on the kink
-        difference = book.difference("user.beta1", (0,), relus)
+        difference = book.difference(Way("user.beta1", (0,)), relus)
         assert difference.turned >= 1 and difference.step == 1e-8
         relus.clear()
         book.loss_and_gradients()
@@ -170,10 +170,25 @@ def test_a_step_shrinks_until_no_relu_turns(tiny_world):
     book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
     with watched_relus() as relus:
         book.params["user.beta1"][0] = 3e-7 - middle_input(book)
-        difference = book.difference("user.beta1", (0,), relus)
+        difference = book.difference(Way("user.beta1", (0,)), relus)
     _, gradients = book.loss_and_gradients()
     assert difference.turned == 0 and difference.step == 1e-7
     assert difference.value == pytest.approx(gradients["user.beta1"][0], rel=1e-4)
+
+
+def test_where_the_loss_bends_sharply_a_difference_is_extrapolated(tiny_world, monkeypatch):
+    """An error of order step² goes away, and a wrong gradient stays as wrong as it is."""
+    subject = stirred_subject(tiny_world)
+    book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
+    right = book.loss_and_gradients()[1]["logit.scale"][0]
+    with watched_relus() as relus:
+        monkeypatch.setattr("twotower.inspection.finite_differences.STEPS_OF_ELEMENT", (1e-2,))
+        bent = book.difference(Way("logit.scale", (0,)), relus)
+        found = book.difference(Way("logit.scale", (0,), right, 1e-6 * right), relus)
+        wrong = book.difference(Way("logit.scale", (0,), 1.01 * right, 1e-6 * right), relus)
+    assert not bent.extrapolated and found.extrapolated and wrong.extrapolated
+    assert abs(found.value - right) < 0.01 * abs(bent.value - right)
+    assert wrong.value == found.value
 
 
 def test_nobody_watches_when_the_check_is_over():

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.inspection.finite_differences import Difference
+from twotower.inspection.finite_differences import Difference, Way
 from twotower.inspection.gradient_matrix import Block
 
 LARGEST, RANDOM = 1, 2  # elements of a block, beside the one where the engine is furthest off
@@ -46,13 +46,18 @@ class CheckedBlock:
         for n in rng.integers(0, len(self.places), RANDOM).tolist():
             chosen.setdefault(n, "random")
         self.chosen = chosen
+        self.norm = float(np.linalg.norm(self.textbook))
         self.along = rng.standard_normal(len(self.places))
 
-    def ways(self) -> list[np.ndarray | tuple[int, ...]]:
+    def ways(self) -> list[Way]:
         """What to take differences along: the elements, then a direction."""
-        direction = np.zeros(self.shape)
+        direction, name = np.zeros(self.shape), self.block.parameter
         direction.reshape(-1)[self.places] = self.along
-        return [*(self.index(n) for n in self.chosen), direction]
+        ways = [
+            Way(name, self.index(n), float(self.textbook[n]), NUMERIC_TOLERANCE * abs(float(self.textbook[n])))
+            for n in self.chosen
+        ]
+        return [*ways, Way(name, direction, float(self.textbook @ self.along), NUMERIC_TOLERANCE * self.norm)]
 
     def index(self, n: int) -> tuple[int, ...]:
         """Index into the parameter of the block's n-th number."""
@@ -66,10 +71,8 @@ class CheckedBlock:
             for (n, why), difference in zip(self.chosen.items(), differences[:-1], strict=True)
         ]
         elements.sort(key=lambda element: -max(element["textbook_error"] or 0.0, element["engine_error"]))
-        norm = float(np.linalg.norm(self.textbook))
-        scale = max(norm, self.scale)
         along = float(self.textbook @ self.along), float(self.engine @ self.along)
-        direction = compared(*along, differences[-1], norm, scale)
+        direction = compared(*along, differences[-1], self.norm, max(self.norm, self.scale))
         return {
             "name": self.block.name,
             "parameter": self.block.parameter,
@@ -78,7 +81,7 @@ class CheckedBlock:
             "layer": self.block.layer,
             "shape": list(self.block.shape),
             "size": len(self.places),
-            "norm": norm,
+            "norm": self.norm,
             "largest": self.largest,
             "furthest": self.furthest,
             "elements": elements,
@@ -104,6 +107,7 @@ def compared(
         "numeric": numeric,
         "step": difference.step,
         "turned": difference.turned,
+        "extrapolated": difference.extrapolated,
         "textbook_error": textbook_error,
         "engine_error": engine_error,
         "agrees": not max(textbook_error or 0.0, engine_error) > 1,

@@ -171,7 +171,7 @@ def check_blocks(
         checked.append(CheckedBlock(block, np.arange(len(gradient)), gradient, engine, rng, 1.0))
     with ThreadPoolExecutor(usable_cores()) as pool:
         tasks = [
-            [pool.submit(book.difference, of.block.parameter, way, relus) for way in of.ways()] for of in checked
+            [pool.submit(book.difference, way, relus) for way in of.ways()] for of in checked
         ]
         together = [task for of_block in tasks for task in of_block]
         for done, _ in enumerate(as_completed(together), 1):
