@@ -85,6 +85,13 @@ def test_each_option_changes_the_record(run, tiny_world):
     assert record(tiny_world, *SMALL, "--head", "mmoe")["shared"] == ["experts.P", "experts.Q"]
 
 
+def test_batch_norm_by_group_seals_user_features(tiny_world):
+    found = {name: record(tiny_world, *SMALL, "--batchnorm", name) for name in ("all", "group")}
+    changed = {name: {row["what"]: row["changed"] for row in found[name]["rows"]} for name in found}
+    assert changed["group"]["user features"] == 0 < changed["all"]["user features"]
+    assert changed["group"]["title features"] > 0 and found["group"]["batchnorm"] == "group"
+
+
 def test_a_model_of_ones_own_is_checked_instead(run):
     found = record(run, "--model", f"{EXAMPLE}:gradients", code=1)
     assert found["model"] == f"{EXAMPLE}:gradients" and found["leaks"] == 2
