@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from textbook_inspection import MODELS, Textbook, stirred
 
+from twotower.inspection import gradient_matrix
 from twotower.inspection.conflict import conflict
 from twotower.inspection.record import inspect
 
@@ -15,6 +16,13 @@ def test_two_groups_by_hand():
     np.testing.assert_allclose(found.norm, [3, np.sqrt(2)])
     np.testing.assert_allclose(found.cosine, [[1, -np.sqrt(0.5)], [-np.sqrt(0.5), 1]])
     np.testing.assert_allclose(found.share, [6 / 5, -1 / 5])
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 101])
+def test_inner_products_are_added_up_over_all_pieces(rng, monkeypatch, piece):
+    monkeypatch.setattr(gradient_matrix, "GRAM_PIECE", piece)
+    parts = rng.standard_normal((3, 100)).astype(np.float32)
+    np.testing.assert_allclose(gradient_matrix.gram(parts), parts.astype(np.float64) @ parts.T.astype(np.float64))
 
 
 def test_a_group_without_gradient_has_no_angle():
