@@ -164,6 +164,23 @@ def test_the_words_on_leaks_and_shares_are_the_records(record):
     assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
 
 
+def test_the_words_on_dead_units_are_of_each_heads_own_group(record):
+    layers = [
+        {"layer": "user.1", "units": 8, "dead": 0, "by_group": [3, 0]},
+        {"layer": "title.2", "units": 8, "dead": None, "by_group": None},
+        {"layer": "head", "units": 8, "dead": 0, "by_group": [0, 5]},
+    ]
+    assert "every row that comes by: 5 of 8 in head 1." in " ".join(summary({**record, "dead": layers}))
+    assert "No ReLU unit is dead (user.1)." in " ".join(summary({**record, "dead": layers[:2]}))
+
+
+def test_a_large_ratio_is_a_whole_number(record):
+    leak = dict(record["leak"][0])
+    leak["parts"] = {"head": {"own": 0.002, "foreign": 2.5, "by_group": [0.002, 2.5]}}
+    record = {**record, "leak": [leak]}
+    assert "move a head 1,250 times as strongly" in " ".join(summary(record)) and "1,250 ×" in shown(record)
+
+
 def test_a_head_that_nothing_comes_back_to_is_explained(tiny_world):
     words = json.loads(run(tiny_world, *SMALL, "--json").stdout)["summary"]
     assert any(sentence.startswith("head.P gets no gradient from anybody") for sentence in words)

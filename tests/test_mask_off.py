@@ -72,6 +72,20 @@ def test_weights_of_the_objective_count_for_foreign_rows_too(tiny_world):
         np.testing.assert_allclose(tripled[k]["by_group"], 3 * np.array(plain[k]["by_group"]), rtol=1e-5)
 
 
+def test_a_penalty_on_all_logits_stays_in_what_a_heads_own_rows_send(tiny_world):
+    """It needs one logit a pair, which only the mask says: own cells are those of the pass with the mask on."""
+    subject = stirred(tiny_world, "low-rank")
+    plain = inspect(subject)
+    popularity = np.arange(subject.dataset.n_titles, dtype=np.float32)
+    subject.model.objective = Objective(popularity=popularity, penalty=5.0)
+    for before, block in zip(plain["blocks"], inspect(subject)["blocks"], strict=True):
+        if block["unmasked"] is not None:
+            own = block["owner"]
+            assert block["unmasked"][own] == pytest.approx(block["by_group"][own], rel=1e-4)
+            assert block["by_group"][own] != pytest.approx(before["by_group"][own], rel=1e-2)
+            assert block["unmasked"][1 - own] == pytest.approx(before["unmasked"][1 - own], rel=1e-5)
+
+
 def test_an_offset_is_on_the_logit_of_foreign_rows(tiny_world):
     """An offset that is the same for all titles is a bias: the textbook's with that bias."""
     subject = stirred(tiny_world, "low-rank")

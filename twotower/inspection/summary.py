@@ -96,20 +96,23 @@ def leak(record: Record) -> list[str]:
     else:
         return []
     (least, other), (most, head) = min(ratios), max(ratios)
-    times = f"{most:.2g} times"
+    times = f"{times_of(most)} times"
     if len(ratios) > 1:
-        times = f"from {least:.2g} times (group {other}'s) to {times} (group {head}'s)"
+        times = f"from {times_of(least)} times (group {other}'s) to {times} (group {head}'s)"
     return [f"With the mask off, foreign rows would move a {part} {times} as strongly as its own rows do."]
 
 
 def dead(record: Record) -> list[str]:
-    """Units that say nothing."""
+    """Units that say nothing: of a head those that are dead for its own group, whom alone it serves."""
     layers = [layer for layer in record["dead"] if layer["dead"] is not None]
-    found = [f"{layer['dead']} of {layer['units']} in {layer['layer']}" for layer in layers if layer["dead"]]
+    counts = [(layer["layer"], layer["dead"], layer["units"]) for layer in layers if layer["layer"] != "head"]
+    for layer in layers:
+        if layer["layer"] == "head":
+            counts += [(f"head {k}", dead or 0, layer["units"]) for k, dead in enumerate(layer["by_group"])]
+    found = [f"{dead} of {units} in {name}" for name, dead, units in counts if dead]
     if found:
-        return [f"Dead ReLU units, at 0 for every row of the batch: {', '.join(found)}."]
-    names = ", ".join(layer["layer"] for layer in layers)
-    return [f"No ReLU unit is dead ({names})."]
+        return [f"Dead ReLU units, at 0 for every row that comes by: {', '.join(found)}."]
+    return [f"No ReLU unit is dead ({', '.join(layer['layer'] for layer in layers)})."]
 
 
 def updates(record: Record) -> list[str]:
@@ -124,6 +127,11 @@ def updates(record: Record) -> list[str]:
         first = f"whatever the gradient, its first step is about the learning rate, {adam['learning_rate']:g} a weight"
         return [f"{found} Adam is fresh: {first}."]
     return [f"{found} Adam goes on from its moments after {adam['steps']:,} steps."]
+
+
+def times_of(ratio: float) -> str:
+    """A ratio in two digits; a large one as a whole number."""
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def max_of(values: list[float | None]) -> float:

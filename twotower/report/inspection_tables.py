@@ -109,7 +109,10 @@ def leak_tables(record: Record, width: int) -> Group:
     for part in record["leak"][0]["parts"]:
         for leak in record["leak"]:
             of = leak["parts"][part]
-            ratio = f"{of['foreign'] / of['own']:.2g} ×" if of["own"] and of["foreign"] is not None else "–"
+            ratio = "–"
+            if of["own"] and of["foreign"] is not None:
+                times = of["foreign"] / of["own"]
+                ratio = f"{times:.2g} ×" if times < 10 else f"{times:,.0f} ×"
             cells = [norm_text(value, "bold" if k == leak["head"] else "") for k, value in enumerate(of["by_group"])]
             own = [norm_text(of["own"], "bold")] if folded else []
             lines.append(((f"{part} {leak['head']}", *own, norm_text(of["foreign"]), ratio), [] if folded else cells))
@@ -131,7 +134,7 @@ def dead_tables(record: Record, width: int) -> Group:
             line: Line = ((layer["layer"], str(layer["units"]), unit_text(layer["dead"])), by_group)
             lines.append(line)
     caption = f"no ReLU: {', '.join(linear)}" if linear else None
-    title = "Dead ReLU units: 0 for all rows"
+    title = "Dead ReLU units: 0 for all rows (of a group)"
     return in_blocks(("layer",), ("units", "batch"), lines, K, width, title, caption)
 
 
