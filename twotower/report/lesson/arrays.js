@@ -75,12 +75,12 @@ function rowHeading(user, pair, look) {
   return [make("span", {}, title === undefined ? String(user) : `${user} × ${title}`), isNumber(owner) ? make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`) : null];
 }
 
-/** Rows that are foreign to the step's head are leaks; rows of groups that nobody looks at are dimmed. */
+/** Rows that are foreign to the step's group are dimmed, or leaks without the mask; so are rows of groups nobody looks at. */
 function rowLook(step, i, look) {
   const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
-  const leaking = isNumber(owner) && isNumber(step.group) && owner !== step.group;
+  const foreign = isNumber(owner) && isNumber(step.group) && owner !== step.group;
   const aside = isNumber(owner) && look.group !== null && owner !== look.group;
-  return { class: leaking ? "leaking" : aside ? "other" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
+  return { class: foreign && look.mask === "off" ? "leaking" : foreign || aside ? "other" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
 }
 
 /** The pairs that the mask keeps out of a head stand in their places, without numbers. */

@@ -11,7 +11,7 @@ function makeMatrix(table, record, pick) {
   const corner = button("block", "block: pick nothing", null, null);
   const heads = groups.map((group, k) => {
     const made = button("", `group ${k}, ${group.name}`, null, k);
-    made.append(make("span", {}, group.name), make("span", { class: "note" }, `${k} · ${counted(group.pairs)} pairs`));
+    made.append(make("span", {}, `${k} ${group.name}`), make("span", { class: "note" }, `${counted(group.pairs)} pairs`));
     return make("th", { scope: "col" }, made);
   });
   const asides = [["whole", "norm of the whole gradient"], ["weight", "norm of the weights"], ["update", "norm of Adam’s update in this step"], ["update ∕ weight", "how far the step moves the block"]];

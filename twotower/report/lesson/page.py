@@ -10,7 +10,7 @@ from twotower.report.files import plain, write_file
 HERE = Path(__file__).parent
 KINDS = ("inspection", "trace")
 STYLES = ("page.css", "figure.css")
-SHARED = ("elements.js", "state.js", "network.js", "layout.js", "figure.js")  # in this order: one script is made of them
+SHARED = ("elements.js", "state.js", "network.js", "layout.js", "figure.js")  # one script is made of them, in order
 SCRIPTS = {
     "inspection": (*SHARED, "paths.js", "matrix.js", "panels.js", "inspection.js"),
     "trace": (*SHARED, "arrays.js", "stepper.js", "trace.js"),

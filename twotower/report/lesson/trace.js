@@ -76,16 +76,16 @@
     const step = steps[now.step - 1];
     const other = runs[now.mask === "on" ? "off" : "on"].find((each) => each.key === step.key);
     showStep(steps, now.step - 1);
-    figure.show(viewOfStep(steps, now.step - 1, now.group));
+    figure.show(viewOfStep(steps, now.step - 1, now));
     tellStep(step, steps.length, now);
-    const look = { users, groups, pairs, group: now.group };
+    const look = { users, groups, pairs, group: now.group, mask: now.mask };
     byId("array").replaceChildren(...arrayTables(step, other, look));
     byId("array-note").textContent = noteOf(step, other, now.mask);
     byId("told").textContent = toldOf(now.mask);
     outline(steps, now.step - 1, now.mask);
   }
 
-  function viewOfStep(steps, place, group) {
+  function viewOfStep(steps, place, { group, mask }) {
     const step = steps[place];
     const view = { nodes: {}, edges: {}, picked: null, group: step.group };
     for (const k of network.heads) if (group !== null && k !== group) view.nodes[`head.${k}`] = view.nodes[`bias.${k}`] = { tone: "faint" };
@@ -95,7 +95,7 @@
       return ids;
     };
     steps.slice(0, place).filter((each) => each.stage === step.stage).forEach((each) => light(each.node, "done"));
-    const leaking = isNumber(step.group) && (step.rows ?? []).some((name) => users.has(name) && users.get(name).group !== step.group);
+    const leaking = mask === "off" && isNumber(step.group) && (step.rows ?? []).some((name) => users.has(name) && users.get(name).group !== step.group);
     const nodes = light(step.node, leaking ? "leak" : "work");
     for (const [id, from, to] of network.edges ?? edgesOf()) {
       const up = step.stage === "forward" || step.stage === "loss";
@@ -120,12 +120,14 @@
   function tellStep(step, count, now) {
     const shape = step.shape?.length ? ` (${step.shape.join(" × ")})` : "";
     const where = [`Step ${now.step} of ${count}`, step.stage, blockName(step)].filter(Boolean).join(" · ");
-    byId("step-told").replaceChildren(
+    const lines = [
       make("p", { class: "where" }, where),
       make("p", { class: "name" }, make("b", {}, step.name), make("span", { class: "quiet" }, shape)),
       make("p", { class: "maths" }, step.maths ?? ""),
-      make("p", { class: "source" }, make("code", {}, step.source ?? ""), make("span", { class: "note" }, step.function ? `${step.function}() in reference.py` : "")),
-    );
+      make("p", { class: "source" }, make("code", {}, step.source ?? ""), make("span", { class: "note" }, step.function ? `${step.function}() in reference.py${step.line ? `, line ${step.line}` : ""}` : "")),
+      step.note ? make("p", { class: "remark" }, step.note) : null,
+    ];
+    byId("step-told").replaceChildren(...lines.filter(Boolean));
   }
 
   function blockName(step) {

@@ -1,0 +1,168 @@
+"""The page of an inspected batch in headless Chromium: figure, matrix and tables show the numbers of the Python run."""
+
+from math import hypot
+
+import numpy as np
+import pytest
+from textbook_inspection import CLOSE
+
+pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
+browser, textbook, records, addresses, opened = (
+    pages.browser, pages.textbook, pages.records, pages.addresses, pages.opened
+)
+matrix, node, shown, table = pages.matrix, pages.node, pages.shown, pages.table
+
+
+def texts(page, block: str) -> list[str]:
+    return page.locator(f'#matrix-table td[data-block="{block}"]').all_inner_texts()
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-").replace(",", "").replace(" %", "").replace("exactly ", ""))
+
+
+def together(record, part, layer, numbers) -> float:
+    """The norm of all blocks of a part, or of one owner's."""
+    found = [numbers(b) for b in record["blocks"] if b["part"] == part and layer in (b["layer"], b["owner"])]
+    return hypot(*found)
+
+
+def test_the_matrix_shows_the_numbers_of_the_run(opened, records, textbook):
+    page = opened("inspection")
+    found = matrix(page)
+    assert found == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
+    for k in range(3):
+        gradients = textbook.of_group(k)
+        for block in records["inspection"]["blocks"]:
+            expected = np.linalg.norm(textbook.part(gradients, block))
+            np.testing.assert_allclose(found[block["name"]][k], expected, **CLOSE)
+
+
+def test_texts_are_the_numbers_rounded_and_only_nothing_reads_as_nothing(opened, records):
+    page = opened("inspection")
+    for block in records["inspection"]["blocks"]:
+        read = texts(page, block["name"])
+        assert [number(text) for text in read] == pytest.approx(block["by_group"], rel=6e-3)
+        assert [text == "0" for text in read] == [norm == 0 for norm in block["by_group"]]
+
+
+def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook):
+    page = opened("inspection")
+    page.get_by_role("switch").click()
+    found = matrix(page)
+    for block in records["inspection"]["blocks"]:
+        assert found[block["name"]] == (block["unmasked"] or [None] * 3)
+    leaks = page.locator("#matrix-table td.leak")
+    assert leaks.count() == sum(1 for b in records["inspection"]["blocks"] if b["owner"] is not None) * 2
+    gradients = textbook.of_group(1, masked=False)
+    for block in records["inspection"]["blocks"]:
+        if block["part"] == "head":
+            expected = np.linalg.norm(textbook.part(gradients, block))
+            np.testing.assert_allclose(found[block["name"]][1], expected, **CLOSE)
+    page.get_by_role("switch").click()
+    assert matrix(page) == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
+    assert leaks.count() == 0
+
+
+def test_shares_stand_where_norms_stood(opened, records):
+    page = opened("inspection")
+    page.get_by_label("shares of the whole gradient").check()
+    assert matrix(page) == {block["name"]: block["share"] for block in records["inspection"]["blocks"]}
+    assert texts(page, "head.P[0]")[1:] == ["0 %", "0 %"]
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_a_picked_group_lights_its_path_and_the_others_are_exactly_nothing(opened, records, group):
+    page, record = opened("inspection"), records["inspection"]
+    page.locator("#group-chips label").nth(group + 1).click()
+    for side in ("user", "title"):
+        for layer in (1, 2):
+            expected = together(record, f"{side} tower", layer, lambda block: block["by_group"][group])
+            assert shown(page, f"{side}.{layer}") == pytest.approx(expected, rel=1e-12)
+    for k in range(3):
+        expected = together(record, "head", k, lambda block: block["by_group"][group])
+        assert shown(page, f"head.{k}") == pytest.approx(expected, rel=1e-12)
+        tone = node(page, f"head.{k}").get_attribute("class")
+        assert ("lit" in tone, "dark" in tone) == (k == group, k != group)
+        edge = page.locator(f'[data-edge="head.{k}>score"]').get_attribute("class")
+        assert edge == ("edge own" if k == group else "edge dark")
+        if k != group:
+            assert node(page, f"head.{k}").locator(".value").text_content() in ("exactly 0", "0")
+            assert "exactly 0" in node(page, f"head.{k}").get_attribute("aria-label")
+    heads = [b for b in record["blocks"] if b["owner"] not in (None, group)]
+    zeros = sum(1 for block in heads if block["by_group"][group] == 0)
+    assert f"Of their {len(heads)} numbers in other groups’ blocks, {zeros} are exactly 0" in page.inner_text("#told")
+
+
+def test_without_the_mask_foreign_heads_light_up_as_leaks(opened, records):
+    page, record = opened("inspection", "#group=1&mask=off"), records["inspection"]
+    for k in range(3):
+        expected = together(record, "head", k, lambda block: block["unmasked"][1])
+        assert shown(page, f"head.{k}") == pytest.approx(expected, rel=1e-12)
+        assert ("leak" in node(page, f"head.{k}").get_attribute("class")) == (k != 1)
+    assert shown(page, "user.1") is None  # measured with the mask on alone
+    for line in record["leak"]:
+        if line["head"] != 1:
+            assert f"{line['head']} by {line['by_group'][1]:.3g}" in page.inner_text("#told")
+
+
+def test_thicker_lines_have_larger_gradients(opened, records):
+    page = opened("inspection")
+    widths = page.evaluate(
+        """[0, 1, 2].map(k => parseFloat(document.querySelector(`[data-edge="head.${k}>score"]`).style.strokeWidth))"""
+    )
+    norms = [together(records["inspection"], "head", k, lambda block: block["gradient"]) for k in range(3)]
+    assert np.argsort(widths, kind="stable").tolist() == np.argsort(norms, kind="stable").tolist()
+
+
+def test_figure_and_matrix_pick_for_each_other(opened, records):
+    page, record = opened("inspection"), records["inspection"]
+    node(page, "user.2").click()
+    assert page.locator("#matrix-table tr.picked th").all_inner_texts() == ["user.W2", "user.gamma2", "user.beta2"]
+    for k in range(3):  # every head shows what its group's rows send there
+        expected = together(record, "user tower", 2, lambda block, k=k: block["by_group"][k])
+        assert shown(page, f"head.{k}") == pytest.approx(expected, rel=1e-12)
+    page.get_by_role("button", name="block head.Q[1]").click()
+    assert node(page, "head.1").get_attribute("aria-pressed") == "true"
+    assert node(page, "user.2").get_attribute("aria-pressed") == "false"
+    assert "2 of 3 groups send exactly 0" in page.inner_text("#told")
+    page.locator('td[data-block="title.W1"][data-group="2"] button').click()
+    assert node(page, "title.1").get_attribute("aria-pressed") == "true"
+    assert page.locator("#group-chips input:checked").get_attribute("value") == "2"
+    node(page, "head.0").click()
+    assert page.locator("#group-chips input:checked").get_attribute("value") == "0"
+
+
+def test_a_row_shows_its_pairs_and_its_way_down(opened, records):
+    page = opened("inspection")
+    for row in records["inspection"]["rows"][::7]:
+        page.locator("#row").select_option(str(row["user"]))
+        lines = [[p["label"], p["probability"], p["dz"]] for p in row["pairs"]]
+        norms = [row["gradient"][name] for name in ("U", "A2", "Z2", "Z1")]
+        assert table(page, "one-row-body") == lines + [[None, norm] for norm in norms]
+        where = [f"head.{row['group']}", "user.2", "user.1"]
+        assert [shown(page, name) for name in where] == [norms[0], norms[2], norms[3]]
+    page.get_by_role("switch").click()  # single rows are measured with the mask on
+    assert page.get_by_role("combobox", name="One row").input_value() == ""
+
+
+def test_the_tables_beneath_show_the_record(opened, records):
+    page, record = opened("inspection"), records["inspection"]
+    cosine, norms = record["conflict"]["cosine"], record["conflict"]["norm"]
+    assert table(page, "conflict-table") == [[*line, norm] for line, norm in zip(cosine, norms, strict=True)]
+    leak = [[r["own"], r["foreign"], r["foreign"] / r["own"], *r["by_group"]] for r in record["leak"]]
+    assert table(page, "leak-table") == [pytest.approx(line, rel=1e-12) for line in leak]
+    facts = ("pairs", "users", "positives", "base_rate", "loss")
+    assert table(page, "batch-table") == [[group[name] for name in facts] for group in record["groups"]]
+    counted = [line for line in table(page, "dead-table") if len(line) > 2]
+    expected = [r for r in record["dead"] if r["dead"] is not None]
+    assert [line[:2] for line in counted] == [[r["units"], r["dead"]] for r in expected]
+    assert page.locator("#sentences li").all_inner_texts() == record["summary"]
+
+
+def test_a_dozen_heads_are_drawn_as_eight_with_the_picked_one_among_them(opened):
+    page = opened("many")
+    heads = page.locator('svg.network [data-node^="head."]')
+    assert heads.count() == 7 and page.locator("svg.network .more text").text_content() == "+5"
+    page.get_by_label("Group", exact=True).select_option("9")
+    assert shown(page, "head.9") == 9.5 and heads.count() == 7

@@ -1,0 +1,161 @@
+"""The page of a traced step in headless Chromium: every step shows the numbers of the Python run, either way."""
+
+import re
+
+import numpy as np
+import pytest
+
+from twotower.inspection.tiny_network import tiny_network
+from twotower.nn import reference
+
+pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
+browser, textbook, records, addresses, opened = (
+    pages.browser, pages.textbook, pages.records, pages.addresses, pages.opened
+)
+node, table = pages.node, pages.table
+
+
+def array(page) -> list[list[float | None]]:
+    return table(page, "array")
+
+
+def go_to(page, place: int) -> None:
+    """To a step, from 0, of the run that is shown."""
+    page.locator("#slider").fill(str(place + 1))
+
+
+WALK = """count => {
+  const seen = [];
+  const read = row => [...row.querySelectorAll('td')].map(cell => Number(cell.dataset.value));
+  for (let place = 0; place < count; place += 1) {
+    if (place) document.getElementById('next').click();
+    const rows = [...document.querySelectorAll('#array tbody tr:not([data-masked])')];
+    const lit = document.querySelector('.node.work, .node.leak');
+    seen.push([rows.map(read), document.getElementById('step-told').textContent, lit.dataset.node]);
+  }
+  return seen;
+}"""
+
+
+def lines_of(step) -> list[list[float]]:
+    """The numbers of a step as the page lays them out, row by row."""
+    values = np.array(step["values"], float)
+    if values.ndim == 1 and step["rows"] is None:
+        values = values[None]
+    return values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1).tolist()
+
+
+@pytest.mark.parametrize("mask", ["on", "off"])
+def test_every_step_shows_the_numbers_of_the_run(opened, records, mask):
+    steps = records["trace"]["runs"][mask]["steps"]
+    seen = opened("trace", f"#mask={mask}").evaluate(WALK, len(steps))
+    for place, (step, (numbers, told, lit)) in enumerate(zip(steps, seen, strict=True)):
+        assert numbers == lines_of(step), f"step {place + 1}: {step['name']}"
+        assert told.startswith(f"Step {place + 1} of {len(steps)} · {step['stage']}")
+        assert all(step[key] in told for key in ("name", "maths", "source", "function"))
+        if step["block"] in ("user.1", "user.2", "title.1", "title.2", "loss"):
+            assert lit == step["block"]
+
+
+@pytest.mark.parametrize("mask", ["on", "off"])
+def test_the_heads_gradients_are_the_textbooks(opened, records, mask):
+    network = tiny_network(title_bias=True)
+    _, gradients = reference.loss_and_gradients(network.params, network.batch, network.model, masked=mask == "on")
+    steps, page = records["trace"]["runs"][mask]["steps"], opened("trace", f"#mask={mask}")
+    for name in ("head.W", "title_bias.C"):
+        for k in (0, 1):
+            place = next(i for i, step in enumerate(steps) if step["name"] == f'grads["{name}"][{k}]')
+            go_to(page, place)
+            np.testing.assert_allclose(array(page), np.atleast_2d(gradients[name][k]), rtol=1e-12)
+            assert "differ with the mask" in page.inner_text("#array-note")
+
+
+def differing(step, other) -> int:
+    """How many numbers of a step are not those of the other run, row by row of the same pair."""
+    keys = step["pairs"] if step["pairs"] is not None else range(len(np.atleast_1d(step["values"])))
+    others = other["pairs"] if other["pairs"] is not None else range(len(np.atleast_1d(other["values"])))
+    theirs = dict(zip(others, np.atleast_1d(np.array(other["values"], float)), strict=True))
+    mine = zip(keys, np.atleast_1d(np.array(step["values"], float)), strict=True)
+    return sum(int(np.size(row) if key not in theirs else np.sum(row != theirs[key])) for key, row in mine)
+
+
+def test_the_mask_keeps_the_step_and_marks_what_differs(opened, records):
+    runs = records["trace"]["runs"]
+    page = opened("trace")
+    for k in (0, 1):
+        for name, block in (("dU", "head"), ("z", "score"), ("dA", "head"), ("U", "head")):
+            on, off = (
+                next(
+                    (i, step)
+                    for i, step in enumerate(runs[mask]["steps"])
+                    if (step["name"], step["block"], step["group"]) == (name, block, k)
+                )
+                for mask in ("on", "off")
+            )
+            go_to(page, on[0])
+            assert page.locator("#array td.differs").count() == differing(on[1], off[1])
+            page.get_by_role("switch").click()
+            assert array(page) == lines_of(off[1])
+            assert page.locator("#array td.differs").count() == differing(off[1], on[1]) > 0
+            page.get_by_role("switch").click()
+            assert page.input_value("#slider") == str(on[0] + 1)
+
+
+def test_foreign_rows_are_dimmed_masked_out_or_leaks(opened, records):
+    steps = records["trace"]["runs"]["on"]["steps"]
+    place = next(i for i, step in enumerate(steps) if step["block"] == "head" and step["name"] == "U")
+    page = opened("trace", f"#step={place + 1}")
+    assert page.locator("#array tr[data-masked]").count() == 2  # Cem's pairs are not of group 0
+    assert page.locator("#array tr[data-row]").count() == 3
+    page.get_by_role("switch").click()
+    assert page.locator("#array tr.leaking").evaluate_all("rows => rows.map(row => row.dataset.row)") == ["Cem", "Cem"]
+    assert "leak" in node(page, "head.0").get_attribute("class")
+    page = opened("trace")
+    page.locator("#group-chips label").nth(2).click()
+    dimmed = page.locator("#array tr.other").evaluate_all("rows => rows.map(row => row.dataset.row)")
+    assert dimmed == ["Ann", "Ann", "Bob"]
+
+
+def test_buttons_keys_slider_and_landmarks_step(opened, records):
+    page, steps = opened("trace"), records["trace"]["runs"]["on"]["steps"]
+
+    def place():
+        return int(page.input_value("#slider"))
+
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert place() == 2
+    page.get_by_label("last step").click()
+    assert place() == len(steps)
+    page.keyboard.press("ArrowRight")
+    assert place() == len(steps)
+    page.get_by_label("step back").click()
+    assert place() == len(steps) - 1
+    page.get_by_label("first step").click()
+    page.get_by_label("step back").click(force=True)  # there is none before the first
+    assert place() == 1
+    page.locator("#slider").focus()
+    page.keyboard.press("ArrowRight")
+    assert place() == 2
+    names = page.locator(".stages button").all_inner_texts()
+    assert names == ["forward", "group 0", "group 1", "backward", "Adam"]
+    page.get_by_role("button", name="Adam", exact=True).click()
+    assert steps[place() - 1]["stage"] == "adam" and steps[place() - 2]["stage"] != "adam"
+    assert page.locator(".stages [aria-current]").inner_text() == "Adam"
+    node(page, "user.1").click()  # a block leads to its next step
+    assert steps[place() - 1].get("parameter", "").startswith("user.")
+    page.locator("#outline summary").click()
+    page.locator("#outline button", has_text=re.compile("^40 ")).click()
+    assert place() == 40
+
+
+def test_it_plays_and_pauses(opened):
+    page = opened("trace", "#step=1")
+    page.clock.install()
+    page.get_by_role("button", name="Play").click()
+    page.clock.run_for(5000)
+    assert page.input_value("#slider") == "4"
+    page.get_by_role("button", name="Pause").click()
+    page.clock.run_for(5000)
+    assert page.input_value("#slider") == "4"
