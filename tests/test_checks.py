@@ -9,7 +9,7 @@ from subjects import stirred_subject, tiny_subject
 from twotower.config import HEADS, Config
 from twotower.errors import InputError
 from twotower.inspection.checks import check
-from twotower.inspection.finite_differences import Textbook, Way, watched_relus
+from twotower.inspection.finite_differences import Textbook, Way, losses_alone, watched_relus
 from twotower.inspection.planted_bugs import PLANTED, planted
 from twotower.inspection.small_batch import SmallBatches, shares
 from twotower.inspection.subject import make_subject
@@ -189,6 +189,17 @@ def test_where_the_loss_bends_sharply_a_difference_is_extrapolated(tiny_world, m
     assert not bent.extrapolated and found.extrapolated and wrong.extrapolated
     assert abs(found.value - right) < 0.01 * abs(bent.value - right)
     assert wrong.value == found.value
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_without_its_way_back_the_textbook_finds_the_same_loss(name, tiny_world):
+    subject = stirred_subject(tiny_world, **VARIANTS[name])
+    book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
+    loss, gradients = book.loss_and_gradients()
+    with losses_alone():
+        alone, nothing = book.loss_and_gradients()
+    assert alone == loss and not nothing["user.W1"].any() and gradients["user.W1"].any()
+    assert np.array_equal(book.loss_and_gradients()[1]["user.W1"], gradients["user.W1"])
 
 
 def test_nobody_watches_when_the_check_is_over():

@@ -15,6 +15,7 @@ from twotower.inspection.planted_bugs import (
     known_bug,
     place_of,
     planted,
+    require_possible,
     source_of,
     wrong_function,
 )
@@ -79,13 +80,14 @@ def test_a_text_that_no_longer_stands_there_is_told(monkeypatch):
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(InputError, match=r"--break speed: expected one of batchnorm-mean, duplicates"):
-        known_bug("speed", MTL)
+        known_bug("speed")
 
 
 def test_where_nothing_is_masked_the_mask_cannot_be_lost():
     with pytest.raises(InputError, match="single group"):
-        known_bug("unmasked", dataclasses.replace(MTL, groups=1))
-    assert known_bug("unmasked", MTL).name == "unmasked"
+        require_possible(known_bug("unmasked"), dataclasses.replace(MTL, groups=1))
+    require_possible(known_bug("unmasked"), MTL)
+    require_possible(known_bug("duplicates"), dataclasses.replace(MTL, groups=1))
 
 
 def test_every_bug_explains_itself():

@@ -28,6 +28,7 @@ COMMANDS = {
     "recommend": "Recommend the best titles to each user.",
     "inspect": "See whose rows moved which weight in one batch.",
     "leaks": "Check that no head learns from the rows of another group.",
+    "gradcheck": "Check every gradient by finite differences, on your own batch.",
     "trace": "Go through one training step of a tiny network, number by number.",
     "explain": "Explain the score of a title for a user.",
     "doctor": "Check this machine and say which kernels run.",

@@ -84,7 +84,9 @@ def judged(
             continue
         present = where[moved[where]]
         frozen = bool(stayed[where[~moved[where]]].all())
-        record: dict[str, Any] = {"name": block.name, "present": bool(len(present)), "stayed": frozen, "error": 0.0}
+        record: dict[str, Any] = {
+            "name": block.name, "owner": block.owner, "present": bool(len(present)), "stayed": frozen, "error": 0.0,
+        }  # fmt: skip
         if len(present):
             worst = int(present[np.argmax(np.nan_to_num(error[present], nan=np.inf))])
             shape, offset = network.params.shapes[block.parameter], network.params.offsets[block.parameter]

@@ -23,10 +23,10 @@ from twotower.environment import usable_cores
 from twotower.errors import InputError
 from twotower.inspection.adam_steps import UPDATE_TOLERANCE, adam_steps
 from twotower.inspection.checked_blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
-from twotower.inspection.finite_differences import Relus, Textbook, watched_relus
+from twotower.inspection.finite_differences import Relus, Textbook, losses_alone, watched_relus
 from twotower.inspection.gradient_matrix import Block, blocks_of
 from twotower.inspection.masked_blocks import local, masked_blocks
-from twotower.inspection.planted_bugs import PlantedBug, changed_line, planted
+from twotower.inspection.planted_bugs import PlantedBug, changed_line, planted, require_possible
 from twotower.inspection.small_batch import SmallBatches
 from twotower.inspection.subject import Subject
 from twotower.nn.model import Losses, TwoTower
@@ -52,9 +52,12 @@ def check(
 
     A trained network is looked at as it stands. A fresh one has first taken a step, since low-rank heads begin with
     Q = 0, where the gradient of P is 0 whatever the code does. ``bug`` is planted for as long as the check takes.
+
+    Errors: InputError for too few pairs, and for a bug that this model cannot have.
     """
     if pairs < FEWEST_PAIRS:
         raise InputError(f"--pairs {pairs}: expected at least {FEWEST_PAIRS}")
+    require_possible(bug, subject.config.model)
     seed = subject.config.train.seed
     with planted(bug), threadpool_limits(1, "blas"), watched_relus() as relus:
         network, small = copy_of(subject), SmallBatches(subject, pairs)
@@ -169,7 +172,7 @@ def check_blocks(
         block = Block(LOG_VARIANCE, LOG_VARIANCE, None, "loss", None, gradient.shape, slice(0, len(gradient)))
         engine = gradient_of_log_variance(network, losses)
         checked.append(CheckedBlock(block, np.arange(len(gradient)), gradient, engine, rng, 1.0))
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with losses_alone(), ThreadPoolExecutor(usable_cores()) as pool:
         tasks = [
             [pool.submit(book.difference, way, relus) for way in of.ways()] for of in checked
         ]

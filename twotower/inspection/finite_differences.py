@@ -69,12 +69,22 @@ def watched_relus() -> Iterator[Relus]:
         return watching
 
     try:
-        for name, operation in originals.items():
-            setattr(reference, name, watch(operation))
+        vars(reference).update({name: watch(operation) for name, operation in originals.items()})
         yield relus
     finally:
-        for name, operation in originals.items():
-            setattr(reference, name, operation)
+        vars(reference).update(originals)
+
+
+@contextmanager
+def losses_alone() -> Iterator[None]:
+    """The textbook without its way back, which a loss does not need: its gradients are 0, in a third of the time."""
+    nothing: dict[str, Any] = {"tower_backward": lambda *_: {}, "head_backward": lambda *_: ({}, 0.0)}
+    originals = {name: getattr(reference, name) for name in nothing}
+    try:
+        vars(reference).update(nothing)
+        yield
+    finally:
+        vars(reference).update(originals)
 
 
 class Textbook:

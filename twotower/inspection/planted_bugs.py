@@ -155,14 +155,17 @@ BUGS = (
 PLANTED = {bug.name: bug for bug in BUGS}
 
 
-def known_bug(name: str, model: ModelConfig) -> PlantedBug:
-    """A bug by name. Errors: InputError for a name that nobody knows, and for a bug that this model cannot have."""
+def known_bug(name: str) -> PlantedBug:
+    """A bug by name. Errors: InputError for a name that nobody knows."""
     if name not in PLANTED:
         raise InputError(f"--break {name}: expected one of {', '.join(PLANTED)}")
-    bug = PLANTED[name]
-    if bug.grouped and model.groups == 1:
-        raise InputError(f"--break {name}: with a single group there is nothing to mask; expected a model with groups")
-    return bug
+    return PLANTED[name]
+
+
+def require_possible(bug: PlantedBug | None, model: ModelConfig) -> None:
+    """Errors: InputError for a bug that this model cannot have."""
+    if bug is not None and bug.grouped and model.groups == 1:
+        raise InputError(f"--break {bug.name}: with a single group nothing is masked; expected a model with groups")
 
 
 def place_of(bug: PlantedBug) -> tuple[Any, str]:

@@ -1,0 +1,63 @@
+"""``twotower gradcheck``: engine, textbook and finite differences on one's own batch."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from twotower.commands.subject_options import subject_options
+from twotower.progress import Progress
+
+if TYPE_CHECKING:
+    from twotower.inspection.subject import Subject
+
+
+@click.command()
+@subject_options
+@click.option("--pairs", default=256, show_default=True, metavar="N",
+              help="Pairs of the batch to check on, evenly from all groups.")  # fmt: skip
+@click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
+              help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")  # fmt: skip
+@click.option("--list-bugs", is_flag=True, help="List the bugs that --break knows.")
+@click.option("--all", "everything", is_flag=True, help="A row for every block, also of groups that agree.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")
+def gradcheck(
+    subject: "Callable[[Progress], Subject]",
+    pairs: int,
+    bug: str | None,
+    list_bugs: bool,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Check every gradient by finite differences, on your own batch.
+
+    Of each block of weights: a central difference of the loss in float64, the gradient by the textbook
+    (nn/reference.py, float64) and the one that trains (nn/model.py, float32). Beside it three steps of Adam
+    against its formula, and that a head gets exactly 0 from rows that are not its group's.
+
+    The exit code is 1 when something disagrees; with --break, when the bug is not caught.
+
+    \b
+    Example:
+      twotower gradcheck world
+      twotower gradcheck runs/001-mtl-4-upsampled --batch 3
+      twotower gradcheck world --break batchnorm-mean
+    """
+    from twotower.inspection.checks import check
+    from twotower.inspection.planted_bugs import PLANTED, known_bug
+    from twotower.report.files import json_text
+    from twotower.report.gradcheck_tables import print_bugs, print_gradcheck
+    from twotower.report.progress import show_progress
+    from twotower.report.tables import stdout_console
+
+    if list_bugs or bug == "":
+        print_bugs(stdout_console(), ((each.name, each.sentence) for each in PLANTED.values()))
+        return
+    planted = None if bug is None else known_bug(bug)
+    with show_progress() as progress:
+        record = check(subject(progress), pairs, planted, progress)
+    if as_json:
+        click.echo(json_text(record))
+    else:
+        print_gradcheck(record, stdout_console(), everything)
+    click.get_current_context().exit(0 if record["agrees"] == (planted is None) else 1)
