@@ -125,7 +125,7 @@ def test_of_many_groups_the_own_blocks_are_folded_unless_they_leak(tiny_world):
     block = next(block for block in record["blocks"] if block["name"] == "head.P[1]")
     block["by_group"][0] = 0.5
     text = shown({**record, "summary": summary(record)})
-    assert "head.P[1]" in text and "head.P[0]" not in text and "head.P[k]" in text
+    assert "\nhead.P[1] " in text and "\nhead.P[0] " not in text and "\nhead.P[k] " in text
 
 
 def test_the_words_say_what_the_matrix_shows(record):
