@@ -61,8 +61,8 @@ def subject_options(command: Command) -> Command:
     return with_subject  # type: ignore[return-value]
 
 
-NAMES = ("source", "number", "batch_size", "dataset", "mtl", "groups", "head", "batchnorm", "hidden", "preset", "config_file",
-         "sample_name", "grouping", "seed")  # fmt: skip
+NAMES = ("source", "number", "batch_size", "dataset", "mtl", "groups", "head", "batchnorm", "hidden", "preset",
+         "config_file", "sample_name", "grouping", "seed")  # fmt: skip
 
 
 def opener(values: dict[str, Any], given: set[str], context: click.Context) -> Callable[[Progress], "Subject"]:
