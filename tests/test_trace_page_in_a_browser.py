@@ -31,7 +31,8 @@ WALK = """count => {
     if (place) document.getElementById('next').click();
     const rows = [...document.querySelectorAll('#array tbody tr:not([data-masked])')];
     const lit = document.querySelector('.node.work, .node.leak');
-    seen.push([rows.map(read), document.getElementById('step-told').textContent, lit.dataset.node]);
+    seen.push([rows.map(read), document.getElementById('step-told').textContent, lit.dataset.node,
+      Number(lit.querySelector('.value').dataset.value)]);
   }
   return seen;
 }"""
@@ -49,12 +50,14 @@ def lines_of(step) -> list[list[float]]:
 def test_every_step_shows_the_numbers_of_the_run(opened, records, mask):
     steps = records["trace"]["runs"][mask]["steps"]
     seen = opened("trace", f"#mask={mask}").evaluate(WALK, len(steps))
-    for place, (step, (numbers, told, lit)) in enumerate(zip(steps, seen, strict=True)):
+    for place, (step, (numbers, told, lit, norm)) in enumerate(zip(steps, seen, strict=True)):
         assert numbers == lines_of(step), f"step {place + 1}: {step['name']}"
         assert told.startswith(f"Step {place + 1} of {len(steps)} · {step['stage']}")
         assert all(step[key] in told for key in ("name", "maths", "source", "function"))
         if step["block"] in ("user.1", "user.2", "title.1", "title.2", "loss"):
             assert lit == step["block"]
+        if step["stage"] == "backward":
+            assert norm == pytest.approx(np.linalg.norm(np.array(step["values"])), rel=1e-12)
 
 
 @pytest.mark.parametrize("mask", ["on", "off"])
@@ -77,6 +80,15 @@ def differing(step, other) -> int:
     theirs = dict(zip(others, np.atleast_1d(np.array(other["values"], float)), strict=True))
     mine = zip(keys, np.atleast_1d(np.array(step["values"], float)), strict=True)
     return sum(int(np.size(row) if key not in theirs else np.sum(row != theirs[key])) for key, row in mine)
+
+
+def keyed(steps) -> dict[tuple, dict]:
+    """Steps by what they are and the how-manieth of it, which both runs share."""
+    found: dict[tuple, dict] = {}
+    for step in steps:
+        name = (step["stage"], step["block"], step.get("parameter"), step["group"], step["name"])
+        found[(*name, sum(key[:-1] == name for key in found))] = step
+    return found
 
 
 def test_the_mask_keeps_the_step_and_marks_what_differs(opened, records):
@@ -114,6 +126,30 @@ def test_foreign_rows_are_dimmed_masked_out_or_leaks(opened, records):
     page.locator("#group-chips label").nth(2).click()
     dimmed = page.locator("#array tr.other").evaluate_all("rows => rows.map(row => row.dataset.row)")
     assert dimmed == ["Ann", "Ann", "Bob"]
+
+
+def test_a_group_or_a_user_picks_rows_and_their_part_of_the_gradient(opened, records):
+    steps = records["trace"]["runs"]["on"]["steps"]
+    place, step = next((i, s) for i, s in enumerate(steps) if s["block"] == "user.2" and s["name"] == "dZ")
+    page, values = opened("trace", f"#step={place + 1}"), np.array(step["values"])
+    page.locator("#group-chips label").nth(1).click()
+    assert pages.shown(page, "user.2") == pytest.approx(np.linalg.norm(values[:3]), rel=1e-12)
+    page.locator("#row").select_option("Bob")
+    assert pages.shown(page, "user.2") == pytest.approx(np.linalg.norm(values[2]), rel=1e-12)
+    assert page.locator("#array tr:not(.other)[data-row]").count() == 1
+    edges = [page.locator(f'[data-edge="user.2>head.{k}"]').get_attribute("class") for k in (0, 1)]
+    assert edges == ["edge own", "edge "]  # Bob is of group 0
+
+
+def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, records):
+    on, off = (keyed(records["trace"]["runs"][mask]["steps"]) for mask in ("on", "off"))
+    changed = [i for i, key in enumerate(on, 1) if key not in off or on[key]["values"] != off[key]["values"]]
+    page = opened("trace")
+    page.get_by_role("button", name="Next step that the mask changes").click()
+    assert int(page.input_value("#slider")) == changed[0]
+    assert "the same 12 numbers. With the mask off there are 8 more, of foreign rows" in page.inner_text("#array-note")
+    page.get_by_role("button", name="Next step that the mask changes").click()
+    assert int(page.input_value("#slider")) == changed[1]
 
 
 def test_buttons_keys_slider_and_landmarks_step(opened, records):

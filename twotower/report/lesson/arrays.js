@@ -27,12 +27,14 @@ function flat(values) {
   return Array.isArray(values) ? values.flat(Infinity) : [values];
 }
 
-/** How many numbers of a step differ from the other run; a row that is not there differs as a whole. */
+/** How many numbers of a step differ from the other run, where a row that is not there differs as a whole; and how many
+ * numbers the other run has more. */
 function differences(step, other) {
   const rows = depthOf(step.values) ? step.values : [step.values];
   const theirs = counterpartRows(step, other);
   const count = (row, i) => flat(row).filter((value, j) => theirs[i] === undefined || flat(theirs[i])[j] !== value).length;
-  return { all: flat(rows).length, differ: rows.reduce((sum, row, i) => sum + count(row, i), 0) };
+  const all = flat(rows).length;
+  return { all, differ: rows.reduce((sum, row, i) => sum + count(row, i), 0), more: Math.max(other ? flat(other.values).length - all : 0, 0) };
 }
 
 /** The step's numbers: one table, or one for each index of the first axis where there are three. */
@@ -79,8 +81,19 @@ function rowHeading(user, pair, look) {
 function rowLook(step, i, look) {
   const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
   const foreign = isNumber(owner) && isNumber(step.group) && owner !== step.group;
-  const aside = isNumber(owner) && look.group !== null && owner !== look.group;
+  const aside = isNumber(owner) && !looksAt(look, step.rows[i]);
   return { class: foreign && look.mask === "off" ? "leaking" : foreign || aside ? "other" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
+}
+
+/** Whether a user is of the group, or is the one, that is looked at. */
+function looksAt(look, user) {
+  return look.row === null ? look.group === null || look.users.get(user)?.group === look.group : user === look.row;
+}
+
+/** The norm of a step's numbers, of the rows that are looked at where rows have names. */
+function normOf(step, look) {
+  const rows = step.rows ? step.values.filter((_, i) => looksAt(look, step.rows[i])) : step.values;
+  return Math.hypot(...flat(rows).filter(isNumber));
 }
 
 /** The pairs that the mask keeps out of a head stand in their places, without numbers. */

@@ -58,7 +58,8 @@ function cell(text, value, attributes = {}) {
 
 /** A table's head and body, set anew. Headings of columns are texts or elements; each row starts with its heading. */
 function setTable(table, caption, headings, rows) {
-  const heads = headings.map((heading) => make("th", { scope: "col" }, heading));
+  const wordy = (j) => j > 0 && rows.length > 0 && rows.every((row) => row[j]?.classList?.contains("words"));
+  const heads = headings.map((heading, j) => make("th", { scope: "col", class: wordy(j) ? "words" : null }, heading));
   const lines = rows.map(([heading, ...cells]) => make("tr", {}, make("th", { scope: "row" }, heading), cells));
   table.replaceChildren(
     make("caption", { class: "visually-hidden" }, caption),

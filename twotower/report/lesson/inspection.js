@@ -113,6 +113,10 @@
   function tellLeak(group) {
     const leaks = (record.leak ?? []).map((line) => [line, group === null ? line.foreign : line.by_group?.[group]]).filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
+    if (leaks.length > 4) {
+      const [most, value] = leaks.reduce((a, b) => (b[1] > a[1] ? b : a));
+      return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move the blocks of ${leaks.filter(([, each]) => each > 0).length} groups that are not theirs; most those of group ${nameOf(most.head)}, by ${shown(value)} (its own rows: ${shown(most.own)}).`;
+    }
     const said = leaks.map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`).join(", ");
     return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move the blocks of group ${said}.`;
   }

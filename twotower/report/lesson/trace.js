@@ -12,17 +12,24 @@
     const last = Math.max(runs[mask].length, 1);
     return {
       mask,
-      group: oneOf(wanted.group, groups.map((name, k) => k)),
+      row: users.has(wanted.row) ? wanted.row : null,
+      group: users.get(wanted.row)?.group ?? oneOf(wanted.group, groups.map((name, k) => k)),
       step: Math.min(Math.max(Math.round(wanted.step) || 1, 1), last),
       theme: oneOf(wanted.theme, ["light", "dark"]),
       type: oneOf(wanted.type, ["large"]),
-      block: null, row: null, show: "norm",
+      block: null, show: "norm",
     };
   });
 
   followComfort(state);
   followControls(maskKeepsStep(state), network.groups);
-  byId("mask").hidden = !runs.off.length;
+  const everything = { users, group: null, row: null };
+  const largest = Math.max(...[...runs.on, ...runs.off].filter((step) => step.stage === "backward").map((step) => normOf(step, everything)), Number.MIN_VALUE);
+  const rows = byId("row");
+  fillUsers(rows);
+  rows.addEventListener("change", () => state.set({ row: rows.value || null }));
+  byId("mask").hidden = byId("next-difference").hidden = !runs.off.length;
+  byId("next-difference").addEventListener("click", () => state.set({ step: nextDifference(state.get()) }));
   const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }));
   const showStep = makeStepper(byId("stepper"), (place) => state.set({ step: place + 1 }));
   const outline = makeOutline(byId("outline-body"));
@@ -71,37 +78,59 @@
     return found >= 0 ? found + 1 : step;
   }
 
+  /** The step after this one, or else the first, whose numbers are not those of the other run. */
+  function nextDifference({ mask, step }) {
+    const others = new Map(runs[mask === "on" ? "off" : "on"].map((each) => [each.key, each]));
+    const found = runs[mask].flatMap((each, place) => (isChanged(each, others.get(each.key)) ? [place + 1] : []));
+    return found.find((place) => place > step) ?? found[0] ?? step;
+  }
+
+  function isChanged(step, other) {
+    const { differ, more } = differences(step, other);
+    return differ + more > 0;
+  }
+
+  function fillUsers(list) {
+    list.append(make("option", { value: "" }, "– all –"));
+    list.append(...[...users].map(([name, user]) => make("option", { value: name }, `${name} · ${user.group} ${groups[user.group] ?? ""}`)));
+  }
+
   function show(now) {
     const steps = runs[now.mask];
     const step = steps[now.step - 1];
     const other = runs[now.mask === "on" ? "off" : "on"].find((each) => each.key === step.key);
+    const look = { users, groups, pairs, group: now.group, row: now.row, mask: now.mask };
     showStep(steps, now.step - 1);
-    figure.show(viewOfStep(steps, now.step - 1, now));
+    figure.show(viewOfStep(steps, now.step - 1, look));
+    rows.value = now.row ?? "";
     tellStep(step, steps.length, now);
-    const look = { users, groups, pairs, group: now.group, mask: now.mask };
     byId("array").replaceChildren(...arrayTables(step, other, look));
     byId("array-note").textContent = noteOf(step, other, now.mask);
     byId("told").textContent = toldOf(now.mask);
     outline(steps, now.step - 1, now.mask);
   }
 
-  function viewOfStep(steps, place, { group, mask }) {
+  function viewOfStep(steps, place, look) {
+    const { group, mask } = look;
     const step = steps[place];
     const view = { nodes: {}, edges: {}, picked: null, group: step.group };
-    for (const k of network.heads) if (group !== null && k !== group) view.nodes[`head.${k}`] = view.nodes[`bias.${k}`] = { tone: "faint" };
+    const norm = step.stage === "backward" ? normOf(step, look) : null;
+    const work = { text: norm === null ? [step.name] : [`‖${step.name}‖ = ${shown(norm)}`, `‖·‖ = ${shown(norm)}`, shown(norm)], number: norm, spoken: `at work: ${step.name}${norm === null ? "" : `, norm ${shown(norm)}`}` };
     const light = (id, tone) => {
       const ids = id === "heads" ? network.heads.map((k) => `head.${k}`) : [id];
-      ids.forEach((each) => { view.nodes[each] = { tone, text: tone === "done" ? "" : step.name, spoken: tone === "done" ? "" : `at work: ${step.name}` }; });
+      ids.forEach((each) => { view.nodes[each] = { tone, ...(tone === "done" ? {} : work) }; });
       return ids;
     };
     steps.slice(0, place).filter((each) => each.stage === step.stage).forEach((each) => light(each.node, "done"));
+    const aside = (id) => group !== null && /^(head|bias)\./.test(id) && Number(id.split(".")[1]) !== group;
+    for (const id of network.heads.flatMap((k) => [`head.${k}`, `bias.${k}`])) if (aside(id)) view.nodes[id] = { tone: "faint" };
     const leaking = mask === "off" && isNumber(step.group) && (step.rows ?? []).some((name) => users.has(name) && users.get(name).group !== step.group);
     const nodes = light(step.node, leaking ? "leak" : "work");
     for (const [id, from, to] of network.edges ?? edgesOf()) {
       const up = step.stage === "forward" || step.stage === "loss";
       const otherGroup = isNumber(step.group) && /^(head|bias)/.test(from) && Number(from.split(".")[1]) !== step.group;
-      if (step.stage !== "adam" && !otherGroup && nodes.includes(up ? to : from)) {
-        view.edges[id] = { tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared", weight: 0.3, way: up ? "up" : "down" };
+      if (step.stage !== "adam" && !otherGroup && (nodes.includes(from) || !aside(from)) && (nodes.includes(to) || !aside(to)) && nodes.includes(up ? to : from)) {
+        view.edges[id] = { tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared", weight: norm === null ? 0.3 : Math.sqrt(norm / largest), way: up ? "up" : "down" };
       }
     }
     return view;
@@ -142,9 +171,10 @@
     if (!runs.off.length) return "";
     const opposite = mask === "on" ? "off" : "on";
     if (!other) return `With the mask ${opposite} there is no such step.`;
-    const { all, differ } = differences(step, other);
-    if (!differ) return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.`;
-    return `${counted(differ)} of ${counted(all)} numbers differ with the mask ${opposite}; they are marked.`;
+    const { all, differ, more } = differences(step, other);
+    const further = more ? ` With the mask ${opposite} there are ${counted(more)} more, of foreign rows.` : "";
+    if (!differ) return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.${further}`;
+    return `${counted(differ)} of ${counted(all)} numbers differ with the mask ${opposite}; they are marked.${further}`;
   }
 
   function toldOf(mask) {
