@@ -11,7 +11,7 @@ from twotower.errors import InputError
 from twotower.inspection.checks import check
 from twotower.inspection.finite_differences import Textbook, Way, losses_alone, watched_relus
 from twotower.inspection.planted_bugs import PLANTED, planted
-from twotower.inspection.small_batch import SmallBatches, shares
+from twotower.inspection.small_batch import PairsOf, SmallBatches, mixed, shares
 from twotower.inspection.subject import make_subject
 from twotower.nn import kernels, reference
 
@@ -69,6 +69,11 @@ def test_the_subject_stays_bit_for_bit_as_it_was(tiny_world):
     assert optimiser.steps == [0] * len(optimiser.steps)
     for name in ("labels", "pair_user", "title_features"):
         assert np.array_equal(getattr(subject.batch, name), getattr(batch, name))
+
+
+def test_many_groups_with_batchnorms_of_their_own_have_rows_enough(tiny_world):
+    record = check(tiny_subject(tiny_world, groups=6, batchnorm="group", batch_size=512))
+    assert record["agrees"] and record["batch"]["pairs"] == 256
 
 
 def test_the_same_seed_gives_the_same_record(tiny_world):
@@ -225,6 +230,20 @@ def test_the_batch_holds_pairs_of_the_subjects_own_evenly_from_its_groups(tiny_w
     assert batch.user_counts.max() > 1 and batch.title_counts.max() > 1
 
 
+def test_one_user_is_not_all_of_a_group(tiny_world):
+    """Batch-norm of a group by itself needs rows that differ; users repeat all the same."""
+    subject = tiny_subject(tiny_world, groups=6, batch_size=512)
+    have, batch = np.diff(subject.batch.segments), SmallBatches(subject, 96).take()
+    assert (np.diff(batch.segments) >= np.minimum(have, 7)).all() and batch.user_counts.max() >= 2
+
+
+def test_turns_are_taken_by_users_in_their_order():
+    pairs = PairsOf(np.array([7, 7, 7, 3, 3, 9]), np.arange(6), np.zeros(6))
+    assert mixed(pairs, 2).title.tolist() == [0, 1, 3, 4, 5, 2]
+    assert mixed(pairs, 1).title.tolist() == [0, 3, 5, 1, 4, 2]
+    assert mixed(pairs, 3).title.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_group_that_the_batch_lacks_sends_training_pairs(tiny_world):
     subject = tiny_subject(tiny_world, batch_size=16, groups=6)
     assert 0 in np.diff(subject.batch.segments), "this batch has all groups: take a smaller one"
@@ -247,8 +266,9 @@ def test_shares_are_even_and_nobody_gives_more_than_it_has():
 
 
 def test_too_few_pairs_are_refused(tiny_world):
-    with pytest.raises(InputError, match="--pairs 7: expected at least 8"):
-        check(tiny_subject(tiny_world), 7)
+    with pytest.raises(InputError, match="--pairs 15: expected at least 16, 8 for each of 2 groups"):
+        check(tiny_subject(tiny_world), 15)
+    assert check(tiny_subject(tiny_world), 16)["batch"]["pairs"] == 16
 
 
 def test_the_bug_of_a_record_is_told_with_its_line(tiny_world):

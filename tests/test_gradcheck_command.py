@@ -134,7 +134,8 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(tiny_world, tmp_path):
     assert "--break speed: expected one of batchnorm-mean" in failing_line("gradcheck", tiny_world, "--break", "speed")
     single = "gradcheck", tiny_world, "--baseline", "--hidden", "8", "--break", "unmasked"
     assert "single group" in failing_line(*single)
-    assert "--pairs 3: expected at least 8" in failing_line("gradcheck", tiny_world, "--hidden", "8", "--pairs", "3")
+    few = failing_line("gradcheck", tiny_world, "--hidden", "8", "--groups", "2", "--pairs", "3")
+    assert "--pairs 3: expected at least 16" in few
 
 
 # ---------------------------------------------------------------- the tables, from records alone
@@ -177,7 +178,10 @@ def test_kinks_and_near_kinks_are_told(caught):
     record["blocks"][0]["elements"][0] |= {"turned": 2, "step": 1e-8, "textbook_error": None}
     record["batch"] |= {"nearest_kink": 3e-7, "tries": 8}
     record["batch"]["by_group"][1] = 0
-    kinks, near, absent = notes(record)
+    record["subject"]["model"]["batchnorm"] = "group"
+    record["batch"]["users_by_group"][0] = 2
+    kinks, near, few, absent = notes(record)
+    assert few.startswith("1 of 2 groups have fewer than 3 users here")
     assert "cross a kink of a ReLU at every step down to 1e-08" in kinks
     assert "In each of the 8 batches" in near and "3e-07" in near
     assert absent.startswith("No training pairs of ")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @subject_options
-@click.option("--pairs", default=256, show_default=True, metavar="N",
-              help="Pairs of the batch to check on, evenly from all groups.")  # fmt: skip
+@click.option("--pairs", type=int, metavar="N",
+              help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 a group]")  # fmt: skip
 @click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
               help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")  # fmt: skip
 @click.option("--list-bugs", is_flag=True, help="List the bugs that --break knows.")
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")
 def gradcheck(
     subject: "Callable[[Progress], Subject]",
-    pairs: int,
+    pairs: int | None,
     bug: str | None,
     list_bugs: bool,
     everything: bool,

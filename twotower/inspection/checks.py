@@ -36,7 +36,7 @@ from twotower.train import make_optimiser
 
 FORMAT = 1
 PAIRS = 256
-FEWEST_PAIRS = 8
+FEWEST_PAIRS = 8  # a group: of four users, two each
 STREAM = 6  # the random stream of elements and directions
 LOSS_TOLERANCE = 1e-5  # engine against textbook, of the loss
 #: A ReLU's input nearer to 0 than this may lie on the other side in float32, and its gradient is then another one.
@@ -46,17 +46,21 @@ TRIES = 8
 
 
 def check(
-    subject: Subject, pairs: int = PAIRS, bug: PlantedBug | None = None, progress: Progress = silent
+    subject: Subject, pairs: int | None = None, bug: PlantedBug | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """The record GRADCHECK of at most ``pairs`` pairs that a subject learns from. The subject stays as it is.
+    """The record GRADCHECK of at most ``pairs`` pairs that a subject learns from; by default 256, or 8 a group.
 
-    A trained network is looked at as it stands. A fresh one has first taken a step, since low-rank heads begin with
-    Q = 0, where the gradient of P is 0 whatever the code does. ``bug`` is planted for as long as the check takes.
+    The subject stays as it is. A trained network is looked at as it stands. A fresh one has first taken a step, since
+    low-rank heads begin with Q = 0, where the gradient of P is 0 whatever the code does. ``bug`` is planted for as long
+    as the check takes.
 
     Errors: InputError for too few pairs, and for a bug that this model cannot have.
     """
-    if pairs < FEWEST_PAIRS:
-        raise InputError(f"--pairs {pairs}: expected at least {FEWEST_PAIRS}")
+    K = subject.config.model.groups
+    fewest = FEWEST_PAIRS * K
+    pairs = max(PAIRS, fewest) if pairs is None else pairs
+    if pairs < fewest:
+        raise InputError(f"--pairs {pairs}: expected at least {fewest}, {FEWEST_PAIRS} for each of {K} groups")
     require_possible(bug, subject.config.model)
     seed = subject.config.train.seed
     with planted(bug), threadpool_limits(1, "blas"), watched_relus() as relus:
@@ -134,6 +138,7 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
         "titles": len(batch.title_rows),
         "positives": int(batch.labels.sum()),
         "by_group": np.diff(batch.pair_start[batch.segments]).tolist(),
+        "users_by_group": np.diff(batch.segments).tolist(),
         "most_of_a_user": int(batch.user_counts.max()),
         "most_of_a_title": int(batch.title_counts.max()),
     }

@@ -21,12 +21,15 @@ class PairsOf(NamedTuple):
         return PairsOf(*(values[index] for values in self))
 
 
+USERS = 8  # of a group, at least, if it has so many: batch-norm over two or three rows leaves float32 no digits
+
+
 class SmallBatches:
     """Batches of at most ``pairs`` pairs that a subject learns from, taken evenly from its groups.
 
     The pairs are those of the subject's own batch, in its order: pairs of one user follow each other, so that users
-    repeat as they do in training. A group that its batch lacks sends the first of its training pairs; one without any
-    stays absent.
+    repeat as they do in training, but one user is no more than an eighth of a group while there are others. A group
+    that the batch lacks sends training pairs; one without any stays absent.
     """
 
     def __init__(self, subject: Subject, pairs: int):
@@ -46,7 +49,8 @@ class SmallBatches:
             if not len(mine):
                 found[k] = everything.take(np.flatnonzero(self.members[rest.user] == k)[:pairs])
         self.quotas = shares(np.array([len(of_group.user) for of_group in found]), pairs)
-        self.found = found
+        most = np.maximum(2, self.quotas // USERS)
+        self.found = [mixed(of_group, n) for of_group, n in zip(found, most.tolist(), strict=True)]
 
     def take(self, skip: int = 0) -> Batch:
         """Pairs of every group: the first of each, or those after as many batches; from the front again at the end."""
@@ -76,6 +80,15 @@ class SmallBatches:
         """The pairs of some groups of a batch, as a batch of their own."""
         pairs = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
         return self.of([pairs.take(np.flatnonzero(np.isin(self.members[pairs.user], groups)))])
+
+
+def mixed(pairs: PairsOf, most: int) -> PairsOf:
+    """The same pairs in another order: ``most`` of each user, in the order of users, then as many again, and so on."""
+    by_user = np.argsort(pairs.user, kind="stable")
+    _, start, counts = np.unique(pairs.user[by_user], return_index=True, return_counts=True)
+    turn = np.empty(len(by_user), np.intp)
+    turn[by_user] = (np.arange(len(by_user)) - np.repeat(start, counts)) // most
+    return pairs.take(np.argsort(turn, kind="stable"))
 
 
 def shares(have: np.ndarray, wanted: int) -> np.ndarray:

@@ -15,6 +15,7 @@ Record = Mapping[str, Any]
 WIDE = 110  # characters a line, from which on the directions have columns of their own
 GRADIENTS = "finite\ndifference", "textbook\nfloat64", "engine\nfloat32", "textbook\noff by", "engine\noff by"
 FEW = 4  # wrong blocks of one parameter that get a row each
+FEW_USERS = 3  # of a group, for a batch-norm of its own
 WRONG = "bold red"
 
 
@@ -231,6 +232,12 @@ def notes(record: Record) -> list[str]:
             f"In each of the {batch['tries']} batches that were tried a ReLU's input lies nearer to 0 than {near:.0e} "
             f"({batch['nearest_kink']:.0e} in this one). In float32 it may lie on the other side, and the engine be "
             "off for that reason alone: try another --batch or fewer --pairs."
+        )
+    few = [n for n in batch["users_by_group"] if 0 < n < FEW_USERS]
+    if few and record["subject"]["model"].get("batchnorm") == "group":
+        found.append(
+            f"{len(few)} of {len(record['groups'])} groups have fewer than {FEW_USERS} users here: batch-norm over so "
+            "few rows divides by nearly nothing, and leaves float32 few digits."
         )
     if 0 in batch["by_group"]:
         absent = [name for name, pairs in zip(record["groups"], batch["by_group"], strict=True) if not pairs]
