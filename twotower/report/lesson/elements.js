@@ -28,14 +28,15 @@ function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
 
-/** A number to read: three digits that count, an exponent where it is very small. Only 0 itself reads "0". */
+/** A number to read: digits that count, an exponent where it is very small. Only 0 itself reads "0". */
 function shown(value, digits = 3) {
   if (!isNumber(value)) return DASH;
   if (value === 0) return "0";
   const size = Math.abs(value);
   const rounded = Number(size.toPrecision(digits));
   let text = size.toPrecision(digits);
-  if (rounded >= 1000) text = Math.round(size).toLocaleString("en");
+  if (Number.isInteger(value) && size < 1000) text = String(size);
+  else if (rounded >= 1000) text = Math.round(size).toLocaleString("en");
   else if (rounded < 1e-3) text = size.toExponential(digits - 1).replace("-", "−");
   return value < 0 ? `−${text}` : text;
 }

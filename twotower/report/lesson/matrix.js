@@ -85,7 +85,8 @@ function cellOf(block, k, { mask, show }) {
   const heat = isNumber(norm) ? norm / Math.max(...norms.filter(isNumber), Number.MIN_VALUE) : 0;
   const told = { value, heat: heat.toFixed(3), text: share ? percent(value) : shown(value) };
   if (!isNumber(norm)) return { ...told, tone: "", hint: off && !own ? "shared: measured with the mask on" : "not measured" };
-  if (norm === 0) return { ...told, tone: "zero", hint: own && k !== block.owner && !off ? "masked: exactly 0" : "exactly 0" };
+  if (norm === 0 && own && k === block.owner) return { ...told, tone: "own nothing", hint: "from its own group, and yet exactly 0" };
+  if (norm === 0) return { ...told, tone: "zero", hint: own && !off ? "masked: exactly 0" : "exactly 0" };
   if (own && k !== block.owner) return { ...told, tone: "leak", hint: off ? "leak: foreign rows reach this head" : "not 0: a leak through the mask" };
   return { ...told, tone: own ? "own" : "shared", hint: own ? "from its own group" : "shared by all groups" };
 }
