@@ -1,6 +1,7 @@
 """The gradient check on a tiny world: it passes what is right, and each planted bug fails just where it should."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -107,6 +108,21 @@ def test_a_gradient_that_is_not_a_number_is_wrong(tiny_world, monkeypatch):
 
     monkeypatch.setattr(kernels, "sum_parts", spoilt)
     assert "user.W1" in wrong(check(tiny_subject(tiny_world), PAIRS))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_an_engine_keeps_of_the_batch_before_is_caught(trained, tiny_world, monkeypatch):
+    """Users' embeddings of the batch before in the title tower's gradient: right, where all batches are the same."""
+    original, kept = kernels.title_gradient, {}
+
+    def stale(dV, ddots, U, pair_user, pair_title, columns):
+        before = kept.get(columns[0], U)
+        kept[columns[0]] = U.copy()
+        original(dV, ddots, before if before.shape == U.shape else U, pair_user, pair_title, columns)
+
+    monkeypatch.setattr(kernels, "title_gradient", stale)
+    record = check(dataclasses.replace(stirred_subject(tiny_world), trained=trained), PAIRS)
+    assert wrong(record) == {f"title.{array}{layer}" for array in ("W", "gamma", "beta") for layer in "12"}
 
 
 def test_objectives_and_their_learned_weights_are_checked(tiny_world):

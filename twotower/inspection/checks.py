@@ -74,7 +74,8 @@ def check(
         batch, nearest, tries = far_from_kinks(network, small, relus)
         progress("choosing a batch", 1, 1)
 
-        network.loss_and_gradients(other)  # so that nothing is left over from this batch
+        for seen in (batch, other):  # workspaces of the batch's size, and another batch in them
+            network.loss_and_gradients(seen)
         losses = network.loss_and_gradients(batch)
         book = Textbook(network, batch)
         loss, gradients = book.loss_and_gradients()
