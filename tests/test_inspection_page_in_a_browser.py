@@ -129,8 +129,18 @@ def test_figure_and_matrix_pick_for_each_other(opened, records):
     page.locator('td[data-block="title.W1"][data-group="2"] button').click()
     assert node(page, "title.1").get_attribute("aria-pressed") == "true"
     assert page.locator("#group-chips input:checked").get_attribute("value") == "2"
+    block = next(block for block in record["blocks"] if block["name"] == "title.W1")
+    assert shown(page, "title.1") == block["by_group"][2]  # the picked block's, not the layer's
     node(page, "head.0").click()
     assert page.locator("#group-chips input:checked").get_attribute("value") == "0"
+
+
+def test_a_picked_line_comes_into_sight_within_the_tables_own_region(opened):
+    page = opened("inspection", "#block=title_bias.C%5B2%5D", viewport={"width": 1280, "height": 500})
+    place = """row => [row.offsetTop - row.closest('.scroll').scrollTop, row.closest('.scroll').clientHeight]"""
+    top, height = page.locator("#matrix-table tr.picked").evaluate(place)
+    assert 0 < top < height < page.locator("#matrix-table").evaluate("table => table.offsetHeight")
+    assert page.evaluate("scrollY") == 0
 
 
 def test_a_row_shows_its_pairs_and_its_way_down(opened, records):

@@ -48,6 +48,7 @@ function arrayTables(step, other, look) {
     const theirs = other && depthOf(other.values) === depth ? { ...other, values: other.values[k] ?? [], rows: null, pairs: null } : null;
     const table = arrayTable(part, theirs, { ...look, largest });
     table.caption.textContent = `${step.name}[${k}]`;
+    table.caption.className = "";
     return table;
   });
 }
@@ -65,7 +66,7 @@ function arrayTable(step, other, look) {
     const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look.largest));
     return make("tr", rowLook(step, i, look), make("th", { scope: "row" }, heading), cells);
   };
-  return make("table", { class: "array" }, make("caption", {}, step.name),
+  return make("table", { class: "array" }, make("caption", { class: "visually-hidden" }, step.name),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, step.rows ? "pair" : ""), heads)),
     make("tbody", {}, withMasked(step, lines.map(row), width, look)));
 }

@@ -98,7 +98,7 @@ function drawNode(node, unit) {
 
 function drawMore({ x, y, w, h, count }, unit) {
   const sheets = [0.5, 0.25, 0].map((shift) => draw("rect", { class: "box", x: x + shift * unit, y: y + shift * unit, width: w - unit, height: h - 0.5 * unit, rx: 0.4 * unit }));
-  const text = draw("text", { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle" }, `+${count}`);
+  const text = draw("text", { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle", "font-size": 0.8 * unit }, `+${count}`);
   return draw("g", { class: "node own more" }, sheets, text, draw("title", {}, `${count} more heads: pick a group to see its head`));
 }
 

@@ -28,10 +28,13 @@ function makeMatrix(table, record, pick) {
     return way && !sideways ? place + way : NaN;
   });
   let mask = "on";
+  let block = null;
   return (state) => {
     if (state.mask !== mask && state.mask === "off") bringIntoView(lines.find((line) => isNumber(line.block.owner))?.element);
     mask = state.mask;
     const picked = new Set(blocksPicked(record, state.block));
+    if (state.block !== block && picked.size) bringIntoView(lines.find((line) => picked.has(line.block)).element);
+    block = state.block;
     lines.forEach((line) => line.show(state, picked.has(line.block)));
     heads.forEach((head, k) => {
       head.className = k === state.group ? "picked" : "";
@@ -40,10 +43,13 @@ function makeMatrix(table, record, pick) {
   };
 }
 
-/** Leaks are in the lower lines: scroll to them within the table's own region. */
+/** Scroll to a line within the table's own region, unless it is in sight. */
 function bringIntoView(line) {
   const region = line?.closest(".scroll");
-  if (region) region.scrollTop = Math.max(0, line.offsetTop - region.clientHeight / 3);
+  if (!region) return;
+  const { offsetTop: top, offsetHeight: height } = line;
+  const [first, last] = [region.scrollTop + 2 * height, region.scrollTop + region.clientHeight - height]; // a head above
+  if (top < first || top > last) region.scrollTop = Math.max(0, top - region.clientHeight / 3);
 }
 
 /** One block's line. */

@@ -43,6 +43,7 @@ function viewOf(record, network, measures, state) {
   view.nodes.loss = view.nodes.features = { tone: "" };
   if (row) tellRow(view, row);
   else if (picked.length && group === null && mask === "on") tellSenders(view, picked, network);
+  if (!row && picked.length === 1) tellPicked(view, picked[0], state);
   lightEdges(view, network, measures, { group, mask, row, picked });
   return view;
 }
@@ -80,6 +81,14 @@ function tellRow(view, { group, gradient }) {
   view.nodes[`head.${group}`] = told("U", gradient.U);
   view.nodes["user.2"] = told("Z₂", gradient.Z2);
   view.nodes["user.1"] = told("Z₁", gradient.Z1);
+}
+
+/** A picked block among the others of its node: its own number, under its name. */
+function tellPicked(view, block, { group, mask }) {
+  const number = mask === "off" ? block.unmasked?.[group] : group === null ? block.gradient : block.by_group[group];
+  if (!isNumber(number)) return;
+  const text = [`${block.name}: ${normText(number)[0]}`, ...normText(number)];
+  view.nodes[nodeOf(block)] = { ...view.nodes[nodeOf(block)], number, text, spoken: text[0] };
 }
 
 /** A picked block: every head shows what its group's rows send there. */
