@@ -4,7 +4,10 @@ from math import hypot
 
 import numpy as np
 import pytest
-from textbook_inspection import CLOSE
+from textbook_inspection import CLOSE, stirred
+
+from twotower.inspection.record import inspect
+from twotower.report.lesson import write_page
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -176,3 +179,30 @@ def test_a_dozen_heads_are_drawn_as_eight_with_the_picked_one_among_them(opened)
     assert heads.count() == 7 and page.locator("svg.network .more text").text_content() == "+5"
     page.get_by_label("Group", exact=True).select_option("9")
     assert shown(page, "head.9") == 9.5 and heads.count() == 7
+
+
+@pytest.mark.parametrize("name", ["paper", "residual", "experts", "cross-stitch", "title bias alone", "territories"])
+def test_every_kind_of_network_is_drawn_with_its_numbers(opened, addresses, tiny_world, tmp_path, name):
+    record = inspect(stirred(tiny_world, name))
+    write_page(record, tmp_path / "page.html")
+    addresses[name] = (tmp_path / "page.html").as_uri()
+    page = opened(name, "#group=1")
+    where = {"experts": "middle", "territory": "territory", "logit": "score"}
+    for block in record["blocks"]:
+        part, owner = block["part"], block["owner"]
+        place = {"head": f"head.{owner}", "title bias": f"bias.{owner}", **where}.get(part)
+        place = "middle" if part == "head" and owner is None else place or f"{part.split()[0]}.{block['layer']}"
+        same = [b for b in record["blocks"] if b["part"] == part and (part in where or b["owner"] == owner)]
+        same = [b for b in same if b["layer"] == block["layer"]]
+        assert shown(page, place) == pytest.approx(hypot(*(b["by_group"][1] for b in same)), rel=1e-12), block["name"]
+    page.get_by_role("switch").click()
+    assert matrix(page) == {b["name"]: b["unmasked"] or [None] * 2 for b in record["blocks"]}
+
+
+def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_path):
+    write_page(inspect(stirred(tiny_world, "baseline")), tmp_path / "page.html")
+    addresses["baseline"] = (tmp_path / "page.html").as_uri()
+    page = opened("baseline")
+    assert page.get_by_role("switch").count() == 0 and page.locator('[data-node^="head."]').count() == 0
+    assert "every gradient is everybody’s" in page.inner_text("#told")
+    assert page.locator('[data-edge="user.2>score"]').get_attribute("class") == "edge shared"

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from twotower.inspection.tiny_network import tiny_network
+from twotower.inspection.trace import trace
 from twotower.nn import reference
+from twotower.report.lesson import write_page
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -195,3 +197,13 @@ def test_it_plays_and_pauses(opened):
     page.get_by_role("button", name="Pause").click()
     page.clock.run_for(5000)
     assert page.input_value("#slider") == "4"
+
+
+@pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch"])
+def test_every_kind_of_head_can_be_stepped_through(opened, addresses, tmp_path, head):
+    record = trace(head=head, group=1)
+    write_page(record, tmp_path / "page.html")
+    addresses[head] = (tmp_path / "page.html").as_uri()
+    steps = record["runs"]["off"]["steps"]
+    seen = opened(head, "#mask=off").evaluate(WALK, len(steps))
+    assert [numbers for numbers, *_ in seen] == [lines_of(step) for step in steps]
