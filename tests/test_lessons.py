@@ -2,7 +2,7 @@
 
 On a page, a block marked ``console`` holds commands after ``$`` and what they print. A line ``…`` stands for any lines,
 ``…`` within a line for any characters, and runs of blanks, or of the ─ of a rule, count as one. ``exit: 1`` at the end
-is the exit code, where it is not 0. What commands say about their progress, on stderr, is left out. A ``sh`` block holds
+is the exit code, where it is not 0. What commands say about their progress, on stderr, is left out. A ``sh`` block has
 the commands of an exercise, which the answer below it runs, and a ``python`` block quotes ``nn/reference.py``.
 """
 
