@@ -125,6 +125,7 @@ def test_the_skip_link_leads_to_the_page_and_keeps_the_address(opened):
 
 def test_arrow_keys_walk_the_figure_and_the_matrix(opened):
     page = opened("inspection")
+    assert node(page, "user.features").get_attribute("role") == "img"  # there is nothing to pick
     node(page, "user.1").focus()
     page.keyboard.press("ArrowUp")
     assert 'data-node="user.2"' in focused(page)

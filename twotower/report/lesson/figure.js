@@ -1,7 +1,8 @@
 // The figure: the paper's Figure 1 as a drawing of blocks that can be picked, with lines as thick as their gradients.
 
-/** Draw the network into an element; `pick(node)` is called with a node's id, or null. Returns how to light it up. */
-function makeFigure(holder, network, pick) {
+/** Draw the network into an element; `pick(node)` is called with a node's id, or null, for nodes that `isPickable`.
+ * Returns how to light it up. */
+function makeFigure(holder, network, pick, isPickable) {
   let view = { nodes: {}, edges: {}, picked: null };
   let plan = null;
   let parts = null;
@@ -14,7 +15,7 @@ function makeFigure(holder, network, pick) {
     plan = layOut(network, width, unit, view.group ?? null);
     parts = drawPlan(plan);
     holder.replaceChildren(parts.svg);
-    makePickable(plan, parts, pick);
+    makePickable(plan, parts, pick, isPickable);
     light();
     if (focused) parts.nodes[focused]?.group.focus();
   }
@@ -89,7 +90,7 @@ function drawNode(node, unit) {
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
     value.setAttribute("font-size", 0.9 * unit);
   } else if (node.owner !== undefined) value.setAttribute("y", y + 4.35 * unit);
-  const group = draw("g", { class: `node ${node.kind}`, role: "button", tabindex: "-1", "data-node": node.id, "aria-pressed": "false" },
+  const group = draw("g", { class: `node ${node.kind}`, role: "img", "data-node": node.id },
     box, texture, title, detail, value);
   const along = node.narrow ? h - 1.9 * unit : room;
   const fit = (texts) => fitNumber([texts].flat(), along, (node.narrow ? [0.9] : [1.05, 0.85]).map((size) => size * unit));
@@ -126,10 +127,13 @@ function fitNumber(wordings, width, sizes) {
   return [wordings.at(-1) ?? "", sizes.at(-1)];
 }
 
-function makePickable(plan, parts, pick) {
-  const items = plan.nodes.map((node) => parts.nodes[node.id].group);
+function makePickable(plan, parts, pick, isPickable) {
+  const nodes = plan.nodes.filter((node) => isPickable(node.id));
+  const items = nodes.map((node) => parts.nodes[node.id].group);
   items.forEach((item, place) => {
-    const { id } = plan.nodes[place];
+    const { id } = nodes[place];
+    item.setAttribute("role", "button");
+    item.setAttribute("aria-pressed", "false");
     item.addEventListener("click", () => pick(id));
     item.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(id); }
@@ -137,7 +141,7 @@ function makePickable(plan, parts, pick) {
     });
   });
   parts.nodes["user.1"]?.group.setAttribute("tabindex", "0");
-  rove(items, (place, key) => nearest(plan.nodes, place, key));
+  rove(items, (place, key) => nearest(nodes, place, key));
 }
 
 /** The node that lies next in the direction of an arrow key. */
@@ -179,7 +183,7 @@ function arrowhead(x, y, down, size) {
 
 function lightNode({ group, value, fit, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
   group.setAttribute("class", `node ${node.kind} ${tone} ${node.narrow ? "narrow" : ""}`);
-  group.setAttribute("aria-pressed", String(picked));
+  if (group.getAttribute("role") === "button") group.setAttribute("aria-pressed", String(picked));
   group.setAttribute("aria-label", [name, spoken || [text].flat()[0]].filter(Boolean).join(": "));
   const [told, size] = fit(text);
   value.textContent = told;

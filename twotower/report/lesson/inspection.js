@@ -24,7 +24,7 @@
 
   followComfort(state);
   followControls(state, record.groups);
-  const figure = makeFigure(byId("figure"), network, (node) => state.set(pickOf(node)));
+  const figure = makeFigure(byId("figure"), network, (node) => state.set(pickOf(node)), (node) => measures.blocks(node).length > 0);
   const showMatrix = makeMatrix(byId("matrix-table"), record, (block, group) => state.set({ block, group, row: null }));
   const rows = byId("row");
   fillRows(rows, record);

@@ -54,7 +54,7 @@ function bringIntoView(line) {
 
 /** One block's line. */
 function lineOf(block, button) {
-  const heading = make("th", { scope: "row" }, button(block.name, `block ${block.name}, ${block.part}`, block.name, null));
+  const heading = make("th", { scope: "row" }, button(block.name, `block ${block.name}`, block.name, null));
   const cells = block.by_group.map((norm, k) => {
     const made = button("", null, block.name, k);
     return make("td", { "data-block": block.name, "data-group": k }, made);
@@ -72,7 +72,7 @@ function lineOf(block, button) {
       td.style.setProperty("--heat", told.heat);
       td.title = told.hint;
       td.firstElementChild.textContent = told.text;
-      td.firstElementChild.setAttribute("aria-label", `${told.text}, ${told.hint}`);
+      td.firstElementChild.setAttribute("aria-label", /^(own|shared)$/.test(told.tone) ? told.text : `${told.text}, ${told.hint}`);
       if (isNumber(told.value)) td.dataset.value = told.value;
       else delete td.dataset.value;
     });

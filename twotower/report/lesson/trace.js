@@ -30,7 +30,7 @@
   rows.addEventListener("change", () => state.set({ row: rows.value || null }));
   byId("mask").hidden = byId("next-difference").hidden = !runs.off.length;
   byId("next-difference").addEventListener("click", () => state.set({ step: nextDifference(state.get()) }));
-  const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }));
+  const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }), (node) => placeOf(node, 0) >= 0);
   const showStep = makeStepper(byId("stepper"), (place) => state.set({ step: place + 1 }));
   const outline = makeOutline(byId("outline-body"));
   showBatch();
@@ -72,10 +72,13 @@
   }
 
   function nextOf(node) {
-    const { mask, step } = state.get();
-    const at = (from) => runs[mask].findIndex((each, i) => i >= from && (each.node === node || (each.node === "heads" && node.startsWith("head."))));
-    const found = at(step) >= 0 ? at(step) : at(0);
-    return found >= 0 ? found + 1 : step;
+    const { step } = state.get();
+    return (placeOf(node, step) >= 0 ? placeOf(node, step) : placeOf(node, 0)) + 1;
+  }
+
+  /** Where a node is at work, from a place on. */
+  function placeOf(node, from) {
+    return runs[state.get().mask].findIndex((each, i) => i >= from && (each.node === node || (each.node === "heads" && node.startsWith("head."))));
   }
 
   /** The step after this one, or else the first, whose numbers are not those of the other run. */
