@@ -5,8 +5,8 @@ import test_html_report_in_a_browser as report
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from textbook_inspection import Textbook, stirred
 
-from twotower.inspection.record import inspect
-from twotower.inspection.trace import trace
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.tracing.trace import trace
 from twotower.report.lesson import write_page
 
 browser, DESKTOP, PHONE, PROJECTOR = report.browser, report.DESKTOP, report.PHONE, {"width": 1920, "height": 1080}

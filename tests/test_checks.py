@@ -9,10 +9,10 @@ from subjects import stirred_subject, tiny_subject
 
 from twotower.config import HEADS, Config
 from twotower.errors import InputError
-from twotower.inspection.checks import check
-from twotower.inspection.finite_differences import Textbook, Way, losses_alone, watched_relus
-from twotower.inspection.planted_bugs import PLANTED, planted
-from twotower.inspection.small_batch import PairsOf, SmallBatches, mixed, shares
+from twotower.inspection.checking.checks import check
+from twotower.inspection.checking.finite_differences import Textbook, Way, losses_alone, watched_relus
+from twotower.inspection.checking.planted_bugs import PLANTED, planted
+from twotower.inspection.checking.small_batch import PairsOf, SmallBatches, mixed, shares
 from twotower.inspection.subject import make_subject
 from twotower.nn import kernels, reference
 
@@ -203,7 +203,7 @@ def test_where_the_loss_bends_sharply_a_difference_is_extrapolated(tiny_world, m
     book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
     right = book.loss_and_gradients()[1]["logit.scale"][0]
     with watched_relus() as relus:
-        monkeypatch.setattr("twotower.inspection.finite_differences.STEPS_OF_ELEMENT", (1e-2,))
+        monkeypatch.setattr("twotower.inspection.checking.finite_differences.STEPS_OF_ELEMENT", (1e-2,))
         bent = book.difference(Way("logit.scale", (0,)), relus)
         found = book.difference(Way("logit.scale", (0,), right, 1e-6 * right), relus)
         wrong = book.difference(Way("logit.scale", (0,), 1.01 * right, 1e-6 * right), relus)

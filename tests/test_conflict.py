@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from textbook_inspection import MODELS, Textbook, stirred
 
-from twotower.inspection import gradient_matrix
-from twotower.inspection.conflict import conflict
-from twotower.inspection.record import inspect
+from twotower.inspection.gradients import gradient_matrix
+from twotower.inspection.gradients.conflict import conflict
+from twotower.inspection.gradients.record import inspect
 
 
 def test_two_groups_by_hand():

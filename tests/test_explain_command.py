@@ -10,7 +10,7 @@ from tiny_runs import MTL, failing_line, train
 
 from twotower.commands import cli
 from twotower.data.dataset import Dataset
-from twotower.inspection.explanation import explain as take_apart
+from twotower.inspection.explaining.explanation import explain as take_apart
 from twotower.recommend import recommend
 from twotower.report.files import json_text
 

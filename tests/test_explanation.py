@@ -10,8 +10,8 @@ from twotower.data.dataset import Dataset, write_vectors
 from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.evaluation.local_titles import count_positives, title_homes
-from twotower.inspection.explanation import SHOWN, explain, ranks
-from twotower.inspection.lookup import find_row
+from twotower.inspection.explaining.explanation import SHOWN, explain, ranks
+from twotower.inspection.explaining.lookup import find_row
 from twotower.recommend import recommend
 from twotower.scoring import score_pairs
 

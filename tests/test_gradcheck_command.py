@@ -11,8 +11,8 @@ from subjects import tiny_subject
 from tiny_runs import MTL, failing_line, train
 
 from twotower.commands import cli
-from twotower.inspection.checks import check
-from twotower.inspection.planted_bugs import PLANTED
+from twotower.inspection.checking.checks import check
+from twotower.inspection.checking.planted_bugs import PLANTED
 from twotower.nn import kernels
 from twotower.report.gradcheck_tables import notes, print_gradcheck, verdict
 

@@ -5,8 +5,8 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import CLOSE, MODELS, Textbook, stirred
 
-from twotower.inspection import gradient_matrix as matrices
-from twotower.inspection.record import inspect
+from twotower.inspection.gradients import gradient_matrix as matrices
+from twotower.inspection.gradients.record import inspect
 from twotower.nn.objective import Objective
 from twotower.nn.reference import Terms, loss_and_gradients
 

@@ -11,8 +11,8 @@ from tiny_runs import MTL, failing_line, train
 
 from twotower.checkpoint import load_model
 from twotower.commands import cli
-from twotower.inspection.record import inspect
-from twotower.inspection.summary import summary
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.gradients.summary import summary
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
 

@@ -5,8 +5,8 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import MODELS, Textbook, stirred
 
-from twotower.inspection.record import inspect
-from twotower.inspection.rows import PAIRS, ROWS, chosen_rows, pairs_of
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.gradients.rows import PAIRS, ROWS, chosen_rows, pairs_of
 from twotower.nn import reference
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import inspection as benchmark
-from twotower.inspection.record import inspect
+from twotower.inspection.gradients.record import inspect
 from twotower.report import inspection_tables
 
 ROOT = Path(__file__).resolve().parent.parent

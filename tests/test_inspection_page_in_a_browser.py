@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from textbook_inspection import CLOSE, stirred
 
-from twotower.inspection.record import inspect
+from twotower.inspection.gradients.record import inspect
 from twotower.report.lesson import write_page
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")

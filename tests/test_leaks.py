@@ -11,8 +11,8 @@ from twotower.config import HEADS
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.errors import InputError
-from twotower.inspection import leaks
-from twotower.inspection.foreign import KINDS, LABELS, TITLES, USERS, disturbed, outside, poisoned, set_apart
+from twotower.inspection.leaking import leaks
+from twotower.inspection.leaking.foreign import KINDS, LABELS, TITLES, USERS, disturbed, outside, poisoned, set_apart
 from twotower.inspection.subject import make_subject
 from twotower.nn import model as networks
 from twotower.nn.heads import GroupedHeads

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tiny_runs import MTL, failing_line, train
 
 from twotower.commands import cli
-from twotower.inspection import leaks as detector
+from twotower.inspection.leaking import leaks as detector
 
 EXAMPLE = str(Path(__file__).resolve().parent.parent / "examples" / "heads_with_their_own_batchnorm.py")
 SMALL = ["--hidden", "8", "--groups", "2", "--batch-size", "64"]

@@ -12,8 +12,8 @@ from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from subjects import stirred_subject
 
 from twotower.errors import InputError
-from twotower.inspection.record import inspect
-from twotower.inspection.trace import trace
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.tracing.trace import trace
 from twotower.report.files import plain
 from twotower.report.lesson import page, page_text, write_page
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from textbook_inspection import CLOSE, MODELS, Textbook, stirred
 
-from twotower.inspection.record import inspect
+from twotower.inspection.gradients.record import inspect
 from twotower.nn.objective import Objective
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twotower.inspection.planted_bugs import PLANTED
+from twotower.inspection.checking.planted_bugs import PLANTED
 
 ROOT = Path(__file__).parent.parent
 

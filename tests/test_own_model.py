@@ -9,8 +9,8 @@ import pytest
 from subjects import tiny_subject
 
 from twotower.errors import InputError
-from twotower.inspection.foreign import LABELS, TITLES, USERS
-from twotower.inspection.own_model import find_leaks_of, load_function, load_module
+from twotower.inspection.leaking.foreign import LABELS, TITLES, USERS
+from twotower.inspection.leaking.own_model import find_leaks_of, load_function, load_module
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "heads_with_their_own_batchnorm.py"

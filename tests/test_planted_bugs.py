@@ -9,7 +9,7 @@ import pytest
 import twotower
 from twotower.config import ModelConfig
 from twotower.errors import InputError
-from twotower.inspection.planted_bugs import (
+from twotower.inspection.checking.planted_bugs import (
     PLANTED,
     changed_line,
     known_bug,

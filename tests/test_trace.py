@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from twotower.config import ModelConfig
-from twotower.inspection.formulas import STAGES, STEPS, formula
-from twotower.inspection.recorder import Observation, Recorder
-from twotower.inspection.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
-from twotower.inspection.trace import blocks, leaks, trace
+from twotower.inspection.tracing.formulas import STAGES, STEPS, formula
+from twotower.inspection.tracing.recorder import Observation, Recorder
+from twotower.inspection.tracing.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
+from twotower.inspection.tracing.trace import blocks, leaks, trace
 from twotower.nn import reference
 from twotower.nn.model import parameter_shapes
 
@@ -118,7 +118,7 @@ def test_the_mask_off_shows_a_head_all_rows(record):
 
 
 def test_a_foreign_label_moves_a_head_only_without_the_mask(monkeypatch):
-    import twotower.inspection.tiny_network as tiny
+    import twotower.inspection.tracing.tiny_network as tiny
 
     before = trace()
     pairs = [(u, t, 1 - y if u == 2 else y) for u, t, y in tiny.PAIRS]  # Cem's labels: group 1

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from twotower.commands import cli
-from twotower.inspection import tiny_network, trace
+from twotower.inspection.tracing import tiny_network, trace
 from twotower.report.files import plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def test_json_is_the_record_with_both_runs():
 
 def test_the_command_knows_the_heads_and_stages():
     from twotower.commands import trace as command
-    from twotower.inspection.formulas import STAGES
+    from twotower.inspection.tracing.formulas import STAGES
 
     module = sys.modules[command.__module__] if not hasattr(command, "HEADS") else command
     assert set(module.HEADS) == set(tiny_network.HEADS) and module.STAGES == STAGES

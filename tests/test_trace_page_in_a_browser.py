@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from twotower.inspection.tiny_network import tiny_network
-from twotower.inspection.trace import trace
+from twotower.inspection.tracing.tiny_network import tiny_network
+from twotower.inspection.tracing.trace import trace
 from twotower.nn import reference
 from twotower.report.lesson import write_page
 

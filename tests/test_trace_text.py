@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from twotower.inspection.tiny_network import HEADS
-from twotower.inspection.trace import trace
+from twotower.inspection.tracing.tiny_network import HEADS
+from twotower.inspection.tracing.trace import trace
 from twotower.report.trace_text import WIDTH, aligned, number_texts, trace_text
 
 

@@ -5,8 +5,8 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import MODELS, Textbook, stirred
 
-from twotower.inspection.record import inspect
-from twotower.inspection.units import count
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.gradients.units import count
 from twotower.nn import reference
 
 

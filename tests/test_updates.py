@@ -6,8 +6,8 @@ from subjects import tiny_subject
 from textbook_inspection import MODELS, stirred
 
 from twotower import train
-from twotower.inspection.record import inspect
-from twotower.inspection.updates import copied_optimiser
+from twotower.inspection.gradients.record import inspect
+from twotower.inspection.gradients.updates import copied_optimiser
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -37,7 +37,7 @@ def explain(run: Path, user: str, title: str, directory: Path | None, top: int, 
       twotower explain runs/001-mtl-4-upsampled --user '#17' --title '#3' --json
     """
     from twotower.data.dataset import Dataset
-    from twotower.inspection.explanation import explain as take_apart
+    from twotower.inspection.explaining.explanation import explain as take_apart
     from twotower.report import explanation_tables, files, tables
     from twotower.report.progress import show_progress
     from twotower.run import RunReader

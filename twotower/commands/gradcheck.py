@@ -43,8 +43,8 @@ def gradcheck(
       twotower gradcheck runs/001-mtl-4-upsampled --batch 3
       twotower gradcheck world --break batchnorm-mean
     """
-    from twotower.inspection.checks import check
-    from twotower.inspection.planted_bugs import PLANTED, known_bug
+    from twotower.inspection.checking.checks import check
+    from twotower.inspection.checking.planted_bugs import PLANTED, known_bug
     from twotower.report.files import json_text
     from twotower.report.gradcheck_tables import print_bugs, print_gradcheck
     from twotower.report.progress import show_progress

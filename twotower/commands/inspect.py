@@ -33,7 +33,7 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
       twotower inspect runs/001-mtl-4 --batch 3 --html batch.html
       twotower inspect world --head residual --groups 6 --json > batch.json
     """
-    from twotower.inspection.record import inspect as look
+    from twotower.inspection.gradients.record import inspect as look
     from twotower.report.files import json_text
     from twotower.report.inspection_tables import print_inspection
     from twotower.report.progress import show_progress

@@ -35,8 +35,8 @@ def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: in
       twotower leaks runs/001-mtl-4-upsampled --batch 5
       twotower leaks world --model examples/heads_with_their_own_batchnorm.py:gradients
     """
-    from twotower.inspection.leaks import find_leaks
-    from twotower.inspection.own_model import find_leaks_of
+    from twotower.inspection.leaking.leaks import find_leaks
+    from twotower.inspection.leaking.own_model import find_leaks_of
     from twotower.report.files import json_text
     from twotower.report.leak_tables import print_leaks
     from twotower.report.progress import show_progress

@@ -45,7 +45,7 @@ def trace(
     """
     from pathlib import Path
 
-    from twotower.inspection.trace import trace as trace_step
+    from twotower.inspection.tracing.trace import trace as trace_step
     from twotower.report.files import json_text
 
     record = trace_step(seed, head, group, title_bias)

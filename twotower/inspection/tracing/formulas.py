@@ -10,7 +10,7 @@ or A₁.
 from typing import NamedTuple
 
 from twotower.config import ModelConfig
-from twotower.inspection.recorder import Observation
+from twotower.inspection.tracing.recorder import Observation
 
 FORWARD, LOSS, BACKWARD, ADAM = STAGES = ("forward", "loss", "backward", "adam")
 ALL, OWN = "all", "own"  # rows: all pairs of the batch, or those that the head sees

@@ -10,14 +10,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower import __version__
-from twotower.inspection.conflict import Conflict, conflict
-from twotower.inspection.gradient_matrix import PARTS, Block, GradientMatrix, blocks_of, gradient_matrix, left_as_it_was
-from twotower.inspection.mask_off import MaskOff, mask_off
-from twotower.inspection.rows import RULE, chosen_rows, embedding_gradients, pairs_of, row_gradients
+from twotower.inspection.gradients.conflict import Conflict, conflict
+from twotower.inspection.gradients.gradient_matrix import (
+    PARTS,
+    Block,
+    GradientMatrix,
+    blocks_of,
+    gradient_matrix,
+    left_as_it_was,
+)
+from twotower.inspection.gradients.mask_off import MaskOff, mask_off
+from twotower.inspection.gradients.rows import RULE, chosen_rows, embedding_gradients, pairs_of, row_gradients
+from twotower.inspection.gradients.summary import summary
+from twotower.inspection.gradients.units import Activations, activations, dead_units
+from twotower.inspection.gradients.updates import copy_of, update_norms
 from twotower.inspection.subject import Subject
-from twotower.inspection.summary import summary
-from twotower.inspection.units import Activations, activations, dead_units
-from twotower.inspection.updates import copy_of, update_norms
 from twotower.nn.model import Losses
 from twotower.nn.reference import sigmoid
 from twotower.progress import Progress, silent

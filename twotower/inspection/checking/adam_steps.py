@@ -11,7 +11,7 @@ import numpy as np
 
 from twotower.config import Config
 from twotower.data.batches import Batch
-from twotower.inspection.gradient_matrix import Block
+from twotower.inspection.gradients.gradient_matrix import Block
 from twotower.nn import reference
 from twotower.nn.adam import Adam
 from twotower.nn.model import TwoTower

@@ -10,9 +10,17 @@ import numpy as np
 
 import twotower
 from twotower.config import ModelConfig, TrainConfig
-from twotower.inspection.formulas import ALL, OWN, formula
-from twotower.inspection.recorder import Observation, Recorder
-from twotower.inspection.tiny_network import GROUP_OF_USER, GROUPS, PAIRS, TITLES, USERS, TinyNetwork, tiny_network
+from twotower.inspection.tracing.formulas import ALL, OWN, formula
+from twotower.inspection.tracing.recorder import Observation, Recorder
+from twotower.inspection.tracing.tiny_network import (
+    GROUP_OF_USER,
+    GROUPS,
+    PAIRS,
+    TITLES,
+    USERS,
+    TinyNetwork,
+    tiny_network,
+)
 from twotower.nn import reference
 
 FORMAT_VERSION = 1

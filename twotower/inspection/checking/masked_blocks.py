@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from twotower.data.batches import Batch
-from twotower.inspection.finite_differences import Textbook
-from twotower.inspection.gradient_matrix import Block
-from twotower.inspection.small_batch import SmallBatches
+from twotower.inspection.checking.finite_differences import Textbook
+from twotower.inspection.checking.small_batch import SmallBatches
+from twotower.inspection.gradients.gradient_matrix import Block
 from twotower.nn.model import TwoTower
 from twotower.progress import Progress, silent
 

@@ -21,13 +21,18 @@ from twotower import __version__
 from twotower.data.batches import Batch
 from twotower.environment import usable_cores
 from twotower.errors import InputError
-from twotower.inspection.adam_steps import UPDATE_TOLERANCE, adam_steps
-from twotower.inspection.checked_blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
-from twotower.inspection.finite_differences import Relus, Textbook, losses_alone, watched_relus
-from twotower.inspection.gradient_matrix import Block, blocks_of
-from twotower.inspection.masked_blocks import local, masked_blocks
-from twotower.inspection.planted_bugs import PlantedBug, changed_line, planted, require_possible
-from twotower.inspection.small_batch import SmallBatches
+from twotower.inspection.checking.adam_steps import UPDATE_TOLERANCE, adam_steps
+from twotower.inspection.checking.checked_blocks import (
+    ENGINE_TOLERANCE,
+    NUMERIC_TOLERANCE,
+    TERMS_TOLERANCE,
+    CheckedBlock,
+)
+from twotower.inspection.checking.finite_differences import Relus, Textbook, losses_alone, watched_relus
+from twotower.inspection.checking.masked_blocks import local, masked_blocks
+from twotower.inspection.checking.planted_bugs import PlantedBug, changed_line, planted, require_possible
+from twotower.inspection.checking.small_batch import SmallBatches
+from twotower.inspection.gradients.gradient_matrix import Block, blocks_of
 from twotower.inspection.subject import Subject
 from twotower.nn.model import Losses, TwoTower
 from twotower.nn.objective import LOG_VARIANCE

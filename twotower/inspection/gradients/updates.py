@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from twotower.inspection.gradient_matrix import Block
+from twotower.inspection.gradients.gradient_matrix import Block
 from twotower.nn.adam import Adam
 from twotower.nn.arena import Arena
 from twotower.nn.workers import Workers

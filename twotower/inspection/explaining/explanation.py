@@ -13,8 +13,8 @@ import twotower
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.evaluation.local_titles import NOWHERE, TitleHomes, count_positives, title_homes
-from twotower.inspection.lookup import find_row
-from twotower.inspection.views import Views, assumed_territories, view
+from twotower.inspection.explaining.lookup import find_row
+from twotower.inspection.explaining.views import Views, assumed_territories, view
 from twotower.progress import Progress, silent
 from twotower.recommend import watched
 from twotower.run import RunReader

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from twotower.inspection.finite_differences import Difference, Way
-from twotower.inspection.gradient_matrix import Block
+from twotower.inspection.checking.finite_differences import Difference, Way
+from twotower.inspection.gradients.gradient_matrix import Block
 
 LARGEST, RANDOM = 1, 2  # elements of a block, beside the one where the engine is furthest off
 

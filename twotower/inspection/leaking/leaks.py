@@ -23,7 +23,17 @@ from threadpoolctl import threadpool_limits
 from twotower import __version__
 from twotower.data.batches import Batch
 from twotower.errors import InputError
-from twotower.inspection.foreign import KINDS, LABELS, TITLES, USERS, Outside, disturbed, outside, poisoned, set_apart
+from twotower.inspection.leaking.foreign import (
+    KINDS,
+    LABELS,
+    TITLES,
+    USERS,
+    Outside,
+    disturbed,
+    outside,
+    poisoned,
+    set_apart,
+)
 from twotower.inspection.subject import Subject
 from twotower.nn.layers import BatchNormReLU, BatchStatistics
 from twotower.progress import Progress, silent

@@ -18,8 +18,8 @@ import numpy as np
 
 from twotower.data.batches import Batch
 from twotower.errors import InputError
-from twotower.inspection.foreign import KINDS, LABELS, USERS
-from twotower.inspection.leaks import DRAWS, Own, record_of
+from twotower.inspection.leaking.foreign import KINDS, LABELS, USERS
+from twotower.inspection.leaking.leaks import DRAWS, Own, record_of
 from twotower.inspection.subject import Subject
 from twotower.nn import reference
 from twotower.progress import Progress, silent

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.inspection.units import Activations
+from twotower.inspection.gradients.units import Activations
 from twotower.nn import kernels, reference
 from twotower.nn.model import TwoTower
 

@@ -1,0 +1,1 @@
+"""Why one user gets one title with this score."""

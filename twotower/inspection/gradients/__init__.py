@@ -1,0 +1,1 @@
+"""Whose rows moved which weight: the gradient of one batch taken apart."""

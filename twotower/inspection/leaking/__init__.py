@@ -1,0 +1,1 @@
+"""What rows outside a group change in the head of that group."""

@@ -1,0 +1,1 @@
+"""One training step of a tiny network, number by number."""
