@@ -3,7 +3,7 @@
     python -m benchmarks.inspection
     python -m benchmarks.inspection --models default --pairs-per-user 4 --rounds 9
 
-The contender is everything that ``twotower inspect`` computes about one batch of 8192 pairs (``inspection.gradients.record``: a
+The contender is everything that ``twotower inspect`` computes about one batch of 8192 pairs (``gradients.record``: a
 backward pass a group, the heads with the mask off, dead units, Adam's step on copies, single users, the norms and inner
 products of it all), without opening files and printing. Its measure is the plain training step on the same batch with
 the same network: forward, backward, Adam, without preparing the batch. Both take turns within a round, and a round
