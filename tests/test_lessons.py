@@ -1,9 +1,9 @@
 """The course in docs/learn: its commands print what it says they print, and its quotes are the source.
 
 On a page, a block marked ``console`` holds commands after ``$`` and what they print. A line ``…`` stands for any lines,
-``…`` within a line for any characters, and runs of blanks, or of the ─ of a rule, count as one. ``exit: 1`` at the end
-is the exit code, where it is not 0. What commands say about their progress, on stderr, is left out. A ``sh`` block has
-the commands of an exercise, which the answer below it runs, and a ``python`` block quotes ``nn/reference.py``.
+``…`` within a line for any characters, and runs of blanks, or of the ─ of a rule, count as one. What commands say about
+their progress, on stderr, is left out. A ``sh`` block has the commands of an exercise, which the answer below it runs,
+and a ``python`` block quotes ``nn/reference.py``.
 """
 
 import re
@@ -27,7 +27,6 @@ REFERENCE = (ROOT / "twotower" / "nn" / "reference.py").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANSWER = re.compile(r"<details>\n<summary>Answer</summary>\n(.*?)\n</details>", re.DOTALL)
 WIDE = "2000"  # characters a line, so that no sentence is broken
-EXIT = re.compile(r"exit: (\d+)")
 
 needs_jit = pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="plain Python would train for minutes")
 
@@ -37,7 +36,6 @@ class Command(NamedTuple):
 
     line: str
     expected: str  # what it prints, with elisions
-    exit_code: int
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -56,10 +54,7 @@ def commands(text: str) -> list[Command]:
     for body in blocks(text, "console"):
         for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
             line, _, expected = part.partition("\n")
-            ending = EXIT.fullmatch(expected.rstrip("\n").rpartition("\n")[2])
-            if ending:
-                expected = expected.rstrip("\n").rpartition("\n")[0]
-            found.append(Command(line.strip(), expected, int(ending[1]) if ending else 0))
+            found.append(Command(line.strip(), expected))
     return found
 
 
@@ -90,7 +85,7 @@ def run(command: Command) -> None:
     program, *arguments = shlex.split(command.line)
     assert program == "twotower", command.line
     result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == command.exit_code, f"$ {command.line}\n{result.output}"
+    assert result.exit_code == 0, f"$ {command.line}\n{result.output}"
     if not matches(command.expected, result.stdout):
         pytest.fail(f"$ {command.line}\n{result.stdout}\nnot found: {first_missing(command.expected, result.stdout)}")
 
@@ -180,5 +175,5 @@ def test_elisions_stand_for_lines_and_for_characters():
 
 
 def test_commands_are_told_from_what_they_print():
-    page = "```console\n$ twotower one --x 1\n1\n2\n\n$ twotower two\n…\nexit: 1\n```\n"
-    assert commands(page) == [Command("twotower one --x 1", "1\n2\n\n", 0), Command("twotower two", "…", 1)]
+    page = "```console\n$ twotower one --x 1\n1\n2\n\n$ twotower two\n…\n```\n"
+    assert commands(page) == [Command("twotower one --x 1", "1\n2\n\n"), Command("twotower two", "…\n")]
