@@ -166,6 +166,7 @@ function lightEdge({ line, flow, label, head, ends }, { tone = "", weight = 0, t
   line.setAttribute("class", `edge ${tone}`);
   line.style.strokeWidth = `${thickness}px`;
   flow.setAttribute("class", `flow ${way}`);
+  flow.style.strokeWidth = `${0.4 * thickness}px`; // narrower than its line, which would look dashed
   head.setAttribute("class", `arrow ${tone}`);
   label.textContent = text;
   if (!ends) return;
