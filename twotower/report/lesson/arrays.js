@@ -32,9 +32,14 @@ function flat(values) {
 function differences(step, other) {
   const rows = depthOf(step.values) ? step.values : [step.values];
   const theirs = counterpartRows(step, other);
-  const count = (row, i) => flat(row).filter((value, j) => theirs[i] === undefined || flat(theirs[i])[j] !== value).length;
+  const count = (row, i) =>
+    flat(row).filter((value, j) => theirs[i] === undefined || flat(theirs[i])[j] !== value).length;
   const all = flat(rows).length;
-  return { all, differ: rows.reduce((sum, row, i) => sum + count(row, i), 0), more: Math.max(other ? flat(other.values).length - all : 0, 0) };
+  return {
+    all,
+    differ: rows.reduce((sum, row, i) => sum + count(row, i), 0),
+    more: Math.max(other ? flat(other.values).length - all : 0, 0),
+  };
 }
 
 /** The step's numbers: one table, or one for each index of the first axis where there are three. */
@@ -45,7 +50,10 @@ function arrayTables(step, other, look) {
   if (depth < 3) return [arrayTable(step, other, { ...look, largest })];
   return values.map((slice, k) => {
     const part = { ...step, values: slice, rows: null, pairs: null };
-    const theirs = other && depthOf(other.values) === depth ? { ...other, values: other.values[k] ?? [], rows: null, pairs: null } : null;
+    const theirs =
+      other && depthOf(other.values) === depth
+        ? { ...other, values: other.values[k] ?? [], rows: null, pairs: null }
+        : null;
     const table = arrayTable(part, theirs, { ...look, largest });
     table.caption.textContent = `${step.name}[${k}]`;
     table.caption.className = "";
@@ -57,33 +65,49 @@ function arrayTable(step, other, look) {
   const depth = depthOf(step.values);
   const across = depth === 1 && !step.rows; // a vector without names lies along the page
   const columns = depth === 2 || across;
-  const lines = depth === 2 ? step.values : depth === 0 || across ? [flat(step.values)] : step.values.map((value) => [value]);
-  const theirs = across ? [flat(other?.values ?? [])] : counterpartRows(step, other).map((row) => (row === undefined ? row : flat(row)));
+  const lines =
+    depth === 2 ? step.values : depth === 0 || across ? [flat(step.values)] : step.values.map((value) => [value]);
+  const theirs = across
+    ? [flat(other?.values ?? [])]
+    : counterpartRows(step, other).map((row) => (row === undefined ? row : flat(row)));
   const width = columns ? Math.max(...lines.map((line) => line.length), 1) : 1;
-  const heads = Array.from({ length: width }, (_, j) => make("th", { scope: "col", class: "tick" }, columns ? String(j) : step.rows ? step.name : "value"));
+  const heads = Array.from({ length: width }, (_, j) =>
+    make("th", { scope: "col", class: "tick" }, columns ? String(j) : step.rows ? step.name : "value"),
+  );
   const row = (line, i) => {
     const heading = step.rows ? rowHeading(step.rows[i], step.pairs?.[i], look) : depth === 2 ? String(i) : "";
     const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look.largest));
     return make("tr", rowLook(step, i, look), make("th", { scope: "row" }, heading), cells);
   };
-  return make("table", { class: "array" }, make("caption", { class: "visually-hidden" }, step.name),
+  return make(
+    "table",
+    { class: "array" },
+    make("caption", { class: "visually-hidden" }, step.name),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, step.rows ? "pair" : ""), heads)),
-    make("tbody", {}, withMasked(step, lines.map(row), width, look)));
+    make("tbody", {}, withMasked(step, lines.map(row), width, look)),
+  );
 }
 
 /** A row's user and title, with the group beneath. */
 function rowHeading(user, pair, look) {
   const title = look.pairs[pair]?.title;
   const owner = look.users.get(user)?.group;
-  return [make("span", {}, title === undefined ? String(user) : `${user} × ${title}`), isNumber(owner) ? make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`) : null];
+  return [
+    make("span", {}, title === undefined ? String(user) : `${user} × ${title}`),
+    isNumber(owner) ? make("span", { class: "note" }, `${owner} ${look.groups[owner] ?? ""}`) : null,
+  ];
 }
 
-/** Rows that are foreign to the step's group are dimmed, or leaks without the mask; so are rows of groups nobody looks at. */
+/** Rows foreign to the step's group are dimmed, or leaks without the mask; so are rows of groups nobody looks at. */
 function rowLook(step, i, look) {
   const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
   const foreign = isNumber(owner) && isNumber(step.group) && owner !== step.group;
   const aside = isNumber(owner) && !looksAt(look, step.rows[i]);
-  return { class: foreign && look.mask === "off" ? "leaking" : foreign || aside ? "other" : null, "data-row": step.rows ? step.rows[i] : null, "data-group": owner };
+  return {
+    class: foreign && look.mask === "off" ? "leaking" : foreign || aside ? "other" : null,
+    "data-row": step.rows ? step.rows[i] : null,
+    "data-group": owner,
+  };
 }
 
 /** Whether a user is of the group, or is the one, that is looked at. */
@@ -103,7 +127,12 @@ function withMasked(step, rows, width, look) {
   return look.pairs.map((pair, i) => {
     const place = step.pairs.indexOf(i);
     if (place >= 0) return rows[place];
-    return make("tr", { class: "masked", "data-masked": pair.user }, make("th", { scope: "row" }, rowHeading(pair.user, i, look)), make("td", { colspan: width }, "masked out"));
+    return make(
+      "tr",
+      { class: "masked", "data-masked": pair.user },
+      make("th", { scope: "row" }, rowHeading(pair.user, i, look)),
+      make("td", { colspan: width }, "masked out"),
+    );
   });
 }
 
@@ -111,7 +140,11 @@ function numberCell(value, theirs, compared, largest) {
   const differs = compared && theirs !== value;
   const heat = isNumber(value) ? Math.abs(value) / largest : 0;
   const tone = [value === 0 ? "zero" : "", value < 0 ? "minus" : "", differs ? "differs" : ""].join(" ").trim();
-  const hint = differs ? (theirs === undefined ? "not there in the other run" : `${shown(theirs, 4)} in the other run`) : null;
+  const hint = differs
+    ? theirs === undefined
+      ? "not there in the other run"
+      : `${shown(theirs, 4)} in the other run`
+    : null;
   const told = cell(shown(value, 4), value, { class: tone, style: `--heat:${heat.toFixed(3)}`, title: hint });
   if (differs) told.append(make("span", { class: "visually-hidden" }, ` (${hint})`));
   return told;

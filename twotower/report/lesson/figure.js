@@ -22,7 +22,8 @@ function makeFigure(holder, network, pick, isPickable) {
 
   function light() {
     for (const edge of plan.edges) lightEdge(parts.edges[edge.id], view.edges[edge.id] ?? {}, plan.unit);
-    for (const node of plan.nodes) lightNode(parts.nodes[node.id], view.nodes[node.id] ?? {}, view.picked === node.id, node);
+    for (const node of plan.nodes)
+      lightNode(parts.nodes[node.id], view.nodes[node.id] ?? {}, view.picked === node.id, node);
   }
 
   function show(next) {
@@ -34,7 +35,10 @@ function makeFigure(holder, network, pick, isPickable) {
   let width = 0;
   new ResizeObserver(() => {
     const size = `${Math.floor(holder.clientWidth)} ${getComputedStyle(document.documentElement).fontSize}`;
-    if (size !== width) { width = size; redraw(); }
+    if (size !== width) {
+      width = size;
+      redraw();
+    }
   }).observe(holder);
   return { show, redraw };
 }
@@ -47,7 +51,12 @@ function drawPlan(plan) {
   for (const edge of plan.edges) {
     const line = draw("path", { class: "edge", d: edge.d, "data-edge": edge.id });
     const flow = draw("path", { class: "flow", d: edge.d });
-    const label = draw("text", { class: "edge-label", x: edge.x + (edge.x > width / 2 ? -0.6 : 0.6) * unit, y: edge.y + 0.35 * unit, "text-anchor": edge.x > width / 2 ? "end" : "start" });
+    const label = draw("text", {
+      class: "edge-label",
+      x: edge.x + (edge.x > width / 2 ? -0.6 : 0.6) * unit,
+      y: edge.y + 0.35 * unit,
+      "text-anchor": edge.x > width / 2 ? "end" : "start",
+    });
     const head = draw("path", { class: "arrow" });
     edges[edge.id] = { line, flow, label, head, ends: edge.ends };
     lines.append(line, flow, head);
@@ -57,19 +66,44 @@ function drawPlan(plan) {
     nodes[node.id] = drawNode(node, unit);
     boxes.append(nodes[node.id].group);
   }
-  const labels = draw("g", { "aria-hidden": "true" }, plan.edges.map((edge) => edges[edge.id].label));
-  const svg = draw("svg", { class: "network", width, height, viewBox: `0 0 ${width} ${height}`, style: `font-size:${unit}px`,
-    role: "group", "aria-labelledby": "network-heading" }, patterns(unit), lines, boxes, plan.more ? drawMore(plan.more, unit) : null, labels);
+  const labels = draw(
+    "g",
+    { "aria-hidden": "true" },
+    plan.edges.map((edge) => edges[edge.id].label),
+  );
+  const svg = draw(
+    "svg",
+    {
+      class: "network",
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      style: `font-size:${unit}px`,
+      role: "group",
+      "aria-labelledby": "network-heading",
+    },
+    patterns(unit),
+    lines,
+    boxes,
+    plan.more ? drawMore(plan.more, unit) : null,
+    labels,
+  );
   return { svg, edges, nodes };
 }
 
 /** Stripes for what belongs to one group and dots for a leak: never by colour alone. */
 function patterns(unit) {
   const size = 0.55 * unit;
-  const stripes = draw("pattern", { id: "stripes", width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-    draw("rect", { width: 0.16 * size, height: size, class: "stripe" }));
-  const dots = draw("pattern", { id: "dots", width: size, height: size, patternUnits: "userSpaceOnUse" },
-    draw("circle", { cx: size / 2, cy: size / 2, r: 0.17 * size, class: "dot" }));
+  const stripes = draw(
+    "pattern",
+    { id: "stripes", width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    draw("rect", { width: 0.16 * size, height: size, class: "stripe" }),
+  );
+  const dots = draw(
+    "pattern",
+    { id: "dots", width: size, height: size, patternUnits: "userSpaceOnUse" },
+    draw("circle", { cx: size / 2, cy: size / 2, r: 0.17 * size, class: "dot" }),
+  );
   return draw("defs", {}, stripes, dots);
 }
 
@@ -78,34 +112,67 @@ function drawNode(node, unit) {
   const middle = x + w / 2;
   const box = draw("rect", { class: "box", x, y, width: w, height: h, rx: 0.4 * unit });
   const texture = draw("rect", { class: "texture", x, y, width: w, height: h, rx: 0.4 * unit });
-  const line = (name, text, at, size) => draw("text", { class: name, x: middle, y: y + at * unit, "text-anchor": "middle", "font-size": size * unit }, text);
+  const line = (name, text, at, size) =>
+    draw("text", { class: name, x: middle, y: y + at * unit, "text-anchor": "middle", "font-size": size * unit }, text);
   const room = w - 0.4 * unit;
   const title = line("title", fitted(node.title, room, unit, 600), 1.35, 1);
   const detail = line("detail", fitted(node.detail, room, 0.82 * unit, 400), 2.35, 0.82);
   const value = line("value", "", 3.5, 1.05);
-  if (node.narrow) { // upright, along the block
+  if (node.narrow) {
+    // upright, along the block
     detail.textContent = "";
     value.setAttribute("transform", `rotate(-90 ${middle} ${y + h - 0.4 * unit})`);
     value.setAttribute("text-anchor", "start");
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
     value.setAttribute("font-size", 0.9 * unit);
   } else if (node.owner !== undefined) value.setAttribute("y", y + 4.35 * unit);
-  const group = draw("g", { class: `node ${node.kind}`, role: "img", "data-node": node.id },
-    box, texture, title, detail, value);
+  const group = draw(
+    "g",
+    { class: `node ${node.kind}`, role: "img", "data-node": node.id },
+    box,
+    texture,
+    title,
+    detail,
+    value,
+  );
   const along = node.narrow ? h - 1.9 * unit : room;
-  const fit = (texts) => fitNumber([texts].flat(), along, (node.narrow ? [0.9] : [1.05, 0.85]).map((size) => size * unit));
+  const fit = (texts) =>
+    fitNumber(
+      [texts].flat(),
+      along,
+      (node.narrow ? [0.9] : [1.05, 0.85]).map((size) => size * unit),
+    );
   return { group, value, fit, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
 }
 
 function drawMore({ x, y, w, h, count }, unit) {
-  const sheets = [0.5, 0.25, 0].map((shift) => draw("rect", { class: "box", x: x + shift * unit, y: y + shift * unit, width: w - unit, height: h - 0.5 * unit, rx: 0.4 * unit }));
-  const text = draw("text", { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle", "font-size": 0.8 * unit }, `+${count}`);
-  return draw("g", { class: "node own more" }, sheets, text, draw("title", {}, `${count} more heads: pick a group to see its head`));
+  const sheets = [0.5, 0.25, 0].map((shift) =>
+    draw("rect", {
+      class: "box",
+      x: x + shift * unit,
+      y: y + shift * unit,
+      width: w - unit,
+      height: h - 0.5 * unit,
+      rx: 0.4 * unit,
+    }),
+  );
+  const text = draw(
+    "text",
+    { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle", "font-size": 0.8 * unit },
+    `+${count}`,
+  );
+  return draw(
+    "g",
+    { class: "node own more" },
+    sheets,
+    text,
+    draw("title", {}, `${count} more heads: pick a group to see its head`),
+  );
 }
 
 /** How wide a text is in pixels. */
 function widthOf(text, size, weight) {
-  const pen = widthOf.pen ??= document.createElement("canvas").getContext("2d");
+  const pen = (widthOf.pen ??= document.createElement("canvas").getContext("2d"));
   pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
   return pen.measureText(text).width;
 }
@@ -136,7 +203,10 @@ function makePickable(plan, parts, pick, isPickable) {
     item.setAttribute("aria-pressed", "false");
     item.addEventListener("click", () => pick(id));
     item.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(id); }
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        pick(id);
+      }
       if (event.key === "Escape") pick(null);
     });
   });

@@ -13,7 +13,12 @@
     return {
       mask: oneOf(wanted.mask, ["on", "off"], "on"),
       row: row ? wanted.row : null,
-      group: row?.group ?? oneOf(wanted.group, record.groups.map((group, k) => k)),
+      group:
+        row?.group ??
+        oneOf(
+          wanted.group,
+          record.groups.map((group, k) => k),
+        ),
       block: oneOf(wanted.block, names),
       show: oneOf(wanted.show, ["norm", "share"], "norm"),
       step: 0,
@@ -24,12 +29,19 @@
 
   followComfort(state);
   followControls(state, record.groups);
-  const figure = makeFigure(byId("figure"), network, (node) => state.set(pickOf(node)), (node) => measures.blocks(node).length > 0);
+  const figure = makeFigure(
+    byId("figure"),
+    network,
+    (node) => state.set(pickOf(node)),
+    (node) => measures.blocks(node).length > 0,
+  );
   const showMatrix = makeMatrix(byId("matrix-table"), record, (block, group) => state.set({ block, group, row: null }));
   const rows = byId("row");
   fillRows(rows, record);
   byId("row-field").hidden = !record.rows?.length;
-  rows.addEventListener("change", () => state.set({ row: rows.value || null, block: null, mask: rows.value ? "on" : state.get().mask }));
+  rows.addEventListener("change", () =>
+    state.set({ row: rows.value || null, block: null, mask: rows.value ? "on" : state.get().mask }),
+  );
   for (const input of document.querySelectorAll("[name=show]")) {
     input.addEventListener("change", () => state.set({ show: input.value }));
   }
@@ -70,7 +82,12 @@
   }
 
   function tell(now, row) {
-    if (row) return `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}. Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output, ${shown(row.gradient.Z1)} in layer 1.`;
+    if (row)
+      return [
+        `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}.`,
+        `Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output,`,
+        `${shown(row.gradient.Z1)} in layer 1.`,
+      ].join(" ");
     const picked = blocksPicked(record, now.block);
     if (picked.length) return tellBlock(now.block, picked, now);
     if (now.mask === "off") return tellLeak(now.group);
@@ -79,7 +96,8 @@
 
   /** How many of the numbers that the mask should make 0 are 0: counted, not assumed. */
   function foreign(group) {
-    const found = record.blocks.filter((block) => isNumber(block.owner))
+    const found = record.blocks
+      .filter((block) => isNumber(block.owner))
       .flatMap((block) => block.by_group.filter((norm, k) => k !== block.owner && (group === null || k === group)));
     return { all: found.length, zeros: found.filter((norm) => norm === 0).length };
   }
@@ -87,37 +105,63 @@
   function tellAll() {
     const { all, zeros } = foreign(null);
     if (!all) return "No block belongs to one group: every gradient is everybody’s.";
-    return `Shared blocks are moved by every group, a head by its own. Of the ${all} numbers outside the heads’ own groups, ${zeros} are exactly 0.`;
+    return [
+      "Shared blocks are moved by every group, a head by its own.",
+      `Of the ${all} numbers outside the heads’ own groups, ${zeros} are exactly 0.`,
+    ].join(" ");
   }
 
   function tellGroup(group) {
     const { all, zeros } = foreign(group);
-    const parts = ["user.1", "user.2", `head.${group}`].map((id) => [id, measures.part(id, group)]).filter(([, value]) => isNumber(value));
-    const sent = parts.map(([id, value]) => `${shown(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`).join(", ");
-    return `${counted(record.groups[group].pairs)} pairs of group ${nameOf(group)} send a gradient of norm ${sent}.${all ? ` Of their ${all} numbers in other groups’ blocks, ${zeros} are exactly 0.` : ""}`;
+    const parts = ["user.1", "user.2", `head.${group}`]
+      .map((id) => [id, measures.part(id, group)])
+      .filter(([, value]) => isNumber(value));
+    const sent = parts
+      .map(([id, value]) => `${shown(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`)
+      .join(", ");
+    const elsewhere = all ? ` Of their ${all} numbers in other groups’ blocks, ${zeros} are exactly 0.` : "";
+    const { pairs } = record.groups[group];
+    return `${counted(pairs)} pairs of group ${nameOf(group)} send a gradient of norm ${sent}.${elsewhere}`;
   }
 
   function tellBlock(name, picked, { group, mask }) {
     const off = mask === "off";
-    const by = record.groups.map((_, k) => together(picked.map((block) => (off ? block.unmasked?.[k] : block.by_group[k]))));
+    const by = record.groups.map((_, k) =>
+      together(picked.map((block) => (off ? block.unmasked?.[k] : block.by_group[k]))),
+    );
     if (!by.every(isNumber)) return `${name} is shared by all groups; the mask-off pass measures what groups own.`;
     const norm = (k) => (by[k] === 0 ? "exactly 0" : shown(by[k]));
     const whole = off ? "" : `; all rows together ${shown(together(picked.map((block) => block.gradient)))}`;
-    if (group !== null) return `${off ? "Mask off: rows" : "Rows"} of group ${nameOf(group)} send ${norm(group)} into ${name}${whole}.`;
+    if (group !== null)
+      return `${off ? "Mask off: rows" : "Rows"} of group ${nameOf(group)} send ${norm(group)} into ${name}${whole}.`;
     const order = by.map((_, k) => k).sort((a, b) => by[b] - by[a]);
     const zeros = order.filter((k) => by[k] === 0).length;
-    const rest = zeros ? `; ${zeros} of ${by.length} groups send exactly 0` : by.length > 1 ? `; the least from group ${nameOf(order.at(-1))}, ${norm(order.at(-1))}` : "";
-    return `What rows of each group send into ${name}${off ? " with the mask off" : ""}: the most comes from group ${nameOf(order[0])}, ${norm(order[0])}${rest}.`;
+    const rest = zeros
+      ? `; ${zeros} of ${by.length} groups send exactly 0`
+      : by.length > 1
+        ? `; the least from group ${nameOf(order.at(-1))}, ${norm(order.at(-1))}`
+        : "";
+    const most = `the most comes from group ${nameOf(order[0])}, ${norm(order[0])}${rest}`;
+    return `What rows of each group send into ${name}${off ? " with the mask off" : ""}: ${most}.`;
   }
 
   function tellLeak(group) {
-    const leaks = (record.leak ?? []).map((line) => [line, group === null ? line.foreign : line.by_group?.[group]]).filter(([line, value]) => line.head !== group && isNumber(value));
+    const leaks = (record.leak ?? [])
+      .map((line) => [line, group === null ? line.foreign : line.by_group?.[group]])
+      .filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
+    const whose = group === null ? "foreign rows" : `rows of group ${nameOf(group)}`;
     if (leaks.length > 4) {
       const [most, value] = leaks.reduce((a, b) => (b[1] > a[1] ? b : a));
-      return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move the blocks of ${leaks.filter(([, each]) => each > 0).length} groups that are not theirs; most those of group ${nameOf(most.head)}, by ${shown(value)} (its own rows: ${shown(most.own)}).`;
+      const moved = leaks.filter(([, each]) => each > 0).length;
+      return [
+        `Mask off: ${whose} would move the blocks of ${moved} groups that are not theirs;`,
+        `most those of group ${nameOf(most.head)}, by ${shown(value)} (its own rows: ${shown(most.own)}).`,
+      ].join(" ");
     }
-    const said = leaks.map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`).join(", ");
-    return `Mask off: ${group === null ? "foreign rows" : `rows of group ${nameOf(group)}`} would move the blocks of group ${said}.`;
+    const said = leaks
+      .map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`)
+      .join(", ");
+    return `Mask off: ${whose} would move the blocks of group ${said}.`;
   }
 }

@@ -16,7 +16,8 @@ function layOut(network, width, unit, picked) {
     nodes.push(node);
     return node;
   };
-  const link = (from, to, x1, x2) => edges.push({ id: `${from.id}>${to.id}`, from: from.id, to: to.id, ...curve(from, to, x1, x2) });
+  const link = (from, to, x1, x2) =>
+    edges.push({ id: `${from.id}>${to.id}`, from: from.id, to: to.id, ...curve(from, to, x1, x2) });
   const centre = (node) => node.x + node.w / 2;
 
   const { user, title, hidden } = network.widths;
@@ -28,12 +29,32 @@ function layOut(network, width, unit, picked) {
   const batchnorm = network.model.batchnorm === "group" ? " · batch-norm by group" : " · batch-norm";
   const details = (name, from, end) => {
     const norm = name === "user" ? batchnorm : " · batch-norm";
-    return [`${arrow(from, hidden)}${norm}${end}`, `${arrow(from, hidden)}${end ? " · ReLU" : ""}`, arrow(from, hidden)];
+    return [
+      `${arrow(from, hidden)}${norm}${end}`,
+      `${arrow(from, hidden)}${end ? " · ReLU" : ""}`,
+      arrow(from, hidden),
+    ];
   };
   const side = (name, x, w, input) => [
     add(`${name}.features`, "input", x, w, "features", [`${name} features`, name], input ? [`${input} numbers`] : []),
-    add(`${name}.1`, "shared", x, w, "layer1", [`${name} tower, layer 1`, `${name} layer 1`, `${name} 1`], details(name, input, " · ReLU")),
-    add(`${name}.2`, "shared", x, w, "layer2", [`${name} tower, layer 2`, `${name} layer 2`, `${name} 2`], details(name, hidden, name === "user" || network.model.output === "relu" ? relu : "")),
+    add(
+      `${name}.1`,
+      "shared",
+      x,
+      w,
+      "layer1",
+      [`${name} tower, layer 1`, `${name} layer 1`, `${name} 1`],
+      details(name, input, " · ReLU"),
+    ),
+    add(
+      `${name}.2`,
+      "shared",
+      x,
+      w,
+      "layer2",
+      [`${name} tower, layer 2`, `${name} layer 2`, `${name} 2`],
+      details(name, hidden, name === "user" || network.model.output === "relu" ? relu : ""),
+    ),
   ];
   const users = side("user", towerX, towerW, user);
   const titles = side("title", right.x, titleW, title);
@@ -46,7 +67,15 @@ function layOut(network, width, unit, picked) {
   const offsets = network.bias.length ? " + Cₖ" : "";
   const formula = network.model.learned_logit === false ? "z = ⟨U, V⟩" : "z = s·⟨U, V⟩ + c";
   const score = add("score", "plain", scoreX, width - 1 - scoreX, "score", [formula + offsets], ["p = sigmoid(z)"]);
-  const loss = add("loss", "plain", scoreX, width - 1 - scoreX, "loss", ["loss"], ["Σₖ Σᵢ maskᵢₖ · BCE(zᵢₖ, yᵢ) / B", "masked BCE"]);
+  const loss = add(
+    "loss",
+    "plain",
+    scoreX,
+    width - 1 - scoreX,
+    "loss",
+    ["loss"],
+    ["Σₖ Σᵢ maskᵢₖ · BCE(zᵢₖ, yᵢ) / B", "masked BCE"],
+  );
   link(score, loss);
 
   let below = users[2];
@@ -58,13 +87,27 @@ function layOut(network, width, unit, picked) {
   const slot = left.w / Math.max(heads.length + stack, 1);
   heads.forEach((k, place) => {
     const name = network.groups[k]?.name ?? "";
-    const node = add(`head.${k}`, "own", left.x + slot * place + 0.06 * slot, 0.88 * slot, "heads", [`head ${k}`, String(k)], [name]);
+    const node = add(
+      `head.${k}`,
+      "own",
+      left.x + slot * place + 0.06 * slot,
+      0.88 * slot,
+      "heads",
+      [`head ${k}`, String(k)],
+      [name],
+    );
     Object.assign(node, { owner: k, narrow: 0.88 * slot < 4.6 * unit });
     link(below, node, inside(below, centre(node), 0.1), centre(node));
     link(node, score, centre(node), inside(score, centre(node), 0.03));
   });
   if (!heads.length) link(below, score, centre(below), inside(score, centre(below), 0.1));
-  const more = stack && { x: left.x + slot * heads.length + 0.06 * slot, y: rows.heads.y, w: 0.88 * slot, h: rows.heads.h, count: network.heads.length - heads.length };
+  const more = stack && {
+    x: left.x + slot * heads.length + 0.06 * slot,
+    y: rows.heads.y,
+    w: 0.88 * slot,
+    h: rows.heads.h,
+    count: network.heads.length - heads.length,
+  };
 
   const biases = headsDrawn(network.bias, picked);
   const strip = { x: right.x + 0.34 * right.w, w: 0.66 * right.w };
@@ -72,18 +115,35 @@ function layOut(network, width, unit, picked) {
   link(titles[2], score, biases.length ? lane : centre(titles[2]), lane);
   const cellW = strip.w / Math.max(biases.length, 1);
   biases.forEach((k, place) => {
-    const node = add(`bias.${k}`, "own", strip.x + cellW * place + 1, cellW - 2, "heads", [`title bias ${k}`, `C${sub(k)}`], [network.groups[k]?.name ?? ""]);
+    const node = add(
+      `bias.${k}`,
+      "own",
+      strip.x + cellW * place + 1,
+      cellW - 2,
+      "heads",
+      [`title bias ${k}`, `C${sub(k)}`],
+      [network.groups[k]?.name ?? ""],
+    );
     Object.assign(node, { owner: k, narrow: cellW < 4.6 * unit });
     const laneX = width - 1 - 0.35 * unit;
     const bend = node.y + node.h + 0.8 * gap;
-    const d = `M${laneX} ${titles[0].y + 0.5 * titles[0].h}V${bend}C${laneX} ${bend - 0.5 * gap} ${centre(node)} ${bend - 0.2 * gap} ${centre(node)} ${node.y + node.h}`;
+    const upwards = `M${laneX} ${titles[0].y + 0.5 * titles[0].h}V${bend}`;
+    const turn = `C${laneX} ${bend - 0.5 * gap} ${centre(node)} ${bend - 0.2 * gap} ${centre(node)} ${node.y + node.h}`;
+    const d = upwards + turn;
     edges.push({ id: `title.features>${node.id}`, from: "title.features", to: node.id, d, x: laneX, y: bend });
     link(node, score, centre(node), centre(node));
   });
   if (biases.length) titles[0].w = right.w; // its features feed the title bias as well
   if (network.territory) {
     const node = add("territory", "own", left.x, scoreX - unit, "score", ["territory", "terr."], ["offsets"]);
-    edges.push({ id: "territory>score", from: "territory", to: "score", d: `M${node.x + node.w} ${node.y + node.h / 2}H${scoreX}`, x: scoreX, y: node.y });
+    edges.push({
+      id: "territory>score",
+      from: "territory",
+      to: "score",
+      d: `M${node.x + node.w} ${node.y + node.h / 2}H${scoreX}`,
+      x: scoreX,
+      y: node.y,
+    });
   }
   return { width, height: rows.height, unit, nodes, edges, more, heads };
 }

@@ -11,15 +11,37 @@ function makeMatrix(table, record, pick) {
   const corner = button("block", "block: pick nothing", null, null);
   const heads = groups.map((group, k) => {
     const made = button("", `group ${k}, ${group.name}`, null, k);
-    made.append(make("span", {}, `${k} ${group.name}`), make("span", { class: "note" }, `${counted(group.pairs)} pairs`));
+    made.append(
+      make("span", {}, `${k} ${group.name}`),
+      make("span", { class: "note" }, `${counted(group.pairs)} pairs`),
+    );
     return make("th", { scope: "col" }, made);
   });
-  const asides = [["whole", "norm of the whole gradient"], ["weight", "norm of the weights"], ["update", "norm of Adam’s update in this step"], ["update ∕ weight", "how far the step moves the block"]];
+  const asides = [
+    ["whole", "norm of the whole gradient"],
+    ["weight", "norm of the weights"],
+    ["update", "norm of Adam’s update in this step"],
+    ["update ∕ weight", "how far the step moves the block"],
+  ];
   const lines = blocks.map((block) => lineOf(block, button));
   table.replaceChildren(
     make("caption", { class: "visually-hidden" }, "Norm of each block’s gradient from each group’s rows"),
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, corner), heads, asides.map(([name, hint]) => make("th", { scope: "col", class: "aside", title: hint }, name)))),
-    make("tbody", {}, lines.map((line) => line.element)),
+    make(
+      "thead",
+      {},
+      make(
+        "tr",
+        {},
+        make("th", { scope: "col" }, corner),
+        heads,
+        asides.map(([name, hint]) => make("th", { scope: "col", class: "aside", title: hint }, name)),
+      ),
+    ),
+    make(
+      "tbody",
+      {},
+      lines.map((line) => line.element),
+    ),
   );
   rove([...table.querySelectorAll("button")], (place, key) => {
     const columns = groups.length + 1;
@@ -30,7 +52,8 @@ function makeMatrix(table, record, pick) {
   let mask = "on";
   let block = null;
   return (state) => {
-    if (state.mask !== mask && state.mask === "off") bringIntoView(lines.find((line) => isNumber(line.block.owner))?.element);
+    if (state.mask !== mask && state.mask === "off")
+      bringIntoView(lines.find((line) => isNumber(line.block.owner))?.element, 0.5);
     mask = state.mask;
     const picked = new Set(blocksPicked(record, state.block));
     if (state.block !== block && picked.size) bringIntoView(lines.find((line) => picked.has(line.block)).element);
@@ -43,12 +66,12 @@ function makeMatrix(table, record, pick) {
   };
 }
 
-/** Scroll to a line within the table's own region, unless it is in sight. */
-function bringIntoView(line) {
+/** Scroll to a line within the table's own region, unless it is in sight, above a share of the region's height. */
+function bringIntoView(line, lowest = 1) {
   const region = line?.closest(".scroll");
   if (!region) return;
   const { offsetTop: top, offsetHeight: height } = line;
-  const [first, last] = [region.scrollTop + 2 * height, region.scrollTop + region.clientHeight - height]; // a head above
+  const [first, last] = [region.scrollTop + 2 * height, region.scrollTop + lowest * region.clientHeight - height]; // a head above
   if (top < first || top > last) region.scrollTop = Math.max(0, top - region.clientHeight / 3);
 }
 
@@ -59,8 +82,12 @@ function lineOf(block, button) {
     const made = button("", null, block.name, k);
     return make("td", { "data-block": block.name, "data-group": k }, made);
   });
-  const asides = [[block.gradient, shown], [block.weight, shown], [block.update, shown], [block.ratio, percent]]
-    .map(([value, told]) => cell(told(value), value, { class: "aside" }));
+  const asides = [
+    [block.gradient, shown],
+    [block.weight, shown],
+    [block.update, shown],
+    [block.ratio, percent],
+  ].map(([value, told]) => cell(told(value), value, { class: "aside" }));
   const element = make("tr", {}, heading, cells, asides);
 
   function show(state, isPicked) {
@@ -72,7 +99,10 @@ function lineOf(block, button) {
       td.style.setProperty("--heat", told.heat);
       td.title = told.hint;
       td.firstElementChild.textContent = told.text;
-      td.firstElementChild.setAttribute("aria-label", /^(own|shared)$/.test(told.tone) ? told.text : `${told.text}, ${told.hint}`);
+      td.firstElementChild.setAttribute(
+        "aria-label",
+        /^(own|shared)$/.test(told.tone) ? told.text : `${told.text}, ${told.hint}`,
+      );
       if (isNumber(told.value)) td.dataset.value = told.value;
       else delete td.dataset.value;
     });
@@ -84,15 +114,22 @@ function lineOf(block, button) {
 function cellOf(block, k, { mask, show }) {
   const own = isNumber(block.owner);
   const off = mask === "off";
-  const norms = off ? block.unmasked ?? [] : block.by_group;
+  const norms = off ? (block.unmasked ?? []) : block.by_group;
   const norm = norms[k];
   const share = show === "share" && !off;
   const value = share ? block.share?.[k] : norm;
   const heat = isNumber(norm) ? norm / Math.max(...norms.filter(isNumber), Number.MIN_VALUE) : 0;
   const told = { value, heat: heat.toFixed(3), text: share ? percent(value) : shown(value) };
-  if (!isNumber(norm)) return { ...told, tone: "", hint: off && !own ? "shared: measured with the mask on" : "not measured" };
-  if (norm === 0 && own && k === block.owner) return { ...told, tone: "own nothing", hint: "from its own group, and yet exactly 0" };
+  if (!isNumber(norm))
+    return { ...told, tone: "", hint: off && !own ? "shared: measured with the mask on" : "not measured" };
+  if (norm === 0 && own && k === block.owner)
+    return { ...told, tone: "own nothing", hint: "from its own group, and yet exactly 0" };
   if (norm === 0) return { ...told, tone: "zero", hint: own && !off ? "masked: exactly 0" : "exactly 0" };
-  if (own && k !== block.owner) return { ...told, tone: "leak", hint: off ? "leak: foreign rows reach this head" : "not 0: a leak through the mask" };
+  if (own && k !== block.owner)
+    return {
+      ...told,
+      tone: "leak",
+      hint: off ? "leak: foreign rows reach this head" : "not 0: a leak through the mask",
+    };
   return { ...told, tone: own ? "own" : "shared", hint: own ? "from its own group" : "shared by all groups" };
 }

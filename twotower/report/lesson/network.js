@@ -7,8 +7,10 @@ function networkOf(record) {
 
 function networkOfInspection(record) {
   const { blocks, groups, subject } = record;
-  const owners = (part) => [...new Set(blocks.filter((b) => b.part === part).map((b) => b.owner))]
-    .filter((owner) => isNumber(owner)).sort((a, b) => a - b);
+  const owners = (part) =>
+    [...new Set(blocks.filter((b) => b.part === part).map((b) => b.owner))]
+      .filter((owner) => isNumber(owner))
+      .sort((a, b) => a - b);
   const middle = [...new Set(blocks.filter((b) => nodeOf(b) === "middle").map((b) => b.parameter))];
   const first = blocks.find((b) => b.name === "user.W1");
   return {
@@ -70,11 +72,13 @@ function headsDrawn(heads, picked) {
 /** What a head computes, in the letters of the textbook. */
 function headFormula(model) {
   const rank = model.rank ?? "r";
-  return {
-    lowrank: `A + A·P·Q, rank ${rank}`,
-    residual: "A + A·W + b",
-    plain: "A·W + b",
-    mmoe: "A + gated experts",
-    "cross-stitch": "A + A·Σα·W",
-  }[model.head] ?? "";
+  return (
+    {
+      lowrank: `A + A·P·Q, rank ${rank}`,
+      residual: "A + A·W + b",
+      plain: "A·W + b",
+      mmoe: "A + gated experts",
+      "cross-stitch": "A + A·Σα·W",
+    }[model.head] ?? ""
+  );
 }

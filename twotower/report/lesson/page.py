@@ -13,7 +13,7 @@ STYLES = ("page.css", "figure.css")
 SHARED = ("elements.js", "state.js", "network.js", "layout.js", "figure.js")  # one script is made of them, in order
 SCRIPTS = {
     "inspection": (*SHARED, "paths.js", "matrix.js", "panels.js", "inspection.js"),
-    "trace": (*SHARED, "arrays.js", "stepper.js", "trace.js"),
+    "trace": (*SHARED, "arrays.js", "work.js", "stepper.js", "trace.js"),
 }
 
 Record = Mapping[str, Any]

@@ -3,7 +3,9 @@
 function showPanels(record) {
   const { groups, conflict, leak, dead } = record;
   const names = groups.map((group) => group.name);
-  const place = (id, rows) => { byId(id).hidden = !rows?.length; };
+  const place = (id, rows) => {
+    byId(id).hidden = !rows?.length;
+  };
   place("summary", record.summary);
   byId("sentences").replaceChildren(...(record.summary ?? []).map((sentence) => make("li", {}, String(sentence))));
   place("conflict", groups.length > 1 ? conflict?.cosine : null);
@@ -12,42 +14,77 @@ function showPanels(record) {
   if (conflict?.cosine?.length) showConflict(conflict, names);
   if (leak?.length) showLeaks(leak, names);
   if (dead?.length) showDead(dead, names);
-  setTable(byId("batch-table"), "Groups of the batch", ["group", "pairs", "users", "positives", "base rate", "loss"], groups.map((group, k) => [
-    `${k} ${group.name}`, ...[group.pairs, group.users, group.positives].map((n) => cell(counted(n), n)),
-    cell(percent(group.base_rate), group.base_rate), cell(shown(group.loss), group.loss),
-  ]));
+  setTable(
+    byId("batch-table"),
+    "Groups of the batch",
+    ["group", "pairs", "users", "positives", "base rate", "loss"],
+    groups.map((group, k) => [
+      `${k} ${group.name}`,
+      ...[group.pairs, group.users, group.positives].map((n) => cell(counted(n), n)),
+      cell(percent(group.base_rate), group.base_rate),
+      cell(shown(group.loss), group.loss),
+    ]),
+  );
 }
 
 function showConflict({ cosine, norm }, names) {
-  setTable(byId("conflict-table"), "Cosines between groups’ gradients, and the norm of each", ["group", ...names, "norm"], cosine.map((line, i) => [
-    `${i} ${names[i]}`,
-    ...line.map((value) => cell(isNumber(value) ? value.toFixed(2).replace("-", "−") : DASH, value, {
-      class: `heat ${value < 0 ? "negative" : ""}`, style: `--heat:${Math.abs(value ?? 0).toFixed(3)}`,
-    })),
-    cell(shown(norm?.[i]), norm?.[i]),
-  ]));
+  setTable(
+    byId("conflict-table"),
+    "Cosines between groups’ gradients, and the norm of each",
+    ["group", ...names, "norm"],
+    cosine.map((line, i) => [
+      `${i} ${names[i]}`,
+      ...line.map((value) =>
+        cell(isNumber(value) ? value.toFixed(2).replace("-", "−") : DASH, value, {
+          class: `heat ${value < 0 ? "negative" : ""}`,
+          style: `--heat:${Math.abs(value ?? 0).toFixed(3)}`,
+        }),
+      ),
+      cell(shown(norm?.[i]), norm?.[i]),
+    ]),
+  );
 }
 
 function showLeaks(leak, names) {
-  setTable(byId("leak-table"), "Gradient of each head without the mask", ["head", "its own rows", "foreign rows", "foreign ∕ own", ...names.map((name) => `from ${name}`)], leak.map((line) => {
-    const times = line.own ? line.foreign / line.own : null;
-    const from = names.map((name, k) => {
-      const value = line.by_group?.[k];
-      return cell(shown(value), value, { class: k === line.head ? "" : value ? "leak-ink" : "" });
-    });
-    return [`${line.head} ${names[line.head] ?? ""}`, cell(shown(line.own), line.own), cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
-      cell(isNumber(times) ? `${shown(times, 2)} ×` : DASH, times), ...from];
-  }));
+  setTable(
+    byId("leak-table"),
+    "Gradient of each head without the mask",
+    ["head", "its own rows", "foreign rows", "foreign ∕ own", ...names.map((name) => `from ${name}`)],
+    leak.map((line) => {
+      const times = line.own ? line.foreign / line.own : null;
+      const from = names.map((name, k) => {
+        const value = line.by_group?.[k];
+        return cell(shown(value), value, { class: k === line.head ? "" : value ? "leak-ink" : "" });
+      });
+      return [
+        `${line.head} ${names[line.head] ?? ""}`,
+        cell(shown(line.own), line.own),
+        cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
+        cell(isNumber(times) ? `${shown(times, 2)} ×` : DASH, times),
+        ...from,
+      ];
+    }),
+  );
 }
 
 function showDead(dead, names) {
   const some = dead.some((line) => Array.isArray(line.by_group));
-  setTable(byId("dead-table"), "Units that are 0 for all rows", ["layer", "units", "dead", ...(some ? names : [])], dead.map((line) => {
-    const heading = line.head === undefined || line.head === null ? line.layer : `${line.layer}`;
-    if (!isNumber(line.dead)) return [heading, cell(counted(line.units), line.units), make("td", { class: "words quiet", colspan: some ? names.length + 1 : 1 }, "linear: none can die")];
-    const within = some ? names.map((name, k) => cell(counted(line.by_group?.[k]), line.by_group?.[k])) : [];
-    return [heading, cell(counted(line.units), line.units), cell(counted(line.dead), line.dead), ...within];
-  }));
+  setTable(
+    byId("dead-table"),
+    "Units that are 0 for all rows",
+    ["layer", "units", "dead", ...(some ? names : [])],
+    dead.map((line) => {
+      const heading = line.head === undefined || line.head === null ? line.layer : `${line.layer}`;
+      if (!isNumber(line.dead))
+        return [
+          heading,
+          cell(counted(line.units), line.units),
+          make("td", { class: "words quiet", colspan: some ? names.length + 1 : 1 }, "linear: none can die"),
+        ];
+      const within = some ? names.map((name, k) => cell(counted(line.by_group?.[k]), line.by_group?.[k])) : [];
+      return [heading, cell(counted(line.units), line.units), cell(counted(line.dead), line.dead), ...within];
+    }),
+  );
 }
 
 /** The list of rows to pick from, by group. */
@@ -55,7 +92,16 @@ function fillRows(list, record) {
   list.append(make("option", { value: "" }, "– none –"));
   record.groups.forEach((group, k) => {
     const rows = (record.rows ?? []).filter((row) => row.group === k);
-    if (rows.length) list.append(make("optgroup", { label: `${k} ${group.name}` }, rows.map((row) => make("option", { value: row.user }, `user ${row.user}${row.territory ? ` · ${row.territory}` : ""}`))));
+    if (rows.length)
+      list.append(
+        make(
+          "optgroup",
+          { label: `${k} ${group.name}` },
+          rows.map((row) =>
+            make("option", { value: row.user }, `user ${row.user}${row.territory ? ` · ${row.territory}` : ""}`),
+          ),
+        ),
+      );
   });
 }
 
@@ -71,14 +117,50 @@ function showRow(row, groups) {
   if (!row) return;
   byId("one-row-heading").textContent = `User ${row.user}`;
   const pairs = make("table");
-  setTable(pairs, "Pairs of this user", ["title", "label y", "p", "dz"], row.pairs.map((pair) => [
-    String(pair.title), cell(String(pair.label), pair.label), cell(shown(pair.probability), pair.probability), cell(shown(pair.dz), pair.dz),
-  ]));
+  setTable(
+    pairs,
+    "Pairs of this user",
+    ["title", "label y", "p", "dz"],
+    row.pairs.map((pair) => [
+      String(pair.title),
+      cell(String(pair.label), pair.label),
+      cell(shown(pair.probability), pair.probability),
+      cell(shown(pair.dz), pair.dz),
+    ]),
+  );
   const path = make("table");
-  const lines = [["dU", "at the output of its head", row.gradient.U], ["dA₂", "at the output of the tower", row.gradient.A2], ["dZ₂", "before layer 2’s batch-norm", row.gradient.Z2], ["dZ₁", "before layer 1’s batch-norm", row.gradient.Z1]];
-  setTable(path, "Norms of this row’s gradients", ["gradient", "where", "norm"], lines.map(([name, where, value]) => [name, make("td", { class: "words" }, where), cell(shown(value), value)]));
-  const some = row.pairs.length < (row.pairs_in_batch ?? 0) ? ` Of ${pairsOf(row)}, these are the ${row.pairs.length} with the largest |dz|.` : "";
-  const said = `Of group ${row.group}, ${groups[row.group]?.name}${row.territory ? `, in ${row.territory}` : ""}. dz = (p − y) / B says which way each pair pulls; the row’s gradient goes down through head ${row.group} and no other.${some}`;
-  byId("one-row-body").replaceChildren(make("p", {}, said), make("div", { class: "pair-tables" },
-    ...[[pairs, "Pairs of this user"], [path, "Norms on the way down"]].map(([table, label]) => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table))));
+  const lines = [
+    ["dU", "at the output of its head", row.gradient.U],
+    ["dA₂", "at the output of the tower", row.gradient.A2],
+    ["dZ₂", "before layer 2’s batch-norm", row.gradient.Z2],
+    ["dZ₁", "before layer 1’s batch-norm", row.gradient.Z1],
+  ];
+  setTable(
+    path,
+    "Norms of this row’s gradients",
+    ["gradient", "where", "norm"],
+    lines.map(([name, where, value]) => [name, make("td", { class: "words" }, where), cell(shown(value), value)]),
+  );
+  const some =
+    row.pairs.length < (row.pairs_in_batch ?? 0)
+      ? ` Of ${pairsOf(row)}, these are the ${row.pairs.length} with the largest |dz|.`
+      : "";
+  const where = row.territory ? `, in ${row.territory}` : "";
+  const said = [
+    `Of group ${row.group}, ${groups[row.group]?.name}${where}. dz = (p − y) / B says which way each pair pulls;`,
+    `the row’s gradient goes down through head ${row.group} and no other.${some}`,
+  ].join(" ");
+  byId("one-row-body").replaceChildren(
+    make("p", {}, said),
+    make(
+      "div",
+      { class: "pair-tables" },
+      ...[
+        [pairs, "Pairs of this user"],
+        [path, "Norms on the way down"],
+      ].map(([table, label]) =>
+        make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table),
+      ),
+    ),
+  );
 }

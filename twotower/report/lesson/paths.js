@@ -55,7 +55,12 @@ function numberAt(id, { measures, state, record }) {
   if (state.mask === "on") return state.group === null ? measures.whole(id) : measures.part(id, state.group);
   if (own === null) return null; // shared blocks are measured with the mask on
   if (state.group !== null) return measures.unmasked(id, state.group);
-  return together(record.groups.map((g, k) => k).filter((k) => k !== own).map((k) => measures.unmasked(id, k)));
+  return together(
+    record.groups
+      .map((g, k) => k)
+      .filter((k) => k !== own)
+      .map((k) => measures.unmasked(id, k)),
+  );
 }
 
 function nodeTold(id, value, { group, mask }) {
@@ -65,7 +70,12 @@ function nodeTold(id, value, { group, mask }) {
   const leak = mask === "off" && own !== null && own !== group;
   const tone = value === 0 ? "dark" : leak ? "leak" : "lit";
   const spoken = value === 0 ? "gradient exactly 0" : `${leak ? "leak" : "gradient"} ${shown(value)}`;
-  return { tone, number: value, text: name === "score" ? [`s and c: ${shown(value)}`, shown(value)] : normText(value), spoken };
+  return {
+    tone,
+    number: value,
+    text: name === "score" ? [`s and c: ${shown(value)}`, shown(value)] : normText(value),
+    spoken,
+  };
 }
 
 /** Only what is 0 to the last bit says so. */
@@ -75,9 +85,16 @@ function normText(value) {
 
 /** One row: the norms of its gradients on the way down, in place of those of the weights. */
 function tellRow(view, { group, gradient }) {
-  const told = (name, value) => ({ tone: value === 0 ? "dark" : "lit", number: value, text: [`‖d${name}‖ ${shown(value)}`, shown(value)], spoken: `norm of d${name} ${shown(value)}` });
-  for (const id of ["title.1", "title.2", "middle", "territory", "score"]) if (view.nodes[id]) view.nodes[id] = { tone: "" };
-  for (const id of Object.keys(view.nodes)) if (id.startsWith("bias.") && view.nodes[id].number !== 0) view.nodes[id] = { tone: "" };
+  const told = (name, value) => ({
+    tone: value === 0 ? "dark" : "lit",
+    number: value,
+    text: [`‖d${name}‖ ${shown(value)}`, shown(value)],
+    spoken: `norm of d${name} ${shown(value)}`,
+  });
+  for (const id of ["title.1", "title.2", "middle", "territory", "score"])
+    if (view.nodes[id]) view.nodes[id] = { tone: "" };
+  for (const id of Object.keys(view.nodes))
+    if (id.startsWith("bias.") && view.nodes[id].number !== 0) view.nodes[id] = { tone: "" };
   view.nodes[`head.${group}`] = told("U", gradient.U);
   view.nodes["user.2"] = told("Z₂", gradient.Z2);
   view.nodes["user.1"] = told("Z₁", gradient.Z1);
@@ -100,7 +117,12 @@ function tellSenders(view, picked, network) {
   for (const k of network.heads) {
     if (target === `head.${k}`) continue;
     const sent = together(picked.map((block) => block.by_group[k]));
-    view.nodes[`head.${k}`] = { tone: sent === 0 ? "dark" : "lit", number: sent, text: normText(sent), spoken: `its rows send ${sent === 0 ? "exactly 0" : shown(sent)}` };
+    view.nodes[`head.${k}`] = {
+      tone: sent === 0 ? "dark" : "lit",
+      number: sent,
+      text: normText(sent),
+      spoken: `its rows send ${sent === 0 ? "exactly 0" : shown(sent)}`,
+    };
   }
 }
 
@@ -108,7 +130,13 @@ function lightEdges(view, network, measures, { group, mask, row, picked }) {
   const node = (id) => view.nodes[id] ?? {};
   const light = (id, like, { tone = null, value = like.number, text = "" } = {}) => {
     const by = { lit: tone, dark: "dark", leak: "leak" }[like.tone];
-    if (by) view.edges[id] = { tone: by, weight: Math.sqrt((value ?? 0) / measures.largest), way: by === "dark" ? "" : "down", text };
+    if (by)
+      view.edges[id] = {
+        tone: by,
+        weight: Math.sqrt((value ?? 0) / measures.largest),
+        way: by === "dark" ? "" : "down",
+        text,
+      };
   };
   const below = network.middle ? "middle" : "user.2";
   const target = view.picked;
@@ -124,7 +152,15 @@ function lightEdges(view, network, measures, { group, mask, row, picked }) {
     }
   }
   for (const k of network.bias) light(`bias.${k}>score`, node(`bias.${k}`), { tone: "own" });
-  for (const [id, from] of [["user.1>user.2", "user.1"], ["user.2>middle", "middle"], ["title.1>title.2", "title.1"], ["title.2>score", "title.2"], ["territory>score", "territory"], ["user.2>score", "user.2"], ["middle>score", "middle"]]) {
+  for (const [id, from] of [
+    ["user.1>user.2", "user.1"],
+    ["user.2>middle", "middle"],
+    ["title.1>title.2", "title.1"],
+    ["title.2>score", "title.2"],
+    ["territory>score", "territory"],
+    ["user.2>score", "user.2"],
+    ["middle>score", "middle"],
+  ]) {
     if (reaches(from)) light(id, node(from), { tone: "shared" });
   }
   const busy = Object.values(view.edges).some((edge) => edge.way === "down");
@@ -135,5 +171,7 @@ function lightEdges(view, network, measures, { group, mask, row, picked }) {
 function onTheWay(id, target) {
   const [tower, layer] = target.split(".");
   if (id === target) return true;
-  return (tower === "user" && id === "user.2" && layer === "1") || (tower === "title" && id === "title.2" && layer === "1");
+  return (
+    (tower === "user" && id === "user.2" && layer === "1") || (tower === "title" && id === "title.2" && layer === "1")
+  );
 }

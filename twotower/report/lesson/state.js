@@ -76,7 +76,8 @@ function followControls(state, groups) {
   state.listen(show);
   show();
 
-  byId("skip").addEventListener("click", (event) => { // the address is the state's
+  byId("skip").addEventListener("click", (event) => {
+    // the address is the state's
     event.preventDefault();
     byId("main").focus();
   });
@@ -92,7 +93,10 @@ function chooseFromChips(groups) {
   return {
     parts,
     listen: (chosen) => inputs.forEach((input) => input.addEventListener("change", () => chosen(groupOf(input.value)))),
-    show: (group) => inputs.forEach((input) => { input.checked = groupOf(input.value) === group; }),
+    show: (group) =>
+      inputs.forEach((input) => {
+        input.checked = groupOf(input.value) === group;
+      }),
   };
 }
 
@@ -102,7 +106,9 @@ function chooseFromList(groups) {
   return {
     parts: [list],
     listen: (chosen) => list.addEventListener("change", () => chosen(groupOf(list.value))),
-    show: (group) => { list.value = group === null ? "" : String(group); },
+    show: (group) => {
+      list.value = group === null ? "" : String(group);
+    },
   };
 }
 

@@ -11,14 +11,29 @@ function makeStepper(holder, go) {
   const last = button("last", "▶|", "last step");
   const slider = make("input", { type: "range", id: "slider", min: "1", "aria-label": "step" });
   const stages = make("div", { class: "stages", role: "group", "aria-label": "Stages" });
-  holder.append(make("div", { class: "buttons" }, first, back, play, next, last), make("div", { class: "track" }, slider, stages));
+  holder.append(
+    make("div", { class: "buttons" }, first, back, play, next, last),
+    make("div", { class: "track" }, slider, stages),
+  );
   let steps = [];
   let place = 0;
   let timer = null;
 
-  const moves = new Map([[first, () => 0], [back, () => place - 1], [next, () => place + 1], [last, () => steps.length - 1]]);
-  for (const [each, target] of moves) each.addEventListener("click", () => { stop(); move(target()); });
-  slider.addEventListener("input", () => { stop(); move(Number(slider.value) - 1); });
+  const moves = new Map([
+    [first, () => 0],
+    [back, () => place - 1],
+    [next, () => place + 1],
+    [last, () => steps.length - 1],
+  ]);
+  for (const [each, target] of moves)
+    each.addEventListener("click", () => {
+      stop();
+      move(target());
+    });
+  slider.addEventListener("input", () => {
+    stop();
+    move(Number(slider.value) - 1);
+  });
   play.addEventListener("click", () => (timer === null ? start() : stop()));
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -52,21 +67,34 @@ function makeStepper(holder, go) {
   }
 
   function showStages() {
-    stages.replaceChildren(...landmarks(steps).map(({ name, kind, from, count }) => {
-      const made = make("button", { type: "button", "data-stage": kind, "data-from": from, style: `flex-grow:${count}` }, name);
-      made.addEventListener("click", () => { stop(); move(from); });
-      return made;
-    }));
+    stages.replaceChildren(
+      ...landmarks(steps).map(({ name, kind, from, count }) => {
+        const made = make(
+          "button",
+          { type: "button", "data-stage": kind, "data-from": from, style: `flex-grow:${count}` },
+          name,
+        );
+        made.addEventListener("click", () => {
+          stop();
+          move(from);
+        });
+        return made;
+      }),
+    );
   }
 
   return (allSteps, now) => {
-    if (steps !== allSteps) { steps = allSteps; showStages(); }
+    if (steps !== allSteps) {
+      steps = allSteps;
+      showStages();
+    }
     place = now;
     const step = steps[place];
     slider.max = steps.length;
     slider.value = place + 1;
     slider.setAttribute("aria-valuetext", `step ${place + 1} of ${steps.length}: ${step.stage}, ${step.name}`);
-    for (const [each, target] of moves) each.setAttribute("aria-disabled", String(target() === place || target() < 0 || target() >= steps.length));
+    for (const [each, target] of moves)
+      each.setAttribute("aria-disabled", String(target() === place || target() < 0 || target() >= steps.length));
     const reached = [...stages.children].filter((each) => Number(each.dataset.from) <= place).at(-1);
     for (const each of stages.children) {
       if (each === reached) each.setAttribute("aria-current", "step");

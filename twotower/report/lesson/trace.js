@@ -4,8 +4,16 @@
   const network = networkOf(record);
   const groups = network.groups.map((group) => group.name);
   const pairs = record.network.pairs ?? [];
-  const users = new Map(record.network.users.map((user) => [user.name, { ...user, group: typeof user.group === "number" ? user.group : record.network.groups.indexOf(user.group) }]));
-  const runs = { on: keyed(record.runs.on.steps), off: keyed(record.runs.off?.steps ?? []) };
+  const users = new Map(
+    record.network.users.map((user) => [
+      user.name,
+      { ...user, group: typeof user.group === "number" ? user.group : record.network.groups.indexOf(user.group) },
+    ]),
+  );
+  const runs = {
+    on: keyedSteps(record.runs.on.steps, network),
+    off: keyedSteps(record.runs.off?.steps ?? [], network),
+  };
 
   const state = makeState((wanted) => {
     const mask = oneOf(wanted.mask, ["on", "off"], "on");
@@ -13,39 +21,38 @@
     return {
       mask,
       row: users.has(wanted.row) ? wanted.row : null,
-      group: users.get(wanted.row)?.group ?? oneOf(wanted.group, groups.map((name, k) => k)),
+      group: users.get(wanted.row)?.group ?? oneOf(wanted.group, [...groups.keys()]),
       step: Math.min(Math.max(Math.round(wanted.step) || 1, 1), last),
       theme: oneOf(wanted.theme, ["light", "dark"]),
       type: oneOf(wanted.type, ["large"]),
-      block: null, show: "norm",
+      block: null,
+      show: "norm",
     };
   });
 
   followComfort(state);
   followControls(maskKeepsStep(state), network.groups);
   const everything = { users, group: null, row: null };
-  const largest = Math.max(...[...runs.on, ...runs.off].filter((step) => step.stage === "backward").map((step) => normOf(step, everything)), Number.MIN_VALUE);
+  const largest = Math.max(
+    ...[...runs.on, ...runs.off].filter((step) => step.stage === "backward").map((step) => normOf(step, everything)),
+    Number.MIN_VALUE,
+  );
   const rows = byId("row");
   fillUsers(rows);
   rows.addEventListener("change", () => state.set({ row: rows.value || null }));
   byId("mask").hidden = byId("next-difference").hidden = !runs.off.length;
   byId("next-difference").addEventListener("click", () => state.set({ step: nextDifference(state.get()) }));
-  const figure = makeFigure(byId("figure"), network, (node) => node && state.set({ step: nextOf(node) }), (node) => placeOf(node, 0) >= 0);
+  const figure = makeFigure(
+    byId("figure"),
+    network,
+    (node) => node && state.set({ step: nextOf(node) }),
+    (node) => placeOf(node, 0) >= 0,
+  );
   const showStep = makeStepper(byId("stepper"), (place) => state.set({ step: place + 1 }));
   const outline = makeOutline(byId("outline-body"));
   showBatch();
   state.listen(show);
   show(state.get());
-
-  /** Steps with a name that both runs share: what happens where, and the how-manieth time. */
-  function keyed(steps) {
-    const seen = new Map();
-    return steps.map((step) => {
-      const name = [step.stage, step.block, step.parameter ?? "", step.group ?? "", step.name].join(" ");
-      seen.set(name, (seen.get(name) ?? 0) + 1);
-      return { ...step, key: `${name} ${seen.get(name)}`, node: nodeAtWork(step) };
-    });
-  }
 
   /** The state as the controls see it: switching the mask stays at the same step of the other run. */
   function maskKeepsStep(kept) {
@@ -61,16 +68,6 @@
     return { ...kept, set };
   }
 
-  function nodeAtWork(step) {
-    const part = step.parameter ?? (step.block === "adam" ? step.name : step.block);
-    const tower = /\b(user|title)\.(?:W|gamma|beta)?(\d)/.exec(part ?? "");
-    if (tower) return `${tower[1]}.${tower[2]}`;
-    const owner = step.group ?? /\[(\d+)\]/.exec(step.name)?.[1];
-    if (/\btitle_bias\b/.test(`${part} ${step.name}`) && network.bias.length && owner !== undefined) return `bias.${owner}`;
-    if (/^head/.test(part)) return owner !== undefined && owner !== null ? `head.${owner}` : "heads";
-    return part === "loss" ? "loss" : "score";
-  }
-
   function nextOf(node) {
     const { step } = state.get();
     return (placeOf(node, step) >= 0 ? placeOf(node, step) : placeOf(node, 0)) + 1;
@@ -78,7 +75,9 @@
 
   /** Where a node is at work, from a place on. */
   function placeOf(node, from) {
-    return runs[state.get().mask].findIndex((each, i) => i >= from && (each.node === node || (each.node === "heads" && node.startsWith("head."))));
+    return runs[state.get().mask].findIndex(
+      (each, i) => i >= from && (each.node === node || (each.node === "heads" && node.startsWith("head."))),
+    );
   }
 
   /** The step after this one, or else the first, whose numbers are not those of the other run. */
@@ -95,14 +94,18 @@
 
   function fillUsers(list) {
     list.append(make("option", { value: "" }, "– all –"));
-    list.append(...[...users].map(([name, user]) => make("option", { value: name }, `${name} · ${user.group} ${groups[user.group] ?? ""}`)));
+    list.append(
+      ...[...users].map(([name, user]) =>
+        make("option", { value: name }, `${name} · ${user.group} ${groups[user.group] ?? ""}`),
+      ),
+    );
   }
 
   function show(now) {
     const steps = runs[now.mask];
     const step = steps[now.step - 1];
     const other = runs[now.mask === "on" ? "off" : "on"].find((each) => each.key === step.key);
-    const look = { users, groups, pairs, group: now.group, row: now.row, mask: now.mask };
+    const look = { users, groups, pairs, network, largest, group: now.group, row: now.row, mask: now.mask };
     showStep(steps, now.step - 1);
     figure.show(viewOfStep(steps, now.step - 1, look));
     rows.value = now.row ?? "";
@@ -113,42 +116,6 @@
     outline(steps, now.step - 1, now.mask);
   }
 
-  function viewOfStep(steps, place, look) {
-    const { group, mask } = look;
-    const step = steps[place];
-    const view = { nodes: {}, edges: {}, picked: null, group: step.group };
-    const norm = step.stage === "backward" ? normOf(step, look) : null;
-    const work = { text: norm === null ? [step.name] : [`‖${step.name}‖ = ${shown(norm)}`, `‖·‖ = ${shown(norm)}`, shown(norm)], number: norm, spoken: `at work: ${step.name}${norm === null ? "" : `, norm ${shown(norm)}`}` };
-    const light = (id, tone) => {
-      const ids = id === "heads" ? network.heads.map((k) => `head.${k}`) : [id];
-      ids.forEach((each) => { view.nodes[each] = { tone, ...(tone === "done" ? {} : work) }; });
-      return ids;
-    };
-    steps.slice(0, place).filter((each) => each.stage === step.stage).forEach((each) => light(each.node, "done"));
-    const aside = (id) => group !== null && /^(head|bias)\./.test(id) && Number(id.split(".")[1]) !== group;
-    for (const id of network.heads.flatMap((k) => [`head.${k}`, `bias.${k}`])) if (aside(id)) view.nodes[id] = { tone: "faint" };
-    const leaking = mask === "off" && isNumber(step.group) && (step.rows ?? []).some((name) => users.has(name) && users.get(name).group !== step.group);
-    const nodes = light(step.node, leaking ? "leak" : "work");
-    for (const [id, from, to] of network.edges ?? edgesOf()) {
-      const up = step.stage === "forward" || step.stage === "loss";
-      const otherGroup = isNumber(step.group) && /^(head|bias)/.test(from) && Number(from.split(".")[1]) !== step.group;
-      if (step.stage !== "adam" && !otherGroup && (nodes.includes(from) || !aside(from)) && (nodes.includes(to) || !aside(to)) && nodes.includes(up ? to : from)) {
-        view.edges[id] = { tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared", weight: norm === null ? 0.3 : Math.sqrt(norm / largest), way: up ? "up" : "down" };
-      }
-    }
-    return view;
-  }
-
-  function edgesOf() {
-    const below = network.middle ? "middle" : "user.2";
-    const pairs = [["user.features", "user.1"], ["user.1", "user.2"], ["title.features", "title.1"], ["title.1", "title.2"], ["title.2", "score"], ["score", "loss"]];
-    network.heads.forEach((k) => pairs.push([below, `head.${k}`], [`head.${k}`, "score"]));
-    network.bias.forEach((k) => pairs.push(["title.features", `bias.${k}`], [`bias.${k}`, "score"]));
-    if (!network.heads.length) pairs.push([below, "score"]);
-    network.edges = pairs.map(([from, to]) => [`${from}>${to}`, from, to]);
-    return network.edges;
-  }
-
   function tellStep(step, count, now) {
     const shape = step.shape?.length ? ` (${step.shape.join(" × ")})` : "";
     const where = [`Step ${now.step} of ${count}`, step.stage, blockName(step)].filter(Boolean).join(" · ");
@@ -156,7 +123,16 @@
       make("p", { class: "where" }, where),
       make("p", { class: "name" }, make("b", {}, step.name), make("span", { class: "quiet" }, shape)),
       make("p", { class: "maths" }, step.maths ?? ""),
-      make("p", { class: "source" }, make("code", {}, step.source ?? ""), make("span", { class: "note" }, step.function ? `${step.function}() in reference.py${step.line ? `, line ${step.line}` : ""}` : "")),
+      make(
+        "p",
+        { class: "source" },
+        make("code", {}, step.source ?? ""),
+        make(
+          "span",
+          { class: "note" },
+          step.function ? `${step.function}() in reference.py${step.line ? `, line ${step.line}` : ""}` : "",
+        ),
+      ),
       step.note ? make("p", { class: "remark" }, step.note) : null,
     ];
     byId("step-told").replaceChildren(...lines.filter(Boolean));
@@ -164,10 +140,19 @@
 
   function blockName(step) {
     if (step.parameter) return step.parameter;
-    const names = { "user.1": "user tower, layer 1", "user.2": "user tower, layer 2", "title.1": "title tower, layer 1", "title.2": "title tower, layer 2" };
-    if (!isNumber(step.group)) return step.block === step.stage ? "" : names[step.block] ?? step.block;
+    const names = {
+      "user.1": "user tower, layer 1",
+      "user.2": "user tower, layer 2",
+      "title.1": "title tower, layer 1",
+      "title.2": "title tower, layer 2",
+    };
+    if (!isNumber(step.group)) return step.block === step.stage ? "" : (names[step.block] ?? step.block);
     const group = `${step.group} (${groups[step.group]})`;
-    return step.block === "head" ? `head ${group}` : step.block === step.stage ? `group ${group}` : `${step.block}, group ${group}`;
+    return step.block === "head"
+      ? `head ${group}`
+      : step.block === step.stage
+        ? `group ${group}`
+        : `${step.block}, group ${group}`;
   }
 
   function noteOf(step, other, mask) {
@@ -176,14 +161,21 @@
     if (!other) return `With the mask ${opposite} there is no such step.`;
     const { all, differ, more } = differences(step, other);
     const further = more ? ` With the mask ${opposite} there are ${counted(more)} more, of foreign rows.` : "";
-    if (!differ) return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.${further}`;
+    if (!differ)
+      return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.${further}`;
     return `${counted(differ)} of ${counted(all)} numbers differ with the mask ${opposite}; they are marked.${further}`;
   }
 
   function toldOf(mask) {
     const { on, off } = record.runs;
-    const losses = off ? ` Loss: ${shown(on.loss, 4)} with the mask, ${shown(off.loss, 4)} without.` : ` Loss: ${shown(on.loss, 4)}.`;
-    return (mask === "on" ? "Mask on: each head sees the rows of its own group." : "Mask off: every head sees every row; foreign rows leak into it.") + losses;
+    const losses = off
+      ? ` Loss: ${shown(on.loss, 4)} with the mask, ${shown(off.loss, 4)} without.`
+      : ` Loss: ${shown(on.loss, 4)}.`;
+    return (
+      (mask === "on"
+        ? "Mask on: each head sees the rows of its own group."
+        : "Mask off: every head sees every row; foreign rows leak into it.") + losses
+    );
   }
 
   function makeOutline(holder) {
@@ -194,8 +186,16 @@
         shownSteps = steps;
         items = steps.map(outlineItem);
         byId("outline-summary").textContent = `All ${steps.length} steps`;
-        holder.replaceChildren(...landmarks(steps, (step) => ` · ${step.parameter ?? step.block}`).map(({ name, from, count }) => make("div", {},
-          make("h3", {}, name), make("div", { class: "outline-items" }, items.slice(from, from + count)))));
+        holder.replaceChildren(
+          ...landmarks(steps, (step) => ` · ${step.parameter ?? step.block}`).map(({ name, from, count }) =>
+            make(
+              "div",
+              {},
+              make("h3", {}, name),
+              make("div", { class: "outline-items" }, items.slice(from, from + count)),
+            ),
+          ),
+        );
         rove(items);
       }
       items.forEach((item, i) => {
@@ -206,19 +206,39 @@
   }
 
   function outlineItem(step, i) {
-    const made = make("button", { type: "button", tabindex: "-1", title: `${step.stage}, ${blockName(step)}` }, make("span", { class: "tick" }, String(i + 1)), ` ${step.name}`);
+    const made = make(
+      "button",
+      { type: "button", tabindex: "-1", title: `${step.stage}, ${blockName(step)}` },
+      make("span", { class: "tick" }, String(i + 1)),
+      ` ${step.name}`,
+    );
     made.addEventListener("click", () => state.set({ step: i + 1 }));
     return made;
   }
 
   function showBatch() {
     byId("batch").hidden = !pairs.length;
-    setTable(byId("batch-table"), "Pairs of the batch", ["user", "group", "title", "label y"], pairs.map((pair) => [
-      String(pair.user), make("td", { class: "words" }, `${pair.group} ${groups[pair.group] ?? ""}`), make("td", { class: "words" }, String(pair.title)), cell(String(pair.label), pair.label),
-    ]));
+    setTable(
+      byId("batch-table"),
+      "Pairs of the batch",
+      ["user", "group", "title", "label y"],
+      pairs.map((pair) => [
+        String(pair.user),
+        make("td", { class: "words" }, `${pair.group} ${groups[pair.group] ?? ""}`),
+        make("td", { class: "words" }, String(pair.title)),
+        cell(String(pair.label), pair.label),
+      ]),
+    );
     byId("leaks").hidden = !record.leak?.length;
-    setTable(byId("leak-table"), "Leaks", ["block", "its own rows", "foreign rows"], (record.leak ?? []).map((line) => [
-      line.parameter, cell(shown(line.own), line.own), cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
-    ]));
+    setTable(
+      byId("leak-table"),
+      "Leaks",
+      ["block", "its own rows", "foreign rows"],
+      (record.leak ?? []).map((line) => [
+        line.parameter,
+        cell(shown(line.own), line.own),
+        cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
+      ]),
+    );
   }
 }
