@@ -32,7 +32,7 @@ MODELS = {
     "territories": MTL | {"territory_bias": True, "title_offsets": "territory"},
     "territories without heads": {"territory_bias": True},
 }
-TERRITORIES = "lowrank", "moments of groups", "territories"  # models whose logits depend on the territory within a group
+TERRITORIES = "lowrank", "moments of groups", "territories"  # whose logits depend on the territory within a group
 USERS, TITLES = (3, 77, 250), (0, 11, 29)
 
 
