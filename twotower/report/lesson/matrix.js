@@ -71,7 +71,8 @@ function bringIntoView(line, lowest = 1) {
   const region = line?.closest(".scroll");
   if (!region) return;
   const { offsetTop: top, offsetHeight: height } = line;
-  const [first, last] = [region.scrollTop + 2 * height, region.scrollTop + lowest * region.clientHeight - height]; // a head above
+  const first = region.scrollTop + 2 * height; // beneath the table's head
+  const last = region.scrollTop + lowest * region.clientHeight - height;
   if (top < first || top > last) region.scrollTop = Math.max(0, top - region.clientHeight / 3);
 }
 
