@@ -15,6 +15,7 @@ RECORDS = {
     "evil-trace": lambda: made_up_trace(name=EVIL),
     "many": lambda: made_up_inspection(groups=12),
     "trace": lambda: trace(title_bias=True),
+    "trace of group 1": lambda: trace(group=1),
 }
 
 

@@ -151,7 +151,7 @@ def test_the_words_on_conflict_follow_the_cosines(record):
         matrix = [[1.0, cosine], [cosine, 1.0]]
         return " ".join(summary({**record, "conflict": {**record["conflict"], "cosine": matrix}}))
 
-    assert "1 of 1 pairs of groups pull the towers against each other: cosines -0.40 (groups 0 and 1)" in words(-0.4)
+    assert "1 of 1 pairs of groups pull the towers against each other: cosines −0.40 (groups 0 and 1)" in words(-0.4)
     assert "nearly at right angles: cosines +0.01" in words(0.01)
     assert "No two groups pull the towers against each other: cosines +0.60" in words(0.6)
 

@@ -207,3 +207,10 @@ def test_every_kind_of_head_can_be_stepped_through(opened, addresses, tmp_path, 
     steps = record["runs"]["off"]["steps"]
     seen = opened(head, "#mask=off").evaluate(WALK, len(steps))
     assert [numbers for numbers, *_ in seen] == [lines_of(step) for step in steps]
+
+
+def test_a_trace_of_one_group_opens_on_that_group_and_a_link_says_otherwise(opened):
+    chosen = "#group-chips input:checked"
+    assert opened("trace of group 1").locator(chosen).get_attribute("value") == "1"
+    assert opened("trace of group 1", "#group=0").locator(chosen).get_attribute("value") == "0"
+    assert opened("trace").locator(chosen).get_attribute("value") == ""

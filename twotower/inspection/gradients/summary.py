@@ -70,6 +70,7 @@ def conflict(record: Record) -> list[str]:
     spread = f"{least:+.2f} (groups {j} and {k})"
     if len(pairs) > 1:
         spread = f"from {spread} to {most:+.2f} ({m} and {n})"
+    spread = spread.replace("-", "−")
     if least < -RIGHT_ANGLE:
         against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
         found = [f"{against} of {len(pairs)} pairs of groups pull the towers against each other: cosines {spread}."]

@@ -30,6 +30,8 @@
     };
   });
 
+  if (!location.hash && isNumber(record.group)) state.set({ group: record.group });
+
   followComfort(state);
   followControls(maskKeepsStep(state), network.groups);
   const everything = { users, group: null, row: null };
