@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes
+from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes, plain
 from benchmarks.page import filled, table
 
 PAGE = Path(__file__).parents[1] / "docs" / "gain-map.md"
@@ -24,7 +25,8 @@ TITLES = {
     "offsets over upsampled": "offsets alone over `upsampled`",
     "mtl over offsets": "`mtl` over offsets alone",
 }
-BINS = (0, 100, 300, 1000, 3000, 1e9)  # training positives of a territory
+BINS = (0, 3000, 5000, 8000, 12_000, 1e9)  # training positives of a territory
+FEWEST = 3  # territories in a bin that is drawn
 
 Cells = list[dict[str, Any]]
 
@@ -86,20 +88,20 @@ def territory_table(cells: Cells) -> str:
 
 
 def in_bin(cells: Cells, shift: float, low: float, high: float) -> np.ndarray:
-    """Gains of the territories of one shift with so many training positives."""
+    """Training positives and gains (n, 2) of the territories of one shift with so many training positives."""
     found = [
-        gain
+        (positives, gain)
         for cell in cells
         if cell["shift"] == shift
         for gain, positives in zip(cell["gains"][OURS]["territories"], cell["train_positives"], strict=True)
         if low <= positives < high and gain is not None
     ]
-    return np.array(found)
+    return np.array(found).reshape(-1, 2)
 
 
 def mean_of_bin(cells: Cells, shift: float, low: float, high: float) -> str:
     found = in_bin(cells, shift, low, high)
-    return f"{found.mean():+.1f} ({len(found)})" if len(found) else "–"
+    return f"{found[:, 1].mean():+.1f} ({len(found)})" if len(found) else "–"
 
 
 def draw(cells: Cells) -> None:
@@ -137,16 +139,19 @@ def draw_map(axes: Axes, cells: Cells) -> None:
 
 
 def draw_lines(axes: Axes, cells: Cells) -> None:
-    middle = [np.sqrt(max(low, 30) * min(high, 10_000)) for low, high in pairwise(BINS)]
     for colour, shift in zip(COLOURS, axes_of(cells)[0], strict=False):
         found = [in_bin(cells, shift, low, high) for low, high in pairwise(BINS)]
-        shown = [(x, gains) for x, gains in zip(middle, found, strict=True) if len(gains) >= 3]
-        means = [gains.mean() for _, gains in shown]
-        errors = [gains.std(ddof=1) / np.sqrt(len(gains)) for _, gains in shown]
-        axes.errorbar([x for x, _ in shown], means, errors, fmt="o-", ms=3.5, lw=1.2, color=colour,
+        shown = [of_bin for of_bin in found if len(of_bin) >= FEWEST]
+        centres = [np.exp(np.log(of_bin[:, 0]).mean()) for of_bin in shown]
+        means = [of_bin[:, 1].mean() for of_bin in shown]
+        errors = [of_bin[:, 1].std(ddof=1) / np.sqrt(len(of_bin)) for of_bin in shown]
+        axes.errorbar(centres, means, errors, fmt="o-", ms=3.5, lw=1.2, color=colour,
                       label=f"shift {shift:g}")  # fmt: skip
     axes.axhline(0, color=INK, lw=0.6)
     axes.set(title="mean gain of territories, % (± standard error)", xlabel="training positives of the territory",
              xscale="log")  # fmt: skip
+    axes.xaxis.set_major_locator(FixedLocator([2000, 4000, 8000, 16_000]))
+    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color=INK, alpha=0.12, lw=0.6)
     axes.legend(fontsize=8)
