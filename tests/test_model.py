@@ -89,6 +89,19 @@ def test_gradients_over_many_tiles_and_chunks(head, output, batchnorm, rng):
         assert np.abs(network.grads[name] - gradient).max() < 1e-3 * np.abs(gradient).max() + 1e-9, name
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_of_the_offsets_of_territories(head, rng):
+    config = ModelConfig(hidden=16, groups=3, head=head, rank=2, title_bias=True, territory_bias=True)
+    network = make_network(config, rng)
+    assert network.params["logit.scale"][0] != 1, "an offset of users passes through the scale, one of titles does not"
+    batch = make_batch(rng, pairs=300, users=90, titles=20)
+    _, expected = exact(network, batch)
+    network.loss_and_gradients(batch)
+    for name in ("territory.b", "territory.C"):
+        difference = np.abs(network.grads[name] - expected[name]).max()
+        assert difference < 1e-3 * np.abs(expected[name]).max(), name
+
+
 def test_unique_rows_do_not_change_gradients(rng):
     """The same pairs with every user and title row repeated for itself give the same gradients."""
     batch, network = make_batch(rng, pairs=60, users=12, titles=6), make_network(MTL, rng)
