@@ -294,3 +294,18 @@ def test_the_bug_of_a_record_is_told_with_its_line(tiny_world):
     assert told["file"] == "nn/kernels.py" and told["why"] == bug.why
     with planted(None):
         assert check(tiny_subject(tiny_world), PAIRS)["bug"] is None
+
+
+def test_a_group_of_few_users_in_the_batch_sends_pairs_of_others_too(tiny_world):
+    subject = tiny_subject(tiny_world, batchnorm="group")
+    one = subject.batch.segments[0]
+    assert subject.batch.segments[1] > one
+    keep = subject.batch.pair_user == one
+    batch = SmallBatches(subject, PAIRS).of(
+        [PairsOf(subject.batch.user_rows[subject.batch.pair_user[keep]],
+                 subject.batch.title_rows[subject.batch.pair_title[keep]], subject.batch.labels[keep])]
+    )  # fmt: skip
+    small = SmallBatches(dataclasses.replace(subject, batch=batch), PAIRS)
+    taken = small.take()
+    assert all(np.diff(taken.segments) >= 6), "batch-norm over one user alone would leave float32 no digits"
+    assert batch.user_rows[0] in taken.user_rows

@@ -269,3 +269,8 @@ def test_users_with_ids_are_found_by_them_even_if_they_look_like_rows(own_world)
     assert [find_row("user", name, data) for name in ("#5", "7", "u17", "#17")] == [0, 1, 17, 17]
     with pytest.raises(InputError, match=r"no user '17' .*; the nearest: 'u17', 'u117', 'u170'$"):
         find_row("user", "17", data)
+
+
+def test_a_number_too_long_to_read_is_no_row(data):
+    with pytest.raises(InputError, match="expected a number"):
+        find_row("user", "9" * 5000, data)

@@ -206,3 +206,14 @@ def test_without_a_bug_the_reader_is_told_where_to_look(caught):
 def test_a_moved_dataset_can_be_named(run, tiny_world, tmp_path):
     moved = shutil.copytree(tiny_world, tmp_path / "elsewhere")
     assert gradcheck(run, "--pairs", 16, "--dataset", moved).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--list-bugs", "--head", "mmoe"], ["--json", "--break"], ["--list-bugs", "--break", "duplicates"]]
+)
+def test_options_that_do_nothing_for_a_list_of_bugs_are_refused(arguments):
+    assert "nothing is checked where bugs are listed" in failing_line("gradcheck", *arguments)
+
+
+def test_all_is_of_the_table(tiny_world):
+    assert "--all" in failing_line("gradcheck", tiny_world, "--json", "--all")

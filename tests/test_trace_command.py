@@ -99,3 +99,28 @@ def test_the_page_of_documentation_quotes_the_command():
             lines = part.rstrip().splitlines()
             starts = [i for i, line in enumerate(output) if lines and line == lines[0]]
             assert any(output[i : i + len(lines)] == lines for i in starts), part
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--json", "--stage", "loss"], ["--json", "--mask", "off"], ["--json", "--all"], ["--stage", "loss", "--all"]],
+    ids=" ".join,
+)
+def test_options_that_would_do_nothing_are_refused(arguments):
+    result = CliRunner().invoke(cli, ["trace", *arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert arguments[-1 if "--all" in arguments else 1] in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", [".", "/", ""])
+def test_a_page_needs_a_file_of_its_own(path):
+    pytest.importorskip("jinja2")
+    result = CliRunner().invoke(cli, ["trace", "--html", path])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot write" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_it_says_where_the_page_is(tmp_path):
+    pytest.importorskip("jinja2")
+    result = CliRunner().invoke(cli, ["trace", "--html", str(tmp_path / "step.html")])
+    assert result.stderr == f"The page is in {tmp_path / 'step.html'}.\n"

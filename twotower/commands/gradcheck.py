@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from twotower.commands.subject_options import subject_options
+from twotower.errors import InputError
 from twotower.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,9 +52,17 @@ def gradcheck(
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console
 
+    context = click.get_current_context()
     if list_bugs or bug == "":
+        listing = {"list_bugs", "bug", "source"} if bug in (None, "") else {"list_bugs", "source"}
+        idle = [p.opts[0] for p in context.command.params
+                if p.name not in listing and given(context, str(p.name))]  # fmt: skip
+        if idle:
+            raise InputError(f"{', '.join(idle)}: nothing is checked where bugs are listed; expected --break NAME")
         print_bugs(stdout_console(), ((each.name, each.sentence) for each in PLANTED.values()))
         return
+    if as_json and everything:
+        raise InputError("--all: rows of the table, and --json holds every block")
     planted = None if bug is None else known_bug(bug)
     with show_progress() as progress:
         record = check(subject(progress), pairs, planted, progress)
@@ -60,4 +70,8 @@ def gradcheck(
         click.echo(json_text(record))
     else:
         print_gradcheck(record, stdout_console(), everything)
-    click.get_current_context().exit(0 if record["agrees"] == (planted is None) else 1)
+    context.exit(0 if record["agrees"] == (planted is None) else 1)
+
+
+def given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)

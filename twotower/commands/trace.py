@@ -1,6 +1,9 @@
 """``twotower trace``: one training step of a tiny network, number by number."""
 
 import click
+from click.core import ParameterSource
+
+from twotower.errors import InputError
 
 HEADS = ("residual", "plain", "lowrank", "mmoe", "cross-stitch")
 STAGES = ("forward", "loss", "backward", "adam")
@@ -45,17 +48,32 @@ def trace(
     """
     from pathlib import Path
 
+    refuse_idle(stages, as_json)
     from twotower.inspection.tracing.trace import trace as trace_step
     from twotower.report.files import json_text
 
     record = trace_step(seed, head, group, title_bias)
-    if html_path:
+    if html_path is not None:
         from twotower.report.lesson import write_page
 
         write_page(record, Path(html_path))
+        click.echo(f"The page is in {html_path}.", err=True)
     if as_json:
         click.echo(json_text(record))
         return
     from twotower.report.trace_text import print_trace
 
     print_trace(record, mask, stages, everything)
+
+
+def refuse_idle(stages: tuple[str, ...], as_json: bool) -> None:
+    """Errors: InputError for options that would do nothing beside the others."""
+    context = click.get_current_context()
+    given = {
+        flag for flag, name in (("--mask", "mask"), ("--stage", "stages"), ("--all", "everything"))
+        if context.get_parameter_source(name) != ParameterSource.DEFAULT
+    }  # fmt: skip
+    if as_json and given:
+        raise InputError(f"{', '.join(sorted(given))}: of the text; --json holds all stages, with the mask and without")
+    if "--all" in given and stages and "adam" not in stages:
+        raise InputError("--all: Adam's step for every block, and --stage leaves Adam out; expected --stage adam, too")

@@ -48,6 +48,8 @@ def plain(value: Any) -> Any:
 def write_file(path: str | Path, text: str) -> None:
     """Write a file whole: a reader sees the old one or the new one. Errors: InputError that names it."""
     path = Path(path)
+    if not path.name or path.is_dir():  # ".", "/" and "" have no name
+        raise InputError(f"{path}: cannot write (Is a directory)")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8", newline="")

@@ -20,6 +20,10 @@ class PairsOf(NamedTuple):
     def take(self, index: np.ndarray) -> "PairsOf":
         return PairsOf(*(values[index] for values in self))
 
+    def and_then(self, more: "PairsOf") -> "PairsOf":
+        """All pairs of both, these first."""
+        return PairsOf(*(np.concatenate(both) for both in zip(self, more, strict=True)))
+
 
 USERS = 8  # of a group, at least, if it has so many: batch-norm over two or three rows leaves float32 no digits
 
@@ -29,7 +33,8 @@ class SmallBatches:
 
     The pairs are those of the subject's own batch, in its order: pairs of one user follow each other, so that users
     repeat as they do in training, but one user is no more than an eighth of a group while there are others. A group
-    that the batch lacks sends training pairs; one without any stays absent.
+    that the batch lacks sends training pairs, and so does one of fewer than USERS users where each has a batch-norm of
+    its own; one without any stays absent.
     """
 
     def __init__(self, subject: Subject, pairs: int):
@@ -42,12 +47,14 @@ class SmallBatches:
         own = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
         rest = trainer.pairs
         everything = PairsOf(rest.user, rest.title, rest.label)
-        found = []
+        found, fewest = [], USERS if trainer.model.model.batchnorm == "group" else 1
         for k in range(self.groups):
             mine = np.flatnonzero(self.members[own.user] == k)
             found.append(own.take(mine))
-            if not len(mine):
-                found[k] = everything.take(np.flatnonzero(self.members[rest.user] == k)[:pairs])
+            if len(np.unique(found[k].user)) < fewest:
+                others = (self.members[rest.user] == k) & ~np.isin(rest.user, found[k].user)
+                more = mixed(everything.take(np.flatnonzero(others)), 2)
+                found[k] = found[k].and_then(more.take(np.arange(min(pairs, len(more.user)))))
         self.quotas = shares(np.array([len(of_group.user) for of_group in found]), pairs)
         most = np.maximum(2, self.quotas // USERS)
         self.found = [mixed(of_group, n) for of_group, n in zip(found, most.tolist(), strict=True)]

@@ -7,6 +7,7 @@ from twotower.data.dataset import Dataset
 from twotower.errors import InputError
 
 NEAREST = 3  # ids that are named where one is unknown
+MOST_DIGITS = 20  # of a row: Python refuses to read a number of some thousand digits
 SEARCHED = 50_000  # ids that are compared with an unknown one, at most: it takes a second
 
 
@@ -21,7 +22,8 @@ def find_row(what: str, name: str, dataset: Dataset) -> int:
     if ids is not None and name in ids:
         return ids.index(name)
     number = name.removeprefix("#")
-    if number.isdecimal() and (ids is None or name.startswith("#")) and int(number) < rows:
+    asked = number.isdecimal() and len(number) < MOST_DIGITS and (ids is None or name.startswith("#"))
+    if asked and int(number) < rows:
         return int(number)
     if ids is None or name.startswith("#"):
         raise InputError(f"no {what} {name!r} in {dataset.path}: expected a number from {'#' * (ids is not None)}0 to "
