@@ -12,6 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from benchmarks.gain_map import named, order
 from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes, plain
 from benchmarks.page import filled, table
 
@@ -43,13 +44,13 @@ def blocks(cells: Cells) -> dict[str, str]:
             "territories": territory_table(cells)}  # fmt: skip
 
 
-def axes_of(cells: Cells) -> tuple[list[float], list[int]]:
-    """Shifts and sizes, ascending."""
-    return sorted({cell["shift"] for cell in cells}), sorted({cell["users"] for cell in cells})
+def axes_of(cells: Cells) -> tuple[list[str], list[int]]:
+    """Worlds by how much places differ, and sizes, ascending."""
+    return sorted({cell["world"] for cell in cells}, key=order), sorted({cell["users"] for cell in cells})
 
 
-def find(cells: Cells, shift: float, users: int) -> dict[str, Any] | None:
-    return next((cell for cell in cells if (cell["shift"], cell["users"]) == (shift, users)), None)
+def find(cells: Cells, world: str, users: int) -> dict[str, Any] | None:
+    return next((cell for cell in cells if (cell["world"], cell["users"]) == (world, users)), None)
 
 
 def told(gain: list[float] | None) -> str:
@@ -58,54 +59,56 @@ def told(gain: list[float] | None) -> str:
 
 
 def gain_table(cells: Cells, which: str) -> str:
-    """A row a size, a column a shift."""
-    shifts, sizes = axes_of(cells)
+    """A row a size, a column a world."""
+    worlds, sizes = axes_of(cells)
     rows = []
     for users in sizes:
-        found = [find(cells, shift, users) for shift in shifts]
+        found = [find(cells, world, users) for world in worlds]
         rows.append([f"{users:,}", *(told(cell and cell["gains"][OURS][which]) for cell in found)])
-    return table(["users", *(f"shift {shift:g}" for shift in shifts)], rows)
+    return table(["users", *map(named, worlds)], rows)
 
 
 def part_table(cells: Cells) -> str:
-    """What heads and offsets bring, each alone, at the largest size: all pairs in one ranking."""
-    shifts, sizes = axes_of(cells)
-    largest = [find(cells, shift, sizes[-1]) for shift in shifts]
-    rows = [
-        [title, *(told(cell and cell["gains"][name]["overall"]) for cell in largest)] for name, title in TITLES.items()
-    ]
-    return table([f"{sizes[-1]:,} users", *(f"shift {shift:g}" for shift in shifts)], rows)
+    """What heads and offsets bring, each alone: all pairs in one ranking."""
+    worlds, sizes = axes_of(cells)
+    rows = []
+    for users in sizes:
+        found = [find(cells, world, users) for world in worlds]
+        for name, title in TITLES.items():
+            size = f"{users:,}" if name == OURS else ""
+            rows.append([size, title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)])
+    return table(["users", "", *map(named, worlds)], rows, left=2)
 
 
 def territory_table(cells: Cells) -> str:
     """Mean gain of territories by how many positives they had to learn from, over all sizes, and how many those are."""
-    shifts, _ = axes_of(cells)
+    worlds, _ = axes_of(cells)
     rows = []
     for low, high in pairwise(BINS):
         name = f"up to {high:,}" if low == 0 else f"{low:,} and more" if high == BINS[-1] else f"{low:,} to {high:,}"
-        rows.append([name, *(mean_of_bin(cells, shift, low, high) for shift in shifts)])
-    return table(["training positives", *(f"shift {shift:g}" for shift in shifts)], rows)
+        rows.append([name, *(mean_of_bin(cells, world, low, high) for world in worlds)])
+    return table(["training positives", *map(named, worlds)], rows)
 
 
-def in_bin(cells: Cells, shift: float, low: float, high: float) -> np.ndarray:
-    """Training positives and gains (n, 2) of the territories of one shift with so many training positives."""
+def in_bin(cells: Cells, world: str, low: float, high: float) -> np.ndarray:
+    """Training positives and gains (n, 2) of the territories of one kind of world with so many training positives."""
     found = [
         (positives, gain)
         for cell in cells
-        if cell["shift"] == shift
+        if cell["world"] == world
         for gain, positives in zip(cell["gains"][OURS]["territories"], cell["train_positives"], strict=True)
         if low <= positives < high and gain is not None
     ]
     return np.array(found).reshape(-1, 2)
 
 
-def mean_of_bin(cells: Cells, shift: float, low: float, high: float) -> str:
-    found = in_bin(cells, shift, low, high)
+def mean_of_bin(cells: Cells, world: str, low: float, high: float) -> str:
+    found = in_bin(cells, world, low, high)
     return f"{found[:, 1].mean():+.1f} ({len(found)})" if len(found) else "–"
 
 
 def draw(cells: Cells) -> None:
-    """Left: the mean gain over shift and size. Right: over the positives of a territory, a line a shift."""
+    """Left: the mean gain over shift and size. Right: over the positives of a territory, a line a world."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(9.6, 3.9), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -121,11 +124,11 @@ def draw(cells: Cells) -> None:
 
 
 def draw_map(axes: Axes, cells: Cells) -> None:
-    shifts, sizes = axes_of(cells)
-    gains = np.full((len(sizes), len(shifts)), np.nan)
+    worlds, sizes = axes_of(cells)
+    gains = np.full((len(sizes), len(worlds)), np.nan)
     for row, users in enumerate(sizes):
-        for column, shift in enumerate(shifts):
-            if cell := find(cells, shift, users):
+        for column, world in enumerate(worlds):
+            if cell := find(cells, world, users):
                 gain, low, high = cell["gains"][OURS]["overall"]
                 gains[row, column] = gain
                 sure = "" if low <= 0 <= high else "*"
@@ -133,20 +136,20 @@ def draw_map(axes: Axes, cells: Cells) -> None:
     most = max(1.0, np.nanmax(np.abs(gains)))
     axes.pcolormesh(gains, cmap="RdYlGn", norm=TwoSlopeNorm(0, -most, most), edgecolors="none",
                     shading="nearest")  # fmt: skip
-    axes.set(title="gain of mtl over upsampled, all pairs, % (*: interval without 0)", xlabel="shift", ylabel="users")
-    axes.set_xticks(range(len(shifts)), [f"{shift:g}" for shift in shifts])
+    axes.set(title="gain of mtl over upsampled, all pairs, % (*: interval without 0)", ylabel="users")
+    axes.set_xticks(range(len(worlds)), map(named, worlds))
     axes.set_yticks(range(len(sizes)), [f"{users // 1000}k" for users in sizes])
 
 
 def draw_lines(axes: Axes, cells: Cells) -> None:
-    for colour, shift in zip(COLOURS, axes_of(cells)[0], strict=False):
-        found = [in_bin(cells, shift, low, high) for low, high in pairwise(BINS)]
+    for colour, world in zip(COLOURS, axes_of(cells)[0], strict=False):
+        found = [in_bin(cells, world, low, high) for low, high in pairwise(BINS)]
         shown = [of_bin for of_bin in found if len(of_bin) >= FEWEST]
         centres = [np.exp(np.log(of_bin[:, 0]).mean()) for of_bin in shown]
         means = [of_bin[:, 1].mean() for of_bin in shown]
         errors = [of_bin[:, 1].std(ddof=1) / np.sqrt(len(of_bin)) for of_bin in shown]
         axes.errorbar(centres, means, errors, fmt="o-", ms=3.5, lw=1.2, color=colour,
-                      label=f"shift {shift:g}")  # fmt: skip
+                      label=named(world))  # fmt: skip
     axes.axhline(0, color=INK, lw=0.6)
     axes.set(title="mean gain of territories, % (± standard error)", xlabel="training positives of the territory",
              xscale="log")  # fmt: skip

@@ -20,17 +20,21 @@ PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
 RECORDS = ROOT / "docs" / "results"
 MARK = "results"
 NAMES = {  # of the experiments, in the order of the page
-    "world-0.5": "built-in world, groups differ",
-    "world-0": "built-in world, groups alike",
+    "world-0.5": "built-in world, tastes differ",
+    "world-0": "built-in world, tastes alike",
     "lastfm": "Last.fm by country",
     "retail": "Online Retail by day",
 }
-PARTS = ("world-parts", "world-0-parts", "lastfm-parts")  # what heads and offsets bring, each alone
+PARTS = (  # what heads and offsets bring, each alone
+    *("world-parts", "world-0-parts", "lastfm-parts"),
+    *("world-alike-parts", "world-blind-parts", "lastfm-blind-parts"),
+)
 ZOO = {  # all methods, judged on users kept for choosing
     "lastfm-zoo": "Last.fm",
     "retail-zoo": "Online Retail",
-    "world-0.5-zoo": "world, shift 0.5",
     "world-0-zoo": "world, shift 0",
+    "world-0.5-zoo": "world, shift 0.5",
+    "world-1-zoo": "world, shift 1",
 }
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 BIAS = {
@@ -203,12 +207,13 @@ def zoo_rows(records: dict[str, Record]) -> str:
 
 
 def zoo_cell(record: Record, method: str) -> str:
-    """Mean gain over the upsampled baseline with its interval, and in how many territories it is ahead."""
+    """Mean gain over the upsampled baseline, bold where its interval leaves out 0, and where it is ahead."""
     found = [g for g in record["gains"] if (g["ours"], g["theirs"]) == (method, "upsampled")]
     if not found:
         return "–"
     told = told_where(found[0])
-    return f"{percent(told)}; {told['won']} of {told['judged']}"
+    mark = "" if told["low"] <= 0 <= told["high"] else "**"
+    return f"{mark}{told['mean']:+.2f}{mark} · {told['won']}/{told['judged']}"
 
 
 def read_records() -> dict[str, Record]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import gain_map, gain_map_page
-from benchmarks.gain_map import COMPARED, RESULTS, SHIFTS, USERS, cell_of
+from benchmarks.gain_map import COMPARED, RESULTS, USERS, WORLDS, cell_of
 from benchmarks.gain_map_page import MARK, OURS, PAGE, PLOT, blocks, in_bin
 from benchmarks.page import filled, names
 
@@ -30,22 +30,22 @@ def record():
 
 
 def test_a_cell_keeps_the_territories_that_can_be_judged():
-    cell = cell_of(record(), 0.5, 60_000)
+    cell = cell_of(record(), "0.5", 60_000)
     assert cell["codes"] == ["US", "FR"] and cell["train_positives"] == [5000, 200] and cell["seeds"] == 3
     assert cell["gains"][OURS]["territories"] == [3.0, 1.0]
     assert cell["gains"][OURS]["overall"] == [1.0, 0.0, 2.0] and cell["gains"][OURS]["mean"] == [2.0, 1.0, 3.0]
 
 
 def test_territories_are_put_together_by_what_they_had_to_learn_from():
-    cells = [cell_of(record(), shift, users) for shift in (0.0, 0.5) for users in (1000, 2000)]
-    assert in_bin(cells, 0.5, 0, 3000).tolist() == [[200, 1.0], [200, 1.0]]
-    assert in_bin(cells, 0.5, 5000, 8000).tolist() == [[5000, 3.0], [5000, 3.0]]
-    assert in_bin(cells, 0.5, 8000, 1e9).tolist() == []
+    cells = [cell_of(record(), world, users) for world in ("0", "0.5") for users in (1000, 2000)]
+    assert in_bin(cells, "0.5", 0, 3000).tolist() == [[200, 1.0], [200, 1.0]]
+    assert in_bin(cells, "0.5", 5000, 8000).tolist() == [[5000, 3.0], [5000, 3.0]]
+    assert in_bin(cells, "0.5", 8000, 1e9).tolist() == []
     assert "| up to 3,000 | +1.0 (2) | +1.0 (2) |" in blocks(cells)["territories"]
 
 
 def test_a_world_that_was_not_run_is_shown_as_such():
-    cells = [cell_of(record(), 0.0, 1000), cell_of(record(), 0.5, 2000)]
+    cells = [cell_of(record(), "0", 1000), cell_of(record(), "0.5", 2000)]
     rows = ["| 1,000 | +1.0 (+0.0 to +2.0) | – |", "| 2,000 | – | +1.0 (+0.0 to +2.0) |"]
     assert blocks(cells)["overall"].splitlines()[2:] == rows
 
@@ -61,7 +61,7 @@ def test_the_experiment_of_a_world_is_the_one_that_users_run(tmp_path, monkeypat
             (out / "experiment.json").write_text(json.dumps(record()))
 
     monkeypatch.setattr(gain_map, "twotower", pretend)
-    assert gain_map.one_cell(tmp_path, 0.25, 500, 3) == cell_of(record(), 0.25, 500)
+    assert gain_map.one_cell(tmp_path, "0.25", 500, 3) == cell_of(record(), "0.25", 500)
     assert called == ["simulate", "group", "experiment"]
 
 
@@ -70,8 +70,8 @@ def test_the_page_says_what_the_results_say():
     page = PAGE.read_text("utf-8")
     assert set(names(page, MARK)) == set(blocks(cells))
     assert filled(page, MARK, blocks(cells)) == page, "run python -m benchmarks.gain_map --page"
-    wanted = {(float(s), int(u)) for s in SHIFTS.split(",") for u in USERS.split(",")}
-    assert {(cell["shift"], cell["users"]) for cell in cells} == wanted
+    wanted = {(w, int(u)) for w in WORLDS.split(",") for u in USERS.split(",")}
+    assert {(cell["world"], cell["users"]) for cell in cells} == wanted
 
 
 def test_the_plot_has_every_gain(tmp_path, monkeypatch):

@@ -47,6 +47,29 @@ def test_the_records_are_whole_experiments_of_five_methods_and_five_seeds(result
         assert all(sample.get("choosing", False) == (name in results.ZOO) for sample in record["samples"].values())
 
 
+def test_where_nothing_differs_nothing_is_gained(results):
+    """The test of the experiment itself: a world in which nothing depends on the territory, nor tells it."""
+    record = results.read_records()["world-blind-parts"]
+    compared = {(gains["ours"], gains["theirs"]): gains for gains in record["gains"]}
+    for ours in ("mtl", "offsets", "lowrank-bias", "shuffled"):
+        for told in (compared[ours, "upsampled"]["overall"], compared[ours, "upsampled"]["all"]):
+            assert told["low"] < 0 < told["high"] < 1, ours
+
+
+def test_heads_gain_only_where_tastes_differ(results):
+    records = results.read_records()
+    gained = {name: results.gains_over(records[name], "upsampled", "lowrank-bias") for name in results.PARTS}
+    assert gained["world-parts"]["overall"]["low"] > 0 and gained["world-parts"]["all"]["low"] > 0
+    for name in ("world-0-parts", "world-alike-parts", "world-blind-parts"):
+        assert gained[name]["overall"]["low"] < 0 and gained[name]["all"]["low"] < 0 < gained[name]["all"]["high"]
+
+
+def test_users_dealt_by_chance_gain_nothing(results):
+    for name in results.PARTS:
+        told = results.gains_over(results.read_records()[name], "upsampled", "shuffled")
+        assert told["overall"]["low"] < 0 and told["all"]["low"] < 0, name
+
+
 def test_a_shortened_record_tells_the_same_and_no_path(results):
     record = made_up_record()
     short = results.shortened(record)
