@@ -33,6 +33,7 @@ OPTIONS = {
     "territory_bias": ("--territory-bias", True, ""),
     "title_offsets": ("--title-offsets territory", "territory", ""),
     "offset_prior": ("--offset-prior 1", 1, ""),
+    "cell_prior": ("--cell-prior 1", 1, "--title-offsets territory"),
     "batchnorm": ("--batchnorm group", "group", "--mtl"),
     "output": ("--output relu", "relu", ""),
     "learned_logit": ("--no-learned-logit", False, ""),
@@ -142,6 +143,7 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     assert kept["model"] == {
         **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "experts": 4, "title_bias": True},
         **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0},
+            **{"cell_prior": 0.0},
         **{"batchnorm": "all", "output": "linear", "learned_logit": True},
     }
     assert (kept["train"]["seed"], kept["train"]["patience"]) == (4, 2)

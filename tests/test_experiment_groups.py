@@ -124,6 +124,12 @@ def test_offsets_of_groups_or_territories_are_those_of_multi_task_methods(level)
     assert settings_of("upsampled", title_offsets=level).title_offsets == "title"
 
 
+def test_the_prior_of_cells_reaches_the_methods_that_have_some_and_stops_no_other():
+    for name, reached in {"mtl": 9, "offsets": 9, "upsampled": 0, "lowrank-bias": 0, "no-offsets": 0}.items():
+        assert settings_of(name, cell_prior=9.0).cell_prior == reached
+    assert settings_of("mtl", cell_prior=9.0, title_offsets="title").cell_prior == 0
+
+
 def test_a_large_learning_rate_leaves_heads_to_the_experiment():
     config = METHODS["mtl"].config("default", {"train": {"learning_rate": 0.5}}, 4, 0)
     assert config.train.head_decay == 0.2  # a tenth a step

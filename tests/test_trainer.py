@@ -115,7 +115,7 @@ def test_training_starts_at_the_base_rate(tiny_world):
 def test_the_loss_falls_and_what_was_learned_ranks_the_training_pairs(tiny_world, tmp_path):
     trainer, writer = make_trainer(tiny_world, MTL, epochs=8, validation=0, learning_rate=0.01), NoWriter(tmp_path)
     trainer.run(writer)
-    by_epoch = [np.mean([line["loss"] for line in writer.lines if line["epoch"] == n]) for n in (1, 8)]
+    by_epoch = [np.mean([line["loss"] for line in writer.lines if line.get("epoch") == n]) for n in (1, 8)]
     assert by_epoch[1] < 0.9 * by_epoch[0]
     trainer.held_out = trainer.pairs
     assert trainer.validate().overall > 1.5 * trainer.pairs.label.mean()

@@ -57,6 +57,7 @@ class NoWriter:
     def __init__(self, folder: Path):
         self.training_path, self.weights_path = folder / "training.safetensors", folder / "weights.safetensors"
         self.lines: list[dict] = []
+        self.facts: dict = {}
 
     def log(self, values: dict) -> None:
         self.lines.append(values)

@@ -33,6 +33,7 @@ RANKED = ("lowrank", "mmoe")  # heads of low rank
 LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")
+CELL_OFFSETS = ("group", "territory")  # the levels at which a title has more than one offset
 BATCHNORMS = ("all", "group")
 TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
 DEBIASES = ("none", "ipw", "logq", "penalty")
@@ -88,6 +89,7 @@ class ModelConfig:
     territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
     title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
     offset_prior: float = setting(5.0, "Pseudo-positives that draw a title's offset to 0.")
+    cell_prior: float = setting(0.0, "The same for what a group or territory adds to it; 0: as many as predict best.")
     batchnorm: str = setting("all", "Whose moments batch-norm of the user tower takes: all rows', or each group's own.")
     output: str = setting("linear", "Last layer of each tower: linear or relu.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
@@ -112,6 +114,9 @@ class ModelConfig:
         lonely = self.batchnorm == "group" and self.groups == 1
         _require(not lonely, "model.batchnorm", "group", "all, since there is one group only")
         _require(self.offset_prior > 0, "model.offset_prior", self.offset_prior, "above 0")
+        _require(self.cell_prior >= 0, "model.cell_prior", self.cell_prior, "at least 0")
+        drawn = not self.cell_prior or self.title_offsets in CELL_OFFSETS
+        _require(drawn, "model.cell_prior", self.cell_prior, f"0 where title_offsets = {self.title_offsets!r}")
         _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
         possible = not self.territory_bias or self.output == "linear"
         _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.config import MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
+from twotower.config import CELL_OFFSETS, MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
 from twotower.errors import InputError
 
 SAMPLES = ("random", "upsampled", "more-random")
@@ -50,9 +50,12 @@ class Method:
         if not self.multi_task:
             heads = {}
             for_all = {"title_offsets"} if shared["model"].get("title_offsets") in COMMON_OFFSETS else set()
-            for_all |= set(TOWER_SETTINGS)
+            for_all |= {*TOWER_SETTINGS, "cell_prior"}
             shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
+        model: dict[str, Any] = {**heads, **shared["model"], **self.model}
+        if model.get("title_offsets") not in CELL_OFFSETS:
+            shared["model"].pop("cell_prior", None)  # there is nothing that it would draw to anything
         bias = {**heads, **shared["model"]}.get("title_bias", False)
         training = mtl_training(preset, shared["train"], bias) if heads else {}
         return Config.from_layers(

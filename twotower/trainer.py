@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower import train
 from twotower.checkpoint import load_training, save_training, save_weights
-from twotower.config import Config
+from twotower.config import CELL_OFFSETS, Config
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
@@ -25,12 +25,12 @@ from twotower.evaluation.per_territory import macro_average_precision
 from twotower.evaluation.results import Evaluation
 from twotower.nn import gemm
 from twotower.nn.model import Losses, TwoTower
-from twotower.nn.title_offsets import fit_offsets
+from twotower.nn.title_offsets import fit_offsets, judging_folds
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
 from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 
-UPDATES = 3  # the random stream of updates, beside weights (0), epochs (1) and validation users (2)
+UPDATES, JUDGES = 3, 5  # random streams, beside weights (0), epochs (1), validation users (2) and surgery (4)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
 
@@ -116,7 +116,7 @@ class Trainer:
                 else:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     started = time.perf_counter()
-        self.count_offsets(progress)
+        self.count_offsets(writer, progress)
         save_weights(writer.weights_path, self.model)
 
     def resume(self, writer: RunWriter) -> None:
@@ -153,9 +153,9 @@ class Trainer:
                     writer.log({"update": {"days": [first, last], **record}})
                     progress(f"learning from {days} · loss {event.losses.total:.4f}", seen, len(pairs))
         self.learned = concatenate([self.learned, pairs])
-        self.count_offsets(progress)
+        self.count_offsets(writer, progress)
 
-    def count_offsets(self, progress: Progress = silent) -> None:
+    def count_offsets(self, writer: RunWriter, progress: Progress = silent) -> None:
         """Offsets of titles from all pairs that were learned from so far, the validation users' included."""
         level, pairs = self.config.model.title_offsets, self.learned
         self.model.title_offsets = None
@@ -165,7 +165,15 @@ class Trainer:
             logits = self._predict(pairs, progress, "counting offsets of titles")
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
-        self.model.title_offsets = fit_offsets(level, *where, self.dataset.n_titles, self.config.model.offset_prior)
+        priors = self.config.model.offset_prior, self.config.model.cell_prior
+        folds = judging_folds(pairs.day, pairs.user, np.random.default_rng([self.config.train.seed, JUDGES]))
+        fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds)
+        self.model.title_offsets = fitted.offsets
+        told: dict[str, Any] = {"level": level, "prior": priors[0]}
+        if level in CELL_OFFSETS:
+            told["cell_prior"] = fitted.cell_prior if math.isfinite(fitted.cell_prior) else None  # no infinity in JSON
+        writer.facts["title_offsets"] = told
+        writer.log({"title_offsets": told})
 
     def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
         """Evaluate on the sample's test users and days, and keep the results with the run."""
@@ -226,7 +234,7 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
 def cut_log(path: Path, state: train.TrainingState) -> None:
     """Drop the lines of ``metrics.jsonl`` from after a checkpoint: those steps are taken again.
 
-    Updates come after the last checkpoint, all of them.
+    Offsets and updates come after the last checkpoint, all of them.
     """
     kept = 0  # bytes
     with open(path, "r+b") as file:
@@ -234,7 +242,8 @@ def cut_log(path: Path, state: train.TrainingState) -> None:
             if not line.endswith(b"\n"):
                 break  # the process ended while it wrote
             record = json.loads(line)
-            if "update" in record or record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
+            again = "update" in record or "title_offsets" in record
+            if again or record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
                 break
             kept += len(line)
         file.truncate(kept)

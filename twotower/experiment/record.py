@@ -126,6 +126,7 @@ def method_record(laboratory: Laboratory, name: str) -> dict[str, Any]:
         "groups": method.grouping,
         "seeds": seeds,
         **{key: [fact.get(key) for fact in facts] for key in ("overall", "macro")},
+        "title_offsets": [fact.get("title_offsets") for fact in facts],
         "seconds": [fact.get("seconds", 0.0) for fact in facts],
     }
 

@@ -9,7 +9,8 @@ Record = Mapping[str, Any]
 def summary(record: Record) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
     found = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
-    return [*found, *ingredient_sentences(record), *bias_sentences(record), *support_sentences(record)]
+    found += [*ingredient_sentences(record), *offset_sentences(record), *bias_sentences(record)]
+    return [*found, *support_sentences(record)]
 
 
 def comparison(record: Record, ours: str, theirs: str) -> Mapping[str, Any] | None:
@@ -48,6 +49,25 @@ def ingredient_sentences(record: Record) -> list[str]:
         gains = comparison(record, ours, theirs)
         if gains is not None and ours != record["ours"] and gains["overall"]["mean"] is not None:
             found.append(f"{what} ({ours} against {theirs}): overall {percent(gains['overall'])}.")
+    return found
+
+
+def offset_sentences(record: Record) -> list[str]:
+    """Whether what single territories seem to like lasts: what drew their offsets of titles to what holds for all."""
+    ours = next(method for method in record["methods"] if method["name"] == record["ours"])
+    told = [found for found in ours.get("title_offsets") or () if found and "cell_prior" in found]
+    if not told:
+        return []
+    where = {"group": "groups", "territory": "territories"}[told[0]["level"]]
+    priors = [found["cell_prior"] for found in told if found["cell_prior"] is not None]
+    runs = f"{len(told) - len(priors)} of {len(told)} runs of {ours['name']}"
+    found = [f"In {runs}, offsets of titles by {where} predict nothing, and are 0."] if len(priors) < len(told) else []
+    if priors:
+        drawn = " to ".join(f"{prior:g}" for prior in sorted({min(priors), max(priors)}))
+        found.append(
+            f"In {len(priors)} of {len(told)} runs of {ours['name']}, offsets of titles by {where} predict labels that "
+            f"they were not counted on; {drawn} pseudo-positives draw them to those of all."
+        )
     return found
 
 
