@@ -12,7 +12,8 @@ from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, s
 from twotower import train as train_module
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.data.world.simulate import simulate
 from twotower.data.world.world import WorldConfig
 from twotower.errors import InputError

@@ -11,7 +11,9 @@ from toy_logs import Log, random_log
 from twotower.data.dataset import Dataset
 from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.sample import Pairs, Sample
-from twotower.data.samples.sampling import SampleConfig, automatic_alpha, draw_users, sample
+from twotower.data.samples.drawn_users import draw_users
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import automatic_alpha, sample
 from twotower.errors import InputError
 
 BASE = SampleConfig(random_users=40, active_users=20, test_users=50, alpha=3.0)
