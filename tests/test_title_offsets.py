@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_runs import MTL, make_trainer, train
+from tiny_runs import MTL, NoWriter, make_trainer, train
 
 from twotower.checkpoint import load_model
 from twotower.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
-from twotower.data.sample import Sample
+from twotower.data.sample import Sample, concatenate
 from twotower.nn.title_offsets import fit_offsets, shrunken_offsets
 from twotower.recommend import recommend
 from twotower.scoring import score_pairs
@@ -39,6 +39,14 @@ def test_a_territory_gets_what_the_title_has_not_explained():
     np.testing.assert_array_equal(fit_offsets("group", *where, 1.0), [[0.0], [0.0]])  # one group: nothing is left
     by_group = territory, np.array([1, 0]), *where[2:]
     np.testing.assert_allclose(fit_offsets("group", *by_group, 1.0), own)
+
+
+def test_what_all_territories_have_in_common_is_counted_once():
+    # one title, expected at one half; territory 0 takes it twice of two times, territory 1 once of two times
+    where = np.array([0, 0, 1, 1]), np.zeros(2, int), np.zeros(4, int), np.array([1, 1, 1, 0]), np.full(4, HALF), 1
+    everywhere = 4 / 3  # 3 + 1 where 2 + 1 were expected; then 8/7 are expected of either territory
+    of_each = [[math.log(everywhere * 3 / (15 / 7))], [math.log(everywhere * 2 / (15 / 7))]]
+    np.testing.assert_allclose(fit_offsets("territory", *where, 1.0), of_each, rtol=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 1e3))
@@ -92,6 +100,19 @@ def test_offsets_see_no_test_user(tiny_world):
     sampled = Sample(trainer.dataset)
     assert not np.isin(trainer.learned.user, sampled.test_users).any()
     assert len(trainer.learned) == len(sampled.train_pairs())
+
+
+def test_after_an_update_they_are_counted_anew_on_all_pairs_learned_from(tiny_world, tmp_path):
+    trainer = make_trainer(tiny_world, with_offsets("territory"), batch_size=64)
+    sampled = Sample(trainer.dataset)
+    trainer.run(NoWriter(tmp_path))
+    for day in (8, 9):
+        trainer.update(sampled.update(day), NoWriter(tmp_path))
+    found, trainer.model.title_offsets = trainer.model.title_offsets, None
+    pairs = concatenate([sampled.train_pairs(), sampled.update(8), sampled.update(9)])
+    where = trainer.scorer.territory[pairs.user], trainer.territory_group, pairs.title, pairs.label
+    expected = fit_offsets("territory", *where, trainer.predict(pairs), trainer.dataset.n_titles, 5.0)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_recommendations_are_ranked_with_the_offsets(tiny_world, tmp_path):
