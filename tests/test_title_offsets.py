@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_runs import MTL, NoWriter, make_trainer, train
+from tiny_runs import MTL, NoWriter, make_trainer, small_config, train
 
 from twotower.checkpoint import load_model
 from twotower.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, concatenate
+from twotower.experiment.laboratory import shuffled_heads
 from twotower.nn.title_offsets import fit_offsets, shrunken_offsets
 from twotower.recommend import recommend
 from twotower.scoring import score_pairs
+from twotower.trainer import Trainer
 
 HALF = 0.0  # the logit of one half
 
@@ -113,6 +115,21 @@ def test_after_an_update_they_are_counted_anew_on_all_pairs_learned_from(tiny_wo
     where = trainer.scorer.territory[pairs.user], trainer.territory_group, pairs.title, pairs.label
     expected = fit_offsets("territory", *where, trainer.predict(pairs), trainer.dataset.n_titles, 5.0)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_who_goes_through_another_territorys_head_has_its_offsets(tiny_world, tmp_path):
+    dataset = shuffled_heads(Dataset.open(tiny_world), np.random.default_rng(0))
+    groups, config = np.arange(dataset.n_territories) % 2, small_config(with_offsets("territory"))
+    trainer = Trainer(dataset, Sample(dataset), groups, config)
+    trainer.run(NoWriter(tmp_path))
+    pairs = trainer.learned
+    found, scores = trainer.model.title_offsets, trainer.predict(pairs)
+    trainer.model.title_offsets = None
+    plain, served = trainer.predict(pairs), dataset.head_territory[pairs.user]
+    assert (served != dataset.user_territory[pairs.user]).any()
+    expected = fit_offsets("territory", served, groups, pairs.title, pairs.label, plain, dataset.n_titles, 5.0)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, plain + found[served, pairs.title])
 
 
 def test_recommendations_are_ranked_with_the_offsets(tiny_world, tmp_path):
