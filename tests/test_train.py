@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from twotower.config import ModelConfig, TrainConfig
+from twotower.nn import surgery
 from twotower.nn.model import Losses, TwoTower
 from twotower.train import EpochEnd, Scores, Step, TrainingState, Validation, fit, make_optimiser
 
@@ -64,6 +65,18 @@ def test_events_come_in_order():
     ]
     assert [e.epoch for e in run.events if isinstance(e, EpochEnd)] == [1, 2]
     assert run.epochs == [0, 1], "each epoch asks for its own batches"
+
+
+def test_each_step_of_gradient_surgery_has_an_order_of_its_own_that_a_resumed_one_finds_again(monkeypatch):
+    def orders(**state):
+        drawn = []
+        of_step = lambda model, batch, rng: drawn.append(rng.random()) or model.loss_and_gradients(batch)  # noqa: E731
+        monkeypatch.setattr(surgery, "loss_and_gradients", of_step)
+        train(steps=2, epochs=2, gradient_surgery=True, seed=5, state=TrainingState(**state))
+        return drawn
+
+    whole = orders()
+    assert len(set(whole)) == 4 and orders(epoch=1, steps=2) == whole[2:]
 
 
 def test_nothing_is_computed_before_it_is_asked_for():
