@@ -31,7 +31,8 @@ from benchmarks.workload import BASE_RATE, GROUP_SHARES, PAIRS, TITLE_WIDTH, TIT
 from twotower import train
 from twotower.config import MTL_HEADS, PRESETS, Config
 from twotower.data.batches import Batch, Batcher
-from twotower.data.dataset import Dataset, DatasetWriter
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
 from twotower.report.progress import show_progress

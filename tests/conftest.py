@@ -45,7 +45,8 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic world with its default sample, small enough to train on in a moment. Not to be changed."""
-    from twotower.data.samples.sampling import SampleConfig, sample
+    from twotower.data.samples.sample_config import SampleConfig
+    from twotower.data.samples.sampling import sample
     from twotower.data.world.simulate import simulate
     from twotower.data.world.world import WorldConfig
 

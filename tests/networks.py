@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from twotower.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
 from twotower.nn.arena import Arena
-from twotower.nn.model import TwoTower, initialise, parameter_shapes
+from twotower.nn.model import TwoTower
+from twotower.nn.parameters import initialise, parameter_shapes
 
 TERRITORIES = 5  # of models with offsets per territory
 

@@ -182,6 +182,19 @@ def test_the_seeds_part_is_what_users_do_not_explain():
     np.testing.assert_allclose(with_luck(drawn[:, :1], np.array([1.0]), np.zeros(2)), drawn[:, 0])
 
 
+def test_the_luck_of_seeds_has_the_tails_of_so_few():
+    for seeds, middle in ((2, 1.0), (3, 0.8165)):  # half of all draws of Student's t with 1 and 2 degrees of freedom
+        luck = bootstrap(made_up(users=60, seeds=seeds), replicates=3000).luck
+        assert np.median(np.abs(luck)) == pytest.approx(middle, rel=0.07)
+
+
+def test_a_lucky_seed_is_lucky_in_all_territories_at_once():
+    by_seed = np.array([[1.0, 10.0], [3.0, 14.0]])
+    luck = np.random.default_rng(0).standard_t(1, 50)
+    found = with_luck(np.broadcast_to(by_seed, (50, 2, 2)), by_seed, luck)  # the same users in each replicate
+    np.testing.assert_allclose((found - found.mean(0))[:, 1], 2 * (found - found.mean(0))[:, 0])
+
+
 def test_more_spread_between_seeds_makes_a_wider_interval():
     data = made_up(users=400, seeds=4, periods=1)
     steady = bootstrap(data, replicates=200)

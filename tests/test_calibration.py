@@ -23,6 +23,11 @@ def test_the_curve_and_the_error_by_hand():
     assert found.excess == pytest.approx(P.mean() - LABELS.mean())
 
 
+def test_promising_too_much_is_an_excess_above_0():
+    assert reliability(np.array([0, 0, 1, 0]), np.array([0.9, 0.8, 0.9, 0.2]), bins=4).excess == pytest.approx(0.45)
+    assert reliability(np.array([1, 1, 1, 0]), np.array([0.9, 0.8, 0.9, 0.2]), bins=4).excess == pytest.approx(-0.05)
+
+
 def test_empty_bins_are_undefined_and_cost_nothing():
     found = reliability(LABELS, P, bins=10)
     assert found.pairs.tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 1, 2]

@@ -28,7 +28,7 @@ def make(seed=0, model=MODEL, best=True):
     for arena in (network.params, network.running, optimiser.m, optimiser.v):
         arena.flat[:] = rng.standard_normal(arena.flat.size)
     optimiser.steps = [int(n) for n in rng.integers(0, 99, 1 + model.groups)]
-    state = TrainingState(epoch=2 + seed, steps=17, best_score=0.1 + 0.2, misses=1)
+    state = TrainingState(epoch=2 + seed, steps=17 + seed, best_score=0.1 + 0.2 + seed, misses=1 + seed)
     if best:
         state.best = network.params.flat + 1, network.running.flat - 1
     return network, optimiser, state

@@ -10,7 +10,7 @@ from tiny_runs import failing_line
 
 from twotower import jit
 from twotower.commands import cli
-from twotower.data.dataset import write_vectors
+from twotower.data.dataset_writer import write_vectors
 from twotower.nn import gemm
 
 

@@ -12,7 +12,8 @@ from made_up_runs import TERRITORIES, TITLES, USERS, make_pairs, make_run, make_
 
 from twotower import scoring
 from twotower.commands import cli
-from twotower.data.dataset import Dataset, DatasetWriter
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
 from twotower.evaluation.results import ENOUGH_POSITIVES

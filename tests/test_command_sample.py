@@ -10,9 +10,10 @@ from toy_logs import random_log
 
 from twotower.commands import cli
 from twotower.commands.sample import sample as command
-from twotower.data.dataset import Dataset, write_vectors
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import write_vectors
 from twotower.data.sample import Sample
-from twotower.data.samples.sampling import SampleConfig
+from twotower.data.samples.sample_config import SampleConfig
 
 
 @pytest.fixture(scope="module")

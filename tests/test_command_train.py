@@ -15,7 +15,8 @@ from tiny_runs import failing_line, interrupt_at
 from twotower.commands import cli
 from twotower.commands.train import effective_config
 from twotower.config import DEBIASES, TASK_WEIGHTS, Config, ModelConfig, TrainConfig
-from twotower.data.dataset import Dataset, update_territories
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import update_territories
 from twotower.errors import InputError
 from twotower.report import progress
 from twotower.run import RunReader

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from twotower.data import dataset as module
-from twotower.data.dataset import Dataset, DatasetWriter, update_territories, write_vectors
+from twotower.data import dataset_writer
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import DatasetWriter, update_territories, write_vectors
 from twotower.data.storage import MANIFEST
 from twotower.data.territories import look_up
 from twotower.errors import InputError
@@ -90,7 +92,7 @@ def test_nothing_half_written_stays_after_an_error(tmp_path, monkeypatch, stage)
         raise OSError("No space left on device")
 
     if stage == "finish":
-        monkeypatch.setattr(module, "write_json", fail)
+        monkeypatch.setattr(dataset_writer, "write_json", fail)
     with pytest.raises(OSError, match="No space"), DatasetWriter(tmp_path / "world", "import", 0, {}) as writer:
         write_parts(writer)
         if stage == "parts":
@@ -251,7 +253,7 @@ def test_a_change_that_fails_leaves_the_dataset_as_it_was(data, monkeypatch):
         raise OSError("No space left on device")
 
     before = sorted(path.name for path in data.path.rglob("*"))
-    monkeypatch.setattr(module, "file_facts", fail)
+    monkeypatch.setattr(dataset_writer, "file_facts", fail)
     with pytest.raises(OSError):
         update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
     assert sorted(path.name for path in data.path.rglob("*")) == before

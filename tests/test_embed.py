@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twotower.data.dataset import HISTORY, Dataset, DatasetWriter
+from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.territories import look_up
 from twotower.data.vectors import embed as module
 from twotower.data.vectors.embed import EmbedConfig, embed, one_hot

@@ -12,7 +12,8 @@ import pytest
 from tiny_experiments import FEW, THREE, conducted, run
 from tiny_runs import failing_line
 
-from twotower.data.dataset import Dataset, update_territories
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.experiment import conduct, runs

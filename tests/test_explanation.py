@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_runs import MTL, train
 
-from twotower.data.dataset import Dataset, write_vectors
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import write_vectors
 from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.evaluation.local_titles import count_positives, title_homes

@@ -10,7 +10,8 @@ from tiny_runs import MTL, train
 from twotower.config import ModelConfig, TrainConfig
 from twotower.nn import reference
 from twotower.nn.gradcheck import TOLERANCE, vjp_error
-from twotower.nn.model import OWN_SHARE, TwoTower
+from twotower.nn.model import TwoTower
+from twotower.nn.parameters import OWN_SHARE
 from twotower.train import make_optimiser
 
 EXPERTS = ModelConfig(hidden=16, groups=3, head="mmoe", rank=2, experts=4, title_bias=True)

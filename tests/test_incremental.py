@@ -1,6 +1,7 @@
 """Incremental training: a period is judged before it is learned from, and only training users are learned from."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, s
 from twotower import train as train_module
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.data.world.simulate import simulate
 from twotower.data.world.world import WorldConfig
 from twotower.errors import InputError
@@ -162,6 +164,17 @@ def test_an_update_goes_on_with_the_optimisers_state(tiny_world, tmp_path, sampl
     assert trainer.optimiser.steps[0] == steps + 1 and fresh.optimiser.steps[0] == 1
     assert not np.array_equal(trainer.optimiser.m.flat, moments)
     assert not np.array_equal(trainer.model.params.flat, fresh.model.params.flat)
+
+
+def test_the_order_of_an_update_depends_on_its_first_day(tiny_world, tmp_path, sampled):
+    def after(days):
+        trainer = make_trainer(tiny_world, {"title_offsets": "none"}, batch_size=64)
+        pairs = sampled.update(8)
+        trainer.update(replace(pairs, day=np.resize(days, len(pairs)).astype(np.int32)), NoWriter(tmp_path))
+        return trainer.model.params.flat
+
+    np.testing.assert_array_equal(after([8]), after([8, 9]))
+    assert not np.array_equal(after([8]), after([9]))
 
 
 @pytest.mark.parametrize("n_pairs", [0, 1])

@@ -259,14 +259,16 @@ def predicted_by_hand(network, batch):
     return p["logit.scale"] * (U[u] * V[t]).sum(1) + p["logit.bias"] + bias[t, group[u]]
 
 
-def test_running_statistics_approach_those_of_the_data(rng):
-    """Exponential means with momentum 0.1, and the unbiased variance over pairs."""
+@pytest.mark.parametrize("steps", [1, 2, 300])
+def test_running_statistics_approach_those_of_the_data(rng, steps):
+    """Exponential means with momentum 0.1 from 0 and 1, and the unbiased variance over pairs."""
     network, batch = make_network(MTL, rng), make_batch(rng, pairs=50, users=10)
-    for _ in range(300):
+    for _ in range(steps):
         network.loss_and_gradients(batch)
-    Z1 = batch.user_features[batch.pair_user] @ network.params["user.W1"]
-    np.testing.assert_allclose(network.running["user.mean1"], Z1.mean(0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(network.running["user.var1"], Z1.var(0, ddof=1), rtol=1e-3)
+    Z1, left = batch.user_features[batch.pair_user] @ network.params["user.W1"], 0.9**steps
+    np.testing.assert_allclose(network.running["user.mean1"], (1 - left) * Z1.mean(0), rtol=1e-3, atol=1e-4)
+    variance = left + (1 - left) * Z1.var(0, ddof=1)
+    np.testing.assert_allclose(network.running["user.var1"], variance, rtol=1e-3)
 
 
 def test_ten_steps_of_adam_follow_the_textbook(rng):

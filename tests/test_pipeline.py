@@ -12,9 +12,11 @@ from tiny_runs import MTL, small_config
 from twotower import pipeline
 from twotower.checkpoint import load_model
 from twotower.config import ModelConfig
-from twotower.data.dataset import Dataset, update_territories
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.data.territories import geographic_groups
 from twotower.errors import InputError
 from twotower.pipeline import (

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from tiny_runs import MTL, train
 
-from twotower.data.dataset import Dataset, write_vectors
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import write_vectors
 from twotower.errors import InputError
-from twotower.nn.retrieval import NOBODY
+from twotower.nn.best_titles import NOBODY
 from twotower.recommend import Recommendations, choose_users, recommend, users_from_file, watched, whole_text, write_csv
 from twotower.run import RunReader
 from twotower.scoring import score_pairs

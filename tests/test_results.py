@@ -1,6 +1,7 @@
 """Results: what is counted in a mean, what is defined, what comes first."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_the_largest_territories_come_first_and_those_without_test_pairs_never()
     assert [codes[c] for c in territory_results().largest()] == ["BB", "DD", "CC", "AA"]
     assert [codes[c] for c in territory_results().largest(2)] == ["BB", "DD"]
     assert [codes[c] for c in territory_results().largest(min_positives=1)] == ["BB", "DD", "AA"]
+
+
+def test_of_territories_the_audience_counts_before_the_test_users():
+    results = replace(territory_results(), users=np.array([5, 40, 6, 60, 0]))
+    assert [results.code[c] for c in results.largest()] == ["BB", "DD", "CC", "AA"]
+
+
+def test_of_titles_positives_count_before_pairs():
+    results = replace(title_results(), pairs=np.array([40, 0, 30]))
+    assert results.most_positives().tolist() == [2, 0]
+    assert replace(results, positives=np.array([3, 0, 3])).most_positives().tolist() == [0, 2]
 
 
 def test_titles_come_in_order_of_their_positives():

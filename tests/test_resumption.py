@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from tiny_runs import MTL, interrupt_at, train
 
-from twotower.data.dataset import Dataset, update_territories, write_vectors
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import update_territories, write_vectors
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.errors import InputError
 from twotower.pipeline import resume
 from twotower.progress import silent

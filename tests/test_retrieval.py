@@ -4,25 +4,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from networks import make_network, seeds
+from best_by_sorting import best_by_sorting
+from networks import make_network
 
 from twotower.config import HEADS, ModelConfig
 from twotower.data.batches import Batcher
 from twotower.nn import retrieval
-from twotower.nn.retrieval import NOBODY, Choice, Retrieval, Users, top_of
+from twotower.nn.best_titles import NOBODY
+from twotower.nn.retrieval import Choice, Retrieval, Users
 
 N, T, K = 40, 23, 3  # users, titles, groups
-
-
-def best_by_sorting(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """What ``top_of`` must give, by sorting whole rows of logits without NaN."""
-    order = np.argsort(-z, axis=1, kind="stable")[:, :k]
-    scores = np.take_along_axis(z, order, axis=1)
-    titles = np.where(np.isneginf(scores), NOBODY, order)
-    missing = ((0, 0), (0, max(0, k - z.shape[1])))
-    return np.pad(titles, missing, constant_values=NOBODY), np.pad(scores, missing, constant_values=-np.inf)
 
 
 def make_problem(rng, threads=1, **shape):
@@ -170,25 +161,6 @@ def test_a_user_who_may_have_nothing_gets_nothing(rng):
     ranked, scores = found.top(2, Users(users, np.arange(N), group), choice)
     assert (ranked[::2] == NOBODY).all() and np.isneginf(scores[::2]).all()
     assert (ranked[1::2] == [9, NOBODY]).all()
-
-
-@given(seed=seeds, rows=st.integers(0, 4), titles=st.integers(0, 200), k=st.integers(1, 12), values=st.integers(1, 60))
-def test_of_equal_logits_the_lower_title_comes_first(seed, rows, titles, k, values):
-    rng = np.random.default_rng(seed)
-    z = rng.integers(0, values, (rows, titles)).astype(np.float32)
-    z[rng.random(z.shape) < 0.1] = -np.inf
-    ranked, scores = top_of(z, k)
-    expected_titles, expected = best_by_sorting(z, k)
-    np.testing.assert_array_equal(ranked, expected_titles)
-    np.testing.assert_array_equal(scores, expected)
-
-
-def test_what_is_not_a_number_is_never_the_best(rng):
-    z = rng.standard_normal((3, 150)).astype(np.float32)
-    z[0, :140], z[1, 77] = np.nan, np.inf
-    ranked, _ = top_of(z, 20)
-    assert set(ranked[0, :10]) == set(range(140, 150)) and (ranked[0, 10:] == NOBODY).all()
-    assert ranked[1, 0] == 77
 
 
 # ---------------------------------------------------------------- manners

@@ -11,7 +11,10 @@ from toy_logs import Log, random_log
 from twotower.data.dataset import Dataset
 from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.sample import Pairs, Sample
-from twotower.data.samples.sampling import SampleConfig, automatic_alpha, draw_users, sample
+from twotower.data.samples.drawn_users import draw_users
+from twotower.data.samples.quotas import active_quota
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import automatic_alpha, sample
 from twotower.errors import InputError
 
 BASE = SampleConfig(random_users=40, active_users=20, test_users=50, alpha=3.0)
@@ -149,6 +152,21 @@ def test_quotas_decide_where_active_users_come_from(dataset):
     assert spread["adaptive"][1] < spread["equal"][1] < spread["proportional"][1]
 
 
+def test_the_adaptive_quota_fills_up_from_what_the_random_users_bring(dataset, log):
+    users = draw_users(dataset, FirstStreams.read(log), replace(BASE, active_users=40))
+    random, active = users.train[~users.active], users.train[users.active]
+    brings, recently = np.zeros((2, 200))
+    for (user, _), day in log.first_streams().items():
+        brings[user] += 0 <= day < 10
+        recently[user] += max(0, 10 - BASE.window) <= day < 10
+    pool = np.setdiff1d(np.flatnonzero(recently), np.concatenate([users.test, random]))
+    home = log.user_territory
+    available = np.bincount(home[pool], minlength=4)
+    per_user = np.bincount(home[pool], brings[pool], 4) / available
+    expected = active_quota("adaptive", 40, available, np.bincount(home[random], brings[random], 4), per_user)
+    assert np.bincount(home[active], minlength=4).tolist() == expected.tolist()
+
+
 # ---------------------------------------------------------------- positives
 
 
@@ -209,10 +227,12 @@ def test_each_positive_has_alpha_negatives_of_its_own_user_on_its_day(dataset, l
         assert here[: int(n_positives)].all(), "positives first"
 
 
-def test_fractions_of_alpha_are_right_on_average(dataset):
-    summary = sample(dataset, replace(BASE, alpha=0.5, test_users=10, random_users=150), overwrite=True)
-    train = summary.train
-    assert abs(train.negatives.sum() / train.positives.sum() - 0.5) < 0.06
+@pytest.mark.parametrize(("negatives", "alpha"), [("own", 0.5), ("population", 0.05)])
+def test_fractions_of_alpha_are_right_on_average(dataset, negatives, alpha):
+    config = replace(BASE, alpha=alpha, test_users=10, random_users=150, negatives=negatives)
+    trains = [sample(dataset, replace(config, seed=seed), overwrite=True).train for seed in range(4)]
+    drawn, positives = (sum(getattr(train, kind).sum() for train in trains) for kind in ("negatives", "positives"))
+    assert drawn / positives == pytest.approx(alpha, rel=0.12)
 
 
 def test_negatives_of_the_population_are_as_many_in_each_territory_but_of_anybody(dataset, log):

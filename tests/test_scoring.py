@@ -8,7 +8,8 @@ from tiny_runs import MTL, make_trainer, train
 
 from twotower import scoring
 from twotower.data.batches import Batcher
-from twotower.data.dataset import Dataset, update_territories, write_vectors
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import update_territories, write_vectors
 from twotower.data.sample import Pairs, Sample
 from twotower.errors import InputError
 from twotower.run import RunReader

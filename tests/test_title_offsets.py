@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_runs import MTL, make_trainer, train
+from tiny_runs import MTL, NoWriter, make_trainer, small_config, train
 
 from twotower.checkpoint import load_model
 from twotower.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
-from twotower.data.sample import Sample
+from twotower.data.sample import Sample, concatenate
+from twotower.experiment.laboratory import shuffled_heads
 from twotower.nn.title_offsets import PRIORS, Folds, choose_prior, fit_offsets, judging_folds, shrunken_offsets
 from twotower.recommend import recommend
 from twotower.scoring import score_pairs
+from twotower.trainer import Trainer
 
 HALF = 0.0  # the logit of one half
 
@@ -116,6 +118,14 @@ def test_nobody_to_judge_by_means_nothing_of_ones_own():
     assert math.isinf(choose_prior(*args, judging_folds(one, one, np.random.default_rng(0))))
 
 
+def test_what_all_territories_have_in_common_is_counted_once():
+    # one title, expected at one half; territory 0 takes it twice of two times, territory 1 once of two times
+    where = np.array([0, 0, 1, 1]), np.zeros(2, int), np.zeros(4, int), np.array([1, 1, 1, 0]), np.full(4, HALF), 1
+    everywhere = 4 / 3  # 3 + 1 where 2 + 1 were expected; then 8/7 are expected of either territory
+    of_each = [[math.log(everywhere * 3 / (15 / 7))], [math.log(everywhere * 2 / (15 / 7))]]
+    np.testing.assert_allclose(offsets("territory", where), of_each, rtol=1e-6)
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 1e3))
 def test_more_prior_means_less_offset_and_never_another_sign(seed, prior):
     rng = np.random.default_rng(seed)
@@ -185,6 +195,35 @@ def test_offsets_see_no_test_user(tiny_world):
     sampled = Sample(trainer.dataset)
     assert not np.isin(trainer.learned.user, sampled.test_users).any()
     assert len(trainer.learned) == len(sampled.train_pairs())
+
+
+def test_after_an_update_they_are_counted_anew_on_all_pairs_learned_from(tiny_world, tmp_path):
+    trainer = make_trainer(tiny_world, with_offsets("territory"), batch_size=64)
+    sampled = Sample(trainer.dataset)
+    trainer.run(NoWriter(tmp_path))
+    for day in (8, 9):
+        trainer.update(sampled.update(day), NoWriter(tmp_path))
+    found, trainer.model.title_offsets = trainer.model.title_offsets, None
+    pairs = concatenate([sampled.train_pairs(), sampled.update(8), sampled.update(9)])
+    where = trainer.scorer.territory[pairs.user], trainer.territory_group, pairs.title, pairs.label
+    expected = offsets("territory", (*where, trainer.predict(pairs), trainer.dataset.n_titles), 5.0, 5.0)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_who_goes_through_another_territorys_head_has_its_offsets(tiny_world, tmp_path):
+    dataset = shuffled_heads(Dataset.open(tiny_world), np.random.default_rng(0))
+    groups, config = np.arange(dataset.n_territories) % 2, small_config(with_offsets("territory"))
+    trainer = Trainer(dataset, Sample(dataset), groups, config)
+    trainer.run(NoWriter(tmp_path))
+    pairs = trainer.learned
+    found, scores = trainer.model.title_offsets, trainer.predict(pairs)
+    trainer.model.title_offsets = None
+    plain, served = trainer.predict(pairs), dataset.head_territory[pairs.user]
+    assert (served != dataset.user_territory[pairs.user]).any()
+    where = served, groups, pairs.title, pairs.label, plain, dataset.n_titles
+    expected = offsets("territory", where, 5.0, 5.0)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, plain + found[served, pairs.title])
 
 
 def test_recommendations_are_ranked_with_the_offsets(tiny_world, tmp_path):

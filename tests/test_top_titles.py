@@ -2,25 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from twotower.errors import InputError
 from twotower.evaluation import top_titles as module
 from twotower.evaluation.top_titles import NOBODY, count_places, top_titles
-from twotower.nn.retrieval import top_of
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 9999), st.integers(1, 12))
-def test_the_best_are_those_of_retrieval_ties_and_all(seed, k):
-    rng = np.random.default_rng(seed)
-    n, T = rng.integers(1, 9), rng.integers(k, 30)
-    scores = rng.integers(0, rng.integers(1, 30), (n, T)).astype(np.float32)
-    allowed = rng.random((n, T)) < rng.random()
-    found = top_titles(scores, allowed, k)
-    expected, _ = top_of(np.where(allowed, scores, np.float32(-np.inf)), k)
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_many_users_are_worked_on_in_blocks(monkeypatch):

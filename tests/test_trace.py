@@ -15,7 +15,7 @@ from twotower.inspection.tracing.recorder import Observation, Recorder
 from twotower.inspection.tracing.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
 from twotower.inspection.tracing.trace import blocks, leaks, trace
 from twotower.nn import reference
-from twotower.nn.model import parameter_shapes
+from twotower.nn.parameters import parameter_shapes
 
 
 @pytest.fixture(scope="module")

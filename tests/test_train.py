@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from networks import make_batch, make_network
 
 from twotower.config import ModelConfig, TrainConfig
+from twotower.nn import surgery
 from twotower.nn.model import Losses, TwoTower
+from twotower.nn.objective import Objective, Uncertainty
 from twotower.train import EpochEnd, Scores, Step, TrainingState, Validation, fit, make_optimiser
 
 NAN = float("nan")
@@ -64,6 +67,29 @@ def test_events_come_in_order():
     ]
     assert [e.epoch for e in run.events if isinstance(e, EpochEnd)] == [1, 2]
     assert run.epochs == [0, 1], "each epoch asks for its own batches"
+
+
+def test_each_step_of_gradient_surgery_has_an_order_of_its_own_that_a_resumed_one_finds_again(monkeypatch):
+    def orders(**state):
+        drawn = []
+        of_step = lambda model, batch, rng: drawn.append(rng.random()) or model.loss_and_gradients(batch)  # noqa: E731
+        monkeypatch.setattr(surgery, "loss_and_gradients", of_step)
+        train(steps=2, epochs=2, gradient_surgery=True, seed=5, state=TrainingState(**state))
+        return drawn
+
+    whole = orders()
+    assert len(set(whole)) == 4 and orders(epoch=1, steps=2) == whole[2:]
+
+
+def test_log_variances_take_a_step_with_every_batch():
+    network = make_network(ModelConfig(hidden=6, groups=3, head="residual"), np.random.default_rng(0))
+    network.objective = Objective(uncertainty=Uncertainty(3, lr=0.01))
+    batch, told = make_batch(np.random.default_rng(1), absent=(1,)), network.objective.uncertainty
+    batch.title_rows = np.arange(len(batch.title_counts))
+    loop = fit(network, make_optimiser(network, TrainConfig()), lambda _: [batch] * 2, 2, None, TrainConfig(epochs=1),
+               TrainingState())  # fmt: skip
+    list(loop)
+    assert told.adam.steps == [2, 2, 0, 2] and (told.log_variance != 0).tolist() == [True, False, True]
 
 
 def test_nothing_is_computed_before_it_is_asked_for():

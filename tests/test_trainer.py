@@ -10,6 +10,7 @@ from twotower.checkpoint import load_model
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.errors import InputError
+from twotower.nn.debiasing import title_log_odds
 from twotower.run import RunReader
 from twotower.train import TrainingState
 from twotower.trainer import cut_log, split_users, supported_macro
@@ -46,6 +47,14 @@ def test_validation_users_are_never_trained_on(tiny_world):
         for batch in trainer.batches(epoch):
             taught |= set(batch.user_rows.tolist())
     assert taught == set(trainer.pairs.user.tolist())
+
+
+def test_tables_against_popularity_count_no_validation_user(tiny_world):
+    settings = dict(validation=0.3, debias="logq", debias_strength=1.0)
+    trainer = make_trainer(tiny_world, MTL | {"title_offsets": "none"}, **settings)
+    titles, label = trainer.pairs.title, trainer.pairs.label
+    positives, negatives = (np.bincount(titles[label == y], minlength=trainer.dataset.n_titles) for y in (1, 0))
+    np.testing.assert_array_equal(trainer.model.objective.title_offset, title_log_odds(positives, negatives, 1.0))
 
 
 def test_test_users_are_in_neither_part(tiny_world):

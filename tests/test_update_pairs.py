@@ -10,8 +10,9 @@ from toy_logs import Log, random_log
 
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, SampleWriter
-from twotower.data.samples import sampling
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.drawn_pairs import PairDrawer
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.data.storage import MANIFEST
 from twotower.errors import InputError
 
@@ -102,8 +103,8 @@ def test_training_and_test_pairs_are_the_same_bytes_without_them(dataset, monkey
         home = dataset.path / "samples" / "default"
         return {path.relative_to(home): path.read_bytes() for path in home.rglob("*.npy")}
 
-    with_updates, draw = files(), sampling._Pairs.draw
-    monkeypatch.setattr(sampling._Pairs, "draw", lambda self, split, *rest: ()
+    with_updates, draw = files(), PairDrawer.draw
+    monkeypatch.setattr(PairDrawer, "draw", lambda self, split, *rest: ()
                         if split == "update" else draw(self, split, *rest))  # fmt: skip
     without = files()
     assert without == {path: content for path, content in with_updates.items() if path.parts[0] != "update"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.data.dataset import Dataset, DatasetWriter
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.territories import look_up
 
 NAMES = ("United States", "Germany", "Japan", "Brazil", "India", "Malta")

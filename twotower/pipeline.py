@@ -15,7 +15,8 @@ import numpy as np
 from twotower.config import Config, ModelConfig, load_toml
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.data.storage import read_json, write_json
 from twotower.data.territories import Territories, geographic_groups, grouping_from_file
 from twotower.data.world.simulate import simulate

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.storage import whole_file
 from twotower.errors import InputError
-from twotower.nn.retrieval import NOBODY, Choice, Retrieval, Users
+from twotower.nn.best_titles import NOBODY
+from twotower.nn.retrieval import Choice, Retrieval, Users
 from twotower.progress import Progress, silent
 from twotower.scoring import open_model, user_groups
 from twotower.warmup import compile_kernels

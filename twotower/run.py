@@ -31,8 +31,7 @@ import numpy as np
 
 import twotower
 from twotower.config import load_toml
-from twotower.data.dataset import read_csv
-from twotower.data.storage import file_facts, load_array, read_json, write_json
+from twotower.data.storage import file_facts, load_array, read_csv, read_json, write_json
 from twotower.environment import environment_facts
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation, TerritoryResults, TitleResults

@@ -96,7 +96,8 @@ def _compile_retrieval() -> None:
 
 
 def _rehearse_sampling(directory: Path) -> None:
-    from twotower.data.samples.sampling import SampleConfig, sample
+    from twotower.data.samples.sample_config import SampleConfig
+    from twotower.data.samples.sampling import sample
     from twotower.data.world.simulate import simulate
     from twotower.data.world.world import WorldConfig
 

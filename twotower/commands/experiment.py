@@ -94,7 +94,7 @@ def experiment(
       twotower experiment lastfm --methods mtl,upsampled,shuffled --seeds 3 --name control
       twotower experiment lastfm --methods upsampled,offsets,mtl,residual --choosing
     """
-    from twotower.data.samples.sampling import SampleConfig
+    from twotower.data.samples.sample_config import SampleConfig
     from twotower.experiment import conduct
     from twotower.experiment.plan import EXPERIMENTS, Plan
     from twotower.report.experiment_tables import print_experiment

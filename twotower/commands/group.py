@@ -32,7 +32,8 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     """
     from dataclasses import replace
 
-    from twotower.data.dataset import Dataset, update_territories
+    from twotower.data.dataset import Dataset
+    from twotower.data.dataset_writer import update_territories
     from twotower.data.territories import geographic_groups, grouping_from_file
     from twotower.report.tables import stdout_console
     from twotower.report.worlds import print_groups

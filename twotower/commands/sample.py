@@ -121,7 +121,7 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
       twotower sample lastfm --random 30% --active 3000 --quota equal --alpha auto
     """
     from twotower.data.dataset import Dataset
-    from twotower.data.samples.sampling import SampleConfig
+    from twotower.data.samples.sample_config import SampleConfig
     from twotower.data.samples.sampling import sample as draw
     from twotower.report.progress import show_progress
     from twotower.report.samples import print_sample

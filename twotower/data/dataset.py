@@ -1,4 +1,4 @@
-"""The dataset on disk: one directory, readable with NumPy alone. This is the only file that knows its layout.
+"""The dataset on disk: one directory, readable with NumPy alone. Only this file and its writer know the layout.
 
     manifest.json                    counts, days, provenance, and every file's size and checksum
     territories.csv                  code, name, latitude, longitude, audience, group
@@ -11,29 +11,14 @@
     samples/NAME/                    pairs to train and test on (see sample.py)
 """
 
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import twotower
-from twotower.data.storage import (
-    FORMAT_VERSION,
-    MANIFEST,
-    GrowingColumns,
-    StagedDirectory,
-    check_contents,
-    file_facts,
-    load_array,
-    read_csv,
-    read_manifest,
-    write_csv,
-    write_json,
-)
+from twotower.data.storage import MANIFEST, check_contents, load_array, read_csv, read_manifest
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
@@ -42,7 +27,8 @@ LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
 HISTORY = -1  # the day of events that only feed user vectors and "watched already"
 
 
-def _shard(day: int) -> str:
+def shard_name(day: int) -> str:
+    """The directory of a day's events."""
     return "history" if day == HISTORY else f"day-{day:04d}"
 
 
@@ -141,7 +127,7 @@ class Dataset:
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:
         """User and title of every watch event on ``day``: two (n,) int32 arrays."""
-        directory = self.path / "events" / _shard(day)
+        directory = self.path / "events" / shard_name(day)
         if not directory.is_dir():
             return np.empty(0, np.int32), np.empty(0, np.int32)
         return load_array(directory / "user.npy"), load_array(directory / "title.npy")
@@ -198,168 +184,3 @@ class Dataset:
                 count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
                 raise InputError(f"{self.path / name}: {count}, the first is row {first}")
         self._vectors_are_finite = True
-
-
-class DatasetWriter:
-    """Write a dataset piece by piece; it appears under its name only when ``finish`` has been called.
-
-    ``kind`` says where the log came from ("world" or "import"), ``config`` how: the manifest's provenance.
-    """
-
-    def __init__(
-        self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False
-    ):
-        self.staged = StagedDirectory(Path(path), overwrite)
-        self.provenance = {"kind": kind, "seed": seed, "config": config, "twotower": twotower.__version__}
-        self.counts: dict[str, int] = {}
-        self.shards: dict[int, GrowingColumns] = {}
-
-    def __enter__(self) -> "DatasetWriter":
-        self.staged.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.staged.__exit__(*exc)
-
-    @property
-    def path(self) -> Path:
-        """Where the files lie until the dataset is finished."""
-        return self.staged.path
-
-    def write_territories(self, territories: Territories) -> None:
-        self.counts["territories"] = len(territories)
-        _write_territories(self.path / "territories.csv", territories)
-
-    def write_titles(
-        self, columns: dict[str, list[str]], availability: np.ndarray, launch_day: np.ndarray | None = None
-    ) -> None:
-        """Columns of text (the first is ``title``, the ids), availability (T, C) bool, launch day (T,).
-
-        Errors: InputError when an id occurs more than once.
-        """
-        _check_ids("title", columns["title"])
-        self.counts["titles"] = len(columns["title"])
-        write_csv(self.path / "titles.csv", columns)
-        days = np.zeros(len(columns["title"])) if launch_day is None else launch_day
-        np.save(self.path / "availability.npy", np.ascontiguousarray(availability, bool))
-        np.save(self.path / "launch_day.npy", np.asarray(days).astype(np.int32))
-
-    def write_users(
-        self,
-        territory: np.ndarray,
-        ids: Sequence[str] | None = None,
-        columns: dict[str, list[str]] | None = None,
-    ) -> None:
-        """Territory (U,) of each user, and ids and profile columns where there are any.
-
-        Errors: InputError when an id occurs more than once.
-        """
-        _check_ids("user", ids or [])
-        self.counts["users"] = len(territory)
-        np.save(self.path / "user_territory.npy", np.asarray(territory).astype(np.int16))
-        if ids is not None:
-            write_csv(self.path / "users.csv", {"user": ids, **(columns or {})})
-
-    def write_title_vectors(self, vectors: np.ndarray) -> None:
-        np.save(self.path / "titles.npy", np.ascontiguousarray(vectors, np.float32))
-
-    def open_user_vectors(self, shape: tuple[int, int], dtype: Any) -> np.memmap:
-        """An array on disk to be filled in blocks."""
-        path = self.path / "users.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-
-    def append_events(self, day: int, user: np.ndarray, title: np.ndarray) -> None:
-        """Add a block of watch events to the shard of ``day`` (-1 is the history)."""
-        if day not in self.shards:
-            directory = self.path / "events" / _shard(day)
-            self.shards[day] = GrowingColumns(directory, user=np.int32, title=np.int32)
-        self.shards[day].append(user=user, title=title)
-
-    def write_truth(self, name: str, array: np.ndarray) -> None:
-        (self.path / "truth").mkdir(exist_ok=True)
-        np.save(self.path / "truth" / f"{name}.npy", array)
-
-    def finish(self, train_days: int, test_days: int, has_time: bool, progress: Progress = silent) -> None:
-        """Write the manifest and give the dataset its name."""
-        for shard in self.shards.values():
-            shard.close()
-        self.counts["events"] = sum(shard.rows for shard in self.shards.values())
-        days = {"train": train_days, "test": test_days, "has_time": has_time}
-        manifest = {
-            "format": FORMAT_VERSION,
-            "counts": self.counts,
-            "days": days,
-            "provenance": self.provenance,
-            "files": file_facts(self.path, progress),
-        }
-        write_json(self.path / MANIFEST, manifest)
-        self.staged.commit()
-
-
-def update_territories(path: str | Path, territories: Territories) -> None:
-    """Replace the territory table of a dataset, as grouping does."""
-    _replace(Path(path), {"territories.csv": lambda file: _write_territories(file, territories)}, {})
-
-
-def write_vectors(
-    path: str | Path,
-    user_vectors: np.ndarray | None = None,
-    title_vectors: np.ndarray | None = None,
-    provenance: dict[str, Any] | None = None,
-) -> None:
-    """Add or replace user vectors (U, F_u) and title vectors (T, F_t), with a word on where they come from.
-
-    Errors: InputError unless there is one vector for each user and title.
-    """
-    dataset = Dataset.open(path)
-    writers = {}
-    for name, vectors, rows in (
-        ("users.npy", user_vectors, dataset.n_users),
-        ("titles.npy", title_vectors, dataset.n_titles),
-    ):
-        if vectors is not None:
-            if vectors.ndim != 2 or len(vectors) != rows:
-                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {rows} rows")
-            writers[name] = partial(_save, array=vectors)
-    _replace(dataset.path, writers, {"vectors": provenance or {}})
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Rewrite some files of a dataset, then its manifest; each file is replaced whole."""
-    manifest = read_manifest(directory, "dataset")
-    stage = directory / ".update.partial"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
-    try:
-        for name, write in writers.items():
-            write(stage / name)
-        manifest["files"].update(file_facts(stage))
-        manifest["provenance"].update(provenance)
-        for name in writers:
-            (stage / name).replace(directory / name)
-        write_json(directory / MANIFEST, manifest)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _check_ids(what: str, ids: Sequence[str]) -> None:
-    if len(set(ids)) < len(ids):
-        name, times = Counter(ids).most_common(1)[0]
-        raise InputError(f"{what} id {name!r} occurs {times} times, expected once")
-
-
-def _write_territories(path: Path, territories: Territories) -> None:
-    columns = {
-        "code": territories.code,
-        "name": territories.name,
-        "latitude": [f"{x:.4f}" for x in territories.latitude],
-        "longitude": [f"{x:.4f}" for x in territories.longitude],
-        "audience": [str(x) for x in territories.audience],
-        "group": [str(x) for x in territories.group],
-    }
-    write_csv(path, columns)

@@ -43,13 +43,3 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> Distance:
     x.sort(kind="stable")  # a merge: both halves are sorted
     gap = np.abs(np.searchsorted(a, x, "right") / len(a) - np.searchsorted(b, x, "right") / len(b))
     return Distance(float(gap.max()), float(gap[:-1] @ np.diff(x)), float(a.mean() - b.mean()))
-
-
-def ks(a: np.ndarray, b: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance of two samples."""
-    return distance(a, b).ks
-
-
-def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Wasserstein distance of order 1 of two samples."""
-    return distance(a, b).wasserstein

@@ -232,7 +232,7 @@ def long_tail(popularity: np.ndarray, head_share: float = HEAD_SHARE) -> np.ndar
     order = np.argsort(-popularity, kind="stable")
     before = np.cumsum(popularity[order]) - popularity[order]  # held by the more popular ones
     tail = np.empty(len(order), bool)
-    tail[order] = (before >= head_share * popularity.sum()) | (popularity[order] <= 0)
+    tail[order] = before >= head_share * popularity.sum()
     return tail
 
 

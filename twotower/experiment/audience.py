@@ -16,7 +16,8 @@ from twotower.evaluation.local_titles import TitleHomes, title_homes
 from twotower.evaluation.popularity_bias import profile_popularity
 from twotower.experiment.laboratory import Laboratory
 from twotower.experiment.separate import members_of
-from twotower.nn.retrieval import Retrieval, Users, logits
+from twotower.nn.best_titles import logits
+from twotower.nn.retrieval import Retrieval, Users
 from twotower.progress import Progress
 from twotower.recommend import watched
 from twotower.run import RunReader

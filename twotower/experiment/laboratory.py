@@ -10,7 +10,8 @@ import numpy as np
 from twotower.data.dataset import Dataset
 from twotower.data.grouping_by_viewing import random_groups, viewing_groups
 from twotower.data.sample import Pairs, Sample
-from twotower.data.samples.sampling import SampleConfig, sample
+from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.samples.sampling import sample
 from twotower.errors import InputError
 from twotower.evaluation.local_titles import count_positives
 from twotower.experiment.plan import Plan

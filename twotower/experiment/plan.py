@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config import Config
-from twotower.data.samples.sampling import SampleConfig
+from twotower.data.samples.sample_config import SampleConfig
 from twotower.data.storage import read_json, write_json
 from twotower.errors import InputError
 from twotower.methods import Method, choose_roles

@@ -195,6 +195,23 @@ def correlation_penalty(z, y, x, strength):
     return loss, dz
 
 
+def masked_logits(p, A, V, batch, model):
+    """The logit of every pair under the head of its own group, from the towers' outputs A and V (B,D)."""
+    z = np.zeros(len(A))
+    for k in range(model.groups):
+        mine = batch.group == k
+        U = head(p, k, A[mine], model)
+        X, territory = batch.title_features[mine], batch.territory[mine] if model.territory_bias else None
+        if model.territory_bias:
+            U = U + p["territory.b"][territory]
+        z[mine] = p["logit.scale"][0] * (U * V[mine]).sum(1) + p["logit.bias"][0]
+        if model.title_bias:
+            z[mine] += X @ p["title_bias.C"][k]
+        if model.title_bias and model.territory_bias:
+            z[mine] += (X * p["territory.C"][territory]).sum(1)
+    return z  # (B,)
+
+
 def group_sums(X, group):
     """For each row the sum over all rows of its group; a selection, so that NaN stays within its group."""
     sums = np.empty_like(X)
@@ -325,15 +342,14 @@ def loss_and_gradients(
 
     grads = {name: np.zeros_like(value) for name, value in p.items()}
     dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
-    turns = list(range(model.groups))
     if terms is not None:
         weights, offsets = (np.broadcast_to(value, B) for value in terms[:2])
         log_variance, dz_penalty = np.zeros(model.groups) + terms.log_variances, np.zeros(B)
         grads["group.log_variance"] = np.zeros(model.groups)
-        turns = [~k for k in turns if terms.penalty] + turns  # ~k: only the logits, which a penalty needs all of
-        logits = np.zeros(B)
-    for turn in turns:
-        k = max(turn, ~turn)
+        if terms.penalty:
+            z = masked_logits(p, A, V, batch, model)
+            loss, dz_penalty = correlation_penalty(z, batch.labels, terms.popularity, terms.penalty)
+    for k in range(model.groups):
         mine = batch.group == k  # column k of the one-hot mask
         mine |= not masked
         U = U_head = head(p, k, A[mine], model)
@@ -346,10 +362,6 @@ def loss_and_gradients(
             z = z + batch.title_features[mine] @ p["title_bias.C"][k]
         if model.title_bias and model.territory_bias:
             z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
-        if terms is not None and turn < 0:
-            logits[mine] = z
-            loss, dz_penalty = correlation_penalty(logits, batch.labels, terms.popularity, terms.penalty)
-            continue
         z = z if terms is None else z + offsets[mine]
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
         if terms is not None:

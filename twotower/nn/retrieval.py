@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.jit import njit
 from twotower.nn import gemm
+from twotower.nn.best_titles import NOBODY, keep_best, logits
 from twotower.nn.layers import BatchStatistics, Scratch
 from twotower.nn.model import TwoTower
 from twotower.nn.tower import Tower
@@ -23,9 +23,7 @@ from twotower.nn.workers import TILE_ROWS, Tile, chunked_tiles
 from twotower.progress import Progress, silent
 
 TITLE_BLOCK = 256  # titles that a tile of users meets at a time: their logits stay in the second-level cache
-LOOK = 64  # logits that are compared with the worst kept one together; LLVM makes vectors of 64, none of 32
 PRODUCTS = 1 << 36  # multiply-adds between two reports of progress: about half a second
-NOBODY = -1  # stands where a user has fewer than k titles to recommend
 
 #: Called with the places of a tile's users among those asked for (n,), the first title of a block, and <U, V> (n, w).
 Consumer = Callable[[np.ndarray, int, np.ndarray], None]
@@ -206,18 +204,6 @@ class Retrieval:
             progress(stage, max(tile.rows.stop for tile in tiles[start : start + step]), total)
 
 
-def top_of(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of each row of logits (n, T), largest first: titles (n, k) int32, logits (n, k) float32.
-
-    Exact; of equal logits the lower title comes first. NaN and −inf are never among them: there stand NOBODY and −inf.
-    """
-    n = len(z)
-    titles, scores = np.full((n, k), NOBODY, np.int32), np.full((n, k), -np.inf, np.float32)
-    nothing = np.zeros(n + 1, np.int64), np.empty(0, np.int32)
-    keep_best(titles, scores, np.arange(n), np.ascontiguousarray(z, np.float32), 0, *nothing)
-    return titles, scores
-
-
 def check_width(name: str, table: np.ndarray, width: int) -> None:
     """Raises ValueError for a table of another dtype or width."""
     if table.ndim != 2 or table.shape[1] != width or table.dtype not in (np.float16, np.float32):
@@ -247,68 +233,3 @@ def check_range(name: str, values: np.ndarray, n: int) -> None:
     """Raises IndexError where a value is not from 0 to n − 1."""
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < n:
         raise IndexError(f"{name} goes from {values.min()} to {values.max()}, expected 0 to {n - 1}")
-
-
-@njit(cache=True, nogil=True)
-def logits(dots, scale, offset, kind, first):
-    """z = s·<U, V> + offset, in place: dots (n, w), offset (M, T), kind (n,); the block begins with title ``first``.
-
-    No multiply-add is fused, so that a logit has one value, wherever it is computed.
-    """
-    width = dots.shape[1]
-    for r in range(dots.shape[0]):
-        row = offset[kind[r], first : first + width]
-        for j in range(width):
-            dots[r, j] = scale * dots[r, j] + row[j]
-
-
-@njit(cache=True, nogil=True)
-def keep_best(titles, scores, who, z, first, seen_start, seen):
-    """Merge logits z (n, w) of the titles from ``first`` into the best so far of users ``who``: (N, k) each, in order.
-
-    Titles come in ascending order and an equal one does not displace, so that ties go to the lower title. Almost all
-    logits are below the worst one kept: LOOK of them together are dismissed by one branch.
-    """
-    width = z.shape[1]
-    whole = width - width % LOOK
-    for r in range(z.shape[0]):
-        row, best, best_scores = z[r], titles[who[r]], scores[who[r]]
-        my_seen = seen[seen_start[who[r]] : seen_start[who[r] + 1]]
-        worst = best_scores[-1]
-        for start in range(0, whole, LOOK):
-            few = row[start : start + LOOK]
-            better = np.uint8(0)
-            for x in range(LOOK):  # without a branch, and long enough to become vectors
-                better |= np.uint8(few[x] > worst)
-            if better:
-                for x in range(LOOK):
-                    title = first + start + x
-                    if few[x] > worst and not _contains(my_seen, title):
-                        worst = _insert(best, best_scores, title, few[x])
-        for j in range(whole, width):
-            if row[j] > worst and not _contains(my_seen, first + j):
-                worst = _insert(best, best_scores, first + j, row[j])
-
-
-@njit(cache=True, nogil=True)
-def _insert(titles, scores, title, z):
-    """Put a title where it belongs among one user's best, (k,) each, which the last one leaves; the new worst."""
-    at = len(scores) - 1
-    while at > 0 and z > scores[at - 1]:
-        scores[at], titles[at] = scores[at - 1], titles[at - 1]
-        at -= 1
-    scores[at], titles[at] = z, title
-    return scores[-1]
-
-
-@njit(cache=True, nogil=True)
-def _contains(ascending, value):
-    """Whether a value is among ascending ones; only candidates ask, so that seen titles cost next to nothing."""
-    low, high = 0, len(ascending)
-    while low < high:
-        middle = (low + high) // 2
-        if ascending[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(ascending) and ascending[low] == value

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from twotower.data.dataset import HISTORY, DatasetWriter
+from twotower.data.dataset import HISTORY
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.logs.distinct import distinct_events, order_of_days
 from twotower.data.logs.events import EventLog, LogColumns, LogFile, read_log

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from twotower.data.dataset import Dataset, write_vectors
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import write_vectors
 from twotower.data.logs.arrow import LIST_MARK
 from twotower.data.logs.wording import counted
 from twotower.data.vectors.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.data.dataset import Dataset, DatasetWriter
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.world.catalogue import KINDS, TASTE_DIM, Catalogue
 from twotower.data.world.world import WorldConfig
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.data.dataset import HISTORY, Dataset, DatasetWriter
+from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.territories import Territories, geographic_groups
 from twotower.data.world.affinity import Affinity, make_affinity
 from twotower.data.world.catalogue import TASTE_DIM, Catalogue, make_catalogue, title_columns

@@ -19,8 +19,9 @@ from twotower.config import BATCHNORM_EPS
 from twotower.data.dataset import Dataset
 from twotower.errors import InputError
 from twotower.nn import reference
+from twotower.nn.best_titles import logits
 from twotower.nn.model import TwoTower
-from twotower.nn.retrieval import Retrieval, Users, logits
+from twotower.nn.retrieval import Retrieval, Users
 from twotower.progress import Progress, silent
 
 

@@ -61,7 +61,7 @@ def statements() -> dict[int, Statement]:
         parts = [part for part in ast.iter_child_nodes(node) if part not in bodies]
         statement = Statement(" ".join(filter(None, lines)), node.lineno, in_turns, tuple(reads(parts)))
         found.update(dict.fromkeys(range(node.lineno, last + 1), statement))
-        inside = in_turns or (isinstance(node, ast.For) and ast.unparse(node.iter) == "turns")
+        inside = in_turns or (isinstance(node, ast.For) and ast.unparse(node.iter) == "range(model.groups)")
         for body in bodies:
             visit(body, inside)
 
