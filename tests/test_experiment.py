@@ -132,7 +132,7 @@ def test_the_tables_hold_what_the_record_holds(finished, record):
         told = [row["day 8"], row["day 9"], row["day 10"], row["average"]]
         assert told == ["" if x is None else str(x) for x in (*(d[c] for d in gains["by_period"]), gains["average"][c])]
     names = {path.stem for path in (finished[1] / "tables").glob("*.csv")}
-    assert names >= {"table1", "table2", "table3", "pr_auc", "titles", "bias", "calibration", "distances", "histograms"}
+    assert names >= {"table1", "table2", "table3", "pr_auc", "titles", "bias", "calibration", "distances"}
 
 
 def rows_of(path: Path, table: str) -> list[dict[str, str]]:
@@ -156,6 +156,15 @@ def test_scores_histograms_and_calibration_are_tables_too(finished, record):
         assert [int(row[name]) for name in list(row)[3:]] == counts
     for row in rows_of(finished[1], "calibration"):
         assert row["ece"] == str(record["calibration"][row["method"]]["ece"])
+
+
+def test_gains_by_kind_count_the_titles_with_enough_test_positives(record, finished):
+    kinds = [(theirs, kind) for theirs in ("baseline", "upsampled") for kind in ("local", "global", "other")]
+    assert [(k["theirs"], k["kind"]) for k in record["title_kinds"]] == kinds
+    for told in record["title_kinds"]:
+        mine = [t for t in record["titles"] if (t["kind"] or "other") == told["kind"] and t["test_positives"] >= 10]
+        assert told["titles"] == len(mine) and (told["median"] is None) == (not mine)
+    assert [(row["theirs"], row["kind"]) for row in rows_of(finished[1], "title_kinds")] == kinds
 
 
 def test_undefined_measures_have_an_empty_cell(finished, record):

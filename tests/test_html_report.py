@@ -160,6 +160,11 @@ def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below
     assert row_of(page, "gain-table-0", "All pairs").split()[5:] == ["+6.00", "+5.00", "to", "+7.00"]
 
 
+def test_gains_of_all_titles_of_a_kind_stand_below_the_pairs(page):
+    assert row_of(page, "kind-table", "local, over upsampled").endswith("4 2 +0.75 −3.50 to +6.25")
+    assert "undefined: no title of the kind" in row_of(page, "kind-table", "other, over baseline")
+
+
 def test_the_top_says_better_worse_or_undecided():
     record = made_up_record()
     for gains, (low, high) in zip(record["gains"], [(1.0, 2.0), (-1.0, 2.0)], strict=False):

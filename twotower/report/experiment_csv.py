@@ -12,6 +12,7 @@ Rows = list[dict[str, Any]]
 
 OF_GAINS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
 OF_MEANS = ("mean", "low", "high", "won", "judged", "better", "worse", "sign_p")  # over territories
+OF_KINDS = ("ours", "theirs", "kind", "titles", "ahead", "quarter", "median", "three_quarters")
 OF_DISTANCES = ("ours", "theirs", "kind", "territory", "ks", "wasserstein", "shift")
 
 
@@ -22,6 +23,7 @@ def experiment_tables(record: Record) -> dict[str, str]:
         "table2": (gains, ["ours", "theirs", "territory", "major", *period_names(record), *OF_GAINS]),
         "table2_summary": (gain_means, ["ours", "theirs", *mean_names()]),
         "table3": (title_pairs, title_pair_names(record)),
+        "title_kinds": (lambda record: record["title_kinds"], list(OF_KINDS)),
         "pr_auc": (pr_auc, []),
         "methods": (methods, []),
         "titles": (titles, []),

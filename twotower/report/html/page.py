@@ -134,6 +134,7 @@ def all_tables(record: Record) -> dict[str, Any]:
         "scores": tables.score_table(record),
         "methods": tables.method_table(record),
         "pairs": tables.pair_table(record),
+        "kinds": tables.kind_table(record),
         "titles": tables.title_table(record),
         "bias": bias.bias_table(record),
         "bias_territories": bias.bias_territory_tables(record),

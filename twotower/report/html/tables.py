@@ -210,6 +210,23 @@ def pair_table(record: Record) -> Table | None:
     return Table("pair-table", caption, kinds, rows) if rows else None
 
 
+def kind_table(record: Record) -> Table | None:
+    """The gains of all titles of a kind: how many are ahead, and the middle half."""
+    rows = [
+        [
+            text(f"{k.get('kind')}, over {k.get('theirs')}"),
+            count(k.get("titles")),
+            count(k.get("ahead")),
+            gain(k.get("median"), "undefined: no title of the kind with enough positives in the test"),
+            interval(k.get("quarter"), k.get("three_quarters")),
+        ]
+        for k in record.get("title_kinds") or ()
+    ]
+    kinds = columns("Titles", "With enough test positives", "Ahead", "Median gain, percent", "Middle half")
+    caption = "Relative gain of the titles’ PR-AUC by kind, each title with enough positives in the test counted once"
+    return Table("kind-table", caption, kinds, rows) if rows else None
+
+
 def title_table(record: Record) -> Table | None:
     """The local and the global titles with their rule's numbers and PR-AUC per method."""
     titles = [t for t in record.get("titles") or () if t.get("kind")]
