@@ -22,6 +22,7 @@ COUNTRIES = (
 EVIL = "</script><script>alert(1)</script> & “friends”"
 LEVELS = (("baseline", 6.0), ("upsampled", 0.8), ("more-random", 2.0))
 BINS = 20
+KINDS = (("local", 4), ("global", 4), ("other", 0))  # of titles, and how many
 
 
 def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "gains": [gains_over(theirs, level, territories, rng) for theirs, level in LEVELS],
         "titles": titles,
         "title_pairs": [pair(codes[0], 0, 1, rng), pair(codes[1], 2, n_titles - 1, rng)],
+        "title_kinds": [kind_of(theirs, *kind) for theirs in ("baseline", "upsampled") for kind in KINDS],
         "bias": {m: bias_of(territories, rng) for m in METHODS},
         "measures": {
             "gini": {"title": "Gini of exposure", "about": "0: all alike.", "source": "Gini 1912", "better": "lower"},
@@ -181,6 +183,13 @@ def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[st
             for name in ("baseline", "upsampled")
         },
     }
+
+
+def kind_of(theirs: str, kind: str, titles: int) -> dict[str, Any]:
+    """The gains of all titles of a kind; nothing is known where there are none."""
+    quartiles = {"quarter": -3.5, "median": 0.75, "three_quarters": 6.25}
+    known = quartiles if titles else dict.fromkeys(quartiles)
+    return {"ours": "mtl", "theirs": theirs, "kind": kind, "titles": titles, "ahead": titles // 2, **known}
 
 
 def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:

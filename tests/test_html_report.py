@@ -13,9 +13,9 @@ import pytest
 from made_up_experiments import EVIL, METHODS, made_up_record
 
 from twotower.errors import InputError
-from twotower.report.html import figures, page_text, paper, write_report
+from twotower.report.html import figures, page_text, paper, tables, write_report
 from twotower.report.html.cells import DASH, gain, number, plain_number, signed
-from twotower.report.html.page import main_gains
+from twotower.report.html.page import headlines, main_gains
 
 pytest.importorskip("jinja2", reason="the report needs jinja2: pip install -e '.[report]'")
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip install -e '.[report]'")
@@ -144,6 +144,37 @@ def test_a_territory_too_small_says_so(page):
     row = row_of(page, "gain-table-0", "TV")
     assert "too small to judge" in row and "× too small" in row
     assert row.count(DASH) >= 4
+
+
+def test_a_gain_that_cannot_be_judged_has_no_colour():
+    record = made_up_record()
+    record["territories"][0]["judged"] = False
+    rows = tables.gain_table(record, record["gains"][0], "gains").rows
+    assert {cell.tone for cell in rows[0][1:5]} == {"quiet"}
+    assert {cell.tone for cell in rows[1][1:5]} <= {"good", "bad"}
+
+
+def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below(page):
+    for label in ("Mean of the major territories", "Mean of all judged territories"):
+        assert "sign test p = 0.070, as if territories were independent" in row_of(page, "gain-table-0", label)
+    assert row_of(page, "gain-table-0", "All pairs").split()[5:] == ["+6.00", "+5.00", "to", "+7.00"]
+
+
+def test_gains_of_all_titles_of_a_kind_stand_below_the_pairs(page):
+    assert row_of(page, "kind-table", "local, over upsampled").endswith("4 2 +0.75 −3.50 to +6.25")
+    assert "undefined: no title of the kind" in row_of(page, "kind-table", "other, over baseline")
+
+
+def test_the_top_says_better_worse_or_undecided():
+    record = made_up_record()
+    for gains, (low, high) in zip(record["gains"], [(1.0, 2.0), (-1.0, 2.0)], strict=False):
+        gains["major"] |= {"low": low, "high": high}
+    assert [headline.words.split(";")[0] for headline in headlines(record)] == ["better", "undecided"]
+
+
+def test_titles_that_cannot_be_set_side_by_side_are_not_passed_over():
+    page = page_text({**made_up_record(), "title_pairs": []})
+    assert "No major territory has a local and a global title with enough positives" in page
 
 
 def test_undefined_cells_have_words(page):

@@ -191,6 +191,25 @@ def test_a_phone_needs_no_scrolling_sideways(opened, scheme):
         assert region.get_attribute("tabindex") == "0" and region.get_attribute("aria-labelledby")
 
 
+def test_on_a_phone_a_gain_is_seen_beside_its_territory(browser, tmp_path):
+    """The heading of a row leaves room for its first number, and stays when the table is moved to the last one."""
+    record = made_up_record()
+    once = [{**gains, "by_period": gains["by_period"][:1]} for gains in record["gains"]]
+    for gains in (once, record["gains"]):
+        write_report({**record, "gains": gains}, tmp_path / "report.html")
+        page = browser.new_page(viewport=PHONE)
+        page.goto((tmp_path / "report.html").as_uri())
+        page.locator(".scroll", has=page.locator("#gain-table-0")).evaluate("e => { e.scrollLeft = e.scrollWidth }")
+        for rows in ("tbody tr", "tfoot tr"):
+            row = page.locator(f"#gain-table-0 {rows}").first
+            heading, last = row.locator("th").bounding_box(), row.locator("td").last.bounding_box()
+            assert heading["x"] >= 0 and heading["x"] + heading["width"] < last["x"]
+        page.locator(".scroll", has=page.locator("#gain-table-0")).evaluate("e => { e.scrollLeft = 0 }")
+        box = page.locator("#gain-table-0 tfoot td").first.bounding_box()
+        assert box["x"] + box["width"] < PHONE["width"]
+        page.close()
+
+
 def test_a_wide_table_scrolls_by_keyboard_in_its_own_region(opened):
     page = opened(viewport=PHONE)
     region = page.locator(".scroll", has=page.locator("#gain-table-0"))

@@ -5,7 +5,7 @@ import pytest
 
 from twotower.errors import InputError
 from twotower.evaluation.local_titles import title_homes
-from twotower.evaluation.title_gains import comparable_pairs, title_gains
+from twotower.evaluation.title_gains import comparable_pairs, gains_of_kind, title_gains
 
 #                      globals ……………………  local to 1  local to 2
 POSITIVES = np.array([[500, 300, 200, 400,    2,  0,      0],
@@ -47,3 +47,14 @@ def test_gains_are_relative_matched_by_seed_and_undefined_where_nothing_is_posit
     ours, theirs = np.array([[0.2, 0.5, np.nan], [0.6, 0.5, np.nan]]), np.array([[0.5, 0.4, 0.1], [0.1, 0.5, 0.1]])
     np.testing.assert_allclose(title_gains(ours, theirs, [0, 1], [1, 0]), [(100 + 20) / 2, (0 + 25) / 2, np.nan])
     np.testing.assert_allclose(title_gains(ours[:1], theirs, [0], [5, 6]), [(100 - 60) / 2, (0 + 25) / 2, np.nan])
+
+
+def test_gains_of_a_kind_by_hand():
+    gained = np.array([-4.0, 0.0, 8.0, np.nan, 100.0, 2.0])
+    told = gains_of_kind(gained, np.array([True, True, True, True, False, True]))
+    assert told == (4, 2, -1.0, 1.0, 3.5)  # of −4, 0, 2, 8: a gain of 0 is not ahead, an undefined one is no title
+
+
+def test_a_kind_without_titles_has_no_quartiles():
+    told = gains_of_kind(np.array([1.0, np.nan]), np.array([False, True]))
+    assert told[:2] == (0, 0) and np.isnan(told[2:]).all()

@@ -20,6 +20,7 @@ from twotower.experiment.summary import summary
 from twotower.experiment.titles import (
     distance_records,
     histogram_record,
+    kind_records,
     pair_records,
     title_records,
     title_scores,
@@ -56,6 +57,7 @@ def make_record(laboratory: Laboratory, audience: Audience, created: str, progre
         "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
         "titles": title_records(laboratory, audience, scores),
         "title_pairs": pair_records(laboratory, audience, scores),
+        "title_kinds": kind_records(laboratory, audience, scores),
         "bias": {method.name: bias_record(judge, measured, method.name) for method in plan.methods},
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
         "calibration": {method.name: calibration_record(measured, method.name) for method in plan.methods},

@@ -6,12 +6,13 @@ import numpy as np
 
 from twotower.evaluation.distances import distance
 from twotower.evaluation.results import mean_defined
-from twotower.evaluation.title_gains import comparable_pairs, title_gains
+from twotower.evaluation.title_gains import comparable_pairs, gains_of_kind, title_gains
 from twotower.experiment.audience import Audience
 from twotower.experiment.laboratory import Laboratory
 from twotower.experiment.measures import HISTOGRAM_SEED, Measured, shown_titles
 from twotower.run import RunReader
 
+KINDS = ("local", "global", "")  # of titles; the last are neither
 ENOUGH_TITLE_POSITIVES = 10  # test positives of a title, for its PR-AUC to be compared
 
 
@@ -66,6 +67,19 @@ def pair_records(laboratory: Laboratory, audience: Audience, scores: dict[str, n
         }
         for pair in comparable_pairs(counts, audience.homes, majors, tested >= ENOUGH_TITLE_POSITIVES)
     ]
+
+
+def kind_records(laboratory: Laboratory, audience: Audience, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """What ours gains on all titles of a kind that have enough test positives, since pairs are single titles."""
+    plan, pairs, kind = laboratory.plan, laboratory.test_pairs, np.array(audience.homes.kind)
+    tested = np.bincount(pairs.title[pairs.label > 0], minlength=laboratory.dataset.n_titles)
+    seeds, found = range(plan.seeds), []
+    for theirs in plan.baselines:
+        gained = title_gains(scores[plan.ours], scores[theirs], seeds, seeds)
+        for name in KINDS:
+            told = gains_of_kind(gained, (kind == name) & (tested >= ENOUGH_TITLE_POSITIVES))
+            found.append({"ours": plan.ours, "theirs": theirs, "kind": name or "other", **told._asdict()})
+    return found
 
 
 def distance_records(laboratory: Laboratory, audience: Audience, measured: Measured) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The record of an experiment as flat CSV tables, a name each."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from twotower.report.files import csv_text
@@ -9,25 +10,52 @@ Record = Mapping[str, Any]
 Rows = list[dict[str, Any]]
 
 
+OF_GAINS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
+OF_MEANS = ("mean", "low", "high", "won", "judged", "better", "worse", "sign_p")  # over territories
+OF_KINDS = ("ours", "theirs", "kind", "titles", "ahead", "quarter", "median", "three_quarters")
+OF_DISTANCES = ("ours", "theirs", "kind", "territory", "ks", "wasserstein", "shift")
+
+
 def experiment_tables(record: Record) -> dict[str, str]:
-    """Name → CSV text of every table."""
-    tables: dict[str, Callable[[Record], Rows]] = {
-        "table1": positives,
-        "table2": gains,
-        "table2_summary": gain_means,
-        "table3": title_pairs,
-        "methods": methods,
-        "titles": titles,
-        "bias": bias,
-        "calibration": calibration,
-        "distances": lambda record: record["distances"],
+    """Name → CSV text of every table. One without a row, such as gains of a single method, has its header."""
+    tables: dict[str, tuple[Callable[[Record], Rows], list[str]]] = {
+        "table1": (positives, []),
+        "table2": (gains, ["ours", "theirs", "territory", "major", *period_names(record), *OF_GAINS]),
+        "table2_summary": (gain_means, ["ours", "theirs", *mean_names()]),
+        "table3": (title_pairs, title_pair_names(record)),
+        "title_kinds": (lambda record: record["title_kinds"], list(OF_KINDS)),
+        "pr_auc": (pr_auc, []),
+        "methods": (methods, []),
+        "titles": (titles, []),
+        "bias": (bias, []),
+        "calibration": (calibration, []),
+        "distances": (lambda record: record["distances"], list(OF_DISTANCES)),
+        "histograms": (histograms, ["territory", "title", "method", *bin_names(record)]),
     }
-    return {name: rows_text(rows(record)) for name, rows in tables.items()}
+    return {name: rows_text(rows(record), header) for name, (rows, header) in tables.items()}
 
 
-def rows_text(rows: Rows) -> str:
-    """Rows with the same keys as CSV."""
-    return csv_text({name: [row[name] for row in rows] for name in rows[0]}) if rows else ""
+def rows_text(rows: Rows, header: list[str]) -> str:
+    """Rows with the same keys as CSV; ``header`` are the keys where there is no row."""
+    return csv_text({name: [row[name] for row in rows] for name in (rows[0] if rows else header)})
+
+
+def period_names(record: Record) -> list[str]:
+    return [period["name"] for period in record["periods"]]
+
+
+def mean_names() -> list[str]:
+    means = [f"{over}_{name}" for over in ("major", "all") for name in OF_MEANS]
+    return [f"overall_{name}" for name in OF_MEANS[:3]] + means
+
+
+def title_pair_names(record: Record) -> list[str]:
+    names = ["territory", "local", "global", "local_positives", "global_positives"]
+    return names + [f"{kind}_gain_over_{theirs}" for theirs in record["baselines"] for kind in ("local", "global")]
+
+
+def bin_names(record: Record) -> list[str]:
+    return [f"{low:.2f} to {high:.2f}" for low, high in pairwise(record["histograms"]["edges"])]
 
 
 def positives(record: Record) -> Rows:
@@ -41,15 +69,14 @@ def positives(record: Record) -> Rows:
 
 def gains(record: Record) -> Rows:
     """Table 2: a row a comparison and territory, a column a period."""
-    columns = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
     return [
         {
             "ours": told["ours"],
             "theirs": told["theirs"],
             "territory": territory["code"],
             "major": territory["major"],
-            **{period["name"]: told["by_period"][i][c] for i, period in enumerate(record["periods"])},
-            **{name: told[name][c] for name in columns},
+            **{name: told["by_period"][i][c] for i, name in enumerate(period_names(record))},
+            **{name: told[name][c] for name in OF_GAINS},
         }
         for told in record["gains"]
         for c, territory in enumerate(record["territories"])
@@ -66,6 +93,22 @@ def gain_means(record: Record) -> Rows:
             row |= {f"{over}_{name}": value for name, value in told[over].items()}
         found.append(row)
     return found
+
+
+def pr_auc(record: Record) -> Rows:
+    """PR-AUC itself, mean over seeds: a row a method and territory with test pairs, a column a period."""
+    return [
+        {
+            "method": method,
+            "territory": territory["code"],
+            "base_rate": territory["base_rate"],
+            **{name: found["by_period"][i][c] for i, name in enumerate(period_names(record))},
+            "average": found["average"][c],
+        }
+        for method, found in record["pr_auc"].items()
+        for c, territory in enumerate(record["territories"])
+        if territory["test_pairs"]
+    ]
 
 
 def methods(record: Record) -> Rows:
@@ -98,28 +141,42 @@ def titles(record: Record) -> Rows:
 
 
 def bias(record: Record) -> Rows:
-    """Popularity bias: a row a method and measure, overall and in each territory with users."""
+    """Popularity bias: a row a method and measure, overall and in each territory with users; undefined: empty."""
     codes = [territory["code"] for territory in record["territories"]]
+    columns = [column for of_method in record["bias"].values() for column in of_method["territories"].values()]
+    inhabited = [any(column[c] is not None for column in columns) for c in range(len(codes))]
     found = []
     for method, of_method in record["bias"].items():
         for measure, (mean, spread) in of_method["overall"].items():
             row = {"method": method, "measure": measure, "territory": "", "mean": mean, "spread": spread}
             found.append(row)
-            for code, value in zip(codes, of_method["territories"][measure], strict=True):
-                if value is not None:
+            for code, value, there in zip(codes, of_method["territories"][measure], inhabited, strict=True):
+                if there:
                     found.append({**row, "territory": code, "mean": value, "spread": None})
     return found
 
 
 def calibration(record: Record) -> Rows:
-    """The reliability curve of each method: a row a bin."""
+    """The reliability curve of each method: a row a bin, pairs of all seeds; its error stands in each row."""
     return [
         {
             "method": method,
             "low": curve["edges"][i],
             "high": curve["edges"][i + 1],
             **{key: curve[key][i] for key in ("pairs", "predicted", "observed")},
+            "ece": curve["ece"],
         }
         for method, curve in record["calibration"].items()
         for i in range(len(curve["pairs"]))
+    ]
+
+
+def histograms(record: Record) -> Rows:
+    """Users of a territory by their probability of a title, under the models of Figure 2: a column a bin."""
+    shown, names = record["histograms"], bin_names(record)
+    return [
+        {"territory": code, "title": title, "method": method, **dict(zip(names, counts, strict=True))}
+        for code, by_title in shown["counts"].items()
+        for title, of_title in by_title.items()
+        for method, counts in zip(shown["methods"], of_title, strict=True)
     ]

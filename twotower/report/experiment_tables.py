@@ -25,6 +25,8 @@ def print_experiment(record: Record, console: Console) -> None:
         console.print(mean_table(further), "")
     if record["title_pairs"]:
         console.print(title_table(record), "")
+    if record["title_kinds"]:
+        console.print(kind_table(record), "")
     console.print(bias_table(record), "")
     for sentence in record["summary"]:
         console.print(Text(f"• {sentence}"))
@@ -114,6 +116,16 @@ def title_table(record: Record) -> Table:
                 *(gain_text(pair["gains"][name][kind]) for name in baselines),
             )
         table.add_section()
+    return table
+
+
+def kind_table(record: Record) -> Table:
+    """The gains of all titles of a kind, since single pairs are anecdotes."""
+    columns = ("titles", "ahead", "median gain, %", "middle half")
+    table = new_table(("kind", "over"), columns, title=f"PR-AUC gain of {record['ours']} on all titles")
+    for told in record["title_kinds"]:
+        middle = gain_text(told["median"]), interval_text(told["quarter"], told["three_quarters"])
+        table.add_row(told["kind"], told["theirs"], count_text(told["titles"]), count_text(told["ahead"]), *middle)
     return table
 
 

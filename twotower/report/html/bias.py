@@ -34,7 +34,7 @@ def bias_table(record: Record) -> Table | None:
         ]
         for name in names
     ]
-    kinds = [Column("Measure", "text"), Column("Better", "text", "Which way the measure shows less bias")]
+    kinds = [Column("Measure", "text"), Column("Less bias is", "text")]
     kinds += [Column(name) for name in bias]
     caption = "Popularity bias over all test users, mean ± standard deviation over seeds"
     return Table("bias-table", caption, kinds, rows) if bias and rows else None
@@ -72,7 +72,7 @@ def calibration_table(record: Record) -> Table | None:
         [text(name), number(at(curve, "ece"), 4), count(sum(filter(is_number, at(curve, "pairs") or ())) or None)]
         for name, curve in curves.items()
     ]
-    kinds = columns("Method", "Expected calibration error", "Test pairs")
+    kinds = columns("Method", "Expected calibration error", "Test pairs, all seeds")
     return Table("calibration-table", "Calibration, 0 is perfect", kinds, rows) if rows else None
 
 

@@ -24,7 +24,6 @@ class Cell:
     tone: str = ""
     hint: str = ""
     mark: str = ""
-    span: int = 1  # columns
 
     @property
     def undefined(self) -> bool:

@@ -58,7 +58,7 @@
       if (known(facts.test_positives)) parts.push(`${count(facts.test_positives)} test positives`);
       parts.push(`${count(Math.max(...users))} test users here`);
       for (const [method, value] of Object.entries(facts.pr_auc || {})) {
-        parts.push(`PR-AUC of ${method} ${known(value) ? value.toFixed(4) : "undefined"}`);
+        parts.push(`PR-AUC of ${method}, in all territories, ${known(value) ? value.toFixed(4) : "undefined"}`);
       }
       return `${parts.join("; ")}.`;
     }

@@ -102,7 +102,9 @@ def headlines(record: Record) -> list[Headline]:
         where = "major territories" if told is gains.get("major") else "territories"
         words, tone = [f"mean gain of PR-AUC over {where}"], ""
         if is_number(low) and is_number(high):
-            tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
+            judgement = "better" if low > 0 else "worse" if high < 0 else "undecided"
+            tone = TONES[judgement]
+            words.insert(0, judgement)
             words.append(f"95 % interval {signed(low)} to {signed(high)}")
         if is_number(told.get("judged")) and is_number(told.get("won")):
             words.append(f"ahead in {told['won']} of {told['judged']}")
@@ -132,6 +134,7 @@ def all_tables(record: Record) -> dict[str, Any]:
         "scores": tables.score_table(record),
         "methods": tables.method_table(record),
         "pairs": tables.pair_table(record),
+        "kinds": tables.kind_table(record),
         "titles": tables.title_table(record),
         "bias": bias.bias_table(record),
         "bias_territories": bias.bias_territory_tables(record),

@@ -1,6 +1,7 @@
 """The tables of the page, each made from one part of the result record; a missing part gives none."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from twotower.report.html import paper
@@ -32,6 +33,11 @@ def territory_name(territory: Mapping[str, Any]) -> Cell:
     shown = f"{code} {name}" if name and name != code else code
     small = territory.get("judged") is False
     return Cell(shown, shown, hint="too small to judge" if small else "", tone="quiet" if small else "")
+
+
+def muted(cell: Cell, territory: Mapping[str, Any]) -> Cell:
+    """A gain where nothing can be judged has no colour: it is neither won nor lost."""
+    return replace(cell, tone="quiet") if territory.get("judged") is False else cell
 
 
 def minor_rows(record: Record) -> list[bool]:
@@ -72,8 +78,8 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
     rows = [
         [
             territory_name(territory),
-            *(gain(at(values, c)) for values in by_period),
-            gain(at(gains, "average", c)),
+            *(muted(gain(at(values, c)), territory) for values in by_period),
+            muted(gain(at(gains, "average", c)), territory),
             interval(at(gains, "low", c), at(gains, "high", c)),
             verdict(at(gains, "verdict", c)),
             number(at(gains, "p_adjusted", c), hint="not tested"),
@@ -86,7 +92,11 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         return None
     foot = [
         mean_row(gains.get(key) or {}, label, len(shown))
-        for key, label in (("major", "Mean of the major territories"), ("all", "Mean of all judged territories"))
+        for key, label in (
+            ("major", "Mean of the major territories"),
+            ("all", "Mean of all judged territories"),
+            ("overall", "All pairs in one ranking"),
+        )
         if is_number(at(gains, key, "mean"))
     ]
     caption = f"Relative gain of PR-AUC of {gains.get('ours')} over {gains.get('theirs')}, percent"
@@ -94,12 +104,11 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
 
 
 def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
-    wins = won_of(mean)
-    wins = wins if wins.undefined else Cell(f"won {wins.text}")
-    p = number(mean.get("sign_p"), hint="no sign test")
-    p = p if p.undefined else Cell(p.text, hint="two-sided sign test over territories")
-    found = [gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, p, Cell("")]
-    return [Cell(label, span=1 + n_periods), *found]
+    wins, p = won_of(mean), number(mean.get("sign_p"))
+    wins = Cell("") if wins.undefined else Cell(f"won {wins.text}")  # of all pairs there is nothing to count
+    hint = "" if p.undefined else f"sign test p = {p.text}, as if territories were independent"
+    found = [gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, Cell(""), Cell("")]
+    return [Cell(label, hint=hint), *[Cell("")] * n_periods, *found]  # a heading of one column can stay in sight
 
 
 def won_of(mean: Mapping[str, Any]) -> Cell:
@@ -128,7 +137,9 @@ def comparison_table(record: Record) -> Table | None:
         )
     kinds = columns("Models", "Mean gain", "95 % interval", "Won", "Better", "Worse", "Sign test p")
     kinds += [Column("Gain of all pairs"), Column("95 % interval")]
-    caption = "Gains in percent: mean over the major territories, and with all pairs in one ranking"
+    in_major = any(mean_of(gains) is gains.get("major") for gains in record.get("gains") or ())
+    which = "major territories" if in_major else "territories"
+    caption = f"Gains in percent: mean over the {which} that can be judged, and with all pairs in one ranking"
     return Table("comparison-table", caption, kinds, rows) if rows else None
 
 
@@ -197,6 +208,23 @@ def pair_table(record: Record) -> Table | None:
     ]
     caption = "Relative gain of each title’s PR-AUC, local and global titles with comparable positives"
     return Table("pair-table", caption, kinds, rows) if rows else None
+
+
+def kind_table(record: Record) -> Table | None:
+    """The gains of all titles of a kind: how many are ahead, and the middle half."""
+    rows = [
+        [
+            text(f"{k.get('kind')}, over {k.get('theirs')}"),
+            count(k.get("titles")),
+            count(k.get("ahead")),
+            gain(k.get("median"), "undefined: no title of the kind with enough positives in the test"),
+            interval(k.get("quarter"), k.get("three_quarters")),
+        ]
+        for k in record.get("title_kinds") or ()
+    ]
+    kinds = columns("Titles", "With enough test positives", "Ahead", "Median gain, percent", "Middle half")
+    caption = "Relative gain of the titles’ PR-AUC by kind, each title with enough positives in the test counted once"
+    return Table("kind-table", caption, kinds, rows) if rows else None
 
 
 def title_table(record: Record) -> Table | None:
