@@ -26,10 +26,8 @@ def mask(record: Record) -> list[str]:
             cells = [(block["name"], k, value) for k, value in enumerate(block["by_group"]) if k != block["owner"]]
             if block["gradient"] != 0 or any(value != 0 for *_, value in cells):  # or else 0 would say little
                 foreign += cells
-    if all(shared):
-        found = [f"Rows of all {len(present)} groups moved each of the {len(shared)} shared blocks."]
-    else:
-        found = [f"Rows of all {len(present)} groups moved {sum(shared)} of the {len(shared)} shared blocks."]
+    moved = f"each of the {len(shared)}" if all(shared) else f"{sum(shared)} of the {len(shared)}"
+    found = [f"Rows of {those(present, len(record['groups']))} moved {moved} shared blocks."]
     leaks = [cell for cell in foreign if cell[2] != 0]
     if leaks:
         name, k, value = max(leaks, key=lambda cell: -1.0 if cell[2] is None else cell[2])
@@ -53,6 +51,13 @@ def mask(record: Record) -> list[str]:
     return found
 
 
+def those(present: list[int], groups: int) -> str:
+    """The groups that have rows in the batch."""
+    if len(present) < groups:
+        return f"the {len(present)} groups in the batch" if len(present) > 1 else "the one group in the batch"
+    return "both groups" if groups == 2 else f"all {groups} groups"
+
+
 def whole(record: Record) -> list[str]:
     """Whether the groups' parts are all there is."""
     known = [b for b in record["blocks"] if b["remainder"] is not None and max_of(b["by_group"])]
@@ -70,14 +75,15 @@ def conflict(record: Record) -> list[str]:
     spread = f"{least:+.2f} (groups {j} and {k})"
     if len(pairs) > 1:
         spread = f"from {spread} to {most:+.2f} ({m} and {n})"
-    spread = spread.replace("-", "−")
+    spread, cosines = spread.replace("-", "−"), "cosines" if len(pairs) > 1 else "cosine"
     if least < -RIGHT_ANGLE:
         against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
-        found = [f"{against} of {len(pairs)} pairs of groups pull the towers against each other: cosines {spread}."]
+        who = f"{against} of {len(pairs)} pairs of groups" if len(cosine) > 2 else "The two groups"
+        found = [f"{who} pull the towers against each other: {cosines} {spread}."]
     elif most < RIGHT_ANGLE:
-        found = [f"The groups pull the towers in different directions, nearly at right angles: cosines {spread}."]
+        found = [f"The groups pull the towers in different directions, nearly at right angles: {cosines} {spread}."]
     else:
-        found = [f"No two groups pull the towers against each other: cosines {spread}."]
+        found = [f"No two groups pull the towers against each other: {cosines} {spread}."]
     total = sum(group["pairs"] for group in record["groups"])
     known = [(value, group) for group, value in enumerate(share) if value is not None]
     if known:
@@ -131,8 +137,8 @@ def updates(record: Record) -> list[str]:
 
 
 def times_of(ratio: float) -> str:
-    """A ratio in two digits; a large one as a whole number."""
-    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+    """A ratio in two digits, also where the second is 0; a large one as a whole number."""
+    return f"{ratio:#.2g}" if ratio < 9.95 else f"{ratio:,.0f}"
 
 
 def max_of(values: list[float | None]) -> float:
