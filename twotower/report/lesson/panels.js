@@ -55,7 +55,7 @@ function showLeaks(leak, names) {
   setTable(
     byId("leak-table"),
     "Gradient of what each group has to itself without the mask",
-    ["to", "its own rows", "foreign rows", "foreign ∕ own", ...names.map((name, k) => `from ${k} ${name}`)],
+    ["to", "its own rows", "foreign rows", "foreign\u00a0∕ own", ...names.map((name, k) => `from ${k} ${name}`)],
     lines.map((line) => {
       const times = line.own ? line.foreign / line.own : null;
       const from = names.map((name, k) => {
