@@ -12,7 +12,7 @@ from tiny_runs import MTL, failing_line, train
 from twotower.checkpoint import load_model
 from twotower.commands import cli
 from twotower.inspection.gradients.record import inspect
-from twotower.inspection.gradients.summary import mask, summary, times_of
+from twotower.inspection.gradients.summary import mask, summary, times_of, without_gradient
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
 
@@ -232,3 +232,24 @@ def test_the_facts_of_the_subject_are_in_the_record(tiny_world, record):
     subject = record["subject"]
     assert subject["pairs"] == len(textbook.batch.labels) == 128 and subject["widths"] == [16, 43]
     assert subject["model"]["head"] == "lowrank" and record["twotower"]
+
+
+def test_a_reason_is_given_only_where_it_is_the_reason(record):
+    def words(*still: str, zero: str = "") -> list[str]:
+        blocks = [{"parameter": name, "gradient": 0.0, "weight": 1.0} for name in still]
+        return without_gradient([*blocks, {"parameter": zero, "gradient": 1.0, "weight": 0.0}])
+
+    tail = "no gradient from anybody, own rows included"
+    assert words("head.P", zero="head.Q") == [
+        f"head.P gets {tail}: what comes back is multiplied by head.Q, which is 0."
+    ]
+    assert words("experts.P", "head.G", zero="experts.Q") == [
+        f"experts.P and head.G get {tail}: what comes back is multiplied by experts.Q, which is 0."
+    ]
+    assert words("user.W1", "user.W2", "head.P") == [f"user.W1, user.W2 and head.P get {tail}."]
+    assert words("user.W1", "head.P", zero="head.Q")[1] == f"user.W1 gets {tail}."
+    assert words() == []
+
+
+def test_one_user_is_spoken_of_as_one(tiny_world):
+    assert "2 pairs of 1 user and 2 titles" in run(tiny_world, *SMALL[:2], "--groups", "2", "--batch-size", "2").stdout

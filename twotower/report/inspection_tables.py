@@ -39,8 +39,13 @@ def heading(record: Record) -> str:
     heads = "without heads" if model["head"] == "none" else f"{model['head']} heads"
     state = "trained" if subject["trained"] else "before its first step"
     found = f"{subject['name']}, {state}: {heads}, D {model['hidden']}, K {model['groups']}. "
-    found += f"Batch {subject['batch']}: {subject['pairs']:,} pairs of {subject['users']:,} users and "
-    return found + f"{subject['titles']:,} titles, loss {number(record['loss'])}."
+    pairs, users, titles = (counted(subject[name], name) for name in ("pairs", "users", "titles"))
+    return found + f"Batch {subject['batch']}: {pairs} of {users} and {titles}, loss {number(record['loss'])}."
+
+
+def counted(n: int, nouns: str) -> str:
+    """A number of things, of one thing in the singular."""
+    return f"{n:,} {nouns.removesuffix('s') if n == 1 else nouns}"
 
 
 def group_table(record: Record) -> Table:

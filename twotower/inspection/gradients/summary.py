@@ -6,6 +6,8 @@ from typing import Any
 
 Record = Mapping[str, Any]
 RIGHT_ANGLE = 0.1  # a smaller cosine is nearly one: nobody helps or hurts much
+#: Parameters whose gradient comes back through another one, which training starts at 0.
+MULTIPLIED_BY = {"head.P": "head.Q", "head.G": "experts.Q", "experts.P": "experts.Q", "head.alpha": "stitch.W"}
 
 
 def summary(record: Record) -> list[str]:
@@ -41,14 +43,27 @@ def mask(record: Record) -> list[str]:
             "A block that belongs to a group was moved by that group's rows alone: in all "
             f"{len(foreign):,} cells off its own group the backward pass found exactly 0."
         )
-    reachable = [block for block in record["blocks"] if block["owner"] in (None, *present)]
-    if still := {block["parameter"] for block in reachable if block["gradient"] == 0}:
-        verb = "gets" if len(still) == 1 else "get"
-        found.append(
-            f"{' and '.join(sorted(still))} {verb} no gradient from anybody, own rows included: what comes back is "
-            "multiplied by another weight that is still 0."
-        )
+    return found + without_gradient([block for block in record["blocks"] if block["owner"] in (None, *present)])
+
+
+def without_gradient(blocks: list[Record]) -> list[str]:
+    """Parameters that nobody moves, and why where that can be told: another weight is 0, as before the first step."""
+    still = list(dict.fromkeys(block["parameter"] for block in blocks if block["gradient"] == 0))
+    zero = {block["parameter"] for block in blocks if block["weight"] == 0}
+    waiting = [name for name in still if MULTIPLIED_BY.get(name) in zero]
+    found = []
+    for names in (waiting, [name for name in still if name not in waiting]):
+        if names:
+            verb = "gets" if len(names) == 1 else "get"
+            factor = " and ".join(dict.fromkeys(MULTIPLIED_BY[name] for name in names if names is waiting))
+            why = f": what comes back is multiplied by {factor}, which is 0" if factor else ""
+            found.append(f"{listed(names)} {verb} no gradient from anybody, own rows included{why}.")
     return found
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
 
 
 def those(present: list[int], groups: int) -> str:
@@ -62,6 +77,8 @@ def whole(record: Record) -> list[str]:
     """Whether the groups' parts are all there is."""
     known = [b for b in record["blocks"] if b["remainder"] is not None and max_of(b["by_group"])]
     rest = max((b["remainder"] / max(b["gradient"], max_of(b["by_group"])) for b in known), default=0.0)
+    if rest == 0:
+        return ["The groups' parts add up to the gradient of the batch, to the last bit."]
     return [f"The groups' parts add up to the gradient of the batch: the rest is {rest:.0e} of it, which is rounding."]
 
 
