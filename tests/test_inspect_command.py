@@ -181,6 +181,10 @@ def test_the_words_on_conflict_follow_the_cosines(record):
 
     assert "The two groups pull the towers against each other: cosine −0.40 (groups 0 and 1)" in words(-0.4)
     assert "nearly at right angles: cosine +0.01" in words(0.01)
+    three = [[1.0, -0.4, 0.0], [-0.4, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    several = {**record, "conflict": {**record["conflict"], "cosine": three}}
+    said = " ".join(summary(several))
+    assert "1 of 3 pairs of groups pulls the towers against each other: cosines from −0.40" in said
     assert "No two groups pull the towers against each other: cosine +0.60" in words(0.6)
 
 

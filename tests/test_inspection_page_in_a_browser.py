@@ -247,5 +247,6 @@ def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_pat
     addresses["baseline"] = (tmp_path / "page.html").as_uri()
     page = opened("baseline")
     assert page.get_by_role("switch").count() == 0 and page.locator('[data-node^="head."]').count() == 0
+    assert page.locator("#groups, #measures").evaluate_all("all => all.map(e => e.hidden)") == [True, True]
     assert "every gradient is everybody’s" in page.inner_text("#told")
     assert page.locator('[data-edge="user.2>score"]').get_attribute("class") == "edge shared"

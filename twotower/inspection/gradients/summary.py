@@ -95,8 +95,9 @@ def conflict(record: Record) -> list[str]:
     spread, cosines = spread.replace("-", "−"), "cosines" if len(pairs) > 1 else "cosine"
     if least < -RIGHT_ANGLE:
         against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
-        who = f"{against} of {len(pairs)} pairs of groups" if len(cosine) > 2 else "The two groups"
-        found = [f"{who} pull the towers against each other: {cosines} {spread}."]
+        verb = "pulls" if against == 1 else "pull"
+        who = f"{against} of {len(pairs)} pairs of groups {verb}" if len(cosine) > 2 else "The two groups pull"
+        found = [f"{who} the towers against each other: {cosines} {spread}."]
     elif most < RIGHT_ANGLE:
         found = [f"The groups pull the towers in different directions, nearly at right angles: {cosines} {spread}."]
     else:
