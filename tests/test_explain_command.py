@@ -12,6 +12,7 @@ from twotower.commands import cli
 from twotower.data.dataset import Dataset
 from twotower.inspection.explaining.explanation import explain as take_apart
 from twotower.recommend import recommend
+from twotower.report.explanation_tables import concentration
 from twotower.report.files import json_text
 
 MODEL = MTL | {"territory_bias": True, "title_offsets": "territory"}
@@ -123,3 +124,22 @@ def test_faults_are_one_line(run, tmp_path):
     assert "no such directory" in failing_line("explain", run, "--user", 1, "--title", "#1", *elsewhere)
     assert "Invalid value for '--top'" in failing_line("explain", run, "--user", 1, "--title", "#1", "--top", 0)
     assert "Missing option '--user'" in failing_line("explain", run, "--title", "#1")
+
+
+def test_a_model_without_scale_and_bias_shows_neither(tiny_world, tmp_path):
+    shape = {"head": "plain", "output": "relu", "learned_logit": False, "title_offsets": "none", "groups": 2}
+    run = train(tiny_world, tmp_path / "paper", shape, epochs=1).path
+    text = explain(run, "--user", 77, "--title", "#11")
+    assert "⟨U, V⟩" in text and "U·V" in text
+    assert "s·" not in text and "bias of all logits" not in text
+
+
+def test_one_unit_is_spoken_of_as_one():
+    def said(positive: int, negative: int, half: int, effective: float) -> str:
+        parts = {"positive": {"units": positive, "sum": 0.5}, "negative": {"units": negative, "sum": -0.1}}
+        return concentration({"hidden": {"units": 4, "half": half, "effective": effective, **parts}}).plain
+
+    assert said(1, 1, 1, 1.2).startswith("1 unit adds +0.5000, 1 adds -0.1000;")
+    assert said(1, 1, 1, 1.2).endswith("in 1 of 4 units (as concentrated as in 1 equal one)")
+    assert said(3, 1, 2, 2.2).startswith("3 units add") and said(3, 1, 2, 2.2).endswith("in 2 equal ones)")
+    assert said(0, 0, 0, 0.0) == "All 4 units add 0: no unit is above 0 in both U and V."

@@ -81,7 +81,7 @@ def test_a_model_has_the_terms_of_its_settings_and_no_others(run_of, data, kind)
     model = MODELS[kind]
     adds = model.get("head", "none") not in ("none", "plain") and model.get("output") != "relu"
     expected = ["tower", "head"] if adds else ["dot"]
-    expected += ["c"] + ["title_bias"] * model.get("title_bias", False)
+    expected += ["c"] * model.get("learned_logit", True) + ["title_bias"] * model.get("title_bias", False)
     if model.get("territory_bias"):
         expected += ["territory_dot"] + ["territory_bias"] * model.get("title_bias", False)
     expected += ["title_offset"] * (model.get("title_offsets") != "none")

@@ -12,7 +12,7 @@ from tiny_runs import MTL, failing_line, train
 from twotower.checkpoint import load_model
 from twotower.commands import cli
 from twotower.inspection.gradients.record import inspect
-from twotower.inspection.gradients.summary import summary
+from twotower.inspection.gradients.summary import mask, summary, times_of, without_gradient
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
 
@@ -132,7 +132,35 @@ def test_the_words_say_what_the_matrix_shows(record):
     cells = sum(block["owner"] is not None for block in record["blocks"])
     words = " ".join(record["summary"])
     assert f"in all {cells} cells off its own group the backward pass found exactly 0" in words
-    assert "Rows of all 2 groups moved each of the 14 shared blocks" in words
+    assert "Rows of both groups moved each of the 14 shared blocks" in words
+
+
+def test_the_words_count_the_groups_that_have_rows(record):
+    def words(*pairs: int) -> str:
+        groups = [{**record["groups"][0], "pairs": n} for n in pairs]
+        blocks = [{**b, "by_group": [1.0] * len(pairs)} for b in record["blocks"] if b["owner"] is None]
+        return mask({**record, "groups": groups, "blocks": blocks})[0]
+
+    assert words(5, 5, 5).startswith("Rows of all 3 groups moved")
+    assert words(5, 0, 5).startswith("Rows of the 2 groups in the batch moved")
+    assert words(0, 0, 5).startswith("Rows of the one group in the batch moved")
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(1, "1.0"), (0.042, "0.042"), (3.74, "3.7"), (9.96, "10"), (43.2, "43")])
+def test_a_ratio_has_two_digits(record, ratio, told):
+    assert times_of(ratio) == told
+    of = {**record["leak"][0]["parts"]["head"], "own": 1.0, "foreign": ratio}
+    leak = [{**record["leak"][0], "parts": {"head": of}}]
+    assert f" {told} × " in shown({**record, "leak": leak})
+
+
+def test_titles_and_captions_are_whole_where_tables_are_narrow(record, tiny_world):
+    lines = [line.strip() for line in shown(record, 120).splitlines()]
+    assert "Norm of each block's gradient, and by whose rows" in lines
+    assert "0 is exactly 0: the backward pass found nothing" in lines
+    assert "[k]: from the smallest of all groups to the largest" in lines
+    alone = shown(inspect(stirred(tiny_world, "low-rank", groups=1, head="none", title_bias=False)), 120)
+    assert "[k]" not in alone and "exactly 0" not in alone
 
 
 def test_the_words_sound_the_alarm_when_something_leaks(record):
@@ -151,15 +179,19 @@ def test_the_words_on_conflict_follow_the_cosines(record):
         matrix = [[1.0, cosine], [cosine, 1.0]]
         return " ".join(summary({**record, "conflict": {**record["conflict"], "cosine": matrix}}))
 
-    assert "1 of 1 pairs of groups pull the towers against each other: cosines −0.40 (groups 0 and 1)" in words(-0.4)
-    assert "nearly at right angles: cosines +0.01" in words(0.01)
-    assert "No two groups pull the towers against each other: cosines +0.60" in words(0.6)
+    assert "The two groups pull the towers against each other: cosine −0.40 (groups 0 and 1)" in words(-0.4)
+    assert "nearly at right angles: cosine +0.01" in words(0.01)
+    three = [[1.0, -0.4, 0.0], [-0.4, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    several = {**record, "conflict": {**record["conflict"], "cosine": three}}
+    said = " ".join(summary(several))
+    assert "1 of 3 pairs of groups pulls the towers against each other: cosines from −0.40" in said
+    assert "No two groups pull the towers against each other: cosine +0.60" in words(0.6)
 
 
 def test_the_words_on_leaks_and_shares_are_the_records(record):
     words = " ".join(record["summary"])
     ratios = [leak["parts"]["head"]["foreign"] / leak["parts"]["head"]["own"] for leak in record["leak"]]
-    assert f"a head from {min(ratios):.2g} times (" in words and f"to {max(ratios):.2g} times (" in words
+    assert f"a head from {min(ratios):#.2g} times (" in words and f"to {max(ratios):#.2g} times (" in words
     k = int(np.argmax(record["conflict"]["share"]))
     assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
 
@@ -204,3 +236,24 @@ def test_the_facts_of_the_subject_are_in_the_record(tiny_world, record):
     subject = record["subject"]
     assert subject["pairs"] == len(textbook.batch.labels) == 128 and subject["widths"] == [16, 43]
     assert subject["model"]["head"] == "lowrank" and record["twotower"]
+
+
+def test_a_reason_is_given_only_where_it_is_the_reason(record):
+    def words(*still: str, zero: str = "") -> list[str]:
+        blocks = [{"parameter": name, "gradient": 0.0, "weight": 1.0} for name in still]
+        return without_gradient([*blocks, {"parameter": zero, "gradient": 1.0, "weight": 0.0}])
+
+    tail = "no gradient from anybody, own rows included"
+    assert words("head.P", zero="head.Q") == [
+        f"head.P gets {tail}: what comes back is multiplied by head.Q, which is 0."
+    ]
+    assert words("experts.P", "head.G", zero="experts.Q") == [
+        f"experts.P and head.G get {tail}: what comes back is multiplied by experts.Q, which is 0."
+    ]
+    assert words("user.W1", "user.W2", "head.P") == [f"user.W1, user.W2 and head.P get {tail}."]
+    assert words("user.W1", "head.P", zero="head.Q")[1] == f"user.W1 gets {tail}."
+    assert words() == []
+
+
+def test_one_user_is_spoken_of_as_one(tiny_world):
+    assert "2 pairs of 1 user and 2 titles" in run(tiny_world, *SMALL[:2], "--groups", "2", "--batch-size", "2").stdout

@@ -13,7 +13,7 @@ pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip inst
 browser, textbook, records, addresses, opened = (
     pages.browser, pages.textbook, pages.records, pages.addresses, pages.opened
 )
-matrix, node, shown, table = pages.matrix, pages.node, pages.shown, pages.table
+PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages.shown, pages.table
 
 
 def texts(page, block: str) -> list[str]:
@@ -163,7 +163,10 @@ def test_the_tables_beneath_show_the_record(opened, records):
     page, record = opened("inspection"), records["inspection"]
     cosine, norms = record["conflict"]["cosine"], record["conflict"]["norm"]
     assert table(page, "conflict-table") == [[*line, norm] for line, norm in zip(cosine, norms, strict=True)]
-    leak = [[r["own"], r["foreign"], r["foreign"] / r["own"], *r["by_group"]] for r in record["leak"]]
+    parts = [line["parts"][part] for part in record["leak"][0]["parts"] for line in record["leak"]]
+    leak = [[r["own"], r["foreign"], r["foreign"] / r["own"], *r["by_group"]] for r in parts]
+    names = [f"{part} {k}" for part in ("head", "title bias") for k in range(3)]
+    assert page.locator("#leak-table tbody th").all_inner_texts() == names
     assert table(page, "leak-table") == [pytest.approx(line, rel=1e-12) for line in leak]
     facts = ("pairs", "users", "positives", "base_rate", "loss")
     assert table(page, "batch-table") == [[group[name] for name in facts] for group in record["groups"]]
@@ -179,6 +182,46 @@ def test_a_dozen_heads_are_drawn_as_eight_with_the_picked_one_among_them(opened)
     assert heads.count() == 7 and page.locator("svg.network .more text").text_content() == "+5"
     page.get_by_label("Group", exact=True).select_option("9")
     assert shown(page, "head.9") == 9.5 and heads.count() == 7
+
+
+def test_what_is_0_for_want_of_a_gradient_is_not_said_to_be_masked(opened, addresses, tiny_world, tmp_path):
+    subject = stirred(tiny_world, "experts")
+    subject.model.params["experts.Q"][:] = 0  # as before the first step: no gradient reaches the gates
+    write_page(inspect(subject), tmp_path / "page.html")
+    addresses["fresh"] = (tmp_path / "page.html").as_uri()
+    page = opened("fresh", "#group=1")
+    assert [node(page, f"head.{k}").locator(".value").text_content() for k in range(2)] == ["exactly 0"] * 2
+    assert ["dark" in node(page, f"head.{k}").get_attribute("class") for k in range(2)] == [True, False]
+    page = opened("fresh")
+    assert page.locator("svg.network .node.dark").count() == 0
+
+
+def test_blocks_of_a_phone_stand_side_by_side(opened, addresses, tiny_world, tmp_path):
+    write_page(inspect(stirred(tiny_world, "low-rank", groups=8)), tmp_path / "page.html")
+    addresses["eight"] = (tmp_path / "page.html").as_uri()
+    page = opened("eight", viewport=PHONE)
+    boxes = page.locator("svg.network .node:not(.more) > .box").evaluate_all(
+        "all => all.map(e => ['x', 'y', 'width', 'height'].map(name => Number(e.getAttribute(name))))"
+    )
+    for place, (x, y, w, h) in enumerate(boxes):
+        for x2, y2, w2, h2 in boxes[:place]:
+            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
+    spill = """node => {
+        const [box, text] = ['.box', '.value'].map(part => node.querySelector(part).getBoundingClientRect());
+        return text.width && Math.max(box.left - text.left, text.right - box.right, text.bottom - box.bottom) }"""
+    assert max(page.locator("svg.network .node:not(.more)").evaluate_all(f"all => all.map({spill})")) <= 0
+    for k in (1, 7):
+        page.get_by_label("Group", exact=True).select_option(str(k))
+        assert node(page, f"bias.{k}").count() == 1 and node(page, f"head.{k}").count() == 1
+
+
+def test_a_cosine_of_nearly_0_is_no_conflict(opened, addresses, records, tmp_path):
+    cosine = [[1.0, -0.004, -0.3], [-0.004, 1.0, 0.2], [-0.3, 0.2, 1.0]]
+    record = records["inspection"]
+    write_page({**record, "conflict": {**record["conflict"], "cosine": cosine}}, tmp_path / "page.html")
+    addresses["cosines"] = (tmp_path / "page.html").as_uri()
+    marked = opened("cosines").locator("#conflict-table td.negative").all_inner_texts()
+    assert marked == ["−0.30", "−0.30"]
 
 
 @pytest.mark.parametrize("name", ["paper", "residual", "experts", "cross-stitch", "title bias alone", "territories"])
@@ -204,5 +247,6 @@ def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_pat
     addresses["baseline"] = (tmp_path / "page.html").as_uri()
     page = opened("baseline")
     assert page.get_by_role("switch").count() == 0 and page.locator('[data-node^="head."]').count() == 0
+    assert page.locator("#groups, #measures").evaluate_all("all => all.map(e => e.hidden)") == [True, True]
     assert "every gradient is everybody’s" in page.inner_text("#told")
     assert page.locator('[data-edge="user.2>score"]').get_attribute("class") == "edge shared"

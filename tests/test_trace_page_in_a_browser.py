@@ -9,6 +9,7 @@ from twotower.inspection.tracing.tiny_network import tiny_network
 from twotower.inspection.tracing.trace import trace
 from twotower.nn import reference
 from twotower.report.lesson import write_page
+from twotower.report.trace_text import flat, number_texts
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -141,6 +142,15 @@ def test_a_group_or_a_user_picks_rows_and_their_part_of_the_gradient(opened, rec
     assert page.locator("#array tr:not(.other)[data-row]").count() == 1
     edges = [page.locator(f'[data-edge="user.2>head.{k}"]').get_attribute("class") for k in (0, 1)]
     assert edges == ["edge own", "edge "]  # Bob is of group 0
+
+
+def test_numbers_are_written_as_in_the_terminal(opened, records):
+    page = opened("trace", "#mask=off")
+    for place, step in enumerate(records["trace"]["runs"]["off"]["steps"][::3]):
+        go_to(page, 3 * place)
+        told = page.locator("#array td[data-value]").evaluate_all("all => all.map(td => td.firstChild.textContent)")
+        written = [re.sub("e-0", "e-", text) for text in number_texts(flat(step["values"]))]
+        assert told == [text.replace("-", "−") for text in written], step["name"]
 
 
 def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, records):

@@ -38,8 +38,8 @@ def print_explanation(record: Mapping[str, Any], console: Console) -> None:
 
 def explanation_parts(record: Mapping[str, Any]) -> list[RenderableType]:
     """The lines and tables."""
-    parts: list[RenderableType] = [*facts(record), "", terms_table(record), "", units_table(record)]
-    parts += [concentration(record), ""]
+    parts: list[RenderableType] = [*facts(record), "", terms_table(record), ""]
+    parts += [*([units_table(record)] if record["hidden"]["half"] else []), concentration(record), ""]
     if len(record["heads"]) == 1:
         return [*parts, Text("There is one head: every user goes through the same network.")]
     parts += [heads_table(record), "", moved_table(record)]
@@ -69,7 +69,7 @@ def terms_table(record: Mapping[str, Any]) -> Table:
     table = new_table(("term", "what it is"), ("value",))
     for name, value in record["terms"].items():
         formula, words = TERMS[name]
-        table.add_row(formula, words.format(**places(record)), number_text(value))
+        table.add_row(scaled(formula, record), words.format(**places(record)), number_text(value))
     table.add_section()
     table.add_row("z", "logit: the sum", number_text(record["logit"]), style="bold")
     table.add_row("σ(z)", "probability", f"{record['probability']:.4f}", style="bold")
@@ -83,7 +83,7 @@ def terms_table(record: Mapping[str, Any]) -> Table:
 
 def units_table(record: Mapping[str, Any]) -> Table:
     """The hidden units that add most and take most."""
-    table = new_table(("hidden unit",), ("U", "V", "s·U·V"))
+    table = new_table(("hidden unit",), ("U", "V", scaled("s·U·V", record)))
     for sign in ("positive", "negative"):
         for unit in record["hidden"][sign]["largest"]:
             numbers = (number_text(unit[name]) for name in ("u", "v", "contribution"))
@@ -95,12 +95,26 @@ def units_table(record: Mapping[str, Any]) -> Table:
 def concentration(record: Mapping[str, Any]) -> Text:
     """How few units make the score."""
     hidden = record["hidden"]
+    if not hidden["half"]:
+        return Text(f"All {count_text(hidden['units'])} units add 0: no unit is above 0 in both U and V.")
     positive, negative = hidden["positive"], hidden["negative"]
+    added = f"{units_text(positive['units'])} {'adds' if positive['units'] == 1 else 'add'}"
+    taken = f"{count_text(negative['units'])} {'adds' if negative['units'] == 1 else 'add'}"
+    equal = f"{hidden['effective']:.0f}"
     return Text(
-        f"{count_text(positive['units'])} units add {number_text(positive['sum'])}, {count_text(negative['units'])} "
-        f"add {number_text(negative['sum'])}; half of all magnitude lies in {count_text(hidden['half'])} of "
-        f"{count_text(hidden['units'])} units (as concentrated as in {hidden['effective']:.0f} equal ones)"
+        f"{added} {number_text(positive['sum'])}, {taken} {number_text(negative['sum'])}; half of all magnitude lies "
+        f"in {count_text(hidden['half'])} of {units_text(hidden['units'])} "
+        f"(as concentrated as in {equal} equal {'one' if equal == '1' else 'ones'})"
     )
+
+
+def units_text(n: int) -> str:
+    return f"{count_text(n)} {'unit' if n == 1 else 'units'}"
+
+
+def scaled(formula: str, record: Mapping[str, Any]) -> str:
+    """A formula with the scale s, which a model without a learned logit does not have."""
+    return formula if "c" in record["terms"] else formula.removeprefix("s·")
 
 
 def heads_table(record: Mapping[str, Any]) -> Table:

@@ -39,8 +39,13 @@ def heading(record: Record) -> str:
     heads = "without heads" if model["head"] == "none" else f"{model['head']} heads"
     state = "trained" if subject["trained"] else "before its first step"
     found = f"{subject['name']}, {state}: {heads}, D {model['hidden']}, K {model['groups']}. "
-    found += f"Batch {subject['batch']}: {subject['pairs']:,} pairs of {subject['users']:,} users and "
-    return found + f"{subject['titles']:,} titles, loss {number(record['loss'])}."
+    pairs, users, titles = (counted(subject[name], name) for name in ("pairs", "users", "titles"))
+    return found + f"Batch {subject['batch']}: {pairs} of {users} and {titles}, loss {number(record['loss'])}."
+
+
+def counted(n: int, nouns: str) -> str:
+    """A number of things, of one thing in the singular."""
+    return f"{n:,} {nouns.removesuffix('s') if n == 1 else nouns}"
 
 
 def group_table(record: Record) -> Table:
@@ -76,8 +81,10 @@ def matrix_tables(record: Record, width: int) -> Group:
         leaks = any(value != 0 for k, value in enumerate(block["by_group"]) if k != owner)
         if owner is None or leaks or not folded:
             lines.append(((block["name"], norm_text(block["gradient"])), cells_of(block)))
-    caption = "0 is exactly 0: the backward pass found nothing"
-    if folded:
+    caption: str | None = "0 is exactly 0: the backward pass found nothing"
+    if not any(0 in block["by_group"] for block in record["blocks"]):
+        caption = None
+    elif folded:
         caption = "[k]: of each group its own block, which is exactly 0 off its group"
     title = "Norm of each block's gradient, and by whose rows"
     return in_blocks(("block",), ("whole",), lines, K, width, title, caption)
@@ -112,7 +119,7 @@ def leak_tables(record: Record, width: int) -> Group:
             ratio = "–"
             if of["own"] and of["foreign"] is not None:
                 times = of["foreign"] / of["own"]
-                ratio = f"{times:.2g} ×" if times < 10 else f"{times:,.0f} ×"
+                ratio = f"{times:#.2g} ×" if times < 9.95 else f"{times:,.0f} ×"
             cells = [norm_text(value, "bold" if k == leak["head"] else "") for k, value in enumerate(of["by_group"])]
             own = [norm_text(of["own"], "bold")] if folded else []
             lines.append(((f"{part} {leak['head']}", *own, norm_text(of["foreign"]), ratio), [] if folded else cells))
@@ -138,14 +145,9 @@ def dead_tables(record: Record, width: int) -> Group:
     return in_blocks(("layer",), ("units", "batch"), lines, K, width, title, caption)
 
 
-def update_table(record: Record) -> Table:
+def update_table(record: Record) -> Group:
     """How far the next step moves each block; blocks of groups are folded into a row a parameter."""
-    table = new_table(
-        ("block",),
-        ("weights", "step", "step / weights"),
-        title="The next step of Adam, weight decay included (norms)",
-    )
-    table.caption = Text("[k]: from the smallest of all groups to the largest")
+    table = new_table(("block",), ("weights", "step", "step / weights"))
     part = ""
     for block in record["blocks"]:
         if block["owner"] not in (None, 0):
@@ -159,7 +161,9 @@ def update_table(record: Record) -> Table:
         ratio = "from 0" if all(b["weight"] == 0 for b in same) else spread([b["ratio"] for b in same])
         table.add_row(Text(name), spread([b["weight"] for b in same]), spread([b["update"] for b in same]),
                       Text(ratio, style=style))  # fmt: skip
-    return table
+    several = len(record["groups"]) > 1 and any(block["owner"] is not None for block in record["blocks"])
+    caption = "[k]: from the smallest of all groups to the largest" if several else None
+    return entitled([table], "The next step of Adam, weight decay included (norms)", caption)
 
 
 def in_blocks(
@@ -174,8 +178,14 @@ def in_blocks(
         tables = [one_block(left, right, lines, part) for part in parts]
         if size == 1 or max(ruler.measure(table).maximum for table in tables) <= width:
             break
-    tables[0].title, tables[-1].caption = Text(title), Text(caption) if caption else None
-    return Group(*[part for table in tables for part in (table, "")][:-1])
+    return entitled(tables, title, caption)
+
+
+def entitled(tables: Sequence[Table], title: str, caption: str | None) -> Group:
+    """Tables between a title and a caption that may be wider than they are: rich would break them at a narrow table."""
+    parts: list[Table | Text | str] = [Text(title, style="table.title")]
+    parts += [part for table in tables for part in (table, "")][:-1]
+    return Group(*parts, *([Text(caption, style="table.caption")] if caption else []))
 
 
 def one_block(left: Sequence[str], right: Sequence[str], lines: Sequence[Line], part: range) -> Table:

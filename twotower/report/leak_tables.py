@@ -33,7 +33,8 @@ def leak_table(record: dict[str, Any], wide: bool = True) -> Table:
     for row, numbers in zip(record["rows"], rows, strict=True):
         name, pairs = groups[row["group"]].values()
         first, last = row["what"] == "labels", row["what"] == "title features"
-        disturbed = f"{'labels' if first else 'features'} of {row['disturbed']:,} {NOUNS[row['what']]}"
+        noun = NOUNS[row["what"]].removesuffix("s" if row["disturbed"] == 1 else "")
+        disturbed = f"{'labels' if first else 'features'} of {row['disturbed']:,} {noun}"
         absent = "" if pairs else "; not in this batch"
         said = Text(verdict(row) + absent, style=STYLES[row["verdict"]])
         table.add_row(name if first else "", disturbed, *numbers.values(), said, end_section=last)

@@ -99,7 +99,8 @@ def terms_of(
     params, s = model.params, float(model.params["logit.scale"][0])
     adds = model.model.head not in ("none", "plain") and model.model.output == "linear"
     terms = {"tower": s * (a @ v), "head": s * ((u - a) @ v)} if adds else {"dot": s * (u @ v)}
-    terms["c"] = params["logit.bias"][0]
+    if model.model.learned_logit:
+        terms["c"] = params["logit.bias"][0]
     if model.model.title_bias:
         terms["title_bias"] = params["title_bias.C"][k] @ x
     if model.offsets is not None:

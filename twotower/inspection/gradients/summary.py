@@ -6,6 +6,8 @@ from typing import Any
 
 Record = Mapping[str, Any]
 RIGHT_ANGLE = 0.1  # a smaller cosine is nearly one: nobody helps or hurts much
+#: Parameters whose gradient comes back through another one, which training starts at 0.
+MULTIPLIED_BY = {"head.P": "head.Q", "head.G": "experts.Q", "experts.P": "experts.Q", "head.alpha": "stitch.W"}
 
 
 def summary(record: Record) -> list[str]:
@@ -26,10 +28,8 @@ def mask(record: Record) -> list[str]:
             cells = [(block["name"], k, value) for k, value in enumerate(block["by_group"]) if k != block["owner"]]
             if block["gradient"] != 0 or any(value != 0 for *_, value in cells):  # or else 0 would say little
                 foreign += cells
-    if all(shared):
-        found = [f"Rows of all {len(present)} groups moved each of the {len(shared)} shared blocks."]
-    else:
-        found = [f"Rows of all {len(present)} groups moved {sum(shared)} of the {len(shared)} shared blocks."]
+    moved = f"each of the {len(shared)}" if all(shared) else f"{sum(shared)} of the {len(shared)}"
+    found = [f"Rows of {those(present, len(record['groups']))} moved {moved} shared blocks."]
     leaks = [cell for cell in foreign if cell[2] != 0]
     if leaks:
         name, k, value = max(leaks, key=lambda cell: -1.0 if cell[2] is None else cell[2])
@@ -43,20 +43,42 @@ def mask(record: Record) -> list[str]:
             "A block that belongs to a group was moved by that group's rows alone: in all "
             f"{len(foreign):,} cells off its own group the backward pass found exactly 0."
         )
-    reachable = [block for block in record["blocks"] if block["owner"] in (None, *present)]
-    if still := {block["parameter"] for block in reachable if block["gradient"] == 0}:
-        verb = "gets" if len(still) == 1 else "get"
-        found.append(
-            f"{' and '.join(sorted(still))} {verb} no gradient from anybody, own rows included: what comes back is "
-            "multiplied by another weight that is still 0."
-        )
+    return found + without_gradient([block for block in record["blocks"] if block["owner"] in (None, *present)])
+
+
+def without_gradient(blocks: list[Record]) -> list[str]:
+    """Parameters that nobody moves, and why where that can be told: another weight is 0, as before the first step."""
+    still = list(dict.fromkeys(block["parameter"] for block in blocks if block["gradient"] == 0))
+    zero = {block["parameter"] for block in blocks if block["weight"] == 0}
+    waiting = [name for name in still if MULTIPLIED_BY.get(name) in zero]
+    found = []
+    for names in (waiting, [name for name in still if name not in waiting]):
+        if names:
+            verb = "gets" if len(names) == 1 else "get"
+            factor = " and ".join(dict.fromkeys(MULTIPLIED_BY[name] for name in names if names is waiting))
+            why = f": what comes back is multiplied by {factor}, which is 0" if factor else ""
+            found.append(f"{listed(names)} {verb} no gradient from anybody, own rows included{why}.")
     return found
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
+
+
+def those(present: list[int], groups: int) -> str:
+    """The groups that have rows in the batch."""
+    if len(present) < groups:
+        return f"the {len(present)} groups in the batch" if len(present) > 1 else "the one group in the batch"
+    return "both groups" if groups == 2 else f"all {groups} groups"
 
 
 def whole(record: Record) -> list[str]:
     """Whether the groups' parts are all there is."""
     known = [b for b in record["blocks"] if b["remainder"] is not None and max_of(b["by_group"])]
     rest = max((b["remainder"] / max(b["gradient"], max_of(b["by_group"])) for b in known), default=0.0)
+    if rest == 0:
+        return ["The groups' parts add up to the gradient of the batch, to the last bit."]
     return [f"The groups' parts add up to the gradient of the batch: the rest is {rest:.0e} of it, which is rounding."]
 
 
@@ -70,14 +92,16 @@ def conflict(record: Record) -> list[str]:
     spread = f"{least:+.2f} (groups {j} and {k})"
     if len(pairs) > 1:
         spread = f"from {spread} to {most:+.2f} ({m} and {n})"
-    spread = spread.replace("-", "−")
+    spread, cosines = spread.replace("-", "−"), "cosines" if len(pairs) > 1 else "cosine"
     if least < -RIGHT_ANGLE:
         against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
-        found = [f"{against} of {len(pairs)} pairs of groups pull the towers against each other: cosines {spread}."]
+        verb = "pulls" if against == 1 else "pull"
+        who = f"{against} of {len(pairs)} pairs of groups {verb}" if len(cosine) > 2 else "The two groups pull"
+        found = [f"{who} the towers against each other: {cosines} {spread}."]
     elif most < RIGHT_ANGLE:
-        found = [f"The groups pull the towers in different directions, nearly at right angles: cosines {spread}."]
+        found = [f"The groups pull the towers in different directions, nearly at right angles: {cosines} {spread}."]
     else:
-        found = [f"No two groups pull the towers against each other: cosines {spread}."]
+        found = [f"No two groups pull the towers against each other: {cosines} {spread}."]
     total = sum(group["pairs"] for group in record["groups"])
     known = [(value, group) for group, value in enumerate(share) if value is not None]
     if known:
@@ -131,8 +155,8 @@ def updates(record: Record) -> list[str]:
 
 
 def times_of(ratio: float) -> str:
-    """A ratio in two digits; a large one as a whole number."""
-    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+    """A ratio in two digits, also where the second is 0; a large one as a whole number."""
+    return f"{ratio:#.2g}" if ratio < 9.95 else f"{ratio:,.0f}"
 
 
 def max_of(values: list[float | None]) -> float:

@@ -47,6 +47,7 @@ function arrayTables(step, other, look) {
   const { values } = step;
   const depth = depthOf(values);
   const largest = Math.max(...flat(values).filter(isNumber).map(Math.abs), Number.MIN_VALUE);
+  look = { ...look, told: mannerOf(values) };
   if (depth < 3) return [arrayTable(step, other, { ...look, largest })];
   return values.map((slice, k) => {
     const part = { ...step, values: slice, rows: null, pairs: null };
@@ -59,6 +60,18 @@ function arrayTables(step, other, look) {
     table.caption.className = "";
     return table;
   });
+}
+
+/** How an array's numbers are written, as in the terminal: whole where all are, with exponents where all are small. */
+function mannerOf(values) {
+  const numbers = flat(values).filter(isNumber);
+  if (numbers.every(Number.isInteger)) return (value) => shown(value);
+  const small = Math.max(...numbers.map(Math.abs)) < 1e-3;
+  const told = (size) => (small ? size.toExponential(1).replace("-", "−") : size.toFixed(4));
+  return (value) => {
+    if (!isNumber(value) || value === 0) return shown(value);
+    return `${value < 0 ? "−" : ""}${told(Math.abs(value))}`;
+  };
 }
 
 function arrayTable(step, other, look) {
@@ -76,12 +89,12 @@ function arrayTable(step, other, look) {
   );
   const row = (line, i) => {
     const heading = step.rows ? rowHeading(step.rows[i], step.pairs?.[i], look) : depth === 2 ? String(i) : "";
-    const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look.largest));
+    const cells = line.map((value, j) => numberCell(value, theirs[i]?.[j], Boolean(other), look));
     return make("tr", rowLook(step, i, look), make("th", { scope: "row" }, heading), cells);
   };
   return make(
     "table",
-    { class: "array" },
+    { class: across ? "array across" : "array" },
     make("caption", { class: "visually-hidden" }, step.name),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, step.rows ? "pair" : ""), heads)),
     make("tbody", {}, withMasked(step, lines.map(row), width, look)),
@@ -136,16 +149,16 @@ function withMasked(step, rows, width, look) {
   });
 }
 
-function numberCell(value, theirs, compared, largest) {
+function numberCell(value, theirs, compared, { largest, told }) {
   const differs = compared && theirs !== value;
   const heat = isNumber(value) ? Math.abs(value) / largest : 0;
   const tone = [value === 0 ? "zero" : "", value < 0 ? "minus" : "", differs ? "differs" : ""].join(" ").trim();
   const hint = differs
     ? theirs === undefined
       ? "not there in the other run"
-      : `${shown(theirs, 4)} in the other run`
+      : `${told(theirs)} in the other run`
     : null;
-  const told = cell(shown(value, 4), value, { class: tone, style: `--heat:${heat.toFixed(3)}`, title: hint });
-  if (differs) told.append(make("span", { class: "visually-hidden" }, ` (${hint})`));
-  return told;
+  const made = cell(told(value), value, { class: tone, style: `--heat:${heat.toFixed(3)}`, title: hint });
+  if (differs) made.append(make("span", { class: "visually-hidden" }, ` (${hint})`));
+  return made;
 }

@@ -28,7 +28,8 @@ function makeFigure(holder, network, pick, isPickable) {
 
   function show(next) {
     view = next;
-    if (!plan || (network.heads.includes(view.group) && !plan.heads.includes(view.group))) redraw();
+    const hidden = (all, drawn) => all.includes(view.group) && !drawn.includes(view.group);
+    if (!plan || hidden(network.heads, plan.heads) || hidden(network.bias, plan.biases)) redraw();
     else light();
   }
 
@@ -85,7 +86,7 @@ function drawPlan(plan) {
     patterns(unit),
     lines,
     boxes,
-    plan.more ? drawMore(plan.more, unit) : null,
+    plan.more.map((pile) => drawMore(pile, unit)),
     labels,
   );
   return { svg, edges, nodes };
@@ -117,7 +118,7 @@ function drawNode(node, unit) {
   const room = w - 0.4 * unit;
   const title = line("title", fitted(node.title, room, unit, 600), 1.35, 1);
   const detail = line("detail", fitted(node.detail, room, 0.82 * unit, 400), 2.35, 0.82);
-  const value = line("value", "", 3.5, 1.05);
+  const value = line("value", "", 3.45, 1.05);
   if (node.narrow) {
     // upright, along the block
     detail.textContent = "";
@@ -125,7 +126,7 @@ function drawNode(node, unit) {
     value.setAttribute("text-anchor", "start");
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
     value.setAttribute("font-size", 0.9 * unit);
-  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.35 * unit);
+  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.3 * unit);
   const group = draw(
     "g",
     { class: `node ${node.kind}`, role: "img", "data-node": node.id },
@@ -142,23 +143,27 @@ function drawNode(node, unit) {
       along,
       (node.narrow ? [0.9] : [1.05, 0.85]).map((size) => size * unit),
     );
-  return { group, value, fit, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
+  const words = node.narrow ? [] : [title, detail];
+  const lines = detail.textContent ? 2.35 : 1.35; // of the words alone, which stand in the middle of an empty block
+  const spare = (h - (lines + 0.65) * unit) / 2;
+  return { group, value, fit, words, spare, name: [node.title[0], node.detail[0]].filter(Boolean).join(", ") };
 }
 
-function drawMore({ x, y, w, h, count }, unit) {
-  const sheets = [0.5, 0.25, 0].map((shift) =>
+function drawMore({ x, y, w, h, count, what }, unit) {
+  const depth = Math.min(0.25 * unit, 0.15 * w);
+  const sheets = [2, 1, 0].map((sheet) =>
     draw("rect", {
       class: "box",
-      x: x + shift * unit,
-      y: y + shift * unit,
-      width: w - unit,
-      height: h - 0.5 * unit,
+      x: x + sheet * depth,
+      y: y + sheet * depth,
+      width: w - 2 * depth,
+      height: h - 2 * depth,
       rx: 0.4 * unit,
     }),
   );
   const text = draw(
     "text",
-    { class: "title", x: x + w / 2 - 0.5 * unit, y: y + h / 2, "text-anchor": "middle", "font-size": 0.8 * unit },
+    { class: "title", x: x + w / 2 - depth, y: y + h / 2, "text-anchor": "middle", "font-size": 0.8 * unit },
     `+${count}`,
   );
   return draw(
@@ -166,7 +171,7 @@ function drawMore({ x, y, w, h, count }, unit) {
     { class: "node own more" },
     sheets,
     text,
-    draw("title", {}, `${count} more heads: pick a group to see its head`),
+    draw("title", {}, `${count} more ${what}: pick a group to see its own`),
   );
 }
 
@@ -252,11 +257,16 @@ function arrowhead(x, y, down, size) {
   return `M${x} ${y}L${x - size} ${y - 1.4 * size * down}L${x + size} ${y - 1.4 * size * down}Z`;
 }
 
-function lightNode({ group, value, fit, name }, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
+function lightNode(part, { tone = "", text = "", number = null, spoken = "" }, picked, node) {
+  const { group, value, fit, name, words, spare } = part;
   group.setAttribute("class", `node ${node.kind} ${tone} ${node.narrow ? "narrow" : ""}`);
   if (group.getAttribute("role") === "button") group.setAttribute("aria-pressed", String(picked));
   group.setAttribute("aria-label", [name, spoken || [text].flat()[0]].filter(Boolean).join(": "));
   const [told, size] = fit(text);
+  for (const line of words) {
+    if (told || node.kind === "input" || node.id === "loss") line.removeAttribute("transform");
+    else line.setAttribute("transform", `translate(0 ${spare})`);
+  }
   value.textContent = told;
   value.setAttribute("font-size", size);
   if (isNumber(number)) value.setAttribute("data-value", number);

@@ -47,6 +47,7 @@
   }
   const owned = record.blocks.some((block) => isNumber(block.owner));
   for (const id of ["mask", "key-own", "key-dark", "key-leak"]) byId(id).hidden = !owned; // nothing to mask
+  for (const id of ["groups", "measures"]) byId(id).hidden = record.groups.length < 2; // one has all of every gradient
   showPanels(record);
   state.listen(show);
   show(state.get());

@@ -3,7 +3,7 @@
 /** Nodes and edges for a width in pixels and a size of type. An edge runs upwards, as the forward pass does. */
 function layOut(network, width, unit, picked) {
   const gap = 2.1 * unit;
-  const block = 3.9 * unit;
+  const block = 4.1 * unit;
   const left = { x: 1, w: (network.heads.length ? 0.62 : 0.48) * width };
   const right = { w: 0.335 * width };
   right.x = width - 1 - right.w;
@@ -101,25 +101,25 @@ function layOut(network, width, unit, picked) {
     link(node, score, centre(node), inside(score, centre(node), 0.03));
   });
   if (!heads.length) link(below, score, centre(below), inside(score, centre(below), 0.1));
-  const more = stack && {
-    x: left.x + slot * heads.length + 0.06 * slot,
-    y: rows.heads.y,
-    w: 0.88 * slot,
-    h: rows.heads.h,
-    count: network.heads.length - heads.length,
-  };
+  const more = [];
+  const pile = (x, w, count, what) => more.push({ x, y: rows.heads.y, w, h: rows.heads.h, count, what });
+  const further = network.heads.length - heads.length;
+  if (stack) pile(left.x + slot * heads.length + 0.06 * slot, 0.88 * slot, further, "heads");
 
-  const biases = headsDrawn(network.bias, picked);
-  const strip = { x: right.x + 0.34 * right.w, w: 0.66 * right.w };
+  const strip = { x: right.x + 0.3 * right.w, w: 0.7 * right.w };
+  const room = Math.max(2, Math.min(8, Math.floor(strip.w / (1.5 * unit)))); // a number stands upright in each
+  const biases = headsDrawn(network.bias, picked, room);
+  const others = network.bias.length - biases.length;
   const lane = biases.length ? right.x + 0.15 * right.w : centre(titles[2]);
   link(titles[2], score, biases.length ? lane : centre(titles[2]), lane);
-  const cellW = strip.w / Math.max(biases.length, 1);
+  const cellW = strip.w / Math.max(biases.length + (others ? 1 : 0), 1);
+  if (others) pile(strip.x + cellW * biases.length + 0.08 * cellW, 0.92 * cellW, others, "title biases");
   biases.forEach((k, place) => {
     const node = add(
       `bias.${k}`,
       "own",
-      strip.x + cellW * place + 1,
-      cellW - 2,
+      strip.x + cellW * place + 0.08 * cellW,
+      0.92 * cellW,
       "heads",
       [`title bias ${k}`, `C${sub(k)}`],
       [network.groups[k]?.name ?? ""],
@@ -145,12 +145,12 @@ function layOut(network, width, unit, picked) {
       y: node.y,
     });
   }
-  return { width, height: rows.height, unit, nodes, edges, more, heads };
+  return { width, height: rows.height, unit, nodes, edges, more, heads, biases };
 }
 
 /** Heights from the top down: loss, score, heads, what heads share, layer 2, layer 1, features. */
 function placeRows(network, heads, { gap, block, unit }) {
-  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 5.6 * unit : 0 };
+  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 5.4 * unit : 0 };
   Object.assign(heights, { middle: network.middle ? block : 0, layer2: block, layer1: block, features: 2.9 * unit });
   const rows = {};
   let y = 1;

@@ -21,7 +21,7 @@ function makeMatrix(table, record, pick) {
     ["whole", "norm of the whole gradient"],
     ["weight", "norm of the weights"],
     ["update", "norm of Adam’s update in this step"],
-    ["update ∕ weight", "how far the step moves the block"],
+    ["update\u00a0∕ weight", "how far the step moves the block"],
   ];
   const lines = blocks.map((block) => lineOf(block, button));
   table.replaceChildren(

@@ -45,9 +45,11 @@ function networkOfTrace(record) {
   };
 }
 
-/** A group's name without its number, which stands beside it everywhere. */
+/** A group's name without its number, which stands beside it everywhere; its dots do not begin a line. */
 function shortName(k, name) {
-  return String(name ?? "").replace(new RegExp(`^${k}\\s*·\\s*`), "");
+  return String(name ?? "")
+    .replace(new RegExp(`^${k}\\s*·\\s*`), "")
+    .replace(/ …$/, "\u00a0…");
 }
 
 /** The node of the figure that a block of an inspection belongs to. */
@@ -61,8 +63,7 @@ function nodeOf(block) {
 }
 
 /** The heads that are drawn: all of up to eight, else the first ones, the picked one, and a stack for the rest. */
-function headsDrawn(heads, picked) {
-  const most = 8;
+function headsDrawn(heads, picked, most = 8) {
   if (heads.length <= most) return heads;
   const first = heads.slice(0, most - 1);
   if (heads.includes(picked) && !first.includes(picked)) first[first.length - 1] = picked;

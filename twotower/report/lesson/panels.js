@@ -1,5 +1,7 @@
 // The tables beneath: one row, agreement between groups, leaks, dead units, the batch itself.
 
+const AGAINST = -0.1; // cosine from which on groups pull against each other, as in the terminal's table
+
 function showPanels(record) {
   const { groups, conflict, leak, dead } = record;
   const names = groups.map((group) => group.name);
@@ -31,12 +33,12 @@ function showConflict({ cosine, norm }, names) {
   setTable(
     byId("conflict-table"),
     "Cosines between groups’ gradients, and the norm of each",
-    ["group", ...names, "norm"],
+    ["group", ...names.map((name, k) => `${k} ${name}`), "norm"],
     cosine.map((line, i) => [
       `${i} ${names[i]}`,
       ...line.map((value) =>
         cell(isNumber(value) ? value.toFixed(2).replace("-", "−") : DASH, value, {
-          class: `heat ${value < 0 ? "negative" : ""}`,
+          class: `heat ${value <= AGAINST ? "negative" : ""}`,
           style: `--heat:${Math.abs(value ?? 0).toFixed(3)}`,
         }),
       ),
@@ -46,18 +48,22 @@ function showConflict({ cosine, norm }, names) {
 }
 
 function showLeaks(leak, names) {
+  const parts = Object.keys(leak[0].parts ?? {});
+  const lines = parts.length
+    ? parts.flatMap((part) => leak.map(({ head, parts: told }) => ({ ...told[part], head, part })))
+    : leak.map((line) => ({ ...line, part: "head" }));
   setTable(
     byId("leak-table"),
-    "Gradient of each head without the mask",
-    ["head", "its own rows", "foreign rows", "foreign ∕ own", ...names.map((name) => `from ${name}`)],
-    leak.map((line) => {
+    "Gradient of what each group has to itself without the mask",
+    ["to", "its own rows", "foreign rows", "foreign\u00a0∕ own", ...names.map((name, k) => `from ${k} ${name}`)],
+    lines.map((line) => {
       const times = line.own ? line.foreign / line.own : null;
       const from = names.map((name, k) => {
         const value = line.by_group?.[k];
         return cell(shown(value), value, { class: k === line.head ? "" : value ? "leak-ink" : "" });
       });
       return [
-        `${line.head} ${names[line.head] ?? ""}`,
+        `${line.part} ${line.head}`,
         cell(shown(line.own), line.own),
         cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
         cell(isNumber(times) ? `${shown(times, 2)} ×` : DASH, times),
@@ -72,7 +78,7 @@ function showDead(dead, names) {
   setTable(
     byId("dead-table"),
     "Units that are 0 for all rows",
-    ["layer", "units", "dead", ...(some ? names : [])],
+    ["layer", "units", "dead", ...(some ? names.map((name, k) => `${k} ${name}`) : [])],
     dead.map((line) => {
       const heading = line.head === undefined || line.head === null ? line.layer : `${line.layer}`;
       if (!isNumber(line.dead))

@@ -68,7 +68,8 @@ function nodeTold(id, value, { group, mask }) {
   const own = name === "head" || name === "bias" ? Number(owner) : null;
   if (!isNumber(value)) return { tone: "", number: null, text: "" };
   const leak = mask === "off" && own !== null && own !== group;
-  const tone = value === 0 ? "dark" : leak ? "leak" : "lit";
+  const masked = mask === "on" && own !== null && group !== null && own !== group; // or else 0 has another reason
+  const tone = value === 0 ? (masked ? "dark" : "still") : leak ? "leak" : "lit";
   const spoken = value === 0 ? "gradient exactly 0" : `${leak ? "leak" : "gradient"} ${shown(value)}`;
   return {
     tone,
@@ -118,7 +119,7 @@ function tellSenders(view, picked, network) {
     if (target === `head.${k}`) continue;
     const sent = together(picked.map((block) => block.by_group[k]));
     view.nodes[`head.${k}`] = {
-      tone: sent === 0 ? "dark" : "lit",
+      tone: sent !== 0 ? "lit" : isNumber(picked[0].owner) ? "dark" : "still",
       number: sent,
       text: normText(sent),
       spoken: `its rows send ${sent === 0 ? "exactly 0" : shown(sent)}`,
