@@ -198,6 +198,8 @@ class RunReader:
             self.test_digest: str = facts["test_digest"]
             self.version: str = facts["twotower"]
             self.created: str = facts["created"]
+            self.vectors: str | None = facts.get("vectors")  # digests of what the weights are made for, where known
+            self.titles: str | None = facts.get("titles")
             overall = facts["overall"]
             self.overall = float("nan") if overall is None else float(overall)
             self.parts = [self.path / name for name in facts.get("parts", ())]

@@ -11,6 +11,8 @@
     samples/NAME/                    pairs to train and test on (see sample.py)
 """
 
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -116,6 +118,21 @@ class Dataset:
     @cached_property
     def launch_day(self) -> np.ndarray:
         return load_array(self.path / "launch_day.npy")
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Digests of the vectors and of the ids of the titles, in their order: what a model's weights are made for."""
+        files = self.manifest["files"]
+        vectors = [files[name]["sha256"] for name in ("users.npy", "titles.npy") if name in files]
+        texts = {"vectors": vectors, "titles": self.title_ids}
+        return {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
+
+    @property
+    def has_made_columns(self) -> bool:
+        """Whether vectors have columns that ``twotower embed`` makes of the dataset, and each time in another way."""
+        made = self.manifest["provenance"].get("vectors", {})
+        parts = [*made.get("user_parts", ()), *made.get("title_parts", ())]
+        return any(name not in ("own", "territory") for name, _ in parts)
 
     @property
     def has_vectors(self) -> bool:
