@@ -207,6 +207,8 @@ class RunReader:
             sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
         except KeyError as error:
             raise InputError(f"{self.path / RUN}: no {error} in it") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.path / RUN}: damaged ({error})") from None
         for name, size in sizes.items():
             file = self.path / name
             if not file.is_file():

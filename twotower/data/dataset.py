@@ -13,6 +13,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ from twotower.data.storage import (
     check_contents,
     file_facts,
     load_array,
+    load_rows,
+    locked,
     read_csv,
     read_manifest,
     write_csv,
@@ -104,7 +107,7 @@ class Dataset:
 
     @cached_property
     def user_territory(self) -> np.ndarray:
-        return load_array(self.path / "user_territory.npy")
+        return load_rows(self.path / "user_territory.npy", self.n_territories, self.n_users)
 
     @cached_property
     def head_territory(self) -> np.ndarray:
@@ -161,7 +164,8 @@ class Dataset:
         directory = self.path / "events" / _shard(day)
         if not directory.is_dir():
             return np.empty(0, np.int32), np.empty(0, np.int32)
-        return load_array(directory / "user.npy"), load_array(directory / "title.npy")
+        user = load_rows(directory / "user.npy", self.n_users)
+        return user, load_rows(directory / "title.npy", self.n_titles, len(user))
 
     def history(self) -> tuple[np.ndarray, np.ndarray]:
         """Events from before day 0, which no label is ever made of."""
@@ -347,19 +351,24 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Rewrite some files of a dataset, then its manifest; each file is replaced whole."""
-    manifest = read_manifest(directory, "dataset")
-    stage = directory / ".update.partial"
+    """Rewrite some files of a dataset, then its manifest; each file is replaced whole.
+
+    Two processes may do it at once: each has a stage of its own, and the manifest is read again for the change.
+    """
+    stage = directory / f".update.partial-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
     try:
         for name, write in writers.items():
             write(stage / name)
-        manifest["files"].update(file_facts(stage))
-        manifest["provenance"].update(provenance)
-        for name in writers:
-            (stage / name).replace(directory / name)
-        write_json(directory / MANIFEST, manifest)
+        facts = file_facts(stage)
+        with locked(directory):
+            manifest = read_manifest(directory, "dataset")
+            manifest["files"].update(facts)
+            manifest["provenance"].update(provenance)
+            for name in writers:
+                (stage / name).replace(directory / name)
+            write_json(directory / MANIFEST, manifest)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -164,7 +164,7 @@ def draw_active(
     """``n_active`` users of the pool, as many from each territory as its quota, at random within it."""
     n_territories = dataset.n_territories
     positives = watched.count(0, dataset.train_days)
-    territory = _territories_of(dataset)
+    territory = np.asarray(dataset.user_territory)
     available = np.bincount(territory[pool], minlength=n_territories)
     base = np.bincount(territory[random], positives[random], n_territories)
     per_user = np.bincount(territory[pool], positives[pool], n_territories) / np.maximum(available, 1)
@@ -202,7 +202,7 @@ class _Pairs:
             alpha,
             config,
         )
-        self.territory = _territories_of(dataset)
+        self.territory = np.asarray(dataset.user_territory)
         self.candidates = Candidates(dataset.availability, dataset.launch_day)
         self.kind = np.full(dataset.n_users, RANDOM, np.int8)
         self.kind[users.train[users.active]] = ACTIVE
@@ -284,16 +284,6 @@ class _Pairs:
             alpha=self.alpha,
             shortfall=self.shortfall,
         )
-
-
-def _territories_of(dataset: Dataset) -> np.ndarray:
-    """Territory of each user (U,). Errors: InputError when one is not in the table."""
-    territory = np.asarray(dataset.user_territory)
-    if not 0 <= int(territory.min()) <= int(territory.max()) < dataset.n_territories:
-        user = int(np.argmax((territory < 0) | (territory >= dataset.n_territories)))
-        last = dataset.n_territories - 1
-        raise InputError(f"user_territory.npy: user {user} is in {territory[user]}, expected 0 to {last}")
-    return territory
 
 
 def _stream(seed: int, name: str, *path: int) -> np.random.Generator:
