@@ -173,7 +173,8 @@ class _LogReader:
             what = next(what for what in required if codes[what][row] == NONE)
             text = block.columns[list(columns).index(what)][row]
             where = table.where(block.start + row, columns[what])
-            raise InputError(f"{where}: {text!r} is not a {what} (--skip-bad-rows goes on)")
+            form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
+            raise InputError(f"{where}: {text!r} is not a {what}{form} (--skip-bad-rows goes on)")
         self.skipped["wrong number of fields"] += block.ragged
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)

@@ -243,10 +243,15 @@ class CsvTable:
         except UnicodeDecodeError as error:
             line, byte = self._undecodable_line(), error.object[error.start]
             fault = f"byte {byte:#04x} is not {self.form.encoding}"
-            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as latin-1") from None
+            other = "utf-16" if self._begins_as_utf_16() else "latin-1"
+            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as {other}") from None
         except DAMAGED as error:
             after = lines + (reader.line_num if reader else 0)
             raise InputError(f"{self.path}, after line {after}: damaged gzip file ({error})") from None
+
+    def _begins_as_utf_16(self) -> bool:
+        with self._open()[0] as text:
+            return text.buffer.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
     def _undecodable_line(self) -> int:
         """Number of the first line that is not text in the encoding."""
