@@ -58,6 +58,16 @@ def test_weights_come_back_bit_for_bit_with_the_shape_of_the_model(path, model):
         np.testing.assert_array_equal(found.running[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(path, value):
+    network, _, _ = make()
+    name = next(iter(network.params))
+    network.params[name].flat[1] = value
+    save_weights(path, network)
+    with pytest.raises(InputError, match=f"{name} holds NaN or infinity"):
+        load_model(path)
+
+
 @pytest.mark.parametrize("model", [MODEL, OF_GROUPS], ids=["all", "group"])
 @pytest.mark.parametrize("best", [True, False])
 def test_training_comes_back_bit_for_bit(path, best, model):

@@ -46,7 +46,7 @@ def test_it_makes_vectors_prints_their_parts_and_says_what_is_next(world):
         "all 10",
     ]
     assert "1 user without history: zeros in its columns." in lines
-    assert lines[-1] == "world has vectors. Next: twotower train world --mtl --groups 4"
+    assert lines[-1] == "world has vectors. Next: twotower train world --mtl --groups 3"
     assert "SVD of history" in result.stderr
 
 

@@ -174,12 +174,31 @@ def test_an_existing_dataset_is_replaced_only_on_demand(here):
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "z"], "no event is left of 5: 3 titles left out"),
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "("], "keep_titles = '(': no regular expression"),
         (["--events", "log.csv", *COLUMNS, "--time", "when", "--test-days", "5"], "5 days: too few for 1 training"),
+        (["--events", "log.csv", *COLUMNS, "--seed", "-1"], "seed = -1: expected a whole number >= 0"),
+        (["--market", " ", "log.csv", *COLUMNS], "--market ' ' log.csv: expected a code or a name of a territory"),
+        (
+            ["--events", "log.csv", *COLUMNS, "--time", "when", "--time-format", "%d.%m.%Y"],
+            "line 2, column 'when': '2024-01-01' is not a time of the form '%d.%m.%Y' (--skip-bad-rows goes on)",
+        ),
         (["--events", "log.csv", *COLUMNS, "--separator", "::"], "separator '::': expected one character"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(here, arguments, fault):
     assert fault in fault_of(*arguments)
     assert [path.name for path in here.iterdir()] == ["log.csv"]
+
+
+def test_a_file_in_utf_16_is_told_as_such(here):
+    (here / "wide.csv").write_text(LOG, encoding="utf-16")
+    assert "--encoding names another, such as utf-16" in fault_of("--events", "wide.csv", *COLUMNS)
+    assert imported("--events", "wide.csv", *COLUMNS, "--encoding", "utf-16").n_titles == 3
+
+
+def test_the_next_command_can_be_pasted(here):
+    result = run("my shop", "--events", "log.csv", *COLUMNS)
+    assert result.stdout.splitlines()[-1] == "my shop is imported. Next: twotower embed 'my shop'"
+    embedded = CliRunner().invoke(cli, ["embed", "my shop"]).stdout.splitlines()[-1]
+    assert embedded == "my shop has vectors. Next: twotower train 'my shop' --mtl --groups 2"
 
 
 LASTFM = [

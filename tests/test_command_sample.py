@@ -81,6 +81,12 @@ def test_with_vectors_the_next_step_is_training_on_that_sample(world, tmp_path):
     assert result.stdout.endswith(f"Next: twotower train {copy} --sample ready\n")
 
 
+def test_the_next_command_can_be_pasted(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world, "my world")
+    assert run("my world", "--overwrite").stdout.splitlines()[-1].endswith("Next: twotower embed 'my world'")
+
+
 def test_a_sample_has_a_name_and_is_replaced_only_when_asked(world):
     result = run(world, "--name", "small", "--random", "20")
     assert "Sample 'small' of" in result.stdout

@@ -131,6 +131,13 @@ def test_runs_on_different_test_pairs_are_refused_with_their_digests(runs):
         compare_runs(["runs/*"])
 
 
+def test_runs_on_datasets_that_divide_users_otherwise_are_refused(runs):
+    table = runs / "003-mtl-4" / "territories.csv"
+    table.write_text(table.read_text().replace("PL,", "CZ,"))
+    with pytest.raises(InputError, match=r"003-mtl-4 and .*001-baseline: their territories differ"):
+        compare_runs(["runs/001-baseline", "runs/003-mtl-4"])
+
+
 def test_a_pattern_is_expanded_in_order_and_a_run_counts_once(runs):
     found = open_runs(["runs/*-mtl-4", "runs/003-mtl-4", os.path.join(runs, "004-mtl-4"), "runs/00[12]*"])
     assert [run.path.name for run in found] == ["003-mtl-4", "004-mtl-4", "001-baseline", "002-baseline"]

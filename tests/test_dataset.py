@@ -213,6 +213,24 @@ def test_a_check_compares_checksums_and_looks_at_vectors(data):
         data.check()
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("user_territory.npy", np.array([0, 1, 2, 1, 0], np.int16), "row 2 holds 2, expected 0 to 1"),
+        ("user_territory.npy", np.array([0, 1, 0, -1, 0], np.int16), "row 3 holds -1, expected 0 to 1"),
+        ("user_territory.npy", np.array([0, 1], np.int16), r"int16 \(2,\), expected 5 whole numbers"),
+        ("events/day-0002/user.npy", np.array([0, 1, 5], np.int32), "row 2 holds 5, expected 0 to 4"),
+        ("events/day-0002/title.npy", np.array([9, 2, 0], np.int32), "row 0 holds 9, expected 0 to 2"),
+        ("events/day-0002/title.npy", np.array([0, 2], np.int32), r"int32 \(2,\), expected 3 whole numbers"),
+        ("events/day-0002/user.npy", np.array([0.5, 1, 2]), r"float64 \(3,\), expected whole numbers"),
+    ],
+)
+def test_rows_of_nobody_are_named(data, name, array, message):
+    np.save(data.path / name, array)
+    with pytest.raises(InputError, match=f"{name}: {message}"):
+        _ = data.events(2), data.user_territory
+
+
 # ---------------------------------------------------------------- what is changed later
 
 
@@ -258,3 +276,18 @@ def test_a_change_that_fails_leaves_the_dataset_as_it_was(data, monkeypatch):
         update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
     assert sorted(path.name for path in data.path.rglob("*")) == before
     assert Dataset.open(data.path).territories.group.tolist() == [-1, -1]
+
+
+def test_of_two_changes_at_once_both_are_kept(data, monkeypatch):
+    def meanwhile(stage):
+        monkeypatch.undo()
+        with monkeypatch.context() as of_another_process:
+            of_another_process.setattr(module.os, "getpid", lambda: 1)
+            update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
+        return module.file_facts(stage)
+
+    monkeypatch.setattr(module, "file_facts", meanwhile)
+    write_vectors(data.path, np.ones((5, 2), np.float32), np.ones((3, 2), np.float32))
+    after = Dataset.open(data.path)
+    assert after.check()["users"] == 5
+    assert after.territories.group.tolist() == [1, 0] and after.user_vectors.shape == (5, 2)

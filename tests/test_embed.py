@@ -226,7 +226,7 @@ def test_an_unknown_column_is_refused_with_those_there_are(world):
 
 def test_a_dataset_without_anything_to_make_vectors_of_is_refused(tmp_path):
     bare = make(tmp_path / "bare", history=False, text=False)
-    assert "nothing to make title vectors of. History: 0 columns" in fault_of(bare)
+    assert "to make title vectors of; no event lies before the training days (see --train-days)" in fault_of(bare)
     assert "nothing to make user vectors of" in fault_of(bare, user_dims=0, territory_onehot=False)
 
 

@@ -302,6 +302,15 @@ def test_a_damaged_parquet_file_is_refused_alike(tmp_path):
     assert ": damaged Parquet file" in quickly(path, columns)
 
 
+def test_bytes_that_are_no_text_are_refused_alike(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    buffers = (pa.py_buffer(part) for part in (np.array([0, 2, 4], np.int32), b"\xff\xfeab"))
+    path = parquet(tmp_path / "log.parquet", user=pa.StringArray.from_buffers(2, *buffers), title=["a", "b"])
+    columns = LogColumns("user", "title")
+    fault = f"{path}, column 'user': bytes that are not UTF-8, expected text or numbers"
+    assert quickly(path, columns) == carefully(path, columns) == fault
+
+
 def test_progress_ends_at_the_size_of_the_file(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(events, "QUICK_FROM", 0)

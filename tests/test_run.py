@@ -204,6 +204,14 @@ def test_a_run_that_lost_a_part_of_a_file_is_refused_by_name(tmp_path, name):
         RunReader(path)
 
 
+def test_a_run_json_with_a_number_for_a_path_is_refused(tmp_path):
+    path = make_run(tmp_path / "run")
+    facts = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(facts | {"dataset": 5}))
+    with pytest.raises(InputError, match=r"run\.json: damaged"):
+        RunReader(path)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

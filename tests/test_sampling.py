@@ -407,7 +407,7 @@ def test_a_user_without_a_territory_is_named(log, tmp_path):
     territory = log.user_territory.copy()
     dataset = replace(log, user_territory=territory).write(tmp_path / "log")
     np.save(dataset.path / "user_territory.npy", np.where(np.arange(200) == 7, 9, territory).astype(np.int16))
-    with pytest.raises(InputError, match=r"user_territory\.npy: user 7 is in 9, expected 0 to 3"):
+    with pytest.raises(InputError, match=r"user_territory\.npy: row 7 holds 9, expected 0 to 3"):
         sample(Dataset.open(dataset.path), BASE)
 
 

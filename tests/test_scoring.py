@@ -97,6 +97,29 @@ def test_other_territories_are_refused(own_world, run, pairs):
         score_pairs(run.path, Dataset.open(own_world), pairs)
 
 
+def test_vectors_that_were_made_anew_are_refused_and_own_ones_are_not(own_world, run, pairs):
+    data = Dataset.open(own_world)
+    other = np.roll(data.user_vectors, 1, axis=0)
+    parts = {"user_parts": [["own", other.shape[1]]], "title_parts": [["own", 3], ["territory", 2]]}
+    write_vectors(own_world, user_vectors=other, provenance=parts)
+    assert np.isfinite(score_pairs(run.path, Dataset.open(own_world), pairs)).all()
+    write_vectors(own_world, user_vectors=other, provenance=parts | {"title_parts": [["history", 5]]})
+    with pytest.raises(InputError, match=r"its vectors are not those that .*mtl was trained on"):
+        score_pairs(run.path, Dataset.open(own_world), pairs)
+    write_vectors(own_world, user_vectors=data.user_vectors, provenance=parts | {"title_parts": [["history", 5]]})
+    np.testing.assert_array_equal(
+        score_pairs(run.path, Dataset.open(own_world), pairs),
+        score_pairs(run.path, data, pairs),
+    )
+
+
+def test_offsets_of_other_titles_are_refused(own_world, run, pairs):
+    data = Dataset.open(own_world)
+    data.titles["title"][:2] = reversed(data.titles["title"][:2])
+    with pytest.raises(InputError, match=r"other titles; .*mtl has offsets of the \d+ titles that it was trained on"):
+        score_pairs(run.path, data, pairs)
+
+
 def test_a_new_grouping_of_the_dataset_does_not_change_an_old_run(own_world, run, pairs):
     expected = score_pairs(run.path, Dataset.open(own_world), pairs)
     table = Dataset.open(own_world).territories

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,7 @@ def test_parquet_values_become_the_text_that_a_csv_file_would_have(tmp_path):
         whole=pa.array([12362, None], pa.int64()),
         met_a_nan=pa.array([12362.0, float("nan")], pa.float64()),
         real=pa.array([0.5, 2.0]),
+        numeric=pa.array([Decimal("12362.000000000"), Decimal("0.500000000")], pa.decimal128(38, 9)),
         day=pa.array([date(2024, 2, 29), None]),
         time=pa.array([datetime(2024, 2, 29, 23, 59), None], pa.timestamp("us")),
         category=pa.array(["a", None]).dictionary_encode(),
@@ -227,10 +229,36 @@ def test_parquet_values_become_the_text_that_a_csv_file_would_have(tmp_path):
     )
     names = open_table(path).columns
     first, second = zip(*read_columns(open_table(path), names), strict=True)
-    assert first[:4] == ("12362", "12362", "0.5", "2024-02-29")
-    assert first[4].startswith("2024-02-29 23:59:00")
-    assert first[5:] == ("a", "indie rock|pop", "true")
-    assert second == ("", "", "2", "", "", "", "", "")
+    assert first[:5] == ("12362", "12362", "0.5", "12362", "2024-02-29")
+    assert first[5].startswith("2024-02-29 23:59:00")
+    assert first[6:] == ("a", "indie rock|pop", "true")
+    assert second == ("", "", "2", "0.500000000", "", "", "", "", "")
+
+
+@pytest.mark.parametrize("reader", ["blocks", "field_blocks"])
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda pa: pa.array([{"id": "u1"}]), "column 'user': struct<id: string>, not readable as text"),
+        (lambda pa: pa.array([[("id", "u1")]], pa.map_(pa.string(), pa.string())), "column 'user': map<string, string"),
+        (lambda pa: pa.array([b"\xff\xfe"], pa.binary()), "column 'user': bytes that are not UTF-8"),
+        (lambda pa: pa.array([0], pa.timestamp("us", "Mars/Phobos")), "column 'user': timestamp[us, tz=Mars/Phobos]"),
+    ],
+)
+def test_a_parquet_column_that_is_no_text_is_named(tmp_path, reader, make, fault):
+    pa = pytest.importorskip("pyarrow")
+    table = open_table(parquet(tmp_path / "log.parquet", user=make(pa)))
+    with pytest.raises(InputError) as caught:
+        list(getattr(table, reader)(["user"]))
+    assert fault in str(caught.value)
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.table([pa.array(["a"])] * 2, names=["user", "user"]), tmp_path / "log.parquet")
+    assert fault_of(tmp_path / "log.parquet") == ": two columns are called 'user'"
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path, write):

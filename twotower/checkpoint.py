@@ -43,6 +43,9 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} holds NaN or infinity")
     _fill(path, _named(model), arrays)
     model.title_offsets = arrays.get(OFFSETS)
     return model

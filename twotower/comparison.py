@@ -75,7 +75,7 @@ def open_runs(patterns: Iterable[str]) -> list[RunReader]:
 
 
 def check_comparable(runs: Sequence[RunReader]) -> None:
-    """Errors: InputError unless all runs were evaluated on the same test pairs."""
+    """Errors: InputError unless all runs were evaluated on the same test pairs of the same territories."""
     first = runs[0]
     for run in runs[1:]:
         if run.test_digest != first.test_digest:
@@ -83,6 +83,9 @@ def check_comparable(runs: Sequence[RunReader]) -> None:
                 f"{run.path} and {first.path} were evaluated on different test pairs "
                 f"(digests {run.test_digest[:8]} and {first.test_digest[:8]}); compare runs of one sample"
             )
+        here, there = run.evaluation.territories, first.evaluation.territories
+        if here.code != there.code or (here.audience != there.audience).any():
+            raise InputError(f"{run.path} and {first.path}: their territories differ; compare runs of one dataset")
 
 
 def group_by_method(runs: Sequence[RunReader]) -> dict[str, list[RunReader]]:

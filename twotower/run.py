@@ -197,6 +197,8 @@ class RunReader:
             self.test_digest: str = facts["test_digest"]
             self.version: str = facts["twotower"]
             self.created: str = facts["created"]
+            self.vectors: str | None = facts.get("vectors")  # digests of what the weights are made for, where known
+            self.titles: str | None = facts.get("titles")
             overall = facts["overall"]
             self.overall = float("nan") if overall is None else float(overall)
             self.parts = [self.path / name for name in facts.get("parts", ())]
@@ -204,6 +206,8 @@ class RunReader:
             sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
         except KeyError as error:
             raise InputError(f"{self.path / RUN}: no {error} in it") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.path / RUN}: damaged ({error})") from None
         for name, size in sizes.items():
             file = self.path / name
             if not file.is_file():

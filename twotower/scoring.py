@@ -94,19 +94,30 @@ def score_pairs(
 def open_model(run_path: Path, dataset: Dataset) -> tuple[TwoTower, np.ndarray]:
     """The model of a finished run, for a dataset that it can score, and the group of each territory (C,).
 
-    Errors: InputError when the run is incomplete, or the dataset has vectors of other widths, or other
-    territories.
+    Errors: InputError when the run is incomplete, and as for ``check_fits``.
     """
     run = RunReader(run_path)
     model = load_model(run.weights_path, usable_cores())
+    check_fits(run, dataset, model)
+    return model, run.evaluation.territories.group
+
+
+def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
+    """Errors: InputError unless a run's weights mean something for the vectors, territories and titles of a dataset."""
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
-        trained = f"{run_path} was trained on {model.widths}"
+        trained = f"{run.path} was trained on {model.widths}"
         raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
-    territories = run.evaluation.territories
-    if territories.code != dataset.territories.code:
-        raise InputError(f"{dataset.path}: its territories are not those that {run_path} was trained on")
-    return model, territories.group
+    if run.evaluation.territories.code != dataset.territories.code:
+        raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
+    if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_made_columns:
+        other = f"its vectors are not those that {run.path} was trained on"
+        raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; train anew")
+    if model.title_offsets is not None:
+        trained_on = model.title_offsets.shape[1]
+        if trained_on != dataset.n_titles or run.titles not in (None, dataset.identity["titles"]):
+            what = f"{run.path} has offsets of the {trained_on:,} titles that it was trained on"
+            raise InputError(f"{dataset.path}: other titles; {what} (--title-offsets none trains without)")
 
 
 def evaluate_pairs(

@@ -191,6 +191,7 @@ class Trainer:
         """Evaluate logits (n,) of test pairs, and keep the results with the run."""
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
+        writer.facts |= self.dataset.identity
         writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
         return results
 

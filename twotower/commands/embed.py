@@ -1,6 +1,7 @@
 """``twotower embed``"""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -74,4 +75,6 @@ def embed(directory: Path, overwrite: bool, **options: Any) -> None:
     with show_progress() as progress:
         summary = make(directory, EmbedConfig(**options), progress, overwrite)
     print_vectors(Console(), summary)
-    click.echo(f"{directory} has vectors. Next: twotower train {directory} --mtl --groups 4")
+    groups = min(4, summary.n_territories)
+    heads = f" --mtl --groups {groups}" if groups > 1 else ""
+    click.echo(f"{directory} has vectors. Next: twotower train {quote(str(directory))}{heads}")

@@ -1,6 +1,7 @@
 """``twotower import``"""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -112,4 +113,4 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     with show_progress() as progress:
         summary = import_logs(directory, config, progress, overwrite)
     print_import(Console(), summary)
-    click.echo(f"{directory} is imported. Next: twotower embed {directory}")
+    click.echo(f"{directory} is imported. Next: twotower embed {quote(str(directory))}")

@@ -1,6 +1,7 @@
 """``twotower sample``"""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -133,5 +134,6 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
         summary = draw(dataset, config, progress, name, overwrite)
     print_sample(stdout_console(), summary, every_territory)
     of_this = "" if name == "default" else f" --sample {name}"
-    ready = f"train {directory}{of_this}" if dataset.has_vectors else f"embed {directory}"
+    where = quote(str(directory))
+    ready = f"train {where}{of_this}" if dataset.has_vectors else f"embed {where}"
     click.echo(f"Sample {name!r} of {directory} is drawn. Next: twotower {ready}")

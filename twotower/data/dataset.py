@@ -11,6 +11,8 @@
     samples/NAME/                    pairs to train and test on (see sample.py)
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.data.storage import MANIFEST, check_contents, load_array, read_csv, read_manifest
+from twotower.data.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_manifest
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
@@ -88,7 +90,7 @@ class Dataset:
 
     @cached_property
     def user_territory(self) -> np.ndarray:
-        return load_array(self.path / "user_territory.npy")
+        return load_rows(self.path / "user_territory.npy", self.n_territories, self.n_users)
 
     @cached_property
     def head_territory(self) -> np.ndarray:
@@ -102,6 +104,21 @@ class Dataset:
     @cached_property
     def launch_day(self) -> np.ndarray:
         return load_array(self.path / "launch_day.npy")
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Digests of the vectors and of the ids of the titles, in their order: what a model's weights are made for."""
+        files = self.manifest["files"]
+        vectors = [files[name]["sha256"] for name in ("users.npy", "titles.npy") if name in files]
+        texts = {"vectors": vectors, "titles": self.title_ids}
+        return {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
+
+    @property
+    def has_made_columns(self) -> bool:
+        """Whether vectors have columns that ``twotower embed`` makes of the dataset, and each time in another way."""
+        made = self.manifest["provenance"].get("vectors", {})
+        parts = [*made.get("user_parts", ()), *made.get("title_parts", ())]
+        return any(name not in ("own", "territory") for name, _ in parts)
 
     @property
     def has_vectors(self) -> bool:
@@ -130,7 +147,8 @@ class Dataset:
         directory = self.path / "events" / shard_name(day)
         if not directory.is_dir():
             return np.empty(0, np.int32), np.empty(0, np.int32)
-        return load_array(directory / "user.npy"), load_array(directory / "title.npy")
+        user = load_rows(directory / "user.npy", self.n_users)
+        return user, load_rows(directory / "title.npy", self.n_titles, len(user))
 
     def history(self) -> tuple[np.ndarray, np.ndarray]:
         """Events from before day 0, which no label is ever made of."""

@@ -1,5 +1,6 @@
 """Write a dataset, whole or not at all, and replace some of its files later; ``dataset`` shows the layout."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from twotower.data.storage import (
     GrowingColumns,
     StagedDirectory,
     file_facts,
+    locked,
     read_manifest,
     write_csv,
     write_json,
@@ -156,19 +158,24 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Rewrite some files of a dataset, then its manifest; each file is replaced whole."""
-    manifest = read_manifest(directory, "dataset")
-    stage = directory / ".update.partial"
+    """Rewrite some files of a dataset, then its manifest; each file is replaced whole.
+
+    Two processes may do it at once: each has a stage of its own, and the manifest is read again for the change.
+    """
+    stage = directory / f".update.partial-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
     try:
         for name, write in writers.items():
             write(stage / name)
-        manifest["files"].update(file_facts(stage))
-        manifest["provenance"].update(provenance)
-        for name in writers:
-            (stage / name).replace(directory / name)
-        write_json(directory / MANIFEST, manifest)
+        facts = file_facts(stage)
+        with locked(directory):
+            manifest = read_manifest(directory, "dataset")
+            manifest["files"].update(facts)
+            manifest["provenance"].update(provenance)
+            for name in writers:
+                (stage / name).replace(directory / name)
+            write_json(directory / MANIFEST, manifest)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -1,12 +1,13 @@
 """Directories of arrays that appear whole or not at all, and say what they hold in a manifest."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -141,6 +142,30 @@ def load_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: not a readable .npy array ({error})") from None
 
 
+def load_rows(path: Path, rows: int, length: int | None = None) -> np.ndarray:
+    """An array (n,) of rows of a table that has ``rows`` of them. Errors: InputError with the first that is none."""
+    array = load_array(path)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or length not in (None, len(array)):
+        expected = "whole numbers" if length is None else f"{length} whole numbers"
+        raise InputError(f"{path}: {array.dtype} {array.shape}, expected {expected}")
+    if len(array) and (array.min() < 0 or array.max() >= rows):
+        row = int(np.argmax((array < 0) | (array >= rows)))
+        raise InputError(f"{path}: row {row} holds {array[row]}, expected 0 to {rows - 1}")
+    return array
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One process at a time; on file systems that know no locks, all of them."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which unlocks
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises."""
@@ -184,6 +209,9 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
+        odd = next((number for number, row in enumerate(rows, 1) if len(row) != len(rows[0])), None)
+        if odd:
+            raise ValueError(f"row {odd} has {len(rows[odd - 1])} fields, the first {len(rows[0])}")
         return {name: list(column) for name, *column in zip(*rows, strict=True)}
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None

@@ -19,6 +19,7 @@ from twotower.nn.model import TwoTower
 from twotower.pipeline import choose_groups, open_dataset, open_sample
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RUN, TRAINING, RunReader
+from twotower.scoring import check_fits
 from twotower.train import TrainingState
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
@@ -91,15 +92,10 @@ def subject_of_run(
     """
     run = RunReader(path)
     dataset = Dataset.open(directory or run.dataset)
-    territories = run.evaluation.territories
-    if territories.code != dataset.territories.code:
-        raise InputError(f"{dataset.path}: its territories are not those that {path} was trained on")
     config = Config.from_dict(run.config, str(path / "config.toml"))
     trained = load_model(run.weights_path)
-    widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
-    if widths != trained.widths:
-        raise InputError(f"{dataset.path}: its vectors are {widths} wide; {path} was trained on {trained.widths}")
-    subject = make_subject(path.name, dataset, Sample(dataset, run.sample), territories.group, config,
+    check_fits(run, dataset, trained)
+    subject = make_subject(path.name, dataset, Sample(dataset, run.sample), run.evaluation.territories.group, config,
                            number, batch_size, progress)  # fmt: skip
     model = subject.model
     if (path / TRAINING).is_file():  # Adam's moments; what else is in it is of the last epoch, not of the best

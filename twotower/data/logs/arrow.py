@@ -1,5 +1,6 @@
 """Arrow arrays as fields or as texts. Imports pyarrow only when it is called: it is an extra."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,15 @@ import numpy as np
 from twotower.data.logs.fields import Fields, Integers, Moments, Picked, Texts
 
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
+_WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
 SECONDS_A_DAY = 86_400
 UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def arrow_texts(column: Any) -> list[str]:
-    """Arrow values as text: none as "", whole floats as integers (ids that met a NaN), lists joined by ``|``."""
+    """Arrow values as text: none as "", whole floats and decimals as integers (ids that met a NaN or a NUMERIC column),
+    lists joined by ``|``.
+    """
     from pyarrow import string, types
 
     if types.is_dictionary(column.type):
@@ -21,7 +25,8 @@ def arrow_texts(column: Any) -> list[str]:
         return [_number(x) for x in column.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
         return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
-    return [x or "" for x in column.cast(string()).to_pylist()]
+    texts = [x or "" for x in column.cast(string()).to_pylist()]
+    return [_WHOLE.sub("", text) for text in texts] if types.is_decimal(column.type) else texts
 
 
 def _number(x: float | None) -> str:

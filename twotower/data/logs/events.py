@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,17 +139,25 @@ class _LogReader:
             self.rows[what].reserve(table.n_rows)
         if table.path.stat().st_size < QUICK_FROM:
             for block in table.blocks(names, self.skip_bad_rows, progress):
-                codes = {what: self.codes(what, values) for what, values in zip(columns, block.columns, strict=True)}
+                codes = dict(zip(columns, map(partial(self.codes, file, table), columns, block.columns), strict=True))
                 self.keep(file, table, block, codes)
             return
         with ThreadPoolExecutor() as pool:  # the kernels and most of the reading hold no lock
             for block in one_ahead(pool, table.field_blocks(names, self.skip_bad_rows, progress)):
-                codes = dict(zip(columns, pool.map(self.codes, columns, block.columns), strict=True))
+                found = pool.map(partial(self.codes, file, table), columns, block.columns)
+                codes = dict(zip(columns, found, strict=True))
                 self.keep(file, table, block, codes)
 
-    def codes(self, what: str, values: list[str] | Fields) -> np.ndarray:
-        """The values of a column as codes or days, (n,) int32."""
-        return (self.days if what == TIME else self.names[what]).codes(values)
+    def codes(
+        self, file: LogFile, table: CsvTable | ParquetTable, what: str, values: list[str] | Fields
+    ) -> np.ndarray:
+        """The values of a column as codes or days, (n,) int32. Errors: InputError for bytes that are no text."""
+        try:
+            return (self.days if what == TIME else self.names[what]).codes(values)
+        except UnicodeDecodeError:  # Parquet does not check what it calls text, and fields are decoded late
+            if isinstance(table, CsvTable):
+                raise
+            raise table.not_text(self.columns_of(file)[what]) from None
 
     def keep(self, file: LogFile, table: CsvTable | ParquetTable, block: Block, codes: dict[str, np.ndarray]) -> None:
         """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
@@ -164,7 +173,8 @@ class _LogReader:
             what = next(what for what in required if codes[what][row] == NONE)
             text = block.columns[list(columns).index(what)][row]
             where = table.where(block.start + row, columns[what])
-            raise InputError(f"{where}: {text!r} is not a {what} (--skip-bad-rows goes on)")
+            form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
+            raise InputError(f"{where}: {text!r} is not a {what}{form} (--skip-bad-rows goes on)")
         self.skipped["wrong number of fields"] += block.ragged
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)

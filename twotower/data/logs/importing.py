@@ -17,7 +17,7 @@ from twotower.data.logs.listings import read_listing
 from twotower.data.logs.profiles import Known, describe_titles, describe_users, find_homes
 from twotower.data.logs.selection import UNLISTED, Selection
 from twotower.data.logs.splits import Split, split_at_random, split_by_day
-from twotower.data.logs.tables import CsvFormat
+from twotower.data.logs.tables import MISSING, CsvFormat, clean
 from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories
 from twotower.errors import InputError
@@ -67,6 +67,11 @@ class ImportConfig:
             raise InputError(f"unlisted = {self.unlisted!r}: expected {', '.join(UNLISTED)}")
         if not 0 <= (self.history_share or 0) < 1:
             raise InputError(f"history_share = {self.history_share}: expected from 0 to less than 1")
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed}: expected a whole number >= 0")
+        for territory, file in self.markets:
+            if clean(territory) in MISSING:
+                raise InputError(f"--market {territory!r} {file}: expected a code or a name of a territory")
         try:
             re.compile(self.keep_titles or "")
         except re.error as error:

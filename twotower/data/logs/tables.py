@@ -66,6 +66,11 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def repeated(names: Sequence[str]) -> str:
+    """The first name, in alphabetical order, that occurs more than once, or nothing."""
+    return min((name for name in names if names.count(name) > 1), default="")
+
+
 def open_table(
     path: str | Path, form: CsvFormat | None = None, needed: Sequence[str] = ()
 ) -> "CsvTable | ParquetTable":
@@ -110,9 +115,8 @@ class CsvTable:
             raise InputError(f"{path}, line 1: empty, expected {'column names' if form.header else 'data'}")
         self.separator = form.separator or self._guess_separator(first, needed)
         self.columns = self._names(first, self.separator)
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
-        if twice:
-            raise InputError(f"{path}, line 1: two columns are called {twice[0]!r}")
+        if twice := repeated(self.columns):
+            raise InputError(f"{path}, line 1: two columns are called {twice!r}")
 
     def blocks(
         self,
@@ -239,10 +243,15 @@ class CsvTable:
         except UnicodeDecodeError as error:
             line, byte = self._undecodable_line(), error.object[error.start]
             fault = f"byte {byte:#04x} is not {self.form.encoding}"
-            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as latin-1") from None
+            other = "utf-16" if self._begins_as_utf_16() else "latin-1"
+            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as {other}") from None
         except DAMAGED as error:
             after = lines + (reader.line_num if reader else 0)
             raise InputError(f"{self.path}, after line {after}: damaged gzip file ({error})") from None
+
+    def _begins_as_utf_16(self) -> bool:
+        with self._open()[0] as text:
+            return text.buffer.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
     def _undecodable_line(self) -> int:
         """Number of the first line that is not text in the encoding."""
@@ -271,6 +280,8 @@ class ParquetTable:
         except self._errors as error:
             raise InputError(f"{path}: not a readable Parquet file ({error})") from None
         self.columns: list[str] = list(self.file.schema_arrow.names)
+        if twice := repeated(self.columns):
+            raise InputError(f"{path}: two columns are called {twice!r}")
         self.n_rows: int = self.file.metadata.num_rows
 
     def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
@@ -288,9 +299,24 @@ class ParquetTable:
     ) -> Iterator[Block]:
         start = 0
         for batch in self.batches(list(dict.fromkeys(names)), rows):
-            yield Block(start, [values(batch.column(name)) for name in names])
+            yield Block(start, [self.values(name, batch.column(name), values) for name in names])
             start += len(batch)
             progress(f"reading {self.path.name}, rows", start, self.n_rows)
+
+    def values(self, name: str, column: Any, values: Callable[[Any], list[str] | Fields]) -> list[str] | Fields:
+        """A column in the form that ``values`` gives it. Errors: InputError for what cannot be written as text."""
+        try:
+            return values(column)
+        except UnicodeDecodeError:
+            raise self.not_text(name) from None
+        except self._errors as error:
+            if "UTF8" in str(error):
+                raise self.not_text(name) from None
+            raise InputError(f"{self.path}, column {name!r}: {column.type}, not readable as text ({error})") from None
+
+    def not_text(self, name: str) -> InputError:
+        """What to say of a column with bytes that are no text."""
+        return InputError(f"{self.path}, column {name!r}: bytes that are not UTF-8, expected text or numbers")
 
     def batches(self, names: Sequence[str], rows: int | None = None) -> Iterator[Any]:
         """Arrow record batches of some columns. Errors: InputError for damaged data."""

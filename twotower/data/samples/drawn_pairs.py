@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower.data.dataset import Dataset
 from twotower.data.logs.discoveries import FirstStreams
-from twotower.data.samples.drawn_users import Users, territories_of
+from twotower.data.samples.drawn_users import Users
 from twotower.data.samples.imbalance import Drawn, SampleSummary
 from twotower.data.samples.negatives import Candidates, sample_negatives
 from twotower.data.samples.sample_config import SampleConfig
@@ -24,7 +24,7 @@ class PairDrawer:
     ) -> None:
         self.dataset, self.watched, self.users = dataset, watched, users
         self.alpha, self.config = alpha, config
-        self.territory = territories_of(dataset)
+        self.territory = np.asarray(dataset.user_territory)
         self.candidates = Candidates(dataset.availability, dataset.launch_day)
         self.kind = np.full(dataset.n_users, RANDOM, np.int8)
         self.kind[users.train[users.active]] = ACTIVE

@@ -80,7 +80,7 @@ def draw_active(
     """``n_active`` users of the pool, as many from each territory as its quota, at random within it."""
     n_territories = dataset.n_territories
     positives = watched.count(0, dataset.train_days)
-    territory = territories_of(dataset)
+    territory = np.asarray(dataset.user_territory)
     available = np.bincount(territory[pool], minlength=n_territories)
     base = np.bincount(territory[random], positives[random], n_territories)
     per_user = np.bincount(territory[pool], positives[pool], n_territories) / np.maximum(available, 1)
@@ -90,16 +90,6 @@ def draw_active(
     pool = pool[np.argsort(territory[pool], kind="stable")]  # by territory, still in random order within each
     place = np.arange(len(pool)) - (np.cumsum(available) - available)[territory[pool]]
     return pool[place < quota[territory[pool]]]
-
-
-def territories_of(dataset: Dataset) -> np.ndarray:
-    """Territory of each user (U,). Errors: InputError when one is not in the table."""
-    territory = np.asarray(dataset.user_territory)
-    if not 0 <= int(territory.min()) <= int(territory.max()) < dataset.n_territories:
-        user = int(np.argmax((territory < 0) | (territory >= dataset.n_territories)))
-        last = dataset.n_territories - 1
-        raise InputError(f"user_territory.npy: user {user} is in {territory[user]}, expected 0 to {last}")
-    return territory
 
 
 def how_many(asked: int | float, total: int) -> int:

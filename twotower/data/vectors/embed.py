@@ -82,6 +82,7 @@ class EmbedSummary:
     user_parts: list[tuple[str, int]]
     title_parts: list[tuple[str, int]]
     notes: list[str]
+    n_territories: int
 
 
 def embed(
@@ -104,8 +105,9 @@ def embed(
     titles = [part for part in making.title_parts() if part.columns.shape[1]]
     for what, parts in (("user", users), ("title", titles)):
         if not parts:
-            raise InputError(" ".join([f"{directory}: nothing to make {what} vectors of.", *making.notes]))
-    summary = EmbedSummary([part.facts for part in users], [part.facts for part in titles], making.notes)
+            raise InputError(f"{directory}: nothing to make {what} vectors of; {making.way_out(what)}")
+    user_parts, title_parts = [part.facts for part in users], [part.facts for part in titles]
+    summary = EmbedSummary(user_parts, title_parts, making.notes, dataset.n_territories)
 
     progress("writing vectors", 0, 1)
     X, Y = (np.concatenate([part.columns for part in parts], axis=1) for parts in (users, titles))
@@ -129,6 +131,13 @@ class Making:
             self.own_users = read_vectors(config.user_vectors, "user", dataset.n_users, dataset.user_ids)
         if config.title_vectors is not None:
             self.own_titles = read_vectors(config.title_vectors, "title", dataset.n_titles, dataset.title_ids)
+
+    def way_out(self, what: str) -> str:
+        """What to do when there is nothing to make vectors of."""
+        events, _ = self.dataset.history()
+        history = "" if len(events) else "no event lies before the training days (see --train-days), "
+        columns = {"title": "--titles of import brings text and categories", "user": "--profile takes columns"}
+        return f"{history}{columns[what]}, --{what}-vectors vectors of your own"
 
     @property
     def power(self) -> float:

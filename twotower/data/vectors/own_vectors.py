@@ -116,7 +116,8 @@ def _parquet_blocks(table: ParquetTable) -> Iterator[Block]:
     start = 0
     for batch in table.batches(table.columns):
         names, *columns = batch.columns
-        yield start, arrow_texts(names), _float32(_arrow_numbers(table, columns, start))
+        ids = cast(list[str], table.values(table.columns[0], names, arrow_texts))
+        yield start, ids, _float32(_arrow_numbers(table, columns, start))
         start += len(batch)
 
 
