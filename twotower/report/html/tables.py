@@ -215,15 +215,15 @@ def kind_table(record: Record) -> Table | None:
     rows = [
         [
             text(f"{k.get('kind')}, over {k.get('theirs')}"),
-            count(k.get("titles")),
-            count(k.get("ahead")),
             gain(k.get("median"), "undefined: no title of the kind with enough positives in the test"),
             interval(k.get("quarter"), k.get("three_quarters")),
+            count(k.get("ahead")),
+            count(k.get("titles")),
         ]
         for k in record.get("title_kinds") or ()
     ]
-    kinds = columns("Titles", "With enough test positives", "Ahead", "Median gain, percent", "Middle half")
-    caption = "Relative gain of the titles’ PR-AUC by kind, each title with enough positives in the test counted once"
+    kinds = columns("Kind", "Median", "Middle half", "Ahead", "Titles")
+    caption = "Relative gain of the PR-AUC of all titles of a kind that have enough positives in the test, percent"
     return Table("kind-table", caption, kinds, rows) if rows else None
 
 
