@@ -186,7 +186,10 @@ def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[st
 def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     return {
         "overall": {"gini": [float(rng.uniform(0.5, 0.9)), 0.01], "coverage": [float(rng.uniform(0.2, 0.9)), 0.02]},
-        "territories": {"gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories]},
+        "territories": {
+            "gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories],
+            "coverage": [0.25 if t["judged"] else None for t in territories],
+        },
     }
 
 
