@@ -195,7 +195,10 @@ def kind_of(theirs: str, kind: str, titles: int) -> dict[str, Any]:
 def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     return {
         "overall": {"gini": [float(rng.uniform(0.5, 0.9)), 0.01], "coverage": [float(rng.uniform(0.2, 0.9)), 0.02]},
-        "territories": {"gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories]},
+        "territories": {
+            "gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories],
+            "coverage": [0.25 if t["judged"] else None for t in territories],
+        },
     }
 
 

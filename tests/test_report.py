@@ -131,6 +131,7 @@ def test_the_title_table_shows_kinds_only_where_there_are_some():
     most = int(np.argmax(found.titles.positives))
     first = printed(tables.title_table(found)).splitlines()[2].split()
     assert first[0] == f"t{most}" and first[-1] == f"{found.titles.pr_auc[most]:.4f}"
+    assert [int(count) for count in first[-4:-2]] == [found.titles.pairs[most], found.titles.positives[most]]
 
 
 # ---------------------------------------------------------------- gains, as in the paper's Table 2
@@ -145,6 +146,13 @@ def test_gains_have_a_column_a_territory_and_a_row_a_day_and_the_average():
     assert lines[4] == ["average", "+50.00", "+50.00", "undefined", "+50.00"]
     assert lines[5] == ["mtl-4", "over", "day", "60", "-25.00", "-25.00", "undefined", "-25.00"]
     assert lines[7][0] == "average" and len(lines) == 8
+
+
+def test_gains_are_those_of_the_territories_chosen():
+    found = comparison()
+    found.gains[0].matches[:, :, 3] = 7.25
+    lines = [line.split() for line in printed(tables.gains_table(replace(found, rows=np.array([3, 0])))).splitlines()]
+    assert lines[0][2:] == ["T4", "T1"] and lines[4] == ["average", "+7.25", "+50.00"]
 
 
 def test_a_single_test_day_needs_no_average():
@@ -217,6 +225,8 @@ def test_a_summary_counts_what_was_won():
 def test_methods_have_the_mean_and_spread_of_their_seeds():
     text = printed(tables.method_table(comparison(n_seeds=3).methods))
     assert line_with(text, "mtl-4").split()[1:] == ["0,", "1,", "2", *["0.3100", "±", "0.0100"] * 2]
+    apart = replace(comparison().methods[0], overall=np.array([0.125]), macro=np.array([0.25]))
+    assert line_with(printed(tables.method_table([apart])), "mtl-4").split()[2:] == ["0.1250", "0.2500"]
     single = printed(tables.method_table(comparison().methods))
     assert line_with(single, "mtl-4").split() == ["mtl-4", "0", "0.3000", "0.3000"]
 
