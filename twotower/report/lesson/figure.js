@@ -126,7 +126,7 @@ function drawNode(node, unit) {
     value.setAttribute("text-anchor", "start");
     value.setAttribute("y", y + h - 0.4 * unit + 0.35 * unit);
     value.setAttribute("font-size", 0.9 * unit);
-  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.3 * unit);
+  } else if (node.owner !== undefined) value.setAttribute("y", y + 4.4 * unit);
   const group = draw(
     "g",
     { class: `node ${node.kind}`, role: "img", "data-node": node.id },
@@ -136,7 +136,7 @@ function drawNode(node, unit) {
     detail,
     value,
   );
-  const along = node.narrow ? h - 1.9 * unit : room;
+  const along = node.narrow ? h - 2.1 * unit : room; // not up to the title
   const fit = (texts) =>
     fitNumber(
       [texts].flat(),

@@ -150,7 +150,7 @@ function layOut(network, width, unit, picked) {
 
 /** Heights from the top down: loss, score, heads, what heads share, layer 2, layer 1, features. */
 function placeRows(network, heads, { gap, block, unit }) {
-  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 5.4 * unit : 0 };
+  const heights = { loss: 2.9 * unit, score: block, heads: heads.length || network.bias.length ? 5.6 * unit : 0 };
   Object.assign(heights, { middle: network.middle ? block : 0, layer2: block, layer1: block, features: 2.9 * unit });
   const rows = {};
   let y = 1;
