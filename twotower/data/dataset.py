@@ -34,6 +34,7 @@ from twotower.data.storage import (
     load_array,
     load_rows,
     locked,
+    name_place,
     read_csv,
     read_manifest,
     write_csv,
@@ -369,6 +370,9 @@ def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any
             for name in writers:
                 (stage / name).replace(directory / name)
             write_json(directory / MANIFEST, manifest)
+    except OSError as error:
+        name_place(error, directory)
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
