@@ -1,5 +1,6 @@
 """Runs on disk: what is written is read back, and nothing unfinished or damaged passes for a run."""
 
+import errno
 import json
 import math
 
@@ -115,7 +116,17 @@ def test_a_run_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError), RunWriter(tmp_path / "runs" / "001-a", **MEANT) as run:
         run.log({"epoch": 1})
         raise ZeroDivisionError
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs" / "001-b").mkdir(parents=True)
+    with pytest.raises(ZeroDivisionError), RunWriter(tmp_path / "runs" / "002-a", **MEANT):
+        raise ZeroDivisionError
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["001-b"]
+
+
+def test_a_full_disk_is_told_with_the_place(tmp_path):
+    with pytest.raises(OSError) as caught, RunWriter(tmp_path / "run", **MEANT):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "run")
 
 
 @pytest.mark.parametrize("kept", ["weights.safetensors", "training.safetensors"])

@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from twotower.data.storage import (
     check_contents,
     file_facts,
     load_array,
-    locked,
     read_csv,
     read_json,
     read_manifest,
@@ -286,22 +284,6 @@ def test_a_ragged_table_is_named_by_row(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3\n")
     with pytest.raises(InputError, match=r"a\.csv: not a readable table \(row 3 has 1 fields, the first 2\)"):
         read_csv(tmp_path / "a.csv")
-
-
-def test_whoever_comes_second_waits_for_the_lock(tmp_path):
-    order = []
-
-    def second():
-        with locked(tmp_path):
-            order.append("second")
-
-    with locked(tmp_path):
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join(0.2)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
 
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)

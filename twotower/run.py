@@ -31,7 +31,16 @@ import numpy as np
 
 import twotower
 from twotower.config import load_toml
-from twotower.data.storage import file_facts, load_array, read_csv, read_json, write_json
+from twotower.data.storage import (
+    file_facts,
+    load_array,
+    missing_parents,
+    name_place,
+    read_csv,
+    read_json,
+    remove_if_empty,
+    write_json,
+)
 from twotower.environment import environment_facts
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation, TerritoryResults, TitleResults
@@ -85,6 +94,7 @@ class RunWriter:
         self.path = Path(path)
         self.resume = resume
         self.required = required_files(parts)
+        self.made: list[Path] = []  # directories above it that were not there
         self.facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "label": label,
@@ -106,11 +116,13 @@ class RunWriter:
         write_json(self.path / ENVIRONMENT, environment_facts())
         return self
 
-    def __exit__(self, error_type: type[BaseException] | None, *error: object) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, error: object, trace: object) -> None:
         self._log.close()
         if error_type is not None:
             if not (self.weights_path.is_file() or self.training_path.is_file()):
                 shutil.rmtree(self.path, ignore_errors=True)
+                remove_if_empty(self.made)
+            name_place(error, self.path)
             return
         missing = [name for name in self.required if not (self.path / name).is_file()]
         if missing:
@@ -119,6 +131,7 @@ class RunWriter:
         write_json(self.path / RUN, self.facts | {"bytes": sizes})
 
     def _make_directory(self) -> None:
+        self.made = missing_parents(self.path)
         try:
             self.path.mkdir(parents=True)
         except FileExistsError:

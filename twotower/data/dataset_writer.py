@@ -19,6 +19,7 @@ from twotower.data.storage import (
     StagedDirectory,
     file_facts,
     locked,
+    name_place,
     read_manifest,
     write_csv,
     write_json,
@@ -176,6 +177,9 @@ def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any
             for name in writers:
                 (stage / name).replace(directory / name)
             write_json(directory / MANIFEST, manifest)
+    except OSError as error:
+        name_place(error, directory)
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

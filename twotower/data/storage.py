@@ -1,6 +1,7 @@
 """Directories of arrays that appear whole or not at all, and say what they hold in a manifest."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,6 +24,24 @@ FLUSH_ROWS = 1 << 18  # rows kept in memory before they go to disk; a log has a 
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 CELL_CHARACTERS = 1 << 28  # at most, in a table of text; left alone the csv module stops at 131,072
 _NPY_HEADER_BYTES = 128  # fixed, so that a column's header can be written again once its length is known
+
+
+def missing_parents(path: Path) -> list[Path]:
+    """The directories above ``path`` that are not there yet, the innermost first."""
+    return [folder for folder in path.parents if not folder.exists()]
+
+
+def remove_if_empty(folders: list[Path]) -> None:
+    """Take away directories that were made for something that came to nothing, the innermost first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def name_place(error: object, path: Path) -> None:
+    """Say where something could not be written: a full disk does not."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE) and error.filename is None:
+        error.filename = str(path)
 
 
 class StagedDirectory:
@@ -54,6 +73,7 @@ class StagedDirectory:
 
     def __enter__(self) -> "StagedDirectory":
         shutil.rmtree(self.path, ignore_errors=True)
+        self.made = missing_parents(self.path)
         try:
             self.path.mkdir(parents=True)
         except OSError as error:
@@ -79,9 +99,11 @@ class StagedDirectory:
         self.finished = True
         shutil.rmtree(old, ignore_errors=True)
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if not self.finished:
             shutil.rmtree(self.path, ignore_errors=True)
+            remove_if_empty(self.made)
+        name_place(error, self.given)
 
 
 class GrowingColumns:
@@ -173,6 +195,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        name_place(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
