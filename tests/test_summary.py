@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twotower.experiment.summary import share, summary
+from twotower.experiment.summary import offset_sentences, share, summary
 
 
 def gain(mean: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
@@ -28,7 +28,7 @@ def record(
         "ours": "mtl",
         "baselines": ["upsampled"],
         "gains": [{**told, "major": means if judged else none, "all": means if judged else none}],
-        "methods": [{"seeds": list(range(seeds))}],
+        "methods": [{"name": "mtl", "seeds": list(range(seeds))}],
         "territories": [
             {"name": name, "major": True, "judged": i < judged} for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
         ],
@@ -105,3 +105,30 @@ def test_where_no_title_is_local_that_is_said():
     words = summary(record(BETTER, BETTER, local=None))
     assert any(sentence.startswith("No test user lives where titles are local") for sentence in words)
     assert not any("local titles fill" in sentence for sentence in words)
+
+
+def with_priors(*priors: float | None) -> dict[str, Any]:
+    """A record of as many runs of ours; None is an infinite prior."""
+    told = record(BETTER, BETTER)
+    of_runs = [{"level": "territory", "prior": 5.0, "cell_prior": prior} for prior in priors]
+    return told | {"methods": [{"name": "mtl", "seeds": list(range(len(priors))), "title_offsets": of_runs}]}
+
+
+@pytest.mark.parametrize(
+    ("priors", "words"),
+    [
+        ((None, None), ["In 2 of 2 runs of mtl, offsets of titles by territories predict nothing, and are 0."]),
+        ((5.0, 5.0), ["In 2 of 2 runs", "5 pseudo-positives draw"]),
+        ((10.0, None, 5.0), ["In 1 of 3 runs of mtl", "In 2 of 3 runs", "5 to 10 pseudo-positives draw"]),
+    ],
+)
+def test_it_says_whether_what_territories_seem_to_like_predicts_anything(priors, words):
+    told = " ".join(summary(with_priors(*priors)))
+    assert all(word in told for word in words)
+    assert ("predict nothing" in told) == (None in priors)
+
+
+def test_it_says_nothing_of_offsets_where_titles_have_but_one():
+    assert offset_sentences(record(BETTER, BETTER)) == []  # a record that is older than the choice
+    of_titles = {"name": "mtl", "seeds": [0], "title_offsets": [{"level": "title", "prior": 5.0}]}
+    assert offset_sentences(record(BETTER, BETTER) | {"methods": [of_titles]}) == []
