@@ -29,11 +29,12 @@ MAY_IMPORT = {
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "recommend": {"nn", "data", "scoring", "warmup"},
+    "export": {"nn", "data", "scoring", "warmup"},
     "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
     "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
     "methods": set(),
     "experiment": {"nn", "data", "evaluation", "report", "environment", "run", "scoring", "trainer"}
-    | {"incremental", "warmup", "recommend", "pipeline", "methods"},
+    | {"incremental", "warmup", "recommend", "export", "pipeline", "methods"},
 }
 MAY_IMPORT["inspection"] = MAY_IMPORT["experiment"] - {"report", "incremental"} | {"train", "checkpoint"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top

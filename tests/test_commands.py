@@ -165,4 +165,4 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_the_shell_completes_commands_with_their_help():
     complete = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE")
     found = {item.value: item.help for item in complete.get_completions([], "e")}
-    assert found == {name: COMMANDS[name] for name in ("embed", "evaluate", "experiment", "explain")}
+    assert found == {name: COMMANDS[name] for name in ("embed", "evaluate", "experiment", "export", "explain")}

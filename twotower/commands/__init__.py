@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "Compare runs: relative gains per territory.",
     "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
     "recommend": "Recommend the best titles to each user.",
+    "export": "Write embeddings of users and titles, to score elsewhere.",
     "inspect": "See whose rows moved which weight in one batch.",
     "leaks": "Check that no head learns from the rows of another group.",
     "gradcheck": "Check every gradient by finite differences, on your own batch.",

@@ -137,10 +137,7 @@ class Retrieval:
 
         Raises ValueError when shapes do not fit the model and each other, IndexError for rows outside the table.
         """
-        check_users(users, self.model)
-        table = np.asarray(users.table)
-        order = np.argsort(users.group, kind="stable")  # the rows of a head side by side, in the order of the table
-        segments = np.searchsorted(users.group[order], np.arange(self.model.model.groups + 1))
+        table, order, segments = self._by_group(users)
         blocks = list(zip(self.starts, self.packed, strict=True))
 
         def score(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
@@ -153,6 +150,20 @@ class Retrieval:
                 consume(who, start, dots)
 
         self._each_tile(score, segments, table, stage, progress)
+
+    def embed_users(self, out: np.ndarray, users: Users, progress: Progress = silent) -> None:
+        """Fill ``out`` (n, D) float32, which may be memory-mapped, with s·U of each user: <out, V> is then s·<U, V>.
+
+        Raises ValueError and IndexError as ``scan`` does.
+        """
+        table, order, segments = self._by_group(users)
+        scale = self.model.params["logit.scale"]
+
+        def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
+            who = order[tile.rows]
+            out[who] = scale * self._embed_users(buffers.gather(table, users.rows[who]), tile.group, scratch)
+
+        self._each_tile(embed, segments, table, "embedding users", progress)
 
     def top(self, k: int, users: Users, choice: Choice, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
         """The k best titles of each user that it may have and has not seen, best first: titles, logits, (n, k) each.
@@ -174,6 +185,13 @@ class Retrieval:
 
         self.scan(users, keep, progress)
         return titles, scores
+
+    def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The table, the places (n,) of users with those of a head side by side, and where each head's begin and end."""
+        check_users(users, self.model)
+        order = np.argsort(users.group, kind="stable")  # within a head in the order of the table
+        bounds = np.searchsorted(users.group[order], np.arange(self.model.model.groups + 1))
+        return np.asarray(users.table), order, bounds
 
     def _embed_users(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
         """U (n, D) of a tile's features, through the head of its group; it lies in ``scratch``."""
