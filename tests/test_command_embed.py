@@ -93,6 +93,12 @@ def test_vectors_are_replaced_only_on_demand(world):
         (["--history-power", "2", "--user-dims", "0"], "--history-power does nothing with --user-dims 0"),
         (["--history-power", "-1"], "--history-power -1.0: expected a number from 0 to 9"),
         (["--title-side", "--user-dims", "0"], "--title-side does nothing with --user-dims 0"),
+        (["--user-vectors", "nan.npy", "--no-territory-onehot"], "--no-territory-onehot does nothing with --user-v"),
+        (["--title-vectors", "nan.npy", "--no-title-side"], "--no-title-side does nothing with --title-vectors"),
+        (
+            ["--user-vectors", "nan.npy", "--title-vectors", "nan.npy", "--history-power", "2"],
+            "--history-power does nothing with own vectors of users and titles",
+        ),
         (["--text", "words", "--text-dims", "0"], "--text does nothing with --text-dims 0"),
         (["--user-vectors", "none.npy"], "none.npy: No such file or directory"),
         (["--user-vectors", "nan.npy"], "nan.npy, row 2: NaN or infinity, in 28 of 30 rows"),

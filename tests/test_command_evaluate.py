@@ -166,6 +166,7 @@ def test_test_pairs_that_have_changed_are_refused(run, tmp_path):
         (["absent"], "absent: no such run"),
         (["run", "--day", "7"], "--day 7: the test days are 60, 61"),
         (["run", "--csv", "absent/x.csv"], "cannot write"),
+        (["run", "--by", "title", "--min-positives", "3"], "--min-positives does nothing with --by title"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, arguments, message):

@@ -162,6 +162,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     assert isinstance(run_failing(monkeypatch, ZeroDivisionError()).exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    "typed", [["evaluate"], ["compare"], ["compare", "--against"], ["evaluate", "--dataset"], ["recommend"], ["train"]]
+)
+def test_the_shell_completes_paths(typed):
+    found = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE").get_completions(typed, "ru")
+    assert [(item.value, item.type) for item in found] == [("ru", "file")]
+
+
 def test_the_shell_completes_commands_with_their_help():
     complete = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE")
     found = {item.value: item.help for item in complete.get_completions([], "e")}

@@ -127,6 +127,14 @@ def test_a_new_grouping_of_the_dataset_does_not_change_an_old_run(own_world, run
     np.testing.assert_array_equal(score_pairs(run.path, Dataset.open(own_world), pairs), expected)
 
 
+def test_a_group_that_the_model_has_not_is_refused(tiny_world, tmp_path, pairs):
+    path = train(tiny_world, tmp_path / "run", MTL).path
+    table = path / "territories.csv"
+    table.write_text(table.read_text().replace(",1,", ",7,", 1))
+    with pytest.raises(InputError, match=r"run.territories\.csv: groups from 0 to 7, expected 0 to 1"):
+        score_pairs(path, Dataset.open(tiny_world), pairs)
+
+
 def test_a_run_that_is_none_is_refused(tiny_world, tmp_path, pairs):
     with pytest.raises(InputError, match="no such run"):
         score_pairs(tmp_path / "nowhere", Dataset.open(tiny_world), pairs)

@@ -18,7 +18,7 @@ from twotower.evaluation.per_territory import evaluate_scores
 from twotower.evaluation.results import Evaluation
 from twotower.nn.model import TwoTower
 from twotower.progress import Progress, silent
-from twotower.run import RunReader
+from twotower.run import TERRITORIES, RunReader
 
 SCORING_BATCH = 32768  # pairs scored at a time
 
@@ -110,6 +110,10 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
         raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
     if run.evaluation.territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
+    group, groups = run.evaluation.territories.group, model.model.groups
+    if groups > 1 and (group.min() < 0 or group.max() >= groups):
+        found = f"groups from {group.min()} to {group.max()}"
+        raise InputError(f"{run.path / TERRITORIES}: {found}, expected 0 to {groups - 1}")
     if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_made_columns:
         other = f"its vectors are not those that {run.path} was trained on"
         raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; train anew")

@@ -4,9 +4,12 @@ import click
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
 @click.option(
-    "--against", metavar="RUN", help="Judge every run against this one, instead of the first against each."
+    "--against",
+    type=click.Path(),
+    metavar="RUN",
+    help="Judge every run against this one, instead of the first against each.",
 )
 @click.option(
     "--top", type=click.IntRange(1), default=16, show_default=True, help="How many territories, by audience."
@@ -27,7 +30,7 @@ import click
 )
 @click.option("--rows", "as_rows", is_flag=True, help="A row a territory, with the PR-AUC of both sides.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--csv", "csv_path", metavar="FILE", help="Write the gains to FILE as CSV, too.")
+@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Write the gains to FILE as CSV, too.")
 def compare(
     runs: tuple[str, ...],
     against: str | None,

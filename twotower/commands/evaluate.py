@@ -16,7 +16,7 @@ PLURAL = {"territory": "territories", "title": "titles"}
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", type=click.Path(), metavar="RUN")
 @click.option("--day", type=int, metavar="D", help="Only the pairs of this test day.")
 @click.option(
     "--by",
@@ -33,9 +33,9 @@ PLURAL = {"territory": "territories", "title": "titles"}
     show_default=True,
     help="Positives that make a territory count in the second macro mean.",
 )
-@click.option("--dataset", metavar="DIR", help="Where the dataset is now, if it was moved.")
+@click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it was moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
-@click.option("--csv", "csv_path", metavar="FILE", help="Write all rows to FILE as CSV, too.")
+@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Write all rows to FILE as CSV, too.")
 def evaluate(
     run: str,
     day: int | None,
@@ -56,10 +56,13 @@ def evaluate(
       twotower evaluate runs/001-mtl-4-upsampled
       twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
     """
+    from twotower.commands.given import refuse_given
     from twotower.report import files, tables
     from twotower.report.progress import show_progress
     from twotower.run import RunReader
 
+    if by == "title" and not as_json:
+        refuse_given(["min_positives"], "with --by title: it is about territories")
     reader = RunReader(run)
     with show_progress() as progress:
         evaluation = rescore(reader, dataset, day, progress)

@@ -121,6 +121,7 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
       twotower sample world --active 0 --name baseline
       twotower sample lastfm --random 30% --active 3000 --quota equal --alpha auto
     """
+    from twotower.commands.given import refuse_given
     from twotower.data.dataset import Dataset
     from twotower.data.samples.sample_config import SampleConfig
     from twotower.data.samples.sampling import sample as draw
@@ -129,6 +130,8 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
     from twotower.report.tables import stdout_console
 
     config = SampleConfig(**options)
+    if config.active_users == 0:
+        refuse_given(("quota", "window"), "without active users (--active 0)")
     with show_progress() as progress:
         dataset = Dataset.open(directory)
         summary = draw(dataset, config, progress, name, overwrite)

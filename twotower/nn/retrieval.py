@@ -187,7 +187,7 @@ class Retrieval:
         return titles, scores
 
     def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The table, the places (n,) of users with those of a head side by side, and where each head's begin and end."""
+        """The table, the places (n,) of users with those of a head side by side, and the bounds of each head's."""
         check_users(users, self.model)
         order = np.argsort(users.group, kind="stable")  # within a head in the order of the table
         bounds = np.searchsorted(users.group[order], np.arange(self.model.model.groups + 1))

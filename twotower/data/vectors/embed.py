@@ -54,6 +54,13 @@ class EmbedConfig:
                 raise InputError("--history-power does nothing with --user-dims 0: it is of that SVD")
             if not 0 <= self.history_power <= LARGEST_POWER:
                 raise InputError(f"--history-power {self.history_power}: expected a number from 0 to {LARGEST_POWER:g}")
+        if self.user_vectors and self.territory_onehot is False:
+            raise InputError("--no-territory-onehot does nothing with --user-vectors: unless told they stand alone")
+        if self.title_vectors and self.title_side is False:
+            raise InputError("--no-title-side does nothing with --title-vectors: unless told they stand alone")
+        without = self.user_vectors and self.title_vectors and not (self.title_side or self.user_dims)
+        if without and self.history_power is not None:
+            raise InputError("--history-power does nothing with own vectors of users and titles: there is no SVD")
         if self.text and self.text_dims == 0:
             raise InputError("--text does nothing with --text-dims 0")
 
