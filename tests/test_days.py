@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from twotower.data.logs import days as module
 from twotower.data.logs.days import UNREADABLE, Days
+from twotower.data.logs.fields import Integers
 
 LEAP_DAY = date(2024, 2, 29).toordinal()
 
@@ -52,6 +53,14 @@ def test_a_day_is_read_in_every_usual_spelling(text):
 )  # fmt: skip
 def test_what_is_no_time_is_unreadable(text):
     assert day_of(text) == UNREADABLE
+
+
+@pytest.mark.parametrize("year", [1900, 2000, 2023, 2024, 2100])
+def test_a_century_is_a_leap_year_once_in_four(year):
+    there = date(year, 3, 1).toordinal() - date(year, 2, 28).toordinal() == 2
+    quick = np.array([year * 10000 + 229])
+    found = {day_of(f"{year}-02-29"), day_of(f"{year}0229"), int(Days().codes(Integers(quick))[0])}
+    assert found == {date(year, 2, 29).toordinal() if there else UNREADABLE}
 
 
 def test_the_day_counts_as_it_is_written_in_its_own_time_zone():

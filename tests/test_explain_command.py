@@ -55,6 +55,8 @@ def test_the_terms_on_the_screen_add_up(run):
     assert values(text, "z ", "σ(z)") == [float(f"{record[name]:.4f}") for name in ("logit", "probability")]
     assert sum(numbers) == pytest.approx(record["logit"], abs=1e-4 * len(numbers))
     assert values(text, "base rate") == [float(f"{record['base_rates'][0]['rate']:.4f}")]
+    for base in record["base_rates"]:
+        assert f": {base['positives']:,} of {base['pairs']:,} positive" in text
 
 
 def line_of(text: str, start: str, *cells) -> str:

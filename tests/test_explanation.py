@@ -11,6 +11,7 @@ from twotower.data.dataset_writer import write_vectors
 from twotower.data.sample import Sample
 from twotower.errors import InputError
 from twotower.evaluation.local_titles import count_positives, title_homes
+from twotower.inspection.explaining import explanation
 from twotower.inspection.explaining.explanation import SHOWN, explain, ranks
 from twotower.inspection.explaining.lookup import find_row
 from twotower.recommend import recommend
@@ -152,8 +153,10 @@ def test_what_is_not_open_to_the_user_says_so(run_of, data):
     assert not found["available"] and not found["allowed"]
 
 
+@pytest.mark.parametrize("most", [1, SHOWN])
 @pytest.mark.parametrize("kind", TERRITORIES)
-def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kind):
+def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kind, most, monkeypatch):
+    monkeypatch.setattr(explanation, "SHOWN", most)
     found = of(run_of(kind), data, 77, 11, top=3)
     heads = {head["group"]: head for head in found["heads"]}
     own = scores(run_of(kind), data, 77)
@@ -164,7 +167,7 @@ def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kin
     other = scores(run_of(kind), there, 77)
     open_to = recommend(run_of(kind), data, np.array([77]), top=30).title[0]
     open_to = open_to[open_to >= 0]
-    best = {int(t) for z in (own, other) for t in open_to[np.argsort(-z[open_to])][:SHOWN]}
+    best = {int(t) for z in (own, other) for t in open_to[np.argsort(-z[open_to])][:most]}
     expected = sorted(best, key=lambda t: -abs(own[t] - other[t]))[:3]
     assert [title["row"] for title in moved["titles"]] == expected
     for title in moved["titles"]:

@@ -13,6 +13,7 @@ from twotower.checkpoint import load_model
 from twotower.commands import cli
 from twotower.inspection.gradients.record import inspect
 from twotower.inspection.gradients.summary import mask, summary, times_of, without_gradient
+from twotower.report import inspection_tables as tables
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
 
@@ -107,6 +108,40 @@ def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
     for block in record["blocks"]:
         line = next(line for line in text.splitlines() if line.startswith(f"{block['name']} "))
         assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
+
+
+def cells(table) -> list[list[str]]:
+    """The rows of a table as text."""
+    return [list(row) for row in zip(*([str(cell) for cell in column.cells] for column in table.columns), strict=True)]
+
+
+def test_a_group_has_its_support_and_its_share(record):
+    for k, (group, row) in enumerate(zip(record["groups"], cells(tables.group_table(record)), strict=True)):
+        counts = [str(group[name]) for name in ("pairs", "users", "positives")]
+        share = f"{record['conflict']['share'][k]:.0%}"
+        assert row == [group["name"], *counts, f"{group['base_rate']:.3f}", f"{group['loss']:.3g}", share]
+
+
+def test_the_next_step_stands_beside_the_weights_that_it_moves(record):
+    rows = {row[0]: row[1:] for row in cells(tables.update_table(record))}
+    for block in record["blocks"]:
+        if block["owner"] is None:
+            assert rows[block["name"]] == [f"{block[name]:.3g}" for name in ("weight", "update", "ratio")]
+    own = [block for block in record["blocks"] if block["parameter"] == "head.P"]
+    assert rows["head.P[k]"][1] == " – ".join(dict.fromkeys(f"{f([b['update'] for b in own]):.3g}" for f in (min, max)))
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_cosines_are_those_of_their_two_groups_on_a_narrow_terminal_too(tiny_world, width):
+    record = inspect(stirred(tiny_world, "low-rank", groups=6))
+    found: list[list[str]] = [[] for _ in range(6)]
+    for table in tables.conflict_tables(record, width).renderables:
+        for k, row in enumerate(cells(table) if table else []):
+            found[k] += row[2:]
+    for j, row in enumerate(record["conflict"]["cosine"]):
+        told = ["undefined" if cosine is None else f"{cosine:+.2f}" for cosine in row]
+        assert found[j] == ["1" if j == k and row[k] is not None else cell for k, cell in enumerate(told)]
+    assert tables.cosine_text(-0.25).plain == "-0.25" and tables.cosine_text(-0.25).style == "red"
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -235,6 +235,15 @@ def test_titles_set_apart_change_the_network_by_rounding_alone(tiny_world):
     assert np.linalg.norm(found[1] - expected[1]) < 1e-3 * np.linalg.norm(expected[1])
 
 
+def test_every_title_that_other_groups_watch_is_disturbed_though_its_own_group_watches_it_too(tiny_world):
+    subject = stirred_subject(tiny_world)
+    group_of_pair = groups_of(subject)[subject.batch.pair_user]
+    for row in rows_of(subject, TITLES, draws=1):
+        foreign = np.unique(subject.batch.pair_title[group_of_pair != row["group"]])
+        own = np.unique(subject.batch.pair_title[group_of_pair == row["group"]])
+        assert row["disturbed"] == len(foreign) > len(np.setdiff1d(foreign, own))
+
+
 @pytest.mark.parametrize("change", [disturbed, poisoned])
 @pytest.mark.parametrize("what", KINDS)
 def test_only_what_is_foreign_is_disturbed(tiny_world, rng, what, change):

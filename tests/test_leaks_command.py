@@ -9,6 +9,7 @@ from tiny_runs import MTL, failing_line, train
 
 from twotower.commands import cli
 from twotower.inspection.leaking import leaks as detector
+from twotower.report import leak_tables as tables
 
 EXAMPLE = str(Path(__file__).resolve().parent.parent / "examples" / "heads_with_their_own_batchnorm.py")
 SMALL = ["--hidden", "8", "--groups", "2", "--batch-size", "64"]
@@ -52,6 +53,20 @@ def test_a_dataset_gets_a_fresh_network(tiny_world):
     assert [(row["group"], row["what"]) for row in found["rows"]] == [
         (k, what) for k in range(2) for what in ("labels", "user features", "title features")
     ]
+
+
+def test_a_row_has_the_numbers_of_its_disturbance(run):
+    row = next(row for row in record(run)["rows"] if row["what"] == "user features")
+    shown = tables.cells(row)
+    assert shown["elements\nchanged"] == f"{row['changed']:,} of {row['elements']:,}" and row["changed"] > 0
+    assert shown["head"] == f"{100 * row['parts']['head']:.2g} %"
+    assert shown["by user\ntower"] == f"{100 * row['through']['user tower']:.2g} %" and shown["by title\ntower"] == "0"
+
+
+def test_of_several_blocks_the_one_that_changed_most_for_its_size_is_named():
+    block = {"block": "head.P[0]", "changed": 9, "elements": 9, "largest": 5.0, "relative": 0.1}
+    small = block | {"block": "head.Q[0]", "largest": 0.5, "relative": 0.9}
+    assert tables.worst_block({"blocks": [block, small]}) == "head.Q[0]"
 
 
 def test_a_leak_is_told_and_ends_with_1(run, monkeypatch):

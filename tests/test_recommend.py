@@ -63,6 +63,12 @@ def test_the_day_changes_what_is_left_out(data, run):
     assert launched and early != late
 
 
+def test_a_title_can_be_recommended_from_its_launch_on_and_not_a_day_before(data, run):
+    data.launch_day = np.arange(data.n_titles)
+    for day in (3, 4):
+        assert recommend(run.path, data, top=30, day=day).title.max() == day
+
+
 def test_some_users_get_what_they_get_among_all(data, run):
     everybody, users = recommend(run.path, data, top=3), np.array([77, 5, 200])
     some = recommend(run.path, data, users, top=3)

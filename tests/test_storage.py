@@ -160,6 +160,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         partial.write_text("half")
         raise ZeroDivisionError
     assert read_json(path) == {"a": 1}
+    with open(path) as reader:
+        write_json(path, {"a": 2})
+        assert json.load(reader) == {"a": 1}, "who was reading sees the old file whole"
+    assert read_json(path) == {"a": 2}
     assert names(tmp_path) == ["facts.json"]
 
 
