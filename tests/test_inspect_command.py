@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
+from rich.console import Console, Group
+from rich.table import Table
 from textbook_inspection import MODELS, Textbook, stirred
 from tiny_runs import MTL, failing_line, train
 
@@ -110,8 +111,14 @@ def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
         assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
 
 
-def cells(table) -> list[list[str]]:
-    """The rows of a table as text."""
+def cells(shown) -> list[list[str]]:
+    """The rows of a table as text, or of the tables between titles and captions one after the other."""
+    if isinstance(shown, Group):
+        return [row for part in shown.renderables for row in cells(part)]
+    return [] if not isinstance(shown, Table) else cells_of(shown)
+
+
+def cells_of(table: Table) -> list[list[str]]:
     return [list(row) for row in zip(*([str(cell) for cell in column.cells] for column in table.columns), strict=True)]
 
 
@@ -135,9 +142,8 @@ def test_the_next_step_stands_beside_the_weights_that_it_moves(record):
 def test_cosines_are_those_of_their_two_groups_on_a_narrow_terminal_too(tiny_world, width):
     record = inspect(stirred(tiny_world, "low-rank", groups=6))
     found: list[list[str]] = [[] for _ in range(6)]
-    for table in tables.conflict_tables(record, width).renderables:
-        for k, row in enumerate(cells(table) if table else []):
-            found[k] += row[2:]
+    for i, row in enumerate(cells(tables.conflict_tables(record, width))):
+        found[i % 6] += row[2:]
     for j, row in enumerate(record["conflict"]["cosine"]):
         told = ["undefined" if cosine is None else f"{cosine:+.2f}" for cosine in row]
         assert found[j] == ["1" if j == k and row[k] is not None else cell for k, cell in enumerate(told)]
