@@ -100,6 +100,16 @@ def test_the_chosen_prior_loses_to_none_of_the_others():
     assert choose_prior(cell, title, labels, logits, shape, Folds(fold, False)) == min(PRIORS, key=surprise)
 
 
+def test_choosing_says_where_it_is():
+    seen = []
+    rng = np.random.default_rng(0)
+    cell, title, labels, fold = (rng.integers(high, size=100) for high in (2, 3, 2, 4))
+    told = (2, 3), Folds(fold, True), lambda *report: seen.append(report)
+    choose_prior(cell, title, labels, np.zeros(100), *told)
+    assert [done for _, done, _ in seen] == list(range(1, 3 * len(PRIORS) + 1))
+    assert {(stage, total) for stage, _, total in seen} == {("trying priors", 3 * len(PRIORS))}
+
+
 def test_folds_keep_days_in_order_and_users_whole():
     rng = np.random.default_rng(3)
     user, day = rng.integers(50, size=400), rng.integers(10, size=400)

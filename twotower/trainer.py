@@ -167,7 +167,7 @@ class Trainer:
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.cell_prior
         folds = judging_folds(pairs.day, pairs.user, np.random.default_rng([self.config.train.seed, JUDGES]))
-        fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds)
+        fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
         told: dict[str, Any] = {"level": level, "prior": priors[0]}
         if level in CELL_OFFSETS:

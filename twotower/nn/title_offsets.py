@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.progress import Progress, silent
+
 FOLDS = 4  # parts of the pairs, which judge each other
 PRIORS = (math.inf, *(float(m * 10**e) for e in (2, 1, 0) for m in (5, 2, 1)))  # from which one is chosen
 
@@ -46,15 +48,16 @@ def judging_folds(day: np.ndarray, user: np.ndarray, rng: np.random.Generator) -
 
 
 def choose_prior(
-    cell: np.ndarray, title: np.ndarray, labels: np.ndarray, logits: np.ndarray, shape: tuple[int, int], folds: Folds
-) -> float:
+    cell: np.ndarray, title: np.ndarray, labels: np.ndarray, logits: np.ndarray, shape: tuple[int, int], folds: Folds,
+    progress: Progress = silent,
+) -> float:  # fmt: skip
     """Of ``PRIORS`` the one under whose offsets the folds predict each other with the least log loss; of equals the
     largest.
 
     ``cell``, ``title``, ``labels`` and ``logits`` (n,) are those of pairs, ``shape`` is (cells, T).
     """
-    loss = np.zeros(len(PRIORS))
-    for judge in range(int(folds.ordered), int(folds.fold.max(initial=0)) + 1):
+    loss, judges = np.zeros(len(PRIORS)), range(int(folds.ordered), int(folds.fold.max(initial=0)) + 1)
+    for turn, judge in enumerate(judges):
         judged = folds.fold == judge
         counted = folds.fold < judge if folds.ordered else ~judged
         positives, expected = observed_and_expected(
@@ -65,6 +68,7 @@ def choose_prior(
         for i, prior in enumerate(PRIORS):
             with_offset = z + log_ratio(n, e, prior)
             loss[i] += np.logaddexp(0, with_offset).sum() - with_offset @ y
+            progress("trying priors", turn * len(PRIORS) + i + 1, len(judges) * len(PRIORS))
     return PRIORS[int(np.argmin(loss))]
 
 
@@ -94,7 +98,7 @@ def shrunken_offsets(
 
 def fit_offsets(
     level: str, territory: np.ndarray, territory_group: np.ndarray, title: np.ndarray, labels: np.ndarray,
-    logits: np.ndarray, titles: int, prior: float, cell_prior: float, folds: Folds,
+    logits: np.ndarray, titles: int, prior: float, cell_prior: float, folds: Folds, progress: Progress = silent,
 ) -> FittedOffsets:  # fmt: skip
     """Offset of each title in each territory, (C, T), from training pairs (n,) under a network's logits.
 
@@ -111,6 +115,6 @@ def fit_offsets(
     cell = territory_group.astype(np.int64) if level == "group" else np.arange(C)
     shape = int(cell.max()) + 1, titles
     of_pairs = cell[territory], title, labels, logits + of_title[title]
-    cell_prior = cell_prior or choose_prior(*of_pairs, shape, folds)
+    cell_prior = cell_prior or choose_prior(*of_pairs, shape, folds, progress)
     own = shrunken_offsets(*of_pairs, shape, cell_prior)
     return FittedOffsets((of_title + own[cell]).astype(np.float32), cell_prior)
