@@ -23,7 +23,7 @@ from twotower.data.world.simulate import simulate
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
 from twotower.incremental import check_days, train_and_score
-from twotower.progress import Progress
+from twotower.progress import Progress, silent
 from twotower.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
@@ -44,7 +44,7 @@ class TrainingJob:
     run_path: Path | None = None
     label: str | None = None
 
-    def run(self, progress: Progress) -> tuple[Path, Evaluation]:
+    def run(self, progress: Progress = silent) -> tuple[Path, Evaluation]:
         """Make what is missing, train and test; returns the run's directory and its results."""
         check_place(self.run_path, self.label)  # now, rather than after minutes of work
         dataset = open_dataset(self.directory, progress)
