@@ -182,6 +182,7 @@ def test_the_seeds_part_is_what_users_do_not_explain():
     np.testing.assert_allclose(with_luck(drawn[:, :1], np.array([1.0]), np.zeros(2)), drawn[:, 0])
 
 
+@pytest.mark.skipif(not COMPILES, reason="six thousand replicates take a minute without compiled kernels")
 def test_the_luck_of_seeds_has_the_tails_of_so_few():
     for seeds, middle in ((2, 1.0), (3, 0.8165)):  # half of all draws of Student's t with 1 and 2 degrees of freedom
         luck = bootstrap(made_up(users=60, seeds=seeds), replicates=3000).luck

@@ -1,17 +1,21 @@
 """Who goes through which head: by geography, by viewing, by chance, and dealt to users regardless of home."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from twotower.config import MTL_HEADS
 from twotower.data.dataset import Dataset
 from twotower.data.grouping_by_viewing import random_groups, viewing_groups, viewing_profiles
+from twotower.data.sample import Sample
 from twotower.data.territories import look_up
 from twotower.errors import InputError
-from twotower.experiment.laboratory import shuffled_heads
+from twotower.experiment.gains import Judge
+from twotower.experiment.laboratory import Laboratory, shuffled_heads
 from twotower.methods import BASELINES, DEFAULT_METHODS, METHODS, SAMPLES, choose_roles, find_methods
 from twotower.pipeline import choose_groups
-from twotower.scoring import user_groups
+from twotower.scoring import evaluate_pairs, user_groups
 
 NAMES = ("United States", "Germany", "Japan", "Brazil", "India", "France")
 
@@ -73,6 +77,41 @@ def test_shuffled_users_go_through_other_heads_and_live_where_they_lived(tiny_wo
     assert np.bincount(before).tolist() == np.bincount(after).tolist(), "heads are as large as before"
     assert (shuffled.user_territory == dataset.user_territory).all()
     assert (dataset.head_territory == dataset.user_territory).all(), "the dataset itself is as it was"
+
+
+def test_shuffled_users_are_judged_where_they_live(tiny_world, rng):
+    dataset = Dataset.open(tiny_world)
+    shuffled, groups = shuffled_heads(dataset, rng), np.zeros(dataset.n_territories, np.int64)
+    pairs = Sample(dataset).test_pairs()
+    scores = rng.standard_normal(len(pairs), np.float32)
+    ours, theirs = (evaluate_pairs(data, groups, pairs, scores).territories for data in (shuffled, dataset))
+    np.testing.assert_array_equal(ours.pairs, theirs.pairs)
+    np.testing.assert_array_equal(ours.pr_auc, theirs.pr_auc)
+
+
+@pytest.mark.parametrize("name", ["random-groups", "shuffled"])
+def test_what_is_drawn_is_drawn_anew_for_each_seed(tiny_world, name):
+    dataset = Dataset.open(tiny_world)
+    opened = SimpleNamespace(dataset=dataset, plan=SimpleNamespace(groups=3), geography=None)
+
+    def dealt(seed):
+        heads, groups = Laboratory.heads(opened, METHODS[name], seed)
+        return heads.head_territory.tobytes(), None if groups is None else groups.tobytes()
+
+    assert dealt(0) == dealt(0) and len({dealt(seed) for seed in range(5)}) > 1
+
+
+def test_a_territory_is_judged_by_how_many_users_have_positives():
+    user = np.repeat(np.arange(120), 4)
+    label = (np.arange(480) % 4 == 0).astype(np.float32)
+    label[user < 31] = 0
+    pairs = SimpleNamespace(user=user, label=label)
+    data = SimpleNamespace(user_territory=np.arange(120) // 60, territories=territories(), n_territories=6)
+    judge = Judge(SimpleNamespace(dataset=data, test_pairs=pairs, plan=SimpleNamespace(min_positives=10)))
+    found = judge.support()
+    assert found["users"].tolist() == [60, 60, 0, 0, 0, 0] and found["positives"].tolist() == [29, 60, 0, 0, 0, 0]
+    assert found["users_with_positives"].tolist() == [29, 60, 0, 0, 0, 0]
+    assert found["judged"].tolist() == [False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from twotower.commands.experiment import experiment
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.evaluation.average_precision import average_precision
-from twotower.experiment.audience import choose_pairs, score_all
+from twotower.experiment.audience import choose_pairs, gather_audience, score_all
 from twotower.experiment.laboratory import shuffled_heads
 from twotower.experiment.summary import summary
+from twotower.experiment.titles import distance_records
 from twotower.methods import METHODS
+from twotower.progress import silent
 from twotower.report.experiment_csv import experiment_tables
 from twotower.run import RunReader
 
@@ -60,7 +63,7 @@ def test_overall_figures_are_those_of_the_scores(finished):
         assert method["settings"]["train"]["incremental_periods"] == 0 and "seed" not in method["settings"]["train"]
 
 
-def test_measures_are_made_again_when_a_run_is(finished, tmp_path):
+def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     import shutil
 
     shutil.copytree(finished / "zoo", tmp_path / "zoo")
@@ -68,10 +71,42 @@ def test_measures_are_made_again_when_a_run_is(finished, tmp_path):
     kept = tmp_path / "zoo/measures/mtl-0.json"
     before = json.loads(kept.read_text())
     kept.write_text(json.dumps({"of": before["of"] | {"run": "an earlier one"}, "bias": {}, "calibration": {}}))
+    gains = tmp_path / "zoo/measures/mtl-over-baseline.json"
+    told = json.loads(gains.read_text())
+    gains.write_text(json.dumps({"of": told["of"] | {"runs": [["earlier"], ["ones"]]}, "gains": {"overall": None}}))
     conducted(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
     after = json.loads(kept.read_text())
+    assert json.loads(gains.read_text())["gains"] == told["gains"]
     assert after["bias"] == before["bias"] and after["calibration"] == before["calibration"]
     assert after["of"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
+
+
+def test_the_audience_is_offered_what_it_may_have_and_has_not_watched(finished):
+    dataset = Dataset.open(finished / "world")
+    sampled = Sample(dataset, "experiment-upsampled")
+    counts = np.zeros((dataset.n_territories, dataset.n_titles), np.int64)
+    plan = SimpleNamespace(ours="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
+    opened = SimpleNamespace(dataset=dataset, reference=sampled, positives={"upsampled": counts}, plan=plan)
+    audience = gather_audience(opened, silent)
+    day = sampled.test_days[0]
+    for user, available, allowed in zip(audience.rows, audience.available, audience.allowed, strict=True):
+        there = dataset.availability[:, dataset.user_territory[user]] & (dataset.launch_day <= day)
+        past = [titles[users == user] for on, users, titles in dataset.iter_events() if on < day]
+        seen = np.unique(np.concatenate(past))
+        assert np.array_equal(available, there) and not allowed[seen].any()
+        assert allowed.sum() == there.sum() - there[seen].sum()
+
+
+def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
+    probabilities = {"ours": [[0.5, 0.5, 0.9], [0.5, 0.5, 0.7]], "theirs": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]}
+    territories = SimpleNamespace(code=["US", "DE"], majors=lambda: np.array([0, 1]))
+    plan = SimpleNamespace(ours="ours", baselines=["theirs"], seeds=2)
+    opened = SimpleNamespace(plan=plan, dataset=SimpleNamespace(territories=territories))
+    audience = SimpleNamespace(territory=np.array([0, 1]), probes={"local": (np.array([0, 0, 1]), np.arange(3))})
+    measured = SimpleNamespace(array=lambda name, seed, kind: np.array(probabilities[name][seed]))
+    found = {record["territory"]: record for record in distance_records(opened, audience, measured)}
+    assert [found[code]["shift"] for code in (None, "US", "DE")] == pytest.approx([0.1, 0.0, 0.3])
+    assert found["DE"]["ks"] == 1 and found["DE"]["wasserstein"] == pytest.approx(0.3)
 
 
 def test_pairs_are_chosen_among_the_true_cells_and_always_the_same():

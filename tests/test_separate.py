@@ -44,8 +44,11 @@ def test_separate_models_learn_from_their_own_users_alone(separate):
         assert load_model(run.weights_path).model.head == "none"
         trained = sum(sum(line["pairs_by_group"]) for line in run.log if line.get("epoch") == 1)
         of_group = OfTerritories(dataset, whole.sample, np.flatnonzero(np.asarray(group) == k))
+        everyone, mine = sampled.train_pairs(), of_group.train_pairs()
+        of_user = np.asarray(group)[np.asarray(dataset.user_territory)]
+        assert mine.digest() == everyone.take(of_user[everyone.user] == k).digest()
         kept, held_out = split_users(of_group, 0.1, seed=0)
-        assert trained == len(kept) and len(kept) + len(held_out) == len(of_group.train_pairs())
+        assert trained == len(kept) and len(kept) + len(held_out) == len(mine)
 
 
 def test_separate_models_are_judged_like_all_others(separate):

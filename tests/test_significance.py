@@ -113,6 +113,21 @@ def test_the_correction_is_among_the_judged_territories():
     assert stricter["p_adjusted"] != found["p_adjusted"]
 
 
+@pytest.mark.parametrize("correction", ["holm", "benjamini-hochberg"])
+def test_what_is_better_alone_is_undecided_among_many_without_a_difference(correction):
+    alone, among = (
+        summarise(gains_of([2.2] + [0.0] * others), np.ones(1 + others, bool), correction=correction)
+        for others in (0, 20)
+    )
+    assert max(alone["p"][0], among["p"][0]) <= 0.05 < among["p_adjusted"][0]
+    assert (alone["verdict"][0], among["verdict"][0]) == ("better", "undecided")
+
+
+def test_a_territory_without_a_gain_or_a_loss_is_no_comparison():
+    told = summarise(gains_of([9.0, 9.0, 9.0, 9.0, -9.0, 0.0, 0.0, 0.0]), np.ones(8, bool))["all"]
+    assert (told["won"], told["judged"], told["sign_p"]) == (4, 8, pytest.approx(12 / 32))
+
+
 def test_nothing_judged_is_told_as_nothing():
     found = summarise(gains_of([1.0, 2.0], positives=0), np.ones(2, bool))
     assert found["all"] == {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_logs import Log, random_log
+from toy_logs import BASE, Log, random_log
 
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, SampleWriter
@@ -15,8 +15,6 @@ from twotower.data.samples.sample_config import SampleConfig
 from twotower.data.samples.sampling import sample
 from twotower.data.storage import MANIFEST
 from twotower.errors import InputError
-
-BASE = SampleConfig(random_users=40, active_users=20, test_users=50, alpha=3.0)
 
 
 @pytest.fixture(scope="module")
