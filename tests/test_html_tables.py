@@ -45,9 +45,15 @@ def test_gains_have_interval_verdict_and_the_corrected_p(record):
         ends = interval({end: told[end][c] for end in ("low", "high")})
         assert row[5:8] == [ends, told["verdict"][c], plain_number(told["p_adjusted"][c])]
         assert row[8] == f"{record['territories'][c]['test_positives']:,}"
-    assert [[cell.text for cell in row] for row in table.foot] == [
-        ["Mean of the major territories", "+0.80", "−0.70 to +2.30", "won 7 of 8", "0.070", ""],
-        ["Mean of all judged territories", "+9.50", "+9.25 to +9.75", "won 10 of 11", "0.250", ""],
+    foot = [[cell.text for cell in row] for row in table.foot]
+    assert [row[1:4] + row[7:] for row in foot] == [[""] * 5] * 3  # no mean of a period, no p-value, no support
+    assert [row[:1] + row[4:7] for row in foot[:2]] == [
+        ["Mean of the major territories", "+0.80", "−0.70 to +2.30", "won 7 of 8"],
+        ["Mean of all judged territories", "+9.50", "+9.25 to +9.75", "won 10 of 11"],
+    ]
+    assert foot[2][0].startswith("All pairs") and foot[2][4:7] == ["+0.80", "−0.20 to +1.80", ""]
+    assert [row[0].hint for row in table.foot[:2]] == [
+        f"sign test p = {p}, as if territories were independent" for p in ("0.070", "0.250")
     ]
 
 
