@@ -136,7 +136,7 @@ def test_arrow_keys_walk_the_figure_and_the_matrix(opened):
     assert 'data-node="title.2"' in focused(page)
     page.keyboard.press("Escape")
     assert node(page, "title.2").get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="block user.W1").focus()
+    page.get_by_role("button", name="block user.beta1").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
     page.keyboard.press("Enter")
