@@ -91,6 +91,16 @@ def test_a_page_is_written_beside_the_tables(tiny_world, tmp_path):
     assert "user.W1" in page and str(tmp_path / "batch.html") in result.stderr and "user.W1" in result.stdout
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_pass(tmp_path, monkeypatch):
+    from twotower.inspection.gradients import record
+
+    monkeypatch.setattr(record, "inspect", None)
+    for place in (tmp_path, tmp_path / "nowhere" / "batch.html"):
+        line = failing_line("inspect", tmp_path / "no-dataset", "--html", place)
+        assert line.startswith(f"{place}: cannot write (")
+    assert not list(tmp_path.iterdir())
+
+
 def test_exact_zeros_are_told_from_small_numbers(record):
     lines = {line.split()[0]: line.split()[1:] for line in shown(record).splitlines() if line.startswith("head.")}
     block = next(block for block in record["blocks"] if block["name"] == "head.Q[1]")
