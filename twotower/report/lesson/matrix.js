@@ -12,7 +12,7 @@ function makeMatrix(table, record, pick) {
   const heads = groups.map((group, k) => {
     const made = button("", `group ${k}, ${group.name}`, null, k);
     made.append(
-      make("span", {}, `${k} ${group.name}`),
+      groupHeading(k, group.name),
       make("span", { class: "note" }, `${counted(group.pairs)} pairs`),
     );
     return make("th", { scope: "col" }, made);
@@ -42,6 +42,10 @@ function makeMatrix(table, record, pick) {
       {},
       lines.map((line) => line.element),
     ),
+  );
+  nameWhereRoom(
+    table,
+    groups.map((group) => group.name),
   );
   rove([...table.querySelectorAll("button")], (place, key) => {
     const columns = groups.length + 1;
