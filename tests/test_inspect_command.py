@@ -233,6 +233,19 @@ def test_a_baseline_has_no_groups_to_compare(tiny_world):
     assert "without heads" in output and "Cosines" not in output and "mask off" not in output
 
 
+def test_what_has_no_rows_is_a_dash_that_is_explained_under_each_table(tiny_world):
+    output = run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8").stdout
+    assert "undefined" not in output
+    record = json.loads(run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8", "--json").stdout)
+    absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
+    assert absent
+    cosines = output.split("Cosines of the groups")[1].split("The mask off")[0].splitlines()
+    row = next(line for line in cosines if line.startswith(f"{absent[0]} · "))
+    assert row.split()[-6:] == ["–"] * 6
+    assert output.count("–: no rows of this group in the batch") == 3
+    assert "no rows of this group" not in run(tiny_world, *SMALL).stdout
+
+
 def test_a_diverged_network_is_told_as_undefined(tiny_world):
     subject = stirred(tiny_world, "low-rank")
     subject.model.params["user.W1"][...] = np.nan

@@ -233,6 +233,18 @@ def test_blocks_of_a_phone_stand_side_by_side(opened, addresses, tiny_world, tmp
         assert node(page, f"bias.{k}").count() == 1 and node(page, f"head.{k}").count() == 1
 
 
+def test_a_dash_is_explained_where_a_group_has_no_rows(opened, addresses, records, tmp_path):
+    record = records["inspection"]
+    groups = [{**group, "pairs": k and group["pairs"]} for k, group in enumerate(record["groups"])]
+    write_page({**record, "groups": groups}, tmp_path / "page.html")
+    addresses["absent"] = (tmp_path / "page.html").as_uri()
+    assert opened("absent").locator(".dash").all_inner_texts() == ["–: no rows of this group in the batch"] * 3
+    page = opened("inspection")
+    assert page.locator(".dash").count() == 0
+    titles = page.locator("#dead-table tr", has_text="title.1").locator("td").all_inner_texts()
+    assert titles[2:] == [""] * 3  # titles belong to no group
+
+
 def test_a_cosine_of_nearly_0_is_no_conflict(opened, addresses, records, tmp_path):
     cosine = [[1.0, -0.004, -0.3], [-0.004, 1.0, 0.2], [-0.3, 0.2, 1.0]]
     record = records["inspection"]

@@ -19,6 +19,7 @@ function showPanels(record) {
   if (dead?.length) showDead(dead, names);
   for (const id of ["conflict-table", "leak-table", "dead-table"])
     nameWhereRoom(byId(id), names, id === "conflict-table");
+  explainDashes(groups);
   document.body.classList.toggle("many", names.length > MANY);
   setTable(
     byId("batch-table"),
@@ -91,10 +92,18 @@ function showDead(dead, names) {
           cell(counted(line.units), line.units),
           make("td", { class: "words quiet", colspan: some ? names.length + 1 : 1 }, "linear: none can die"),
         ];
-      const within = some ? names.map((name, k) => cell(counted(line.by_group?.[k]), line.by_group?.[k])) : [];
+      const count = (k) => (line.by_group ? counted(line.by_group[k]) : ""); // titles belong to no group
+      const within = some ? names.map((name, k) => cell(count(k), line.by_group?.[k])) : [];
       return [heading, cell(counted(line.units), line.units), cell(counted(line.dead), line.dead), ...within];
     }),
   );
+}
+
+/** What a dash means in tables by group, where a group has no rows. */
+function explainDashes(groups) {
+  if (groups.every((group) => group.pairs > 0)) return;
+  for (const id of ["conflict", "dead", "batch"])
+    byId(id).append(make("p", { class: "quiet legend dash" }, `${DASH}: no rows of this group in the batch`));
 }
 
 /** The list of rows to pick from, by group. */
