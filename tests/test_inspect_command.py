@@ -93,6 +93,16 @@ def test_a_page_is_written_beside_the_tables(tiny_world, tmp_path):
     assert "user.W1" in page and str(tmp_path / "batch.html") in result.stderr and "user.W1" in result.stdout
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_pass(tmp_path, monkeypatch):
+    from twotower.inspection.gradients import record
+
+    monkeypatch.setattr(record, "inspect", None)
+    for place in (tmp_path, tmp_path / "nowhere" / "batch.html"):
+        line = failing_line("inspect", tmp_path / "no-dataset", "--html", place)
+        assert line.startswith(f"{place}: cannot write (")
+    assert not list(tmp_path.iterdir())
+
+
 def test_exact_zeros_are_told_from_small_numbers(record):
     lines = {line.split()[0]: line.split()[1:] for line in shown(record).splitlines() if line.startswith("head.")}
     block = next(block for block in record["blocks"] if block["name"] == "head.Q[1]")
@@ -262,6 +272,19 @@ def test_a_head_that_nothing_comes_back_to_is_explained(tiny_world):
 def test_a_baseline_has_no_groups_to_compare(tiny_world):
     output = run(tiny_world, "--baseline", "--hidden", "8", "--batch-size", "128").stdout
     assert "without heads" in output and "Cosines" not in output and "mask off" not in output
+
+
+def test_what_has_no_rows_is_a_dash_that_is_explained_under_each_table(tiny_world):
+    output = run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8").stdout
+    assert "undefined" not in output
+    record = json.loads(run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8", "--json").stdout)
+    absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
+    assert absent
+    cosines = output.split("Cosines of the groups")[1].split("The mask off")[0].splitlines()
+    row = next(line for line in cosines if line.startswith(f"{absent[0]} · "))
+    assert row.split()[-6:] == ["–"] * 6
+    assert output.count("–: no rows of this group in the batch") == 3
+    assert "no rows of this group" not in run(tiny_world, *SMALL).stdout
 
 
 def test_a_diverged_network_is_told_as_undefined(tiny_world):

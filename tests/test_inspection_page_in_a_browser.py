@@ -49,6 +49,20 @@ def test_texts_are_the_numbers_rounded_and_only_nothing_reads_as_nothing(opened,
         assert [text == "0" for text in read] == [norm == 0 for norm in block["by_group"]]
 
 
+def test_the_zeros_of_the_mask_are_in_sight_when_the_page_opens(opened, records):
+    page = opened("inspection", viewport={"width": 1280, "height": 800})
+    inside = """all => all.filter(td => {
+        const [cell, region] = [td.getBoundingClientRect(), td.closest('.scroll').getBoundingClientRect()];
+        return cell.bottom <= Math.min(region.bottom, innerHeight) && cell.right <= region.right }).length"""
+    masked = page.locator("#matrix-table td.zero")
+    heads = [block for block in records["inspection"]["blocks"] if block["part"] in ("head", "title bias")]
+    assert masked.evaluate_all(inside) == masked.count() == 2 * len(heads) > 0
+    lines = page.locator("#matrix-table tbody tr")
+    first = lines.evaluate_all("all => all.flatMap((row, n) => row.classList.contains('first') ? [n] : [])")
+    parts = [block["part"] for block in records["inspection"]["blocks"]]
+    assert first == [n for n, part in enumerate(parts) if n and part != parts[n - 1]]
+
+
 def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook):
     page = opened("inspection")
     page.get_by_role("switch").click()
@@ -121,7 +135,7 @@ def test_thicker_lines_have_larger_gradients(opened, records):
 def test_figure_and_matrix_pick_for_each_other(opened, records):
     page, record = opened("inspection"), records["inspection"]
     node(page, "user.2").click()
-    assert page.locator("#matrix-table tr.picked th").all_inner_texts() == ["user.W2", "user.gamma2", "user.beta2"]
+    assert page.locator("#matrix-table tr.picked th").all_inner_texts() == ["user.beta2", "user.gamma2", "user.W2"]
     for k in range(3):  # every head shows what its group's rows send there
         expected = together(record, "user tower", 2, lambda block, k=k: block["by_group"][k])
         assert shown(page, f"head.{k}") == pytest.approx(expected, rel=1e-12)
@@ -139,7 +153,7 @@ def test_figure_and_matrix_pick_for_each_other(opened, records):
 
 
 def test_a_picked_line_comes_into_sight_within_the_tables_own_region(opened):
-    page = opened("inspection", "#block=title_bias.C%5B2%5D", viewport={"width": 1280, "height": 500})
+    page = opened("inspection", "#block=title.W1", viewport={"width": 1280, "height": 500})
     place = """row => [row.offsetTop - row.closest('.scroll').scrollTop, row.closest('.scroll').clientHeight]"""
     top, height = page.locator("#matrix-table tr.picked").evaluate(place)
     assert 0 < top < height < page.locator("#matrix-table").evaluate("table => table.offsetHeight")
@@ -217,6 +231,18 @@ def test_blocks_of_a_phone_stand_side_by_side(opened, addresses, tiny_world, tmp
     for k in (1, 7):
         page.get_by_label("Group", exact=True).select_option(str(k))
         assert node(page, f"bias.{k}").count() == 1 and node(page, f"head.{k}").count() == 1
+
+
+def test_a_dash_is_explained_where_a_group_has_no_rows(opened, addresses, records, tmp_path):
+    record = records["inspection"]
+    groups = [{**group, "pairs": k and group["pairs"]} for k, group in enumerate(record["groups"])]
+    write_page({**record, "groups": groups}, tmp_path / "page.html")
+    addresses["absent"] = (tmp_path / "page.html").as_uri()
+    assert opened("absent").locator(".dash").all_inner_texts() == ["–: no rows of this group in the batch"] * 3
+    page = opened("inspection")
+    assert page.locator(".dash").count() == 0
+    titles = page.locator("#dead-table tr", has_text="title.1").locator("td").all_inner_texts()
+    assert titles[2:] == [""] * 3  # titles belong to no group
 
 
 def test_a_cosine_of_nearly_0_is_no_conflict(opened, addresses, records, tmp_path):

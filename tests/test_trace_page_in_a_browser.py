@@ -224,3 +224,17 @@ def test_a_trace_of_one_group_opens_on_that_group_and_a_link_says_otherwise(open
     assert opened("trace of group 1").locator(chosen).get_attribute("value") == "1"
     assert opened("trace of group 1", "#group=0").locator(chosen).get_attribute("value") == "0"
     assert opened("trace").locator(chosen).get_attribute("value") == ""
+
+
+def test_the_page_opens_with_the_mask_as_the_command_said_and_a_link_says_otherwise(opened, addresses, tmp_path):
+    def is_on(page) -> bool:
+        return page.get_attribute("#mask", "aria-checked") == "true"
+
+    write_page(trace(), tmp_path / "page.html", "off")
+    addresses["off"] = (tmp_path / "page.html").as_uri()
+    page = opened("off")
+    assert not is_on(page) and page.inner_text("#told").startswith("Mask off")
+    page.get_by_role("switch").click()
+    seen = page.evaluate("location.hash")
+    assert is_on(page) and is_on(opened("off", seen))  # the address says what differs from how the page opens
+    assert is_on(opened("trace")) and not is_on(opened("trace", "#mask=off"))

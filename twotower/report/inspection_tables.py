@@ -13,6 +13,7 @@ Record = Mapping[str, Any]
 Line = tuple[Sequence[Text | str], Sequence[Text]]  # words on the left, and a cell a group; no words: a gap
 FEW = 6  # groups whose own blocks get a row each; those of more are folded into a row a parameter
 AGAINST = -0.1  # cosine from which on groups are said to pull against each other
+ABSENT = "–: no rows of this group in the batch"
 GOOD_RATIO = 0.1  # a step above this share of the weights' norm is worth a look
 
 
@@ -48,19 +49,33 @@ def counted(n: int, nouns: str) -> str:
     return f"{n:,} {nouns.removesuffix('s') if n == 1 else nouns}"
 
 
-def group_table(record: Record) -> Table:
+def absent(record: Record) -> set[int]:
+    """Groups without rows in the batch: what is measured of rows is not defined for them."""
+    return {k for k, group in enumerate(record["groups"]) if not group["pairs"]}
+
+
+def no_rows() -> Text:
+    return Text("–", style="dim")
+
+
+def captioned(caption: str | None, record: Record) -> str | None:
+    """A caption that also says what a dash means, where there is one."""
+    return "; ".join([*([caption] if caption else []), *([ABSENT] if absent(record) else [])]) or None
+
+
+def group_table(record: Record) -> Group:
     """Rows of each group, and its share of the gradient that all of them send to the towers."""
     table = new_table(("group",), ("pairs", "users", "positives", "base rate", "loss", "of towers' gradient"))
     for group, share in zip(record["groups"], record["conflict"]["share"], strict=True):
-        rate = group["base_rate"]
+        rate, loss = group["base_rate"], group["loss"]
         table.add_row(
             group["name"],
             *(count_text(group[name]) for name in ("pairs", "users", "positives")),
-            undefined() if rate is None else f"{rate:.3f}",
-            number(group["loss"]),
+            no_rows() if rate is None else f"{rate:.3f}",
+            number(loss) if group["pairs"] else no_rows(),
             undefined() if share is None else f"{share:.0%}",
         )
-    return table
+    return entitled([table], None, captioned(None, record))
 
 
 def matrix_tables(record: Record, width: int) -> Group:
@@ -102,11 +117,14 @@ def cells_of(block: Mapping[str, Any]) -> list[Text]:
 def conflict_tables(record: Record, width: int) -> Group:
     """Cosines between the groups' gradients of both towers."""
     lines: list[Line] = []
+    out = absent(record)
     for j, row in enumerate(record["conflict"]["cosine"]):
         cells = [Text("1", style="dim") if j == k and c is not None else cosine_text(c) for k, c in enumerate(row)]
+        cells = [no_rows() if {j, k} & out else cell for k, cell in enumerate(cells)]
         lines.append(((record["groups"][j]["name"], norm_text(record["conflict"]["norm"][j])), cells))
     title = "Cosines of the groups' gradients of the towers"
-    return in_blocks(("group",), ("norm",), lines, len(lines), width, title, "1: the same way; red: against each other")
+    caption = captioned("1: the same way; red: against each other", record)
+    return in_blocks(("group",), ("norm",), lines, len(lines), width, title, caption)
 
 
 def leak_tables(record: Record, width: int) -> Group:
@@ -135,12 +153,13 @@ def dead_tables(record: Record, width: int) -> Group:
     linear = [layer["layer"] for layer in record["dead"] if layer["dead"] is None]
     for layer in record["dead"]:
         if layer["dead"] is not None:
-            by_group = [Text("–", style="dim")] * K
+            by_group = [Text("")] * K  # titles belong to no group
             if layer["by_group"] is not None:
-                by_group = [unit_text(dead) for dead in layer["by_group"]]
+                by_group = [unit_text(n) if record["groups"][k]["pairs"] else no_rows()
+                            for k, n in enumerate(layer["by_group"])]
             line: Line = ((layer["layer"], str(layer["units"]), unit_text(layer["dead"])), by_group)
             lines.append(line)
-    caption = f"no ReLU: {', '.join(linear)}" if linear else None
+    caption = captioned(f"no ReLU: {', '.join(linear)}" if linear else None, record)
     title = "Dead ReLU units: 0 for all rows (of a group)"
     return in_blocks(("layer",), ("units", "batch"), lines, K, width, title, caption)
 
@@ -181,9 +200,9 @@ def in_blocks(
     return entitled(tables, title, caption)
 
 
-def entitled(tables: Sequence[Table], title: str, caption: str | None) -> Group:
+def entitled(tables: Sequence[Table], title: str | None, caption: str | None) -> Group:
     """Tables between a title and a caption that may be wider than they are: rich would break them at a narrow table."""
-    parts: list[Table | Text | str] = [Text(title, style="table.title")]
+    parts: list[Table | Text | str] = [Text(title, style="table.title")] if title else []
     parts += [part for table in tables for part in (table, "")][:-1]
     return Group(*parts, *([Text(caption, style="table.caption")] if caption else []))
 

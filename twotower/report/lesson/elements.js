@@ -69,6 +69,38 @@ function setTable(table, caption, headings, rows) {
   );
 }
 
+/** The heading of a group's column: its number and its name, which `nameWhereRoom` leaves out where it does not fit. */
+function groupHeading(k, name, before = "") {
+  const hint = `group ${k}: ${name}`;
+  return make("span", { title: hint }, `${before}${k}`, make("span", { class: "group-name" }, ` ${name}`));
+}
+
+/** Groups' columns that do not fit their table's region keep their numbers alone, and a legend says which is which,
+ * unless the rows do. */
+function nameWhereRoom(table, names, rowsDo = false) {
+  const region = table.closest(".scroll");
+  const last = [...table.querySelectorAll("thead .group-name")].at(-1)?.closest("th");
+  if (!last) return;
+  const legend = make("p", { class: "quiet legend", hidden: "" }, "Groups: ");
+  legend.append(
+    ...names.flatMap((name, k) => [
+      make("span", {}, make("b", {}, String(k)), ` ${name}${k + 1 < names.length ? " ·" : ""}`),
+      " ",
+    ]),
+  );
+  if (!rowsDo) region.after(legend);
+  const fits = () => last.offsetLeft + last.offsetWidth <= region.clientWidth;
+  const fit = () => {
+    table.classList.remove("numbered", "tight");
+    if (!fits()) table.classList.add("numbered");
+    if (!fits()) table.classList.add("tight");
+    legend.hidden = !table.classList.contains("numbered");
+  };
+  const watch = new ResizeObserver(() => requestAnimationFrame(fit)); // of the table too: letters may grow
+  watch.observe(region);
+  watch.observe(table);
+}
+
 /** One tab stop for a set of buttons: arrow keys, Home and End go from one to the next. `next` may know better. */
 function rove(items, next = (place, key) => place + (STEPS[key] ?? NaN)) {
   const stop = (chosen) => items.forEach((item) => item.setAttribute("tabindex", item === chosen ? "0" : "-1"));

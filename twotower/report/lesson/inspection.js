@@ -11,7 +11,7 @@
     const row = wanted.mask === "off" ? null : rowNamed(wanted.row); // rows are measured with the mask on
     const names = record.blocks.flatMap((block) => [block.name, nodeOf(block)]);
     return {
-      mask: oneOf(wanted.mask, ["on", "off"], "on"),
+      mask: oneOf(wanted.mask, ["on", "off"], FIRST.mask),
       row: row ? wanted.row : null,
       group:
         row?.group ??

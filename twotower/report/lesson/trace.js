@@ -16,7 +16,7 @@
   };
 
   const state = makeState((wanted) => {
-    const mask = oneOf(wanted.mask, ["on", "off"], "on");
+    const mask = oneOf(wanted.mask, ["on", "off"], FIRST.mask);
     const last = Math.max(runs[mask].length, 1);
     return {
       mask,
