@@ -8,6 +8,7 @@ from textbook_inspection import CLOSE, stirred
 
 from twotower.inspection.gradients.record import inspect
 from twotower.report.lesson import write_page
+from twotower.typography import minus
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -18,6 +19,23 @@ PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages
 
 def texts(page, block: str) -> list[str]:
     return page.locator(f'#matrix-table td[data-block="{block}"]').all_inner_texts()
+
+
+def test_numbers_are_rounded_and_written_as_in_the_terminal(opened, addresses, records, tmp_path):
+    """Ties to the even digit; digits that the terminal leaves out are zeros at the end."""
+    record, ties = records["inspection"], [0.15625, 0.0234375, 1.125, 10.25, 0.00002, 2.0**-12, 2.0**-20 * 1.25]
+    blocks = [
+        {**block, "by_group": [tie] * 3} for block, tie in zip(record["blocks"][-len(ties) :], ties, strict=True)
+    ]
+    cosine = [[1.0, 0.125, -0.375], [0.125, 1.0, 0.625], [-0.375, 0.625, 1.0]]
+    changed = {**record, "blocks": blocks, "conflict": {**record["conflict"], "cosine": cosine}}
+    write_page(changed, tmp_path / "page.html")
+    addresses["ties"] = (tmp_path / "page.html").as_uri()
+    page = opened("ties")
+    expected = [minus(f"{tie:#.3g}") for tie in ties]
+    assert [texts(page, block["name"])[0] for block in blocks] == expected
+    found = page.locator("#conflict-table tbody tr").first.locator("td").all_inner_texts()
+    assert found[:3] == ["1.00", "0.12", "−0.38"]
 
 
 def number(text: str) -> float:

@@ -86,8 +86,8 @@
     if (row)
       return [
         `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}.`,
-        `Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output,`,
-        `${shown(row.gradient.Z1)} in layer 1.`,
+        `Its gradient has norm ${inWords(row.gradient.U)} at U, ${inWords(row.gradient.A2)} at the tower’s output,`,
+        `${inWords(row.gradient.Z1)} in layer 1.`,
       ].join(" ");
     const picked = blocksPicked(record, now.block);
     if (picked.length) return tellBlock(now.block, picked, now);
@@ -118,7 +118,7 @@
       .map((id) => [id, measures.part(id, group)])
       .filter(([, value]) => isNumber(value));
     const sent = parts
-      .map(([id, value]) => `${shown(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`)
+      .map(([id, value]) => `${inWords(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`)
       .join(", ");
     const elsewhere = all ? ` Of their ${all} numbers in other groups’ blocks, ${zeros} are exactly 0.` : "";
     const { pairs } = record.groups[group];
@@ -131,8 +131,8 @@
       together(picked.map((block) => (off ? block.unmasked?.[k] : block.by_group[k]))),
     );
     if (!by.every(isNumber)) return `${name} is shared by all groups; the mask-off pass measures what groups own.`;
-    const norm = (k) => (by[k] === 0 ? "exactly 0" : shown(by[k]));
-    const whole = off ? "" : `; all rows together ${shown(together(picked.map((block) => block.gradient)))}`;
+    const norm = (k) => (by[k] === 0 ? "exactly 0" : inWords(by[k]));
+    const whole = off ? "" : `; all rows together ${inWords(together(picked.map((block) => block.gradient)))}`;
     if (group !== null)
       return `${off ? "Mask off: rows" : "Rows"} of group ${nameOf(group)} send ${norm(group)} into ${name}${whole}.`;
     const order = by.map((_, k) => k).sort((a, b) => by[b] - by[a]);
@@ -157,11 +157,11 @@
       const moved = leaks.filter(([, each]) => each > 0).length;
       return [
         `Mask off: ${whose} would move the blocks of ${moved} groups that are not theirs;`,
-        `most those of group ${nameOf(most.head)}, by ${shown(value)} (its own rows: ${shown(most.own)}).`,
+        `most those of group ${nameOf(most.head)}, by ${inWords(value)} (its own rows: ${inWords(most.own)}).`,
       ].join(" ");
     }
     const said = leaks
-      .map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`)
+      .map(([line, value]) => `${line.head} by ${inWords(value)} (its own rows: ${inWords(line.own)})`)
       .join(", ");
     return `Mask off: ${whose} would move the blocks of group ${said}.`;
   }
