@@ -290,6 +290,20 @@ def test_every_kind_of_network_is_drawn_with_its_numbers(opened, addresses, tiny
     assert matrix(page) == {b["name"]: b["unmasked"] or [None] * 2 for b in record["blocks"]}
 
 
+def test_the_sentence_counts_the_zeros_that_the_summary_counts(opened, addresses, records, tiny_world, tmp_path):
+    subject = stirred(tiny_world, "three groups")
+    subject.model.params["head.Q"][:] = 0  # as before the first step: nothing comes back to head.P
+    record = inspect(subject)
+    write_page(record, tmp_path / "page.html")
+    addresses["fresh heads"] = (tmp_path / "page.html").as_uri()
+    for name, found in (("fresh heads", record), ("inspection", records["inspection"])):
+        blocks = [block for block in found["blocks"] if block["owner"] is not None and block["gradient"]]
+        assert f"in all {2 * len(blocks)} cells" in found["summary"][1]
+        told = opened(name).inner_text("#told")
+        assert f"all {2 * len(blocks)} numbers are exactly 0" in told
+        assert ("not counting blocks that nobody moves" in told) == (name == "fresh heads")
+
+
 def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_path):
     write_page(inspect(stirred(tiny_world, "baseline")), tmp_path / "page.html")
     addresses["baseline"] = (tmp_path / "page.html").as_uri()

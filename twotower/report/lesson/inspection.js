@@ -95,10 +95,11 @@
     return now.group === null ? tellAll() : tellGroup(now.group);
   }
 
-  /** How many of the numbers that the mask should make 0 are 0: counted, not assumed. */
+  /** How many of the numbers that the mask should make 0 are 0: counted, not assumed, and as in the summary only of
+   * blocks that get a gradient at all. */
   function foreign(group) {
     const found = record.blocks
-      .filter((block) => isNumber(block.owner))
+      .filter((block) => isNumber(block.owner) && (block.gradient !== 0 || block.by_group.some((norm) => norm !== 0)))
       .flatMap((block) => block.by_group.filter((norm, k) => k !== block.owner && (group === null || k === group)));
     return { all: found.length, zeros: found.filter((norm) => norm === 0).length };
   }
@@ -106,9 +107,11 @@
   function tellAll() {
     const { all, zeros } = foreign(null);
     if (!all) return "No block belongs to one group: every gradient is everybody’s.";
+    const owned = record.blocks.filter((block) => isNumber(block.owner)).length;
+    const still = all < owned * (record.groups.length - 1) ? " (not counting blocks that nobody moves)" : "";
     return [
-      "Shared blocks are moved by every group, a head by its own.",
-      `Of the ${all} numbers outside the heads’ own groups, ${zeros} are exactly 0.`,
+      "Shared blocks are moved by every group, what belongs to a group by its own rows.",
+      `Off their own group, ${zeros === all ? `all ${all}` : `${zeros} of ${all}`} numbers are exactly 0${still}.`,
     ].join(" ");
   }
 
