@@ -87,6 +87,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
     found = matrix(page)
     for block in records["inspection"]["blocks"]:
         assert found[block["name"]] == (block["unmasked"] or [None] * 3)
+    assert page.locator("#matrix-note").inner_text().startswith("–: all share these blocks")
     leaks = page.locator("#matrix-table td.leak")
     assert leaks.count() == sum(1 for b in records["inspection"]["blocks"] if b["owner"] is not None) * 2
     gradients = textbook.of_group(1, masked=False)
@@ -96,7 +97,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
             np.testing.assert_allclose(found[block["name"]][1], expected, **CLOSE)
     page.get_by_role("switch").click()
     assert matrix(page) == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
-    assert leaks.count() == 0
+    assert leaks.count() == 0 and not page.locator("#matrix-note").is_visible()
 
 
 def test_shares_stand_where_norms_stood(opened, records):

@@ -67,6 +67,7 @@
     const view = viewOf(record, network, measures, now);
     figure.show(view);
     showMatrix(now);
+    byId("matrix-note").hidden = now.mask === "on" || record.blocks.every((block) => block.unmasked);
     rows.value = now.row ?? "";
     for (const input of document.querySelectorAll("[name=show]")) {
       input.checked = input.value === now.show;
