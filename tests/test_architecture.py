@@ -10,12 +10,13 @@ PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "config", "jit"}
+GROUND_FLOOR = {"errors", "progress", "config", "jit", "typography"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "config": set(),
     "jit": set(),
+    "typography": set(),
     "nn": set(),
     "data": set(),
     "evaluation": set(),

@@ -109,7 +109,7 @@ def test_exact_zeros_are_told_from_small_numbers(record):
     assert lines["head.Q[1]"] == [f"{block['gradient']:.3g}", "0", f"{block['by_group'][1]:.3g}"]
     tiny = {**block, "by_group": [1e-12, block["by_group"][1]]}
     changed = {**record, "blocks": [tiny if b is block else b for b in record["blocks"]]}
-    assert "1e-12" in shown(changed)
+    assert "1e−12" in shown(changed)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -207,7 +207,7 @@ def test_a_ratio_has_two_digits(record, ratio, told):
 
 def test_titles_and_captions_are_whole_where_tables_are_narrow(record, tiny_world):
     lines = [line.strip() for line in shown(record, 120).splitlines()]
-    assert "Norm of each block's gradient, and by whose rows" in lines
+    assert "Norm of each block’s gradient, and by whose rows" in lines
     assert "0 is exactly 0: the backward pass found nothing" in lines
     assert "[k]: from the smallest of all groups to the largest" in lines
     alone = shown(inspect(stirred(tiny_world, "low-rank", groups=1, head="none", title_bias=False)), 120)
@@ -219,7 +219,7 @@ def test_the_words_sound_the_alarm_when_something_leaks(record):
     leaking = next(block for block in blocks if block["name"] == "head.Q[1]")
     leaking["by_group"] = [3e-9, leaking["by_group"][1]]
     words = " ".join(summary({**record, "blocks": blocks}))
-    assert "A LEAK: 1 of 6 cells" in words and "head.Q[1] gets 3.00e-09 from rows of group 0" in words
+    assert "A LEAK: 1 of 6 cells" in words and "head.Q[1] gets 3.00\u00a0×\u00a010⁻⁹ from rows of group 0" in words
     assert "exactly 0" not in words
     leaking["by_group"][0] = None
     assert "head.Q[1] gets no number" in " ".join(summary({**record, "blocks": blocks}))
@@ -244,7 +244,8 @@ def test_the_words_on_leaks_and_shares_are_the_records(record):
     ratios = [leak["parts"]["head"]["foreign"] / leak["parts"]["head"]["own"] for leak in record["leak"]]
     assert f"a head from {min(ratios):#.2g} times (" in words and f"to {max(ratios):#.2g} times (" in words
     k = int(np.argmax(record["conflict"]["share"]))
-    assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
+    share = f"{100 * record['conflict']['share'][k]:.0f}\u00a0%"
+    assert f"Group {k} makes {share} of the towers’ gradient" in words
 
 
 def test_the_words_on_dead_units_are_of_each_heads_own_group(record):

@@ -8,6 +8,7 @@ from textbook_inspection import CLOSE, stirred
 
 from twotower.inspection.gradients.record import inspect
 from twotower.report.lesson import write_page
+from twotower.typography import minus
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -18,6 +19,23 @@ PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages
 
 def texts(page, block: str) -> list[str]:
     return page.locator(f'#matrix-table td[data-block="{block}"]').all_inner_texts()
+
+
+def test_numbers_are_rounded_and_written_as_in_the_terminal(opened, addresses, records, tmp_path):
+    """Ties to the even digit; digits that the terminal leaves out are zeros at the end."""
+    record, ties = records["inspection"], [0.15625, 0.0234375, 1.125, 10.25, 0.00002, 2.0**-12, 2.0**-20 * 1.25]
+    blocks = [
+        {**block, "by_group": [tie] * 3} for block, tie in zip(record["blocks"][-len(ties) :], ties, strict=True)
+    ]
+    cosine = [[1.0, 0.125, -0.375], [0.125, 1.0, 0.625], [-0.375, 0.625, 1.0]]
+    changed = {**record, "blocks": blocks, "conflict": {**record["conflict"], "cosine": cosine}}
+    write_page(changed, tmp_path / "page.html")
+    addresses["ties"] = (tmp_path / "page.html").as_uri()
+    page = opened("ties")
+    expected = [minus(f"{tie:#.3g}") for tie in ties]
+    assert [texts(page, block["name"])[0] for block in blocks] == expected
+    found = page.locator("#conflict-table tbody tr").first.locator("td").all_inner_texts()
+    assert found[:3] == ["1.00", "0.12", "−0.38"]
 
 
 def number(text: str) -> float:
@@ -69,6 +87,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
     found = matrix(page)
     for block in records["inspection"]["blocks"]:
         assert found[block["name"]] == (block["unmasked"] or [None] * 3)
+    assert page.locator("#matrix-note").inner_text().startswith("–: all share these blocks")
     leaks = page.locator("#matrix-table td.leak")
     assert leaks.count() == sum(1 for b in records["inspection"]["blocks"] if b["owner"] is not None) * 2
     gradients = textbook.of_group(1, masked=False)
@@ -78,7 +97,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
             np.testing.assert_allclose(found[block["name"]][1], expected, **CLOSE)
     page.get_by_role("switch").click()
     assert matrix(page) == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
-    assert leaks.count() == 0
+    assert leaks.count() == 0 and not page.locator("#matrix-note").is_visible()
 
 
 def test_shares_stand_where_norms_stood(opened, records):
@@ -270,6 +289,20 @@ def test_every_kind_of_network_is_drawn_with_its_numbers(opened, addresses, tiny
         assert shown(page, place) == pytest.approx(hypot(*(b["by_group"][1] for b in same)), rel=1e-12), block["name"]
     page.get_by_role("switch").click()
     assert matrix(page) == {b["name"]: b["unmasked"] or [None] * 2 for b in record["blocks"]}
+
+
+def test_the_sentence_counts_the_zeros_that_the_summary_counts(opened, addresses, records, tiny_world, tmp_path):
+    subject = stirred(tiny_world, "three groups")
+    subject.model.params["head.Q"][:] = 0  # as before the first step: nothing comes back to head.P
+    record = inspect(subject)
+    write_page(record, tmp_path / "page.html")
+    addresses["fresh heads"] = (tmp_path / "page.html").as_uri()
+    for name, found in (("fresh heads", record), ("inspection", records["inspection"])):
+        blocks = [block for block in found["blocks"] if block["owner"] is not None and block["gradient"]]
+        assert f"in all {2 * len(blocks)} cells" in found["summary"][1]
+        told = opened(name).inner_text("#told")
+        assert f"all {2 * len(blocks)} numbers are exactly 0" in told
+        assert ("not counting blocks that nobody moves" in told) == (name == "fresh heads")
 
 
 def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_path):

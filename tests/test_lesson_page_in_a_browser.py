@@ -59,6 +59,22 @@ def test_a_phone_needs_no_scrolling_sideways(opened, name):
         assert region.get_attribute("aria-labelledby") or region.get_attribute("aria-label")
 
 
+@pytest.mark.parametrize("type", ["", "large"])
+@pytest.mark.parametrize("name", ["inspection", "trace"])
+def test_on_a_phone_the_buttons_of_the_header_need_no_row_of_their_own(opened, name, type):
+    page = opened(name, f"#type={type}", viewport=PHONE)
+    beside = page.locator("h1" if type else ".kicker").bounding_box()
+    buttons = [page.locator(f"#{button}").bounding_box() for button in ("size", "theme")]
+    for box in buttons:
+        assert box["x"] >= beside["x"] + beside["width"] and box["x"] + box["width"] <= PHONE["width"]
+        assert beside["y"] <= box["y"] + box["height"] / 2 <= beside["y"] + beside["height"]
+    words = page.locator("h1").evaluate("""h1 => h1.textContent.split(' ').map(word => {
+        const range = document.createRange(), start = h1.textContent.indexOf(word);
+        range.setStart(h1.firstChild, start); range.setEnd(h1.firstChild, start + word.length);
+        return range.getClientRects().length })""")
+    assert set(words) == {1}, "a word of the title is broken"
+
+
 NAMES = """all => all.map(table => {
     const name = table.querySelector('thead .group-name'), region = table.closest('.scroll');
     const columns = [...table.querySelectorAll('thead th:has(.group-name)')].map(th => th.getBoundingClientRect());

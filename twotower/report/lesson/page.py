@@ -8,6 +8,7 @@ from twotower.errors import InputError
 from twotower.report.files import plain, try_file, write_file
 
 HERE = Path(__file__).parent
+NBSP = "\u00a0"  # a number stays with its noun
 KINDS = ("inspection", "trace")
 STYLES = ("page.css", "figure.css")
 SHARED = ("elements.js", "state.js", "network.js", "layout.js", "figure.js")  # one script is made of them, in order
@@ -69,10 +70,10 @@ def facts(record: Record) -> list[str]:
     """What the numbers are of, in a few words each. What the record does not state is left out."""
     subject, network = record.get("subject") or {}, record.get("network") or {}
     counted = [(subject, name) for name in ("pairs", "users", "titles")]
-    words = [f"{place[name]:,} {name}" for place, name in counted if isinstance(place.get(name), int)]
-    words += [f"{len(network[name])} {name}" for name in ("users", "titles", "groups") if network.get(name)]
+    words = [f"{place[name]:,}{NBSP}{name}" for place, name in counted if isinstance(place.get(name), int)]
+    words += [f"{len(network[name])}{NBSP}{name}" for name in ("users", "titles", "groups") if network.get(name)]
     if subject.get("batch") is not None:
-        words.insert(0, f"batch {subject['batch']}")
+        words.insert(0, f"batch{NBSP}{subject['batch']}")
     if subject.get("trained") is not None:
         words.insert(0, "trained" if subject["trained"] else "untrained")
-    return words + ([f"seed {record['seed']}"] if record.get("seed") is not None else [])
+    return words + ([f"seed{NBSP}{record['seed']}"] if record.get("seed") is not None else [])

@@ -42,7 +42,7 @@ function showConflict({ cosine, norm }, names) {
     cosine.map((line, i) => [
       `${i} ${names[i]}`,
       ...line.map((value) =>
-        cell(isNumber(value) ? value.toFixed(2).replace("-", "−") : DASH, value, {
+        cell(isNumber(value) ? fixed(value, 2) : DASH, value, {
           class: `heat ${value <= AGAINST ? "negative" : ""}`,
           style: `--heat:${Math.abs(value ?? 0).toFixed(3)}`,
         }),
