@@ -37,6 +37,7 @@ ZOO = {  # all methods, judged on users kept for choosing
     "world-1-zoo": "world, shift 1",
 }
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
+PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
     "local_share": ("local titles in the top 10, %", 100),
     "global_share": ("global titles in the top 10, %", 100),
@@ -52,25 +53,30 @@ Record = dict[str, Any]
 def shortened(record: Record) -> Record:
     """What the page needs of a record, without paths."""
     judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
-    size = len(record["territories"])
 
-    def pick(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: pick(item) for key, item in value.items()}
-        if isinstance(value, list) and len(value) == size and not isinstance(value[0], list):
-            return [rounded(value[i]) for i in judged]
-        if isinstance(value, list):
-            return [pick(item) for item in value]
-        return rounded(value)
+    def of_judged(values: list[Any]) -> list[Any]:
+        return [rounded(values[i]) for i in judged]
 
-    kept = {key: pick(value) for key, value in record.items() if key not in LEFT_OUT}
-    kept["bias"] = {name: {"overall": pick(found["overall"])} for name, found in record["bias"].items()}
+    def of_comparison(told: Record) -> Record:
+        kept = {key: of_judged(value) if key in PER_TERRITORY else rounded(value) for key, value in told.items()}
+        return kept | {"by_period": [of_judged(values) for values in told["by_period"]]}
+
+    kept = {key: rounded(value) for key, value in record.items() if key not in LEFT_OUT}
+    kept["territories"] = of_judged(record["territories"])
+    kept["gains"] = [of_comparison(told) for told in record["gains"]]
+    kept["pr_auc"] = {name: of_comparison(found) for name, found in record["pr_auc"].items()}
+    kept["bias"] = {name: {"overall": rounded(found["overall"])} for name, found in record["bias"].items()}
     kept["calibration"] = {name: {"ece": rounded(found["ece"])} for name, found in record["calibration"].items()}
     kept["dataset"] = {key: record["dataset"][key] for key in ("users", "titles", "territories", "test_days")}
     return kept
 
 
 def rounded(value: Any) -> Any:
+    """All floats of nested values with six digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
