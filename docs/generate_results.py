@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
+from twotower.report.experiment_words import as_of  # noqa: E402
 
 PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
 RECORDS = ROOT / "docs" / "results"
@@ -180,7 +181,8 @@ def bias_rows(record: Record) -> str:
         found = [record["bias"][name]["overall"].get(key, [None, None]) for name in names]
         rows.append([title, *(score(mean, spread, factor) for mean, spread in found)])
     rows.append(["expected calibration error", *(f"{record['calibration'][name]['ece']:.4f}" for name in names)])
-    return table(["measure", *(f"`{name}`" for name in names)], rows)
+    told = table(["measure", *(f"`{name}`" for name in names)], rows)
+    return f"{told}\n\n{offered}" if (offered := as_of(record)) else told
 
 
 def score(mean: float | None, spread: float | None, factor: int) -> str:

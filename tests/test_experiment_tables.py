@@ -9,6 +9,7 @@ from made_up_experiments import made_up_record
 
 from twotower.report import experiment_tables as tables
 from twotower.report.experiment_csv import experiment_tables
+from twotower.report.experiment_words import as_of
 
 
 @pytest.fixture
@@ -111,6 +112,14 @@ def test_popularity_bias_has_a_column_a_method(record):
     means = [f"{record['bias'][method]['overall']['coverage'][0]:.4g}" for method in head[2:]]
     assert coverage == ["Coverage", "higher", *means]
     assert error == ["Expected calibration error", "lower", "0.0123", "0.0123", "undefined", "0.0123"]
+
+
+def test_it_is_told_as_of_when_titles_are_offered(record):
+    """By the day in the record; a record without is older, and was made by another rule."""
+    older = as_of(record)
+    assert "those of day 58, the first of the test" in older and "learned of the days before day 60" in older
+    assert "those of day 60, the first of the last period" in as_of(record | {"audience_day": 60})
+    assert as_of(record | {"periods": record["periods"][:1]}) == ""
 
 
 # ---------------------------------------------------------------- as CSV

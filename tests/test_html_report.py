@@ -13,6 +13,7 @@ import pytest
 from made_up_experiments import EVIL, METHODS, made_up_record
 
 from twotower.errors import InputError
+from twotower.report.experiment_words import as_of
 from twotower.report.html import figures, page_text, paper, tables, write_report
 from twotower.report.html.cells import DASH, gain, number, plain_number, signed
 from twotower.report.html.page import headlines, main_gains
@@ -129,6 +130,12 @@ def test_the_explorers_data_are_the_records(page):
     assert [method["name"] for method in data["methods"]] == record["histograms"]["methods"]
     assert data["titles"]["tt0007"]["name"] == EVIL
     assert data["first"] == ["US", "tt0000"]
+
+
+def test_the_page_tells_as_of_when_titles_are_offered(page):
+    assert as_of(made_up_record()) in Outline(page).text
+    newer = made_up_record() | {"audience_day": 60}
+    assert "Offers are those of day 60" in page_text(newer) and "Offers are those of day 60" not in page
 
 
 def test_gains_stand_in_their_rows(page):

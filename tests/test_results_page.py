@@ -82,6 +82,14 @@ def test_a_shortened_record_tells_the_same_and_no_path(results):
     assert "path" not in json.dumps(short) and "histograms" not in short
 
 
+def test_the_page_tells_as_of_when_titles_were_offered(results):
+    for name, record in results.read_records().items():
+        told = results.bias_rows(record)
+        if name in ("retail", "world-0.5") and "audience_day" not in record:
+            assert "the first of the test, though the weights have learned" in told
+        assert ("Offers are those of day" in told) == (len(record["periods"]) > 1), name
+
+
 def test_only_what_is_a_list_of_territories_is_cut(results):
     """Where there are as many territories as sentences, seeds and periods, these stay whole."""
     record = made_up_record(n_territories=3)

@@ -53,7 +53,8 @@ def is_measured(laboratory: Laboratory, method: str, seed: int) -> bool:
 def origin(laboratory: Laboratory, method: str, seed: int) -> dict[str, Any]:
     """What measures depend on."""
     run = RunReader(laboratory.plan.run_path(method, seed))
-    return {"run": run.created, "reference": laboratory.plan.method(laboratory.plan.ours).sample}
+    sample = laboratory.plan.method(laboratory.plan.ours).sample
+    return {"run": run.created, "reference": sample, "day": laboratory.last_period[0]}
 
 
 def measure_one(laboratory: Laboratory, audience: Audience, method: Method, seed: int) -> None:
@@ -103,13 +104,13 @@ def shown_titles(laboratory: Laboratory, audience: Audience) -> tuple[np.ndarray
 
 
 def histograms(laboratory: Laboratory, audience: Audience, scores: np.ndarray) -> np.ndarray:
-    """Users of each shown territory by the probability of each of its shown titles: (c, m, bins) uint32."""
+    """Users by the probability of a title that they may be offered, in each shown territory: (c, m, bins) uint32."""
     territories, titles = shown_titles(laboratory, audience)
     counts = np.zeros((*titles.shape, BINS), np.uint32)
     for row, c in enumerate(territories):
         who, known = np.flatnonzero(audience.territory == c), titles[row][titles[row] >= 0]
         p = probability(scores[np.ix_(who, known)])
-        allowed = audience.available[np.ix_(who, known)]
+        allowed = audience.allowed[np.ix_(who, known)]
         found, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
         counts[row, : len(known)] = found[0]
     return counts

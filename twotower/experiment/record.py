@@ -53,6 +53,7 @@ def make_record(laboratory: Laboratory, audience: Audience, created: str, progre
         "min_positives": plan.min_positives,
         "replicates": plan.replicates,
         "audience": len(audience.rows),
+        "audience_day": audience.day,
         "pr_auc": {method.name: judge.pr_auc(method.name) for method in plan.methods},
         "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
         "titles": title_records(laboratory, audience, scores),

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from twotower.report.experiment_words import as_of
 from twotower.report.tables import TOP, count_text, new_table, undefined
 
 Record = Mapping[str, Any]
@@ -28,6 +29,8 @@ def print_experiment(record: Record, console: Console) -> None:
     if record["title_kinds"]:
         console.print(kind_table(record), "")
     console.print(bias_table(record), "")
+    if offered := as_of(record):
+        console.print(Text(offered), "")
     for sentence in record["summary"]:
         console.print(Text(f"• {sentence}"))
 
