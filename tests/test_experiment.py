@@ -180,6 +180,23 @@ def test_undefined_measures_have_an_empty_cell(finished, record):
     assert any(row["mean"] == "" for row in rows)
 
 
+def test_what_is_told_per_territory_has_its_spread_over_seeds(finished, record):
+    order = [Dataset.open(finished[0]).territories.index(t["code"]) for t in record["territories"]]
+    for method in DEFAULT_METHODS:
+        kept = [json.loads((finished[1] / f"measures/{method}-{s}.json").read_text("utf-8")) for s in (0, 1)]
+        for part in ("bias", "calibration"):
+            told = record[part][method]
+            for name, spreads in told["territory_spreads"].items():
+                seeds = np.array([of_seed[part]["territories"][name] for of_seed in kept], float)[:, order]
+                expected = np.abs(seeds[0] - seeds[1]) / math.sqrt(2)
+                np.testing.assert_allclose(np.array(spreads, float), expected, atol=1e-12)
+                np.testing.assert_allclose(np.array(told["territories"][name], float), seeds.mean(axis=0))
+    assert any(record["bias"]["mtl"]["territory_spreads"]["mean_score"])
+    rows = rows_of(finished[1], "calibration_territories")
+    assert len(rows) == 6 * len(DEFAULT_METHODS)
+    assert all(float(row[name]) >= 0 for row in rows for name in ("ece", "ece_spread", "excess_spread", "test_pairs"))
+
+
 def test_histograms_count_the_users_of_a_territory_who_may_be_offered_the_title(finished, record):
     shown, dataset = record["histograms"], Dataset.open(finished[0])
     assert shown["methods"] == ["baseline", "upsampled", "mtl"] and len(shown["edges"]) == 21

@@ -13,6 +13,8 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.samples.sample_config import SampleConfig
 from twotower.evaluation.average_precision import average_precision
+from twotower.evaluation.calibration import reliability
+from twotower.evaluation.popularity_bias import probability
 from twotower.experiment.audience import choose_pairs, gather_audience, score_all
 from twotower.experiment.laboratory import Laboratory, shuffled_heads
 from twotower.experiment.measures import histograms, is_measured, shown_titles
@@ -64,6 +66,24 @@ def test_overall_figures_are_those_of_the_scores(finished):
         scores = RunReader(finished / f"zoo/runs/{method['name']}-0").scores
         assert method["overall"] == [pytest.approx(average_precision(pairs.label, scores))]
         assert method["settings"]["train"]["incremental_periods"] == 0 and "seed" not in method["settings"]["train"]
+
+
+def test_calibration_per_territory_is_that_of_its_test_pairs(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    dataset = Dataset.open(finished / "world")
+    pairs = Sample(dataset, "experiment-upsampled").test_pairs()
+    home = np.asarray(dataset.user_territory)[pairs.user]
+    for name in ("baseline", "mtl", "shuffled"):
+        p = probability(np.asarray(RunReader(finished / f"zoo/runs/{name}-0").scores))
+        told = record["calibration"][name]
+        assert told["excess"] == pytest.approx(p.mean() - pairs.label.mean(), abs=1e-6)
+        for c, territory in enumerate(record["territories"]):
+            here = home == dataset.territories.index(territory["code"])
+            alone = reliability(pairs.label[here], p[here])
+            assert territory["test_pairs"] == here.sum() > 0
+            assert told["territories"]["ece"][c] == pytest.approx(alone.ece)
+            assert told["territories"]["excess"][c] == pytest.approx(alone.excess)
+        assert set(told["territory_spreads"]["ece"]) == {None}, "one seed has no spread"
 
 
 def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):

@@ -173,7 +173,27 @@ def test_popularity_bias_as_csv_has_the_value_of_each_territory(record):
     assert (float(overall["mean"]), float(overall["spread"])) == (0.75, 0.01)
     known = record["bias"]["mtl"]["territories"]["gini"][:-1]  # the last is undefined
     assert [float(row["mean"]) for row in by_territory] == known and by_territory[1]["territory"] == "GB"
-    assert {row["spread"] for row in by_territory} == {""}
+    spreads = record["bias"]["mtl"]["territory_spreads"]["gini"][:-1]
+    assert [float(row["spread"]) for row in by_territory] == spreads
+    del record["bias"]["mtl"]["territory_spreads"]  # a record that is older
+    assert {row["spread"] for row in read(experiment_tables(record)["bias"])[1:]} == {""}
+
+
+def test_calibration_per_territory_as_csv_has_its_support(record):
+    rows = read(experiment_tables(record)["calibration_territories"])
+    assert len(rows) == 4 * len(record["territories"])
+    row, told, territory = rows[2 * 12 + 1], record["calibration"]["mtl"], record["territories"][1]
+    assert (row["method"], row["territory"], row["judged"], row["major"]) == ("mtl", "GB", "True", "True")
+    assert [int(row[key]) for key in ("test_pairs", "test_positives")] == [
+        territory["test_pairs"], territory["test_positives"],
+    ]  # fmt: skip
+    for name in ("ece", "excess"):
+        assert float(row[name]) == told["territories"][name][1]
+        assert float(row[f"{name}_spread"]) == told["territory_spreads"][name][1]
+    assert rows[-1]["judged"] == "False"
+    for curve in record["calibration"].values():  # records that are older
+        del curve["territories"], curve["territory_spreads"]
+    assert experiment_tables(record)["calibration_territories"] == ",".join(rows[0]) + "\n"
 
 
 def test_calibration_as_csv_has_the_ends_of_each_bin(record):

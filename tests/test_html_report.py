@@ -147,6 +147,37 @@ def test_gains_stand_in_their_rows(page):
     assert gains["verdict"][1] in row
 
 
+def test_calibration_per_territory_stands_beside_its_support(page):
+    territory = made_up_record()["territories"][1]
+    support = f"{territory['test_pairs']:,} {territory['test_positives']:,}"
+    assert row_of(page, "calibration-territory-ece", "GB") == " ".join(
+        ["GB United Kingdom", *["0.0312 ± 0.0020"] * 4, support]
+    )
+    assert row_of(page, "calibration-territory-excess", "DE").startswith("DE Germany 0.0000 ± 0.0020")
+    assert row_of(page, "calibration-territory-excess", "PL").startswith("PL Poland −0.0156 ± 0.0020")
+    assert "too small to judge" in row_of(page, "calibration-territory-ece", "TV")
+    bias = page[page.index('<section id="bias"') : page.index('<section id="calibration"')]
+    table = re.search(r'<table id="calibration-territory-ece" class="sortable">.*?</table>', bias, re.DOTALL)[0]
+    assert table.count('class="minor"') == 4 and table.index("Russia") < table.index('class="minor"')
+
+
+def test_popularity_bias_per_territory_has_its_spread_where_the_record_knows_it(page):
+    gini = made_up_record()["bias"]["baseline"]["territories"]["gini"][1]
+    assert f"GB United Kingdom {gini:.4f} ± 0.0312" in row_of(page, "bias-0", "GB")
+    same = made_up_record()
+    same["bias"]["baseline"]["territory_spreads"]["gini"][1] = 5.55e-17  # of seeds that agree
+    assert f"GB United Kingdom {gini:.4f} ± 0.0000" in row_of(page_text(same), "bias-0", "GB")
+    older = made_up_record()
+    for part in ("bias", "calibration"):
+        for found in older[part].values():
+            del found["territory_spreads"]
+    for curve in older["calibration"].values():
+        del curve["territories"], curve["excess"]
+    older_page = page_text(older)
+    assert "±" not in row_of(older_page, "bias-0", "GB") and "calibration-territory" not in older_page
+    assert Outline(older_page).open == []
+
+
 def test_a_territory_too_small_says_so(page):
     row = row_of(page, "gain-table-0", "TV")
     assert "too small to judge" in row and "× too small" in row

@@ -140,6 +140,7 @@ def all_tables(record: Record) -> dict[str, Any]:
         "titles": tables.title_table(record),
         "bias": bias.bias_table(record),
         "bias_territories": bias.bias_territory_tables(record),
+        "calibration_territories": bias.calibration_territory_tables(record),
         "calibration": bias.calibration_table(record),
         "distances": bias.distance_table(record),
         "settings": facts.settings_table(record),
