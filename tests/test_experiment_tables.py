@@ -82,6 +82,21 @@ def test_a_single_period_has_no_column_of_its_own(record):
     assert "day 58" not in head and first[3] == signed(record["gains"][0]["average"][0])[0]
 
 
+def test_a_gain_has_a_colour_where_it_is_sure(record):
+    told = record["gains"][0]
+    told["verdict"][:3] = ["better", "worse", "undecided"]
+    told["all"] |= {"mean": -2.0, "low": -3.0, "high": -1.0}
+    told["major"] |= {"mean": 2.0, "low": -1.0, "high": 5.0}
+    told["overall"] |= {"mean": 2.0, "low": 1.0, "high": 3.0}
+    columns = {
+        str(column.header): [cell for cell in column.cells] for column in tables.gain_table(record, told).columns
+    }
+    styles = [str(cell.style) for cell in columns["gain, %"]]
+    assert styles[:3] == ["green", "red", ""] and styles[-3:] == ["", "red", "green"]
+    assert {str(cell.style) for cell in columns["day 58"][:8]} == {""}, "periods have no interval"
+    assert {str(cell.style) for column in tables.title_table(record).columns[4:] for cell in column.cells} == {""}
+
+
 def test_what_is_undefined_says_so(record):
     record["gains"][0]["average"][1] = record["gains"][0]["low"][1] = None
     row = cells(tables.gain_table(record, record["gains"][0]))[2]

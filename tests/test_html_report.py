@@ -189,7 +189,34 @@ def test_a_gain_that_cannot_be_judged_has_no_colour():
     record["territories"][0]["judged"] = False
     rows = tables.gain_table(record, record["gains"][0], "gains").rows
     assert {cell.tone for cell in rows[0][1:5]} == {"quiet"}
-    assert {cell.tone for cell in rows[1][1:5]} <= {"good", "bad"}
+    assert {cell.tone for cell in rows[1][1:4]} == {""}, "periods have no interval"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "tone"),
+    [(0.5, 2, "better", "good"), (-2, -0.5, "worse", "bad"), (-1, 3, "undecided", ""), (0.1, 3, "undecided", "")],
+)
+def test_a_gain_has_a_colour_where_it_is_sure(low, high, verdict, tone):
+    """A territory by its verdict, which is corrected for many territories; a mean by its interval."""
+    record = made_up_record()
+    gains = record["gains"][0]
+    told = {"mean": (low + high) / 2, "low": low, "high": high}
+    for name in ("major", "all", "overall"):
+        gains[name] |= told
+    gains["average"][1], gains["low"][1], gains["high"][1], gains["verdict"][1] = told["mean"], low, high, verdict
+    table = tables.gain_table(record, gains, "gains")
+    assert table.rows[1][4].tone == tone
+    by_interval = {"better": "good", "worse": "bad"}.get(verdict, "good" if low > 0 else "")
+    assert {row[4].tone for row in table.foot} == {by_interval}
+    first = tables.comparison_table(record).rows[0]
+    assert (first[1].tone, first[7].tone) == (by_interval, by_interval)
+
+
+def test_gains_without_an_interval_have_no_colour():
+    record = made_up_record()
+    rows = [*tables.pair_table(record).rows, *tables.kind_table(record).rows, *tables.paper_gain_table().rows]
+    assert {cell.tone for row in rows for cell in row} == {""}
+    assert gain(None, "why").hint == "why" and gain(-1.0).text == "−1.00"
 
 
 def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below(page):

@@ -63,7 +63,7 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
             territory["name"],
             count_text(territory["test_positives"]),
             *days,
-            gain_text(told["average"][c]),
+            gain_text(told["average"][c], VERDICT_STYLES[told["verdict"][c]]),
             interval_text(told["low"][c], told["high"][c]),
             Text(told["verdict"][c], style=VERDICT_STYLES[told["verdict"][c]]),
         )
@@ -73,10 +73,10 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
         mean = told[name]
         won = f"{mean['won']} of {mean['judged']} won"
         ends = interval_text(mean["low"], mean["high"])
-        table.add_row("", what, "", *blanks, gain_text(mean["mean"]), ends, won, style="bold")
+        table.add_row("", what, "", *blanks, mean_text(mean), ends, won, style="bold")
     overall = told["overall"]
     ends = interval_text(overall["low"], overall["high"])
-    table.add_row("", "all pairs in one ranking", "", *blanks, gain_text(overall["mean"]), ends, "", style="bold")
+    table.add_row("", "all pairs in one ranking", "", *blanks, mean_text(overall), ends, "", style="bold")
     return table
 
 
@@ -89,9 +89,9 @@ def mean_table(gains: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             told["ours"],
             told["theirs"],
-            gain_text(overall["mean"]),
+            mean_text(overall),
             interval_text(overall["low"], overall["high"]),
-            gain_text(major["mean"]),
+            mean_text(major),
             interval_text(major["low"], major["high"]),
             f"{major['won']} of {major['judged']}",
             str(major["better"]),
@@ -149,11 +149,16 @@ def bias_table(record: Record) -> Table:
     return table
 
 
-def gain_text(gain: float | None) -> Text:
-    """A gain in percent: what was won is green, what was lost is red."""
-    if gain is None:
-        return undefined()
-    return Text(f"{gain:+.2f}", style="green" if gain > 0 else "red" if gain < 0 else "")
+def gain_text(gain: float | None, style: str = "") -> Text:
+    """A gain in percent; a style says that it is surely one, so most have none."""
+    return undefined() if gain is None else Text(f"{gain:+.2f}", style=style)
+
+
+def mean_text(told: Mapping[str, Any]) -> Text:
+    """A mean gain: green or red where its interval leaves out 0."""
+    if told["low"] is None:
+        return gain_text(told["mean"])
+    return gain_text(told["mean"], "green" if told["low"] > 0 else "red" if told["high"] < 0 else "")
 
 
 def interval_text(low: float | None, high: float | None) -> Text:

@@ -16,6 +16,7 @@ from twotower.report.html.cells import (
     interval,
     is_number,
     mean_and_spread,
+    mean_gain,
     number,
     percent,
     text,
@@ -24,6 +25,7 @@ from twotower.report.html.cells import (
 )
 
 Record = Mapping[str, Any]
+SURE = {"better": "good", "worse": "bad"}  # verdicts that give a gain its colour
 TITLE_ROWS = 200  # at most, of the table of titles; experiment.json has the rest
 
 
@@ -79,7 +81,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         [
             territory_name(territory),
             *(muted(gain(at(values, c)), territory) for values in by_period),
-            muted(gain(at(gains, "average", c)), territory),
+            muted(gain(at(gains, "average", c), tone=SURE.get(at(gains, "verdict", c), "")), territory),
             interval(at(gains, "low", c), at(gains, "high", c)),
             verdict(at(gains, "verdict", c)),
             number(at(gains, "p_adjusted", c), hint="not tested"),
@@ -107,7 +109,7 @@ def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
     wins, p = won_of(mean), number(mean.get("sign_p"))
     wins = Cell("") if wins.undefined else Cell(f"won {wins.text}")  # of all pairs there is nothing to count
     hint = "" if p.undefined else f"sign test p = {p.text}, as if territories were independent"
-    found = [gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, Cell(""), Cell("")]
+    found = [mean_gain(mean), interval(mean.get("low"), mean.get("high")), wins, Cell(""), Cell("")]
     return [Cell(label, hint=hint), *[Cell("")] * n_periods, *found]  # a heading of one column can stay in sight
 
 
@@ -126,12 +128,12 @@ def comparison_table(record: Record) -> Table | None:
         rows.append(
             [
                 text(f"{gains.get('ours')} over {gains.get('theirs')}"),
-                gain(where.get("mean")),
+                mean_gain(where),
                 interval(where.get("low"), where.get("high")),
                 won_of(where),
                 *(count(where.get(name)) for name in ("better", "worse")),
                 number(where.get("sign_p"), hint="no sign test"),
-                gain(overall.get("mean")),
+                mean_gain(overall),
                 interval(overall.get("low"), overall.get("high")),
             ]
         )
