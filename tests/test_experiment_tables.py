@@ -6,6 +6,7 @@ import math
 
 import pytest
 from made_up_experiments import made_up_record
+from rich.console import Console
 
 from twotower.report import experiment_tables as tables
 from twotower.report.experiment_csv import experiment_tables
@@ -118,6 +119,15 @@ def test_of_comparable_titles_the_local_one_comes_first(record):
     for row, code, kind, title in ((local, "US", "local", 0), (world, "", "global", 1)):
         gains = signed(*(pair["gains"][theirs][kind] for theirs in ("baseline", "upsampled")))
         assert row == [code, kind, record["titles"][title]["name"], str(pair[f"{kind}_positives"]), *gains]
+
+
+def test_without_comparable_titles_it_says_so(record):
+    for pairs, there in ((record["title_pairs"], False), ([], True)):
+        console = Console(file=io.StringIO(), width=200)
+        tables.print_experiment(record | {"title_pairs": pairs}, console)
+        text = console.file.getvalue()
+        assert ("No major territory has a local and a global title" in text) == there
+        assert ("PR-AUC gain of mtl per title" in text) != there
 
 
 def test_popularity_bias_has_a_column_a_method(record):

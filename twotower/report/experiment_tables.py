@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twotower.report.experiment_words import as_of
+from twotower.report.experiment_words import NO_TITLE_PAIRS, as_of
 from twotower.report.tables import TOP, count_text, new_table, undefined
 
 Record = Mapping[str, Any]
@@ -26,6 +26,8 @@ def print_experiment(record: Record, console: Console) -> None:
         console.print(mean_table(further), "")
     if record["title_pairs"]:
         console.print(title_table(record), "")
+    else:
+        console.print(Text(NO_TITLE_PAIRS), "")
     if record["title_kinds"]:
         console.print(kind_table(record), "")
     console.print(bias_table(record), "")

@@ -5,6 +5,10 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
+NO_TITLE_PAIRS = (
+    "No major territory has a local and a global title with enough positives in the test to be set side by side."
+)
+
 def has_periods(record: Record) -> bool:
     """Whether models went on learning between blocks of test days."""
     return len(record.get("periods") or ()) > 1
