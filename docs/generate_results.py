@@ -129,7 +129,7 @@ def overview(records: dict[str, Record]) -> str:
         verdict = f"{told['won']} of {told['judged']}; {told['better']} surely better, {told['worse']} surely worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
-    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "overall gain over upsampled, %"]
+    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
 
@@ -141,15 +141,15 @@ def method_rows(record: Record) -> str:
 
 
 def ingredient_rows(record: Record) -> str:
-    """Every comparison: overall, and over the territories that can be judged."""
+    """Every comparison: over all pairs, and over the territories that can be judged."""
     rows = []
     for gains in record["gains"]:
         told = told_where(gains)
         names = [f"`{gains['ours']}`", f"`{gains['theirs']}`"]
         won = f"{told['won']} of {told['judged']}"
         rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
-    heads = ["ours", "theirs", "overall gain, %", "mean of territories, %", "ahead in", "surely better", "surely worse"]
-    return table(heads, rows, left=2)
+    heads = ["ours", "theirs", "gain over all pairs, %", "mean of territories, %", "ahead in"]
+    return table([*heads, "surely better", "surely worse"], rows, left=2)
 
 
 def territory_rows(record: Record) -> str:

@@ -323,7 +323,7 @@ def test_terminal_tables_tell_gains_bias_and_plain_words(own):
     text = run(world, path, methods=",".join(DEFAULT_METHODS)).stdout
     assert "PR-AUC gain of mtl over baseline" in text and "PR-AUC gain of mtl over upsampled" in text
     assert "Further comparisons" in text and "Popularity bias" in text
-    assert "All pairs in one ranking: " in text
+    assert "All pairs, a ranking a period: " in text
 
 
 def test_one_method_alone_is_told_without_gains(finished, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from made_up_experiments import made_up_record
 from rich.console import Console
 
+from twotower.experiment.summary import gain_sentences
 from twotower.report import experiment_tables as tables
 from twotower.report.experiment_csv import experiment_tables
 from twotower.report.experiment_words import as_of
@@ -73,7 +74,7 @@ def test_gains_stand_beside_their_territory_period_by_period(record):
     assert means == [
         ["mean of the major ones", "+0.80", "-0.70 to +2.30", "7 of 8 won"],
         ["mean of all judged ones", "+9.50", "+9.25 to +9.75", "10 of 11 won"],
-        ["all pairs in one ranking", "+0.80", "-0.20 to +1.80", ""],
+        ["all pairs, a ranking a period", "+0.80", "-0.20 to +1.80", ""],
     ]
 
 
@@ -98,6 +99,23 @@ def test_a_gain_has_a_colour_where_it_is_sure(record):
     assert {str(cell.style) for column in tables.title_table(record).columns[4:] for cell in column.cells} == {""}
 
 
+def test_the_gain_over_all_pairs_and_the_overall_figure_have_names_of_their_own(record):
+    """One is a mean over periods, the other ranks all periods together: with one period that is the same."""
+
+    def told(record) -> tuple[str, list[str]]:
+        console = Console(file=io.StringIO(), width=200)
+        tables.print_experiment(record, console)
+        gains = cells(tables.gain_table(record, record["gains"][0]))
+        return console.file.getvalue(), gains[-1][1:2] + gain_sentences(record, "baseline")
+
+    text, (row, sentence) = told(record)
+    assert "ranks the test pairs of all periods together" in text and "overall, %" not in text
+    assert row == "all pairs, a ranking a period" and "All pairs, a ranking a period: +6.00 %" in sentence
+    text, (row, sentence) = told(record | {"periods": record["periods"][:1]})
+    assert "all periods together" not in text
+    assert row == "all pairs in one ranking" and "All pairs in one ranking: +6.00 %" in sentence
+
+
 def test_what_is_undefined_says_so(record):
     record["gains"][0]["average"][1] = record["gains"][0]["low"][1] = None
     row = cells(tables.gain_table(record, record["gains"][0]))[2]
@@ -108,7 +126,7 @@ def test_further_comparisons_have_a_row_each(record):
     told = record["gains"][2]
     told["major"] |= {"mean": 3.5, "low": 3.25, "high": 3.75, "won": 6, "better": 4, "worse": 1}
     head, row = cells(tables.mean_table([told]))
-    assert head[2:] == ["overall, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse"]
+    assert head[2:] == ["all pairs, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse"]
     assert row == ["mtl", "more-random", "+2.00", "+1.00 to +3.00", "+3.50", "+3.25 to +3.75", "6 of 8", "4", "1"]
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twotower.report.experiment_words import NO_TITLE_PAIRS, as_of
+from twotower.report.experiment_words import NO_TITLE_PAIRS, TWO_FIGURES, all_pairs, as_of, has_periods
 from twotower.report.tables import TOP, count_text, new_table, undefined
 
 Record = Mapping[str, Any]
@@ -18,6 +18,8 @@ SHOWN_MEASURES = ("local_score", "global_score", "local_share", "global_share", 
 def print_experiment(record: Record, console: Console) -> None:
     """Methods, gains over each baseline, titles, bias, and what it all comes to."""
     console.print(method_table(record), "")
+    if has_periods(record):
+        console.print(Text(TWO_FIGURES), "")
     for told in record["gains"]:
         if told["ours"] == record["ours"] and told["theirs"] in record["baselines"]:
             console.print(gain_table(record, told), "")
@@ -78,13 +80,13 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
         table.add_row("", what, "", *blanks, mean_text(mean), ends, won, style="bold")
     overall = told["overall"]
     ends = interval_text(overall["low"], overall["high"])
-    table.add_row("", "all pairs in one ranking", "", *blanks, mean_text(overall), ends, "", style="bold")
+    table.add_row("", all_pairs(record), "", *blanks, mean_text(overall), ends, "", style="bold")
     return table
 
 
 def mean_table(gains: Sequence[Mapping[str, Any]]) -> Table:
     """The other comparisons, a row each."""
-    columns = ("overall, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse")
+    columns = ("all pairs, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse")
     table = new_table(("ours", "theirs"), columns, title="Further comparisons")
     for told in gains:
         overall, major = told["overall"], told["major"]

@@ -8,6 +8,11 @@ Record = Mapping[str, Any]
 NO_TITLE_PAIRS = (
     "No major territory has a local and a global title with enough positives in the test to be set side by side."
 )
+TWO_FIGURES = (
+    "Overall PR-AUC ranks the test pairs of all periods together. The gain over all pairs is the mean of the periods’ "
+    "gains, with a ranking each, so that it is not the gain of the overall PR-AUC."
+)
+
 
 def has_periods(record: Record) -> bool:
     """Whether models went on learning between blocks of test days."""
@@ -15,8 +20,8 @@ def has_periods(record: Record) -> bool:
 
 
 def all_pairs(record: Record) -> str:
-    """What the gain over all pairs is a gain of."""
-    return "all pairs, one ranking a period" if has_periods(record) else "all pairs in one ranking"
+    """What the gain over all pairs is a gain of: never called overall, as the PR-AUC of all periods together is."""
+    return "all pairs, a ranking a period" if has_periods(record) else "all pairs in one ranking"
 
 
 def as_of(record: Record) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.errors import InputError
-from twotower.report.experiment_words import NO_TITLE_PAIRS, as_of
+from twotower.report.experiment_words import NO_TITLE_PAIRS, TWO_FIGURES, as_of, has_periods
 from twotower.report.files import plain, write_file
 from twotower.report.html import bias, facts, figures, paper, tables
 from twotower.report.html.cells import TONES, at, is_number, signed, verdict
@@ -75,6 +75,7 @@ def page_text(record: Record) -> str:
         "verdicts": [verdict(name) for name in TONES],
         "paper": paper,
         "as_of": as_of(record),
+        "two_figures": TWO_FIGURES if has_periods(record) else "",
         "no_title_pairs": NO_TITLE_PAIRS,
         "duration": facts.duration(record.get("seconds")),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from twotower.report.experiment_words import all_pairs
 from twotower.report.html import paper
 from twotower.report.html.cells import (
     Cell,
@@ -97,7 +98,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         for key, label in (
             ("major", "Mean of the major territories"),
             ("all", "Mean of all judged territories"),
-            ("overall", "All pairs in one ranking"),
+            ("overall", all_pairs(record).capitalize()),
         )
         if is_number(at(gains, key, "mean"))
     ]
@@ -138,10 +139,10 @@ def comparison_table(record: Record) -> Table | None:
             ]
         )
     kinds = columns("Models", "Mean gain", "95 % interval", "Won", "Better", "Worse", "Sign test p")
-    kinds += [Column("Gain of all pairs"), Column("95 % interval")]
+    kinds += [Column("Gain over all pairs"), Column("95 % interval")]
     in_major = any(mean_of(gains) is gains.get("major") for gains in record.get("gains") or ())
     which = "major territories" if in_major else "territories"
-    caption = f"Gains in percent: mean over the {which} that can be judged, and with all pairs in one ranking"
+    caption = f"Gains in percent: mean over the {which} that can be judged, and over {all_pairs(record)}"
     return Table("comparison-table", caption, kinds, rows) if rows else None
 
 
@@ -182,8 +183,8 @@ def method_table(record: Record) -> Table | None:
         for m in record.get("methods") or ()
     ]
     kinds = [Column(name, "text") for name in ("Method", "What it is", "Sample", "Groups")]
-    kinds += [Column("Seeds"), Column("PR-AUC of all pairs"), Column("Mean PR-AUC of territories"), Column("Seconds")]
-    caption = "Methods, mean ± standard deviation over seeds"
+    kinds += [Column("Seeds"), Column("Overall PR-AUC"), Column("Mean PR-AUC of territories"), Column("Seconds")]
+    caption = "Methods, mean ± standard deviation over seeds; overall: the test pairs of all periods in one ranking"
     return Table("method-table", caption, kinds, rows) if rows else None
 
 
