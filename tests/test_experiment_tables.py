@@ -179,6 +179,19 @@ def test_gains_as_csv_are_those_of_their_territory(record):
     assert rows[-1]["verdict"] == "too small" and rows[-1]["average"] == ""
 
 
+def test_a_record_that_is_older_than_a_field_has_its_tables(record):
+    whole = experiment_tables(record)
+    del record["title_kinds"]
+    for part in ("bias", "calibration"):
+        for found in record[part].values():
+            del found["territory_spreads"]
+    for curve in record["calibration"].values():
+        del curve["territories"], curve["excess"]
+    older = experiment_tables(record)
+    assert set(older) == set(whole) and older["title_kinds"].count("\n") == 1
+    tables.print_experiment(record, Console(file=io.StringIO(), width=200))
+
+
 def test_support_and_means_as_csv(record):
     first, *_ = read(experiment_tables(record)["table1"])
     territory = record["territories"][0]

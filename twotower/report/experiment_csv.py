@@ -27,7 +27,7 @@ def experiment_tables(record: Record) -> dict[str, str]:
         "table2": (gains, ["ours", "theirs", "territory", "major", *period_names(record), *OF_GAINS]),
         "table2_summary": (gain_means, ["ours", "theirs", *mean_names()]),
         "table3": (title_pairs, title_pair_names(record)),
-        "title_kinds": (lambda record: record["title_kinds"], list(OF_KINDS)),
+        "title_kinds": (lambda record: record.get("title_kinds", []), list(OF_KINDS)),
         "pr_auc": (pr_auc, []),
         "methods": (methods, []),
         "titles": (titles, []),

@@ -30,7 +30,7 @@ def print_experiment(record: Record, console: Console) -> None:
         console.print(title_table(record), "")
     else:
         console.print(Text(NO_TITLE_PAIRS), "")
-    if record["title_kinds"]:
+    if record.get("title_kinds"):
         console.print(kind_table(record), "")
     console.print(bias_table(record), "")
     if offered := as_of(record):
