@@ -104,6 +104,34 @@ def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     assert after["of"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
 
 
+def test_the_audience_is_offered_what_it_may_have_and_has_not_watched(finished):
+    dataset = Dataset.open(finished / "world")
+    sampled = Sample(dataset, "experiment-upsampled")
+    counts = np.zeros((dataset.n_territories, dataset.n_titles), np.int64)
+    plan = SimpleNamespace(ours="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
+    facts = {"dataset": dataset, "reference": sampled, "positives": {"upsampled": counts}, "plan": plan}
+    day = sampled.test_days[0]
+    audience = gather_audience(SimpleNamespace(**facts, last_period=[day]), silent)
+    for user, allowed in zip(audience.rows, audience.allowed, strict=True):
+        there = dataset.availability[:, dataset.user_territory[user]] & (dataset.launch_day <= day)
+        past = [titles[users == user] for on, users, titles in dataset.iter_events() if on < day]
+        seen = np.unique(np.concatenate(past))
+        assert not allowed[~there].any() and not allowed[seen].any()
+        assert allowed.sum() == there.sum() - there[seen].sum()
+
+
+def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
+    probabilities = {"ours": [[0.5, 0.5, 0.9], [0.5, 0.5, 0.7]], "theirs": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]}
+    territories = SimpleNamespace(code=["US", "DE"], majors=lambda: np.array([0, 1]))
+    plan = SimpleNamespace(ours="ours", baselines=["theirs"], seeds=2)
+    opened = SimpleNamespace(plan=plan, dataset=SimpleNamespace(territories=territories))
+    audience = SimpleNamespace(territory=np.array([0, 1]), probes={"local": (np.array([0, 0, 1]), np.arange(3))})
+    measured = SimpleNamespace(array=lambda name, seed, kind: np.array(probabilities[name][seed]))
+    found = {record["territory"]: record for record in distance_records(opened, audience, measured)}
+    assert [found[code]["shift"] for code in (None, "US", "DE")] == pytest.approx([0.1, 0.0, 0.3])
+    assert found["DE"]["ks"] == 1 and found["DE"]["wasserstein"] == pytest.approx(0.3)
+
+
 def opened(home: Path, periods: int) -> Laboratory:
     """The laboratory of the experiment, or of one with other periods."""
     asked = {"seeds": 1, "groups": 2, "periods": periods, "preset": "default", "settings": {}}
@@ -149,18 +177,6 @@ def test_histograms_count_the_users_who_may_be_offered_the_title(finished):
         assert not found[row, len(known) :].any()
     everybody = [(audience.territory == c).sum() * (titles[row] >= 0).sum() for row, c in enumerate(territories)]
     assert 0 < found.sum() < sum(everybody)
-
-
-def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
-    probabilities = {"ours": [[0.5, 0.5, 0.9], [0.5, 0.5, 0.7]], "theirs": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]}
-    territories = SimpleNamespace(code=["US", "DE"], majors=lambda: np.array([0, 1]))
-    plan = SimpleNamespace(ours="ours", baselines=["theirs"], seeds=2)
-    opened = SimpleNamespace(plan=plan, dataset=SimpleNamespace(territories=territories))
-    audience = SimpleNamespace(territory=np.array([0, 1]), probes={"local": (np.array([0, 0, 1]), np.arange(3))})
-    measured = SimpleNamespace(array=lambda name, seed, kind: np.array(probabilities[name][seed]))
-    found = {record["territory"]: record for record in distance_records(opened, audience, measured)}
-    assert [found[code]["shift"] for code in (None, "US", "DE")] == pytest.approx([0.1, 0.0, 0.3])
-    assert found["DE"]["ks"] == 1 and found["DE"]["wasserstein"] == pytest.approx(0.3)
 
 
 def test_pairs_are_chosen_among_the_true_cells_and_always_the_same():

@@ -17,6 +17,7 @@ from twotower.inspection.gradients.summary import mask, summary, times_of, witho
 from twotower.report import inspection_tables as tables
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
+from twotower.typography import minus
 
 SMALL = ("--hidden", "8", "--batch-size", "128", "--groups", "2")
 
@@ -135,7 +136,7 @@ def cells_of(table: Table) -> list[list[str]]:
 def test_a_group_has_its_support_and_its_share(record):
     for k, (group, row) in enumerate(zip(record["groups"], cells(tables.group_table(record)), strict=True)):
         counts = [str(group[name]) for name in ("pairs", "users", "positives")]
-        share = f"{record['conflict']['share'][k]:.0%}"
+        share = f"{100 * record['conflict']['share'][k]:.0f} %"
         assert row == [group["name"], *counts, f"{group['base_rate']:.3f}", f"{group['loss']:.3g}", share]
 
 
@@ -155,9 +156,9 @@ def test_cosines_are_those_of_their_two_groups_on_a_narrow_terminal_too(tiny_wor
     for i, row in enumerate(cells(tables.conflict_tables(record, width))):
         found[i % 6] += row[2:]
     for j, row in enumerate(record["conflict"]["cosine"]):
-        told = ["undefined" if cosine is None else f"{cosine:+.2f}" for cosine in row]
+        told = ["–" if cosine is None else minus(f"{cosine:+.2f}") for cosine in row]
         assert found[j] == ["1" if j == k and row[k] is not None else cell for k, cell in enumerate(told)]
-    assert tables.cosine_text(-0.25).plain == "-0.25" and tables.cosine_text(-0.25).style == "red"
+    assert tables.cosine_text(-0.25).plain == "−0.25" and tables.cosine_text(-0.25).style == "red"
 
 
 @pytest.mark.parametrize("width", [80, 120])
