@@ -37,6 +37,7 @@ ZOO = {  # all methods, judged on users kept for choosing
     "world-0.5-zoo": "world, shift 0.5",
     "world-1-zoo": "world, shift 1",
 }
+PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # where it is chosen; the zoo has 5
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
@@ -83,9 +84,9 @@ def rounded(value: Any) -> Any:
 
 def blocks(records: dict[str, Record]) -> dict[str, str]:
     """Markdown by the name of its block."""
-    found = {"overview": overview(records), "zoo": zoo_rows(records)}
+    found = {"overview": overview(records), "zoo": zoo_rows(records), "priors": prior_rows(records)}
     for name, record in records.items():
-        if name in ZOO:
+        if name in ZOO or name in PRIORS:
             continue
         key = name.replace("-", "_").replace(".", "_")
         found[f"{key}_methods"] = method_rows(record)
@@ -93,6 +94,7 @@ def blocks(records: dict[str, Record]) -> dict[str, str]:
         found[f"{key}_territories"] = territory_rows(record)
         found[f"{key}_bias"] = bias_rows(record)
         found[f"{key}_titles"] = title_rows(record)
+        found[f"{key}_kinds"] = kind_rows(record)
     return found
 
 
@@ -201,6 +203,35 @@ def title_rows(record: Record) -> str:
     return table(heads, rows, left=3) if rows else "No local title by the rule."
 
 
+def kind_rows(record: Record) -> str:
+    """What ours gains on all titles of a kind."""
+    rows = []
+    for told in record.get("title_kinds", ()):
+        if told["titles"]:
+            quartiles = f"{told['median']:+.2f} ({told['quarter']:+.2f} to {told['three_quarters']:+.2f})"
+            rows.append([f"`{told['theirs']}`", told["kind"], quartiles, f"{told['ahead']} of {told['titles']}"])
+    return table(["over", "titles", "median gain (quartiles), %", "ahead"], rows, left=2)
+
+
+def prior_rows(records: dict[str, Record]) -> str:
+    """Methods with offsets by territory, drawn by a prior of 5 (in the zoo) and by the one that predicts best."""
+    shown = {name: title for name, title in PRIORS.items() if name in records}
+    rows = []
+    for method in ("offsets", "mtl", "shuffled"):
+        fixed = [zoo_cell(records[name.replace("-prior", "-zoo")], method) for name in shown]
+        rows.append([f"`{method}`", "5", *fixed])
+        rows.append([f"`{method}`", "chosen", *(zoo_cell(records[name], method) for name in shown)])
+        rows.append(["", "which is", *(chosen_priors(records[name], method) for name in shown)])
+    return table(["method", "prior", *(f"{title}, %" for title in shown.values())], rows, left=2)
+
+
+def chosen_priors(record: Record, method: str) -> str:
+    """The prior of each run of a method, once each, ascending."""
+    (told,) = [found["title_offsets"] for found in record["methods"] if found["name"] == method]
+    priors = {float("inf") if run["cell_prior"] is None else run["cell_prior"] for run in told}
+    return ", ".join("∞" if prior == float("inf") else f"{prior:g}" for prior in sorted(priors))
+
+
 def zoo_rows(records: dict[str, Record]) -> str:
     """Every method over the upsampled baseline, on each dataset."""
     shown = {name: title for name, title in ZOO.items() if name in records}
@@ -225,7 +256,7 @@ def zoo_cell(record: Record, method: str) -> str:
 
 
 def read_records() -> dict[str, Record]:
-    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO)}
+    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO, *PRIORS)}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
 
 

@@ -42,9 +42,10 @@ def test_a_figure_that_was_changed_by_hand_is_found(results, tmp_path, monkeypat
 def test_the_records_are_whole_experiments_of_five_methods_and_five_seeds(results):
     for name, record in results.read_records().items():
         assert record["name"] == name
-        methods, seeds = (len(METHODS), 3) if name in results.ZOO else (5, 5)
+        methods, seeds = (len(METHODS), 3) if name in results.ZOO else (4, 3) if name in results.PRIORS else (5, 5)
         assert [len(method["seeds"]) for method in record["methods"]] == [seeds] * methods
-        assert all(sample.get("choosing", False) == (name in results.ZOO) for sample in record["samples"].values())
+        choosing = name in results.ZOO or name in results.PRIORS
+        assert all(sample.get("choosing", False) == choosing for sample in record["samples"].values())
 
 
 def test_where_nothing_differs_nothing_is_gained(results):
