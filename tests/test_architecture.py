@@ -25,16 +25,17 @@ MAY_IMPORT = {
     "checkpoint": {"nn", "train"},
     "run": {"data", "evaluation", "report", "environment"},
     "comparison": {"evaluation", "run"},
-    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "environment"},
+    "transfer": {"nn", "data", "run"},
+    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "transfer", "environment"},
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "recommend": {"nn", "data", "scoring", "warmup"},
-    "export": {"nn", "data", "scoring", "warmup"},
+    "export": {"nn", "data", "transfer", "scoring", "warmup"},
     "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
     "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
     "methods": set(),
     "experiment": {"nn", "data", "evaluation", "report", "environment", "run", "scoring", "trainer"}
-    | {"incremental", "warmup", "recommend", "export", "pipeline", "methods"},
+    | {"transfer", "incremental", "warmup", "recommend", "export", "pipeline", "methods"},
 }
 MAY_IMPORT["inspection"] = MAY_IMPORT["experiment"] - {"report", "incremental"} | {"train", "checkpoint"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top

@@ -33,6 +33,8 @@ def sample(
 
     Errors: InputError when the sample exists, when users are too few, and when there is no positive.
     """
+    if not dataset.train_days:
+        raise InputError(f"{dataset.path}: no training days: all of its log is history, to score and not to train on")
     with SampleWriter(dataset, name, asdict(config), overwrite) as writer:
         watched = FirstStreams.read(dataset, progress)
         users = draw_users(dataset, watched, config)
