@@ -20,6 +20,7 @@ from twotower.data.samples.sampling import sample
 from twotower.data.storage import read_json, write_json
 from twotower.data.territories import Territories, geographic_groups, grouping_from_file
 from twotower.data.world.simulate import simulate
+from twotower.data.world.world import WorldConfig
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
 from twotower.incremental import check_days, train_and_score
@@ -191,6 +192,11 @@ def known_groups(directory: Path, file: Path | None = None) -> int | None:
     territories = Dataset.open(directory).territories
     groups = territories.group if file is None else grouping_from_file(file, territories)
     return int(groups.max()) + 1 if groups.min() >= 0 else None
+
+
+def known_test_days(directory: Path) -> int:
+    """How many test days a dataset has, or the built-in world will have where there is none yet."""
+    return Dataset.open(directory).test_days if directory.exists() else WorldConfig().test_days
 
 
 def default_label(model: ModelConfig, sampled: Sample) -> str:
