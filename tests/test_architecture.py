@@ -10,10 +10,11 @@ PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "config", "jit"}
+GROUND_FLOOR = {"errors", "progress", "wording", "config", "jit"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
+    "wording": set(),
     "config": set(),
     "jit": set(),
     "nn": set(),

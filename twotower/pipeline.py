@@ -28,6 +28,7 @@ from twotower.progress import Progress, silent
 from twotower.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
+from twotower.wording import counted
 
 DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
 RUNS = Path("runs")
@@ -175,7 +176,7 @@ def choose_groups(territories: Territories, groups: int, file: Path | None = Non
         chosen = grouping_from_file(file, territories)
         found = int(chosen.max()) + 1
         if found != groups:
-            raise InputError(f"{file}: {found} groups, but the model has {groups} (see --mtl and --groups)")
+            raise InputError(f"{file}: {counted(found, 'group')}, but the model has {groups} (see --mtl and --groups)")
         return chosen
     if groups == 1:
         return np.zeros(len(territories), np.int16)

@@ -25,6 +25,7 @@ from twotower.data.storage import MANIFEST, check_contents, load_array, load_row
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
 BASIS = "basis"  # the folder of what the vectors were made with
@@ -167,7 +168,7 @@ class Dataset:
         vectors = load_array(path)
         if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype not in (np.float16, np.float32):
             found = f"{vectors.dtype} {vectors.shape}"
-            raise InputError(f"{path}: {found}, expected {rows} rows of float16 or float32")
+            raise InputError(f"{path}: {found}, expected {counted(rows, 'row')} of float16 or float32")
         return vectors
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ from twotower.data.storage import (
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 
 class DatasetWriter:
@@ -156,7 +157,7 @@ def write_vectors(
     ):
         if vectors is not None:
             if vectors.ndim != 2 or len(vectors) != rows:
-                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {rows} rows")
+                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {counted(rows, 'row')}")
             writers[name] = partial(_save, value=vectors)
     _replace(dataset.path, writers, {"vectors": provenance or {}}, stale=f"{BASIS}/")
 

@@ -18,10 +18,10 @@ from twotower.data.logs.profiles import Known, describe_titles, describe_users, 
 from twotower.data.logs.selection import UNLISTED, Selection
 from twotower.data.logs.splits import Split, split_at_random, split_by_day
 from twotower.data.logs.tables import MISSING, CsvFormat, clean
-from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, unless told
 

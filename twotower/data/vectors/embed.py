@@ -12,7 +12,6 @@ from scipy import sparse
 
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
-from twotower.data.logs.wording import counted
 from twotower.data.vectors.basis import Basis, History, Part, Text, indicators, joined, scaled, values_in
 from twotower.data.vectors.factors import (
     Factors,
@@ -27,6 +26,7 @@ from twotower.data.vectors.own_vectors import read_vectors
 from twotower.data.vectors.text import count_words
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 USER_DIMS = 192  # of the SVD of the history, unless told
 MAX_CATEGORIES = 4_096  # of a one-hot column
@@ -226,7 +226,8 @@ class Making:
         factors = truncated_svd(A, dims)
         self.progress(f"SVD of {name}", 1, 1)
         if len(factors.s) < dims:
-            self.notes.append(f"{name.capitalize()}: {len(factors.s):,} columns, not {dims:,}: its rank is no higher.")
+            made = counted(len(factors.s), "column")
+            self.notes.append(f"{name.capitalize()}: {made}, not {dims:,}: its rank is no higher.")
         return factors
 
     def _svd_part(self, name: str, what: str, columns: np.ndarray) -> Made:

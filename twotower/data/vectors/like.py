@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from twotower.data.dataset import Dataset
-from twotower.data.logs.wording import counted
 from twotower.data.storage import rows_of
 from twotower.data.vectors.basis import Basis, Part, indicators, scaled, values_in
 from twotower.data.vectors.embed import EmbedConfig, EmbedSummary, Made, without, write
 from twotower.data.vectors.own_vectors import read_vectors
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 
 def embed_like(
@@ -101,8 +101,9 @@ class Copying:
             if what == "title":
                 n, ids = self.dataset.n_titles, self.dataset.title_ids
             self.own[what] = read_vectors(file, what, n, ids)
-            if self.own[what].shape[1] != widths[0]:
-                raise InputError(f"{file}: {self.own[what].shape[1]} dimensions, those of {self.like} have {widths[0]}")
+            width = self.own[what].shape[1]
+            if width != widths[0]:
+                raise InputError(f"{file}: {counted(width, 'dimension')}, those of {self.like} have {widths[0]}")
 
     def user_columns(self, part: Part) -> np.ndarray:
         """The columns of a part of the users' vectors, (U, F) float32."""
