@@ -120,7 +120,8 @@ def begin_run(
 def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
     """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
 
-    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished.
+    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished; OSError and MemoryError have it as
+    ``go_on``.
     """
     try:
         compile_kernels(progress)
@@ -128,9 +129,12 @@ def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progres
             return train_and_score(trainer, sampled, periods, writer, progress)
         trainer.run(writer, progress)
         return trainer.test(sampled, writer, progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError, MemoryError) as stop:
         if writer.training_path.is_file():
-            raise KeyboardInterrupt(f"twotower train --resume {quote(str(writer.path))}") from None
+            go_on = f"twotower train --resume {quote(str(writer.path))}"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(go_on) from None
+            stop.go_on = go_on  # type: ignore[union-attr]
         raise
 
 

@@ -211,10 +211,10 @@ def train(
 
 @contextmanager
 def saying_how_to_go_on() -> Iterator[None]:
-    """After Ctrl-C, print the command that takes the run up again, if there is one."""
+    """After Ctrl-C or on a full disk, print the command that takes the run up again, if there is one."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        if stop.args:
-            click.echo(f"Go on with: {stop}", err=True)
+    except (KeyboardInterrupt, OSError, MemoryError) as stop:
+        if go_on := str(stop) if isinstance(stop, KeyboardInterrupt) else getattr(stop, "go_on", None):
+            click.echo(f"Go on with: {go_on}", err=True)
         raise
