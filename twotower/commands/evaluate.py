@@ -64,6 +64,7 @@ def evaluate(
     if by == "title" and not as_json:
         refuse_given(["min_positives"], "with --by title: it is about territories")
     reader = RunReader(run)
+    files.check_place(csv_path)
     with show_progress() as progress:
         evaluation, note = rescore(reader, dataset, day, progress)
     if note:
