@@ -29,6 +29,7 @@ WORLDS, USERS = "alike,0,0.5,1", "15000,30000,60000"
 ALIKE = ("--shift", 0, "--local", 0, "--regional", 0)
 METHODS = ("upsampled", "offsets", "lowrank-bias", "mtl")
 COMPARED = (("mtl", "upsampled"), ("offsets", "upsampled"), ("lowrank-bias", "upsampled"), ("mtl", "offsets"))
+CELL_PRIOR = 5  # of offsets by territory: fixed, so that worlds differ by their shift and size alone
 MIN_POSITIVES = 30  # of a territory that is judged: below the experiment's own, since many territories are put together
 
 
@@ -72,7 +73,7 @@ def one_cell(work: Path, world: str, users: int, seeds: int) -> dict[str, Any]:
         twotower("simulate", dataset, "--users", users, *(ALIKE if world == "alike" else ("--shift", world)))
         twotower("group", dataset, "--groups", 4)
     twotower("experiment", dataset, "--out", out, "--methods", ",".join(METHODS), "--seeds", seeds,
-             "--min-positives", MIN_POSITIVES, "--no-html")  # fmt: skip
+             "--cell-prior", CELL_PRIOR, "--min-positives", MIN_POSITIVES, "--no-html")  # fmt: skip
     return cell_of(json.loads((out / "experiment.json").read_text("utf-8")), world, users)
 
 

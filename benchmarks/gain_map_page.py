@@ -27,6 +27,7 @@ TITLES = {
     "mtl over offsets": "`mtl` over offsets alone",
 }
 BINS = (0, 3000, 5000, 8000, 12_000, 1e9)  # training positives of a territory
+DARK = 0.75  # of the largest gain: from there on a cell is dark
 FEWEST = 3  # territories in a bin that is drawn
 
 Cells = list[dict[str, Any]]
@@ -126,14 +127,15 @@ def draw(cells: Cells) -> None:
 def draw_map(axes: Axes, cells: Cells) -> None:
     worlds, sizes = axes_of(cells)
     gains = np.full((len(sizes), len(worlds)), np.nan)
+    most = max(1.0, *(abs(cell["gains"][OURS]["overall"][0]) for cell in cells))
     for row, users in enumerate(sizes):
         for column, world in enumerate(worlds):
             if cell := find(cells, world, users):
                 gain, low, high = cell["gains"][OURS]["overall"]
                 gains[row, column] = gain
                 sure = "" if low <= 0 <= high else "*"
-                axes.text(column, row, f"{gain:+.1f}{sure}", ha="center", va="center", color="#101010")
-    most = max(1.0, np.nanmax(np.abs(gains)))
+                ink = "#ffffff" if abs(gain) > DARK * most else "#101010"
+                axes.text(column, row, f"{gain:+.1f}{sure}", ha="center", va="center", color=ink)
     axes.pcolormesh(gains, cmap="RdYlGn", norm=TwoSlopeNorm(0, -most, most), edgecolors="none",
                     shading="nearest")  # fmt: skip
     axes.set(title="gain of mtl over upsampled, all pairs, % (*: interval without 0)", ylabel="users")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
+from twotower.report.experiment_words import as_of  # noqa: E402
 
 PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
 RECORDS = ROOT / "docs" / "results"
@@ -37,6 +38,7 @@ ZOO = {  # all methods, judged on users kept for choosing
     "world-1-zoo": "world, shift 1",
 }
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
+PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
     "local_share": ("local titles in the top 10, %", 100),
     "global_share": ("global titles in the top 10, %", 100),
@@ -52,25 +54,30 @@ Record = dict[str, Any]
 def shortened(record: Record) -> Record:
     """What the page needs of a record, without paths."""
     judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
-    size = len(record["territories"])
 
-    def pick(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: pick(item) for key, item in value.items()}
-        if isinstance(value, list) and len(value) == size and not isinstance(value[0], list):
-            return [rounded(value[i]) for i in judged]
-        if isinstance(value, list):
-            return [pick(item) for item in value]
-        return rounded(value)
+    def of_judged(values: list[Any]) -> list[Any]:
+        return [rounded(values[i]) for i in judged]
 
-    kept = {key: pick(value) for key, value in record.items() if key not in LEFT_OUT}
-    kept["bias"] = {name: {"overall": pick(found["overall"])} for name, found in record["bias"].items()}
+    def of_comparison(told: Record) -> Record:
+        kept = {key: of_judged(value) if key in PER_TERRITORY else rounded(value) for key, value in told.items()}
+        return kept | {"by_period": [of_judged(values) for values in told["by_period"]]}
+
+    kept = {key: rounded(value) for key, value in record.items() if key not in LEFT_OUT}
+    kept["territories"] = of_judged(record["territories"])
+    kept["gains"] = [of_comparison(told) for told in record["gains"]]
+    kept["pr_auc"] = {name: of_comparison(found) for name, found in record["pr_auc"].items()}
+    kept["bias"] = {name: {"overall": rounded(found["overall"])} for name, found in record["bias"].items()}
     kept["calibration"] = {name: {"ece": rounded(found["ece"])} for name, found in record["calibration"].items()}
     kept["dataset"] = {key: record["dataset"][key] for key in ("users", "titles", "territories", "test_days")}
     return kept
 
 
 def rounded(value: Any) -> Any:
+    """All floats of nested values with six digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -122,7 +129,7 @@ def overview(records: dict[str, Record]) -> str:
         verdict = f"{told['won']} of {told['judged']}; {told['better']} surely better, {told['worse']} surely worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
-    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "overall gain over upsampled, %"]
+    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
 
@@ -134,15 +141,15 @@ def method_rows(record: Record) -> str:
 
 
 def ingredient_rows(record: Record) -> str:
-    """Every comparison: overall, and over the territories that can be judged."""
+    """Every comparison: over all pairs, and over the territories that can be judged."""
     rows = []
     for gains in record["gains"]:
         told = told_where(gains)
         names = [f"`{gains['ours']}`", f"`{gains['theirs']}`"]
         won = f"{told['won']} of {told['judged']}"
         rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
-    heads = ["ours", "theirs", "overall gain, %", "mean of territories, %", "ahead in", "surely better", "surely worse"]
-    return table(heads, rows, left=2)
+    heads = ["ours", "theirs", "gain over all pairs, %", "mean of territories, %", "ahead in"]
+    return table([*heads, "surely better", "surely worse"], rows, left=2)
 
 
 def territory_rows(record: Record) -> str:
@@ -174,7 +181,8 @@ def bias_rows(record: Record) -> str:
         found = [record["bias"][name]["overall"].get(key, [None, None]) for name in names]
         rows.append([title, *(score(mean, spread, factor) for mean, spread in found)])
     rows.append(["expected calibration error", *(f"{record['calibration'][name]['ece']:.4f}" for name in names)])
-    return table(["measure", *(f"`{name}`" for name in names)], rows)
+    told = table(["measure", *(f"`{name}`" for name in names)], rows)
+    return f"{told}\n\n{offered}" if (offered := as_of(record)) else told
 
 
 def score(mean: float | None, spread: float | None, factor: int) -> str:

@@ -74,7 +74,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
             "gini": {"title": "Gini of exposure", "about": "0: all alike.", "source": "Gini 1912", "better": "lower"},
             "coverage": {"title": "Coverage", "about": "Titles shown to anyone.", "source": "", "better": "higher"},
         },
-        "calibration": {m: calibration_of(rng) for m in METHODS},
+        "calibration": {m: calibration_of(territories, rng) for m in METHODS},
         "distances": [
             {
                 "ours": "mtl",
@@ -199,16 +199,25 @@ def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict
             "gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories],
             "coverage": [0.25 if t["judged"] else None for t in territories],
         },
+        "territory_spreads": {
+            "gini": [0.015625 * (c + 1) if t["judged"] else None for c, t in enumerate(territories)],
+            "coverage": [0.03125 if t["judged"] else None for t in territories],
+        },
     }
 
 
-def calibration_of(rng: np.random.Generator) -> dict[str, Any]:
+def calibration_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+    """The last territory has too few pairs to judge, and is calibrated by chance."""
     predicted = np.linspace(0.02, 0.6, 10)
     observed = (predicted * rng.uniform(0.8, 1.2, 10)).tolist()
     observed[-1] = None
     pairs = (10_000 / np.arange(1, 11)).astype(int).tolist()
     edges = np.linspace(0, 1, 11).tolist()
-    return {"edges": edges, "predicted": predicted.tolist(), "observed": observed, "pairs": pairs, "ece": 0.0123}
+    curve = {"edges": edges, "predicted": predicted.tolist(), "observed": observed, "pairs": pairs, "ece": 0.0123}
+    n = len(territories)
+    means = {"ece": [0.0625 / (c + 1) for c in range(n)], "excess": [0.0078125 * (2 - c) for c in range(n)]}
+    spreads = {name: [0.001953125] * n for name in means}
+    return {**curve, "excess": -0.0042, "territories": means, "territory_spreads": spreads}
 
 
 def histograms(codes: list[str], titles: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:

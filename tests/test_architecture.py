@@ -10,13 +10,14 @@ PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "wording", "config", "jit"}
+GROUND_FLOOR = {"errors", "progress", "wording", "config", "jit", "typography"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "wording": set(),
     "config": set(),
     "jit": set(),
+    "typography": set(),
     "nn": set(),
     "data": set(),
     "evaluation": set(),

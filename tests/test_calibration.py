@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.errors import InputError
-from twotower.evaluation.calibration import bin_of, reliability
+from twotower.evaluation.calibration import bin_of, calibration_by, reliability
 
 LABELS = np.array([0, 1, 1, 1, 0])
 P = np.array([0.1, 0.2, 0.9, 1.0, 0.8])
@@ -23,6 +23,28 @@ def test_the_curve_and_the_error_by_hand():
     assert found.excess == pytest.approx(P.mean() - LABELS.mean())
 
 
+def test_the_error_and_the_excess_of_each_key_by_hand():
+    ece, excess = calibration_by(LABELS, P, np.array([0, 0, 1, 1, 0]), 3, bins=2)
+    # key 0: 0.1 + 0.2 − 1 = −0.7 below 0.5, and 0.8 above it; key 1: 0.9 + 1.0 − 2 = −0.1; key 2 has no pairs
+    np.testing.assert_allclose(ece, [1.5 / 3, 0.1 / 2, np.nan])
+    np.testing.assert_allclose(excess, [0.1 / 3, -0.1 / 2, np.nan])
+
+
+def test_the_error_of_a_key_is_that_of_its_pairs_alone():
+    rng = np.random.default_rng(0)
+    key, p = rng.integers(0, 4, 500), rng.random(500).astype(np.float32)
+    labels = rng.random(500) < p**2
+    ece, excess = calibration_by(labels, p, key, 4)
+    for k in range(4):
+        alone = reliability(labels[key == k], p[key == k])
+        assert (ece[k], excess[k]) == (pytest.approx(alone.ece), pytest.approx(alone.excess))
+
+
+def test_a_key_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="row 1 holds 3, expected 0 to 2"):
+        calibration_by(LABELS, P, np.array([0, 3, 0, 0, 0]), 3)
+
+
 def test_promising_too_much_is_an_excess_above_0():
     assert reliability(np.array([0, 0, 1, 0]), np.array([0.9, 0.8, 0.9, 0.2]), bins=4).excess == pytest.approx(0.45)
     assert reliability(np.array([1, 1, 1, 0]), np.array([0.9, 0.8, 0.9, 0.2]), bins=4).excess == pytest.approx(-0.05)
@@ -33,7 +55,7 @@ def test_empty_bins_are_undefined_and_cost_nothing():
     assert found.pairs.tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 1, 2]
     assert np.isnan(found.predicted[[0, 3]]).all() and np.isfinite(found.ece)
     record = json.loads(json.dumps(found.record(), allow_nan=False))
-    assert record["observed"][0] is None and record["ece"] == found.ece
+    assert record["observed"][0] is None and record["ece"] == found.ece and record["excess"] == found.excess
 
 
 def test_a_calibrated_model_has_no_error_however_bad_its_ranking():

@@ -50,6 +50,14 @@ def test_it_makes_vectors_prints_their_parts_and_says_what_is_next(world):
     assert "SVD of history" in result.stderr
 
 
+def test_what_is_next_has_the_groups_that_the_dataset_has(world):
+    for groups, heads in ((2, " --mtl --groups 2"), (1, "")):
+        grouped = CliRunner().invoke(cli, ["group", "world", "--groups", str(groups)])
+        assert grouped.stdout.endswith(f"Next: twotower train world{heads}\n"), grouped.output
+        result = run("world", "--overwrite")
+        assert result.stdout.endswith(f"world has vectors. Next: twotower train world{heads}\n"), result.output
+
+
 def test_every_setting_is_an_option_with_the_same_default():
     defaults = command.make_context("embed", []).params
     assert {item.name: defaults[item.name] for item in fields(EmbedConfig)} == asdict(EmbedConfig())

@@ -32,6 +32,11 @@ def test_a_world_is_made_and_the_next_step_named(toy):
     assert last == f"The world lies in {path}. Next: twotower train {path} --mtl --groups 4"
 
 
+def test_where_all_tastes_are_of_one_group_no_heads_are_proposed(tmp_path):
+    result = run(tmp_path / "one", *TOY, "--groups", "1")
+    assert result.stdout.endswith(f"Next: twotower train {tmp_path / 'one'}\n"), result.output
+
+
 def test_the_summary_counts_what_is_in_the_world(toy):
     path, result = toy
     world = Dataset.open(path)

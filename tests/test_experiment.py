@@ -66,7 +66,7 @@ def test_the_record_has_all_parts(record):
     assert set(record) >= KEYS
     assert record["ours"] == "mtl" and record["baselines"] == ["baseline", "upsampled"]
     assert [m["name"] for m in record["methods"]] == list(DEFAULT_METHODS)
-    assert [p["days"] for p in record["periods"]] == [[8], [9], [10]]
+    assert [p["days"] for p in record["periods"]] == [[8], [9], [10]] and record["audience_day"] == 10
     assert all(set(t) == TERRITORY for t in record["territories"])
     assert all(set(g) == GAINS for g in record["gains"])
     audience = [t["audience"] for t in record["territories"]]
@@ -180,13 +180,34 @@ def test_undefined_measures_have_an_empty_cell(finished, record):
     assert any(row["mean"] == "" for row in rows)
 
 
-def test_histograms_count_the_users_of_a_territory_that_has_the_title(record):
-    shown = record["histograms"]
+def test_what_is_told_per_territory_has_its_spread_over_seeds(finished, record):
+    order = [Dataset.open(finished[0]).territories.index(t["code"]) for t in record["territories"]]
+    for method in DEFAULT_METHODS:
+        kept = [json.loads((finished[1] / f"measures/{method}-{s}.json").read_text("utf-8")) for s in (0, 1)]
+        for part in ("bias", "calibration"):
+            told = record[part][method]
+            for name, spreads in told["territory_spreads"].items():
+                seeds = np.array([of_seed[part]["territories"][name] for of_seed in kept], float)[:, order]
+                expected = np.abs(seeds[0] - seeds[1]) / math.sqrt(2)
+                np.testing.assert_allclose(np.array(spreads, float), expected, atol=1e-12)
+                np.testing.assert_allclose(np.array(told["territories"][name], float), seeds.mean(axis=0))
+    assert any(record["bias"]["mtl"]["territory_spreads"]["mean_score"])
+    rows = rows_of(finished[1], "calibration_territories")
+    assert len(rows) == 6 * len(DEFAULT_METHODS)
+    assert all(float(row[name]) >= 0 for row in rows for name in ("ece", "ece_spread", "excess_spread", "test_pairs"))
+
+
+def test_histograms_count_the_users_of_a_territory_who_may_be_offered_the_title(finished, record):
+    shown, dataset = record["histograms"], Dataset.open(finished[0])
     assert shown["methods"] == ["baseline", "upsampled", "mtl"] and len(shown["edges"]) == 21
-    users = {t["code"]: t["test_users"] for t in record["territories"]}
+    users, index = Sample(dataset, "experiment-upsampled").test_users, {t: i for i, t in enumerate(dataset.title_ids)}
+    seen = {pair for day in range(-1, 10) for pair in zip(*(of.tolist() for of in dataset.events(day)), strict=True)}
+    assert set(shown["counts"]) == set(dataset.territories.code)
     for code, by_title in shown["counts"].items():
-        totals = {sum(counts) for of_title in by_title.values() for counts in of_title}
-        assert len(totals) == 1 and totals.pop() >= users[code]
+        here = users[np.asarray(dataset.user_territory)[users] == dataset.territories.index(code)].tolist()
+        for title, of_title in by_title.items():
+            offered = sum((user, index[title]) not in seen for user in here)
+            assert [sum(counts) for counts in of_title] == [offered] * 3
 
 
 def test_nothing_is_trained_twice_and_the_record_stays_the_same(own, record, monkeypatch):
@@ -308,7 +329,7 @@ def test_terminal_tables_tell_gains_bias_and_plain_words(own):
     text = run(world, path, methods=",".join(DEFAULT_METHODS)).stdout
     assert "PR-AUC gain of mtl over baseline" in text and "PR-AUC gain of mtl over upsampled" in text
     assert "Further comparisons" in text and "Popularity bias" in text
-    assert "All pairs in one ranking: " in text
+    assert "All pairs, a ranking a period: " in text
 
 
 def test_one_method_alone_is_told_without_gains(finished, tmp_path):

@@ -11,12 +11,17 @@ from tiny_experiments import conducted, run
 from twotower.commands.experiment import experiment
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
+from twotower.data.samples.sample_config import SampleConfig
 from twotower.evaluation.average_precision import average_precision
+from twotower.evaluation.calibration import reliability
+from twotower.evaluation.popularity_bias import probability
 from twotower.experiment.audience import choose_pairs, gather_audience, score_all
-from twotower.experiment.laboratory import shuffled_heads
+from twotower.experiment.laboratory import Laboratory, shuffled_heads
+from twotower.experiment.measures import histograms, is_measured, shown_titles
+from twotower.experiment.plan import Plan
 from twotower.experiment.summary import summary
 from twotower.experiment.titles import distance_records
-from twotower.methods import METHODS
+from twotower.methods import METHODS, find_methods
 from twotower.progress import silent
 from twotower.report.experiment_csv import experiment_tables
 from twotower.run import RunReader
@@ -63,6 +68,24 @@ def test_overall_figures_are_those_of_the_scores(finished):
         assert method["settings"]["train"]["incremental_periods"] == 0 and "seed" not in method["settings"]["train"]
 
 
+def test_calibration_per_territory_is_that_of_its_test_pairs(finished):
+    record = json.loads((finished / "zoo/experiment.json").read_text("utf-8"))
+    dataset = Dataset.open(finished / "world")
+    pairs = Sample(dataset, "experiment-upsampled").test_pairs()
+    home = np.asarray(dataset.user_territory)[pairs.user]
+    for name in ("baseline", "mtl", "shuffled"):
+        p = probability(np.asarray(RunReader(finished / f"zoo/runs/{name}-0").scores))
+        told = record["calibration"][name]
+        assert told["excess"] == pytest.approx(p.mean() - pairs.label.mean(), abs=1e-6)
+        for c, territory in enumerate(record["territories"]):
+            here = home == dataset.territories.index(territory["code"])
+            alone = reliability(pairs.label[here], p[here])
+            assert territory["test_pairs"] == here.sum() > 0
+            assert told["territories"]["ece"][c] == pytest.approx(alone.ece)
+            assert told["territories"]["excess"][c] == pytest.approx(alone.excess)
+        assert set(told["territory_spreads"]["ece"]) == {None}, "one seed has no spread"
+
+
 def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     import shutil
 
@@ -86,14 +109,14 @@ def test_the_audience_is_offered_what_it_may_have_and_has_not_watched(finished):
     sampled = Sample(dataset, "experiment-upsampled")
     counts = np.zeros((dataset.n_territories, dataset.n_titles), np.int64)
     plan = SimpleNamespace(ours="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
-    opened = SimpleNamespace(dataset=dataset, reference=sampled, positives={"upsampled": counts}, plan=plan)
-    audience = gather_audience(opened, silent)
+    facts = {"dataset": dataset, "reference": sampled, "positives": {"upsampled": counts}, "plan": plan}
     day = sampled.test_days[0]
-    for user, available, allowed in zip(audience.rows, audience.available, audience.allowed, strict=True):
+    audience = gather_audience(SimpleNamespace(**facts, last_period=[day]), silent)
+    for user, allowed in zip(audience.rows, audience.allowed, strict=True):
         there = dataset.availability[:, dataset.user_territory[user]] & (dataset.launch_day <= day)
         past = [titles[users == user] for on, users, titles in dataset.iter_events() if on < day]
         seen = np.unique(np.concatenate(past))
-        assert np.array_equal(available, there) and not allowed[seen].any()
+        assert not allowed[~there].any() and not allowed[seen].any()
         assert allowed.sum() == there.sum() - there[seen].sum()
 
 
@@ -107,6 +130,53 @@ def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
     found = {record["territory"]: record for record in distance_records(opened, audience, measured)}
     assert [found[code]["shift"] for code in (None, "US", "DE")] == pytest.approx([0.1, 0.0, 0.3])
     assert found["DE"]["ks"] == 1 and found["DE"]["wasserstein"] == pytest.approx(0.3)
+
+
+def opened(home: Path, periods: int) -> Laboratory:
+    """The laboratory of the experiment, or of one with other periods."""
+    asked = {"seeds": 1, "groups": 2, "periods": periods, "preset": "default", "settings": {}}
+    drawn = SampleConfig(0.3, 0.5, 0.3, quota="adaptive", alpha=8.0)
+    methods = tuple(find_methods("upsampled,mtl"))
+    plan = Plan(home / "world", home / "zoo", "zoo", methods, **asked, sample=drawn, min_positives=3, replicates=20)
+    return Laboratory(plan, silent)
+
+
+@pytest.mark.parametrize(("periods", "day"), [(1, 8), (2, 10), (3, 10)])
+def test_offers_are_those_of_the_day_that_the_weights_have_come_to(finished, periods, day):
+    """What was watched in earlier test periods counts as watched, and what was launched in them is there."""
+    laboratory = opened(finished, periods)
+    dataset, audience = laboratory.dataset, gather_audience(laboratory, silent)
+    assert audience.day == day
+    place = {user: n for n, user in enumerate(audience.rows.tolist())}
+    expected = np.zeros(audience.allowed.shape, bool)
+    for n, territory in enumerate(audience.territory):
+        expected[n] = np.asarray(dataset.availability)[:, territory] & (np.asarray(dataset.launch_day) <= day)
+    for past in range(-1, day):
+        for user, title in zip(*dataset.events(past), strict=True):
+            if user in place:
+                expected[place[user], title] = False
+    assert (audience.allowed == expected).all()
+    later = [place[u] for u in dataset.events(8)[0].tolist() if u in place]
+    assert later, "nobody of them watches on the first test day: the test shows nothing"
+
+
+def test_measures_of_another_day_are_made_again(finished):
+    assert is_measured(opened(finished, 1), "mtl", 0)
+    assert not is_measured(opened(finished, 3), "mtl", 0)
+
+
+def test_histograms_count_the_users_who_may_be_offered_the_title(finished):
+    laboratory = opened(finished, 3)
+    audience = gather_audience(laboratory, silent)
+    scores = np.random.default_rng(0).normal(size=audience.allowed.shape).astype(np.float32)
+    found, (territories, titles) = histograms(laboratory, audience, scores), shown_titles(laboratory, audience)
+    for row, c in enumerate(territories):
+        known = titles[row][titles[row] >= 0]
+        offered = audience.allowed[np.ix_(audience.territory == c, known)]
+        assert found[row, : len(known)].sum(axis=1).tolist() == offered.sum(axis=0).tolist()
+        assert not found[row, len(known) :].any()
+    everybody = [(audience.territory == c).sum() * (titles[row] >= 0).sum() for row, c in enumerate(territories)]
+    assert 0 < found.sum() < sum(everybody)
 
 
 def test_pairs_are_chosen_among_the_true_cells_and_always_the_same():

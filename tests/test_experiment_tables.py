@@ -6,9 +6,12 @@ import math
 
 import pytest
 from made_up_experiments import made_up_record
+from rich.console import Console
 
+from twotower.experiment.summary import gain_sentences
 from twotower.report import experiment_tables as tables
 from twotower.report.experiment_csv import experiment_tables
+from twotower.report.experiment_words import as_of
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_gains_stand_beside_their_territory_period_by_period(record):
     assert means == [
         ["mean of the major ones", "+0.80", "-0.70 to +2.30", "7 of 8 won"],
         ["mean of all judged ones", "+9.50", "+9.25 to +9.75", "10 of 11 won"],
-        ["all pairs in one ranking", "+0.80", "-0.20 to +1.80", ""],
+        ["all pairs, a ranking a period", "+0.80", "-0.20 to +1.80", ""],
     ]
 
 
@@ -79,6 +82,38 @@ def test_a_single_period_has_no_column_of_its_own(record):
     record["periods"] = record["periods"][:1]
     head, first, *_ = cells(tables.gain_table(record, record["gains"][0]))
     assert "day 58" not in head and first[3] == signed(record["gains"][0]["average"][0])[0]
+
+
+def test_a_gain_has_a_colour_where_it_is_sure(record):
+    told = record["gains"][0]
+    told["verdict"][:3] = ["better", "worse", "undecided"]
+    told["all"] |= {"mean": -2.0, "low": -3.0, "high": -1.0}
+    told["major"] |= {"mean": 2.0, "low": -1.0, "high": 5.0}
+    told["overall"] |= {"mean": 2.0, "low": 1.0, "high": 3.0}
+    columns = {
+        str(column.header): [cell for cell in column.cells] for column in tables.gain_table(record, told).columns
+    }
+    styles = [str(cell.style) for cell in columns["gain, %"]]
+    assert styles[:3] == ["green", "red", ""] and styles[-3:] == ["", "red", "green"]
+    assert {str(cell.style) for cell in columns["day 58"][:8]} == {""}, "periods have no interval"
+    assert {str(cell.style) for column in tables.title_table(record).columns[4:] for cell in column.cells} == {""}
+
+
+def test_the_gain_over_all_pairs_and_the_overall_figure_have_names_of_their_own(record):
+    """One is a mean over periods, the other ranks all periods together: with one period that is the same."""
+
+    def told(record) -> tuple[str, list[str]]:
+        console = Console(file=io.StringIO(), width=200)
+        tables.print_experiment(record, console)
+        gains = cells(tables.gain_table(record, record["gains"][0]))
+        return console.file.getvalue(), gains[-1][1:2] + gain_sentences(record, "baseline")
+
+    text, (row, sentence) = told(record)
+    assert "ranks the test pairs of all periods together" in text and "overall, %" not in text
+    assert row == "all pairs, a ranking a period" and "All pairs, a ranking a period: +6.00 %" in sentence
+    text, (row, sentence) = told(record | {"periods": record["periods"][:1]})
+    assert "all periods together" not in text
+    assert row == "all pairs in one ranking" and "All pairs in one ranking: +6.00 %" in sentence
 
 
 def test_what_is_undefined_says_so(record):
@@ -91,7 +126,7 @@ def test_further_comparisons_have_a_row_each(record):
     told = record["gains"][2]
     told["major"] |= {"mean": 3.5, "low": 3.25, "high": 3.75, "won": 6, "better": 4, "worse": 1}
     head, row = cells(tables.mean_table([told]))
-    assert head[2:] == ["overall, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse"]
+    assert head[2:] == ["all pairs, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse"]
     assert row == ["mtl", "more-random", "+2.00", "+1.00 to +3.00", "+3.50", "+3.25 to +3.75", "6 of 8", "4", "1"]
 
 
@@ -104,6 +139,15 @@ def test_of_comparable_titles_the_local_one_comes_first(record):
         assert row == [code, kind, record["titles"][title]["name"], str(pair[f"{kind}_positives"]), *gains]
 
 
+def test_without_comparable_titles_it_says_so(record):
+    for pairs, there in ((record["title_pairs"], False), ([], True)):
+        console = Console(file=io.StringIO(), width=200)
+        tables.print_experiment(record | {"title_pairs": pairs}, console)
+        text = console.file.getvalue()
+        assert ("No major territory has a local and a global title" in text) == there
+        assert ("PR-AUC gain of mtl per title" in text) != there
+
+
 def test_popularity_bias_has_a_column_a_method(record):
     record["calibration"]["mtl"]["ece"] = None
     head, coverage, error = cells(tables.bias_table(record))
@@ -111,6 +155,14 @@ def test_popularity_bias_has_a_column_a_method(record):
     means = [f"{record['bias'][method]['overall']['coverage'][0]:.4g}" for method in head[2:]]
     assert coverage == ["Coverage", "higher", *means]
     assert error == ["Expected calibration error", "lower", "0.0123", "0.0123", "undefined", "0.0123"]
+
+
+def test_it_is_told_as_of_when_titles_are_offered(record):
+    """By the day in the record; a record without is older, and was made by another rule."""
+    older = as_of(record)
+    assert "those of day 58, the first of the test" in older and "learned of the days before day 60" in older
+    assert "those of day 60, the first of the last period" in as_of(record | {"audience_day": 60})
+    assert as_of(record | {"periods": record["periods"][:1]}) == ""
 
 
 # ---------------------------------------------------------------- as CSV
@@ -125,6 +177,19 @@ def test_gains_as_csv_are_those_of_their_territory(record):
         assert float(row[name]) == told[name][4]
     assert [float(row[f"day {day}"]) for day in (58, 59, 60)] == [period[4] for period in told["by_period"]]
     assert rows[-1]["verdict"] == "too small" and rows[-1]["average"] == ""
+
+
+def test_a_record_that_is_older_than_a_field_has_its_tables(record):
+    whole = experiment_tables(record)
+    del record["title_kinds"]
+    for part in ("bias", "calibration"):
+        for found in record[part].values():
+            del found["territory_spreads"]
+    for curve in record["calibration"].values():
+        del curve["territories"], curve["excess"]
+    older = experiment_tables(record)
+    assert set(older) == set(whole) and older["title_kinds"].count("\n") == 1
+    tables.print_experiment(record, Console(file=io.StringIO(), width=200))
 
 
 def test_support_and_means_as_csv(record):
@@ -164,7 +229,27 @@ def test_popularity_bias_as_csv_has_the_value_of_each_territory(record):
     assert (float(overall["mean"]), float(overall["spread"])) == (0.75, 0.01)
     known = record["bias"]["mtl"]["territories"]["gini"][:-1]  # the last is undefined
     assert [float(row["mean"]) for row in by_territory] == known and by_territory[1]["territory"] == "GB"
-    assert {row["spread"] for row in by_territory} == {""}
+    spreads = record["bias"]["mtl"]["territory_spreads"]["gini"][:-1]
+    assert [float(row["spread"]) for row in by_territory] == spreads
+    del record["bias"]["mtl"]["territory_spreads"]  # a record that is older
+    assert {row["spread"] for row in read(experiment_tables(record)["bias"])[1:]} == {""}
+
+
+def test_calibration_per_territory_as_csv_has_its_support(record):
+    rows = read(experiment_tables(record)["calibration_territories"])
+    assert len(rows) == 4 * len(record["territories"])
+    row, told, territory = rows[2 * 12 + 1], record["calibration"]["mtl"], record["territories"][1]
+    assert (row["method"], row["territory"], row["judged"], row["major"]) == ("mtl", "GB", "True", "True")
+    assert [int(row[key]) for key in ("test_pairs", "test_positives")] == [
+        territory["test_pairs"], territory["test_positives"],
+    ]  # fmt: skip
+    for name in ("ece", "excess"):
+        assert float(row[name]) == told["territories"][name][1]
+        assert float(row[f"{name}_spread"]) == told["territory_spreads"][name][1]
+    assert rows[-1]["judged"] == "False"
+    for curve in record["calibration"].values():  # records that are older
+        del curve["territories"], curve["territory_spreads"]
+    assert experiment_tables(record)["calibration_territories"] == ",".join(rows[0]) + "\n"
 
 
 def test_calibration_as_csv_has_the_ends_of_each_bin(record):

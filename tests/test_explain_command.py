@@ -36,7 +36,7 @@ def explain(*arguments) -> str:
 
 def values(text: str, *labels: str) -> list[float]:
     """The last number of each line that begins with a label."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip().replace("−", "-") for line in text.splitlines()]
     found = [next(line for line in lines if line.startswith(label)) for label in labels]
     return [float(re.findall(r"[-+]?\d+\.\d+", line)[-1]) for line in found]
 
@@ -50,7 +50,8 @@ def test_the_terms_on_the_screen_add_up(run):
     record = json.loads(explain(run, "--user", 77, "--title", "#11", "--json"))
     text = explain(run, "--user", 77, "--title", "#11")
     sum_of_terms, line = text.split("z  ")[0], record["heads"][record["user"]["group"]]
-    numbers = [float(x) for x in re.findall(r"(?<= )[-+]\d+\.\d{4}(?= *$)", sum_of_terms, re.MULTILINE)]
+    found = re.findall(r"(?<= )[−+]\d+\.\d{4}(?= *$)", sum_of_terms, re.MULTILINE)
+    numbers = [float(x.replace("−", "-")) for x in found]
     assert numbers == [float(f"{value:+.4f}") for value in line["terms"].values()]
     assert values(text, "z ", "σ(z)") == [float(f"{record[name]:.4f}") for name in ("logit", "probability")]
     assert sum(numbers) == pytest.approx(record["logit"], abs=1e-4 * len(numbers))
@@ -60,8 +61,8 @@ def test_the_terms_on_the_screen_add_up(run):
 
 
 def line_of(text: str, start: str, *cells) -> str:
-    """The line that begins with some text and ends with some cells."""
-    ending = r"\s+".join(re.escape(str(cell)) for cell in cells)
+    """The line that begins with some text and ends with some cells, with true minus signs."""
+    ending = r"\s+".join(re.escape(str(cell).replace("-", "−")) for cell in cells)
     found = re.search(rf"^{re.escape(start)}.*\s{ending}\s*$", text, re.MULTILINE)
     assert found, f"no line {start} … {cells}"
     return found[0]
@@ -77,7 +78,7 @@ def test_every_head_and_every_title_that_moves_has_a_line(run):
     for head in record["moved"]:
         for title in head["titles"]:
             line = line_of(text, f"{head['group']}     {title['name']} ", title["own_rank"], title["rank"])
-            assert all(f"{number:+.4f}" in line for number in (title["own_logit"], title["logit"]))
+            assert all(f"{number:+.4f}".replace("-", "−") in line for number in (title["own_logit"], title["logit"]))
     for sign in ("positive", "negative"):
         for unit in record["hidden"][sign]["largest"]:
             line_of(text, f"unit {unit['unit']} ", *(f"{unit[name]:+.4f}" for name in ("u", "v", "contribution")))
@@ -141,7 +142,7 @@ def test_one_unit_is_spoken_of_as_one():
         parts = {"positive": {"units": positive, "sum": 0.5}, "negative": {"units": negative, "sum": -0.1}}
         return concentration({"hidden": {"units": 4, "half": half, "effective": effective, **parts}}).plain
 
-    assert said(1, 1, 1, 1.2).startswith("1 unit adds +0.5000, 1 adds -0.1000;")
+    assert said(1, 1, 1, 1.2).startswith("1 unit adds +0.5000, 1 adds −0.1000;")
     assert said(1, 1, 1, 1.2).endswith("in 1 of 4 units (as concentrated as in 1 equal one)")
     assert said(3, 1, 2, 2.2).startswith("3 units add") and said(3, 1, 2, 2.2).endswith("in 2 equal ones)")
     assert said(0, 0, 0, 0.0) == "All 4 units add 0: no unit is above 0 in both U and V."

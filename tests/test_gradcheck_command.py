@@ -182,8 +182,8 @@ def test_kinks_and_near_kinks_are_told(caught):
     record["batch"]["users_by_group"][0] = 2
     kinks, near, few, absent = notes(record)
     assert few.startswith("1 of 2 groups have fewer than 3 users here")
-    assert "cross a kink of a ReLU at every step down to 1e-08" in kinks
-    assert "In each of the 8 batches" in near and "3e-07" in near
+    assert "cross a kink of a ReLU at every step down to 10⁻⁸:" in kinks
+    assert "In each of the 8 batches" in near and "3\u00a0×\u00a010⁻⁷" in near
     assert absent.startswith("No training pairs of ")
     assert "a kink" in shown(record)
 

@@ -65,6 +65,23 @@ def test_the_blocks_are_all_that_training_updates(found):
     assert [block["name"] for block in record["blocks"]] == list(dict.fromkeys(b["name"] for b in record["blocks"]))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("low-rank", ["head.Q", "head.P", "title_bias.C", "logit.bias", "logit.scale", "user.beta2", "user.gamma2"]),
+        ("experts", ["head.G", "title_bias.C", "logit.bias", "logit.scale", "experts.Q", "experts.P", "user.beta2"]),
+        ("territories", ["head.Q", "head.P", "title_bias.C", "territory.C", "territory.b", "logit.bias"]),
+    ],
+)
+def test_blocks_stand_from_the_loss_down_those_of_groups_first(tiny_world, name, expected):
+    blocks = inspect(stirred(tiny_world, name))["blocks"]
+    parameters = list(dict.fromkeys(block["parameter"] for block in blocks))
+    assert parameters[: len(expected)] == expected and parameters[-1] == "title.W1"
+    for parameter in parameters:  # the diagonal of the mask goes down from the left
+        owners = [block["owner"] for block in blocks if block["parameter"] == parameter]
+        assert owners in ([None], list(range(len(owners))))
+
+
 def test_a_blocks_facts_are_its_parameters(found):
     textbook, record = found
     for block in record["blocks"]:

@@ -13,6 +13,7 @@ import pytest
 from made_up_experiments import EVIL, METHODS, made_up_record
 
 from twotower.errors import InputError
+from twotower.report.experiment_words import as_of
 from twotower.report.html import figures, page_text, paper, tables, write_report
 from twotower.report.html.cells import DASH, gain, number, plain_number, signed
 from twotower.report.html.page import headlines, main_gains
@@ -131,6 +132,12 @@ def test_the_explorers_data_are_the_records(page):
     assert data["first"] == ["US", "tt0000"]
 
 
+def test_the_page_tells_as_of_when_titles_are_offered(page):
+    assert as_of(made_up_record()) in Outline(page).text
+    newer = made_up_record() | {"audience_day": 60}
+    assert "Offers are those of day 60" in page_text(newer) and "Offers are those of day 60" not in page
+
+
 def test_gains_stand_in_their_rows(page):
     record = made_up_record()
     gains = record["gains"][0]
@@ -138,6 +145,38 @@ def test_gains_stand_in_their_rows(page):
     for value in (gains["by_period"][0][1], gains["average"][1], gains["low"][1], gains["high"][1]):
         assert signed(value) in row
     assert gains["verdict"][1] in row
+
+
+def test_calibration_per_territory_stands_beside_its_support(page):
+    territory = made_up_record()["territories"][1]
+    support = f"{territory['test_pairs']:,} {territory['test_positives']:,}"
+    assert row_of(page, "calibration-territory-ece", "GB") == " ".join(
+        ["GB United Kingdom", *["0.0312 ± 0.0020"] * 4, support]
+    )
+    assert row_of(page, "calibration-territory-excess", "DE").startswith("DE Germany 0.0000 ± 0.0020")
+    assert row_of(page, "calibration-territory-excess", "PL").startswith("PL Poland −0.0156 ± 0.0020")
+    assert "too small to judge" in row_of(page, "calibration-territory-ece", "TV")
+    bias = page[page.index('<section id="bias"') : page.index('<section id="calibration"')]
+    table = re.search(r'<table id="calibration-territory-ece" class="sortable">.*?</table>', bias, re.DOTALL)[0]
+    assert table.count('class="minor"') == 4 and table.index("Russia") < table.index('class="minor"')
+
+
+def test_popularity_bias_per_territory_has_its_spread_where_the_record_knows_it(page):
+    gini = made_up_record()["bias"]["baseline"]["territories"]["gini"][1]
+    assert f"GB United Kingdom {gini:.4f} ± 0.0312" in row_of(page, "bias-0", "GB")
+    same = made_up_record()
+    same["bias"]["baseline"]["territory_spreads"]["gini"][1] = 5.55e-17  # of seeds that agree
+    assert f"GB United Kingdom {gini:.4f} ± 0.0000" in row_of(page_text(same), "bias-0", "GB")
+    older = made_up_record()
+    for part in ("bias", "calibration"):
+        for found in older[part].values():
+            del found["territory_spreads"]
+    for curve in older["calibration"].values():
+        del curve["territories"], curve["excess"]
+    del older["title_kinds"]
+    older_page = page_text(older)
+    assert "±" not in row_of(older_page, "bias-0", "GB") and "calibration-territory" not in older_page
+    assert Outline(older_page).open == []
 
 
 def test_a_territory_too_small_says_so(page):
@@ -151,13 +190,41 @@ def test_a_gain_that_cannot_be_judged_has_no_colour():
     record["territories"][0]["judged"] = False
     rows = tables.gain_table(record, record["gains"][0], "gains").rows
     assert {cell.tone for cell in rows[0][1:5]} == {"quiet"}
-    assert {cell.tone for cell in rows[1][1:5]} <= {"good", "bad"}
+    assert {cell.tone for cell in rows[1][1:4]} == {""}, "periods have no interval"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "tone"),
+    [(0.5, 2, "better", "good"), (-2, -0.5, "worse", "bad"), (-1, 3, "undecided", ""), (0.1, 3, "undecided", "")],
+)
+def test_a_gain_has_a_colour_where_it_is_sure(low, high, verdict, tone):
+    """A territory by its verdict, which is corrected for many territories; a mean by its interval."""
+    record = made_up_record()
+    gains = record["gains"][0]
+    told = {"mean": (low + high) / 2, "low": low, "high": high}
+    for name in ("major", "all", "overall"):
+        gains[name] |= told
+    gains["average"][1], gains["low"][1], gains["high"][1], gains["verdict"][1] = told["mean"], low, high, verdict
+    table = tables.gain_table(record, gains, "gains")
+    assert table.rows[1][4].tone == tone
+    by_interval = {"better": "good", "worse": "bad"}.get(verdict, "good" if low > 0 else "")
+    assert {row[4].tone for row in table.foot} == {by_interval}
+    first = tables.comparison_table(record).rows[0]
+    assert (first[1].tone, first[7].tone) == (by_interval, by_interval)
+
+
+def test_gains_without_an_interval_have_no_colour():
+    record = made_up_record()
+    rows = [*tables.pair_table(record).rows, *tables.kind_table(record).rows, *tables.paper_gain_table().rows]
+    assert {cell.tone for row in rows for cell in row} == {""}
+    assert gain(None, "why").hint == "why" and gain(-1.0).text == "−1.00"
 
 
 def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below(page):
     for label in ("Mean of the major territories", "Mean of all judged territories"):
         assert "sign test p = 0.070, as if territories were independent" in row_of(page, "gain-table-0", label)
-    assert row_of(page, "gain-table-0", "All pairs").split()[5:] == ["+6.00", "+5.00", "to", "+7.00"]
+    row = row_of(page, "gain-table-0", "All pairs, a ranking a period")
+    assert row.split()[6:] == ["+6.00", "+5.00", "to", "+7.00"]
 
 
 def test_gains_of_all_titles_of_a_kind_stand_below_the_pairs(page):

@@ -61,7 +61,7 @@ def test_a_comparison_has_its_means_in_a_row(record):
     told = record["gains"][2]
     told["major"] |= {"mean": 3.5, "low": 3.25, "high": 3.75, "won": 6, "better": 4, "worse": 1}
     head, rows = shown(tables.comparison_table(record))
-    assert head[3:] == ["Won", "Better", "Worse", "Sign test p", "Gain of all pairs", "95 % interval"]
+    assert head[3:] == ["Won", "Better", "Worse", "Sign test p", "Gain over all pairs", "95 % interval"]
     assert rows[2] == [
         "mtl over more-random", "+3.50", "+3.25 to +3.75", "6 of 8", "4", "1", "0.070", "+2.00", "+1.00 to +3.00",
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_scores_are_those_of_territory_and_method(record):
 def test_a_method_has_overall_before_macro(record):
     told = record["methods"][2]
     head, rows = shown(tables.method_table(record))
-    assert head[4:] == ["Seeds", "PR-AUC of all pairs", "Mean PR-AUC of territories", "Seconds"]
+    assert head[4:] == ["Seeds", "Overall PR-AUC", "Mean PR-AUC of territories", "Seconds"]
     scores = [mean_and_spread(told[name]).text for name in ("overall", "macro")]
     assert rows[2] == ["mtl", "The model called mtl.", "upsampled", "geography", "2", *scores, "32.5 ± 0.7"]
     assert mean_and_spread([0.1, 0.2, 0.6]).text == "0.3000 ± 0.2646"
@@ -106,9 +106,11 @@ def test_a_title_has_its_rules_numbers(record):
 def test_popularity_bias_of_a_territory_is_its_own(record):
     found = bias.bias_territory_tables(record)
     head, rows = shown(found[0])
-    assert found[0].caption == "Gini of exposure, per territory"
+    assert found[0].caption.startswith("Gini of exposure, per territory, mean ± standard deviation")
     for c, row in enumerate(rows[:-1]):
-        assert row[1:] == [f"{record['bias'][method]['territories']['gini'][c]:.4f}" for method in head[1:]]
+        told = [record["bias"][method] for method in head[1:]]
+        means, spreads = ([bias[key]["gini"][c] for bias in told] for key in ("territories", "territory_spreads"))
+        assert row[1:] == [f"{mean:.4f} ± {spread:.4f}" for mean, spread in zip(means, spreads, strict=True)]
 
 
 def test_distances_and_overall_bias_have_a_column_a_figure(record):

@@ -17,6 +17,7 @@ from twotower.inspection.gradients.summary import mask, summary, times_of, witho
 from twotower.report import inspection_tables as tables
 from twotower.report.inspection_tables import FEW, print_inspection
 from twotower.run import RunReader
+from twotower.typography import minus
 
 SMALL = ("--hidden", "8", "--batch-size", "128", "--groups", "2")
 
@@ -93,13 +94,23 @@ def test_a_page_is_written_beside_the_tables(tiny_world, tmp_path):
     assert "user.W1" in page and str(tmp_path / "batch.html") in result.stderr and "user.W1" in result.stdout
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_pass(tmp_path, monkeypatch):
+    from twotower.inspection.gradients import record
+
+    monkeypatch.setattr(record, "inspect", None)
+    for place in (tmp_path, tmp_path / "nowhere" / "batch.html"):
+        line = failing_line("inspect", tmp_path / "no-dataset", "--html", place)
+        assert line.startswith(f"{place}: cannot write (")
+    assert not list(tmp_path.iterdir())
+
+
 def test_exact_zeros_are_told_from_small_numbers(record):
     lines = {line.split()[0]: line.split()[1:] for line in shown(record).splitlines() if line.startswith("head.")}
     block = next(block for block in record["blocks"] if block["name"] == "head.Q[1]")
     assert lines["head.Q[1]"] == [f"{block['gradient']:.3g}", "0", f"{block['by_group'][1]:.3g}"]
     tiny = {**block, "by_group": [1e-12, block["by_group"][1]]}
     changed = {**record, "blocks": [tiny if b is block else b for b in record["blocks"]]}
-    assert "1e-12" in shown(changed)
+    assert "1e−12" in shown(changed)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -125,7 +136,7 @@ def cells_of(table: Table) -> list[list[str]]:
 def test_a_group_has_its_support_and_its_share(record):
     for k, (group, row) in enumerate(zip(record["groups"], cells(tables.group_table(record)), strict=True)):
         counts = [str(group[name]) for name in ("pairs", "users", "positives")]
-        share = f"{record['conflict']['share'][k]:.0%}"
+        share = f"{100 * record['conflict']['share'][k]:.0f} %"
         assert row == [group["name"], *counts, f"{group['base_rate']:.3f}", f"{group['loss']:.3g}", share]
 
 
@@ -145,9 +156,9 @@ def test_cosines_are_those_of_their_two_groups_on_a_narrow_terminal_too(tiny_wor
     for i, row in enumerate(cells(tables.conflict_tables(record, width))):
         found[i % 6] += row[2:]
     for j, row in enumerate(record["conflict"]["cosine"]):
-        told = ["undefined" if cosine is None else f"{cosine:+.2f}" for cosine in row]
+        told = ["–" if cosine is None else minus(f"{cosine:+.2f}") for cosine in row]
         assert found[j] == ["1" if j == k and row[k] is not None else cell for k, cell in enumerate(told)]
-    assert tables.cosine_text(-0.25).plain == "-0.25" and tables.cosine_text(-0.25).style == "red"
+    assert tables.cosine_text(-0.25).plain == "−0.25" and tables.cosine_text(-0.25).style == "red"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -197,7 +208,7 @@ def test_a_ratio_has_two_digits(record, ratio, told):
 
 def test_titles_and_captions_are_whole_where_tables_are_narrow(record, tiny_world):
     lines = [line.strip() for line in shown(record, 120).splitlines()]
-    assert "Norm of each block's gradient, and by whose rows" in lines
+    assert "Norm of each block’s gradient, and by whose rows" in lines
     assert "0 is exactly 0: the backward pass found nothing" in lines
     assert "[k]: from the smallest of all groups to the largest" in lines
     alone = shown(inspect(stirred(tiny_world, "low-rank", groups=1, head="none", title_bias=False)), 120)
@@ -209,7 +220,7 @@ def test_the_words_sound_the_alarm_when_something_leaks(record):
     leaking = next(block for block in blocks if block["name"] == "head.Q[1]")
     leaking["by_group"] = [3e-9, leaking["by_group"][1]]
     words = " ".join(summary({**record, "blocks": blocks}))
-    assert "A LEAK: 1 of 6 cells" in words and "head.Q[1] gets 3.00e-09 from rows of group 0" in words
+    assert "A LEAK: 1 of 6 cells" in words and "head.Q[1] gets 3.00\u00a0×\u00a010⁻⁹ from rows of group 0" in words
     assert "exactly 0" not in words
     leaking["by_group"][0] = None
     assert "head.Q[1] gets no number" in " ".join(summary({**record, "blocks": blocks}))
@@ -234,7 +245,8 @@ def test_the_words_on_leaks_and_shares_are_the_records(record):
     ratios = [leak["parts"]["head"]["foreign"] / leak["parts"]["head"]["own"] for leak in record["leak"]]
     assert f"a head from {min(ratios):#.2g} times (" in words and f"to {max(ratios):#.2g} times (" in words
     k = int(np.argmax(record["conflict"]["share"]))
-    assert f"Group {k} makes {record['conflict']['share'][k]:.0%} of the towers' gradient" in words
+    share = f"{100 * record['conflict']['share'][k]:.0f}\u00a0%"
+    assert f"Group {k} makes {share} of the towers’ gradient" in words
 
 
 def test_the_words_on_dead_units_are_of_each_heads_own_group(record):
@@ -262,6 +274,19 @@ def test_a_head_that_nothing_comes_back_to_is_explained(tiny_world):
 def test_a_baseline_has_no_groups_to_compare(tiny_world):
     output = run(tiny_world, "--baseline", "--hidden", "8", "--batch-size", "128").stdout
     assert "without heads" in output and "Cosines" not in output and "mask off" not in output
+
+
+def test_what_has_no_rows_is_a_dash_that_is_explained_under_each_table(tiny_world):
+    output = run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8").stdout
+    assert "undefined" not in output
+    record = json.loads(run(tiny_world, "--groups", "6", "--hidden", "8", "--batch-size", "8", "--json").stdout)
+    absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
+    assert absent
+    cosines = output.split("Cosines of the groups")[1].split("The mask off")[0].splitlines()
+    row = next(line for line in cosines if line.startswith(f"{absent[0]} · "))
+    assert row.split()[-6:] == ["–"] * 6
+    assert output.count("–: no rows of this group in the batch") == 3
+    assert "no rows of this group" not in run(tiny_world, *SMALL).stdout
 
 
 def test_a_diverged_network_is_told_as_undefined(tiny_world):

@@ -8,6 +8,7 @@ from textbook_inspection import CLOSE, stirred
 
 from twotower.inspection.gradients.record import inspect
 from twotower.report.lesson import write_page
+from twotower.typography import minus
 
 pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
 browser, textbook, records, addresses, opened = (
@@ -18,6 +19,23 @@ PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages
 
 def texts(page, block: str) -> list[str]:
     return page.locator(f'#matrix-table td[data-block="{block}"]').all_inner_texts()
+
+
+def test_numbers_are_rounded_and_written_as_in_the_terminal(opened, addresses, records, tmp_path):
+    """Ties to the even digit; digits that the terminal leaves out are zeros at the end."""
+    record, ties = records["inspection"], [0.15625, 0.0234375, 1.125, 10.25, 0.00002, 2.0**-12, 2.0**-20 * 1.25]
+    blocks = [
+        {**block, "by_group": [tie] * 3} for block, tie in zip(record["blocks"][-len(ties) :], ties, strict=True)
+    ]
+    cosine = [[1.0, 0.125, -0.375], [0.125, 1.0, 0.625], [-0.375, 0.625, 1.0]]
+    changed = {**record, "blocks": blocks, "conflict": {**record["conflict"], "cosine": cosine}}
+    write_page(changed, tmp_path / "page.html")
+    addresses["ties"] = (tmp_path / "page.html").as_uri()
+    page = opened("ties")
+    expected = [minus(f"{tie:#.3g}") for tie in ties]
+    assert [texts(page, block["name"])[0] for block in blocks] == expected
+    found = page.locator("#conflict-table tbody tr").first.locator("td").all_inner_texts()
+    assert found[:3] == ["1.00", "0.12", "−0.38"]
 
 
 def number(text: str) -> float:
@@ -49,12 +67,27 @@ def test_texts_are_the_numbers_rounded_and_only_nothing_reads_as_nothing(opened,
         assert [text == "0" for text in read] == [norm == 0 for norm in block["by_group"]]
 
 
+def test_the_zeros_of_the_mask_are_in_sight_when_the_page_opens(opened, records):
+    page = opened("inspection", viewport={"width": 1280, "height": 800})
+    inside = """all => all.filter(td => {
+        const [cell, region] = [td.getBoundingClientRect(), td.closest('.scroll').getBoundingClientRect()];
+        return cell.bottom <= Math.min(region.bottom, innerHeight) && cell.right <= region.right }).length"""
+    masked = page.locator("#matrix-table td.zero")
+    heads = [block for block in records["inspection"]["blocks"] if block["part"] in ("head", "title bias")]
+    assert masked.evaluate_all(inside) == masked.count() == 2 * len(heads) > 0
+    lines = page.locator("#matrix-table tbody tr")
+    first = lines.evaluate_all("all => all.flatMap((row, n) => row.classList.contains('first') ? [n] : [])")
+    parts = [block["part"] for block in records["inspection"]["blocks"]]
+    assert first == [n for n, part in enumerate(parts) if n and part != parts[n - 1]]
+
+
 def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook):
     page = opened("inspection")
     page.get_by_role("switch").click()
     found = matrix(page)
     for block in records["inspection"]["blocks"]:
         assert found[block["name"]] == (block["unmasked"] or [None] * 3)
+    assert page.locator("#matrix-note").inner_text().startswith("–: all share these blocks")
     leaks = page.locator("#matrix-table td.leak")
     assert leaks.count() == sum(1 for b in records["inspection"]["blocks"] if b["owner"] is not None) * 2
     gradients = textbook.of_group(1, masked=False)
@@ -64,7 +97,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
             np.testing.assert_allclose(found[block["name"]][1], expected, **CLOSE)
     page.get_by_role("switch").click()
     assert matrix(page) == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
-    assert leaks.count() == 0
+    assert leaks.count() == 0 and not page.locator("#matrix-note").is_visible()
 
 
 def test_shares_stand_where_norms_stood(opened, records):
@@ -121,7 +154,7 @@ def test_thicker_lines_have_larger_gradients(opened, records):
 def test_figure_and_matrix_pick_for_each_other(opened, records):
     page, record = opened("inspection"), records["inspection"]
     node(page, "user.2").click()
-    assert page.locator("#matrix-table tr.picked th").all_inner_texts() == ["user.W2", "user.gamma2", "user.beta2"]
+    assert page.locator("#matrix-table tr.picked th").all_inner_texts() == ["user.beta2", "user.gamma2", "user.W2"]
     for k in range(3):  # every head shows what its group's rows send there
         expected = together(record, "user tower", 2, lambda block, k=k: block["by_group"][k])
         assert shown(page, f"head.{k}") == pytest.approx(expected, rel=1e-12)
@@ -139,7 +172,7 @@ def test_figure_and_matrix_pick_for_each_other(opened, records):
 
 
 def test_a_picked_line_comes_into_sight_within_the_tables_own_region(opened):
-    page = opened("inspection", "#block=title_bias.C%5B2%5D", viewport={"width": 1280, "height": 500})
+    page = opened("inspection", "#block=title.W1", viewport={"width": 1280, "height": 500})
     place = """row => [row.offsetTop - row.closest('.scroll').scrollTop, row.closest('.scroll').clientHeight]"""
     top, height = page.locator("#matrix-table tr.picked").evaluate(place)
     assert 0 < top < height < page.locator("#matrix-table").evaluate("table => table.offsetHeight")
@@ -219,6 +252,18 @@ def test_blocks_of_a_phone_stand_side_by_side(opened, addresses, tiny_world, tmp
         assert node(page, f"bias.{k}").count() == 1 and node(page, f"head.{k}").count() == 1
 
 
+def test_a_dash_is_explained_where_a_group_has_no_rows(opened, addresses, records, tmp_path):
+    record = records["inspection"]
+    groups = [{**group, "pairs": k and group["pairs"]} for k, group in enumerate(record["groups"])]
+    write_page({**record, "groups": groups}, tmp_path / "page.html")
+    addresses["absent"] = (tmp_path / "page.html").as_uri()
+    assert opened("absent").locator(".dash").all_inner_texts() == ["–: no rows of this group in the batch"] * 3
+    page = opened("inspection")
+    assert page.locator(".dash").count() == 0
+    titles = page.locator("#dead-table tr", has_text="title.1").locator("td").all_inner_texts()
+    assert titles[2:] == [""] * 3  # titles belong to no group
+
+
 def test_a_cosine_of_nearly_0_is_no_conflict(opened, addresses, records, tmp_path):
     cosine = [[1.0, -0.004, -0.3], [-0.004, 1.0, 0.2], [-0.3, 0.2, 1.0]]
     record = records["inspection"]
@@ -244,6 +289,20 @@ def test_every_kind_of_network_is_drawn_with_its_numbers(opened, addresses, tiny
         assert shown(page, place) == pytest.approx(hypot(*(b["by_group"][1] for b in same)), rel=1e-12), block["name"]
     page.get_by_role("switch").click()
     assert matrix(page) == {b["name"]: b["unmasked"] or [None] * 2 for b in record["blocks"]}
+
+
+def test_the_sentence_counts_the_zeros_that_the_summary_counts(opened, addresses, records, tiny_world, tmp_path):
+    subject = stirred(tiny_world, "three groups")
+    subject.model.params["head.Q"][:] = 0  # as before the first step: nothing comes back to head.P
+    record = inspect(subject)
+    write_page(record, tmp_path / "page.html")
+    addresses["fresh heads"] = (tmp_path / "page.html").as_uri()
+    for name, found in (("fresh heads", record), ("inspection", records["inspection"])):
+        blocks = [block for block in found["blocks"] if block["owner"] is not None and block["gradient"]]
+        assert f"in all {2 * len(blocks)} cells" in found["summary"][1]
+        told = opened(name).inner_text("#told")
+        assert f"all {2 * len(blocks)} numbers are exactly 0" in told
+        assert ("not counting blocks that nobody moves" in told) == (name == "fresh heads")
 
 
 def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_path):

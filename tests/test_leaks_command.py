@@ -44,7 +44,7 @@ def test_a_run_is_sealed_but_for_batch_norm(run):
     assert said.startswith("mtl, batch 1: 128 pairs")
     lines = [line for line in said.splitlines() if " of " in line and line.rstrip().endswith(("sealed", "only"))]
     assert [line.split()[-1] for line in lines] == ["sealed", "only", "only"] * 2
-    assert said.splitlines()[-1].startswith("No leak in 6 rows: 4 act through batch-norm's moments alone")
+    assert said.splitlines()[-1].startswith("No leak in 6 rows: 4 act through batch-norm’s moments alone")
 
 
 def test_a_dataset_gets_a_fresh_network(tiny_world):

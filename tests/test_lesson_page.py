@@ -71,11 +71,17 @@ def test_hostile_names_stay_text(kind):
     assert data_of(text) == plain(record)
 
 
+def glued(facts: str) -> str:
+    """Numbers and their nouns, which no line parts."""
+    return re.sub(r"(?<=\w) (?=\w)", "\u00a0", facts)
+
+
 def test_the_subject_says_what_the_numbers_are_of(records):
     text = page_text(records["inspection"])
     subject = records["inspection"]["subject"]
-    assert f"untrained · batch 1 · {subject['pairs']} pairs · {subject['users']} users" in text
-    assert "3 users · 2 titles · 2 groups · seed 0" in page_text(records["trace"])
+    facts = f"untrained · batch 1 · {subject['pairs']} pairs · {subject['users']} users · {subject['titles']} titles"
+    assert glued(facts) in text
+    assert glued("3 users · 2 titles · 2 groups · seed 0") in page_text(records["trace"])
 
 
 @pytest.mark.parametrize("kind", [None, "experiment"])

@@ -59,6 +59,54 @@ def test_a_phone_needs_no_scrolling_sideways(opened, name):
         assert region.get_attribute("aria-labelledby") or region.get_attribute("aria-label")
 
 
+@pytest.mark.parametrize("type", ["", "large"])
+@pytest.mark.parametrize("name", ["inspection", "trace"])
+def test_on_a_phone_the_buttons_of_the_header_need_no_row_of_their_own(opened, name, type):
+    page = opened(name, f"#type={type}", viewport=PHONE)
+    beside = page.locator("h1" if type else ".kicker").bounding_box()
+    buttons = [page.locator(f"#{button}").bounding_box() for button in ("size", "theme")]
+    for box in buttons:
+        assert box["x"] >= beside["x"] + beside["width"] and box["x"] + box["width"] <= PHONE["width"]
+        assert beside["y"] <= box["y"] + box["height"] / 2 <= beside["y"] + beside["height"]
+    words = page.locator("h1").evaluate("""h1 => h1.textContent.split(' ').map(word => {
+        const range = document.createRange(), start = h1.textContent.indexOf(word);
+        range.setStart(h1.firstChild, start); range.setEnd(h1.firstChild, start + word.length);
+        return range.getClientRects().length })""")
+    assert set(words) == {1}, "a word of the title is broken"
+
+
+NAMES = """all => all.map(table => {
+    const name = table.querySelector('thead .group-name'), region = table.closest('.scroll');
+    const columns = [...table.querySelectorAll('thead th:has(.group-name)')].map(th => th.getBoundingClientRect());
+    return { named: name.getBoundingClientRect().width > 1,
+             fits: columns.at(-1).right <= region.getBoundingClientRect().right + 1,
+             hint: name.parentElement.title,
+             legend: region.parentElement.querySelector('.legend:not([hidden])')?.innerText } })"""
+
+
+def test_groups_whose_names_do_not_fit_are_numbered_and_a_legend_says_which_is_which(opened, addresses, tmp_path):
+    record = pages.made_up_inspection(groups=8, name="Country")
+    for block in record["blocks"]:
+        block["by_group"] = [norm and 0.00123 for norm in block["by_group"]]
+    pages.write_page(record, tmp_path / "page.html")
+    addresses["eight groups"] = (tmp_path / "page.html").as_uri()
+    tables = "#matrix-table, #conflict-table, #leak-table, #dead-table"
+    page = opened("eight groups", viewport={"width": 1280, "height": 800})
+    page.wait_for_timeout(100)
+    found = page.locator(tables).evaluate_all(NAMES)
+    assert [table["fits"] for table in found] == [True] * 4
+    matrix, *_ = found
+    assert not matrix["named"] and matrix["hint"] == "group 0: Country 0"
+    assert matrix["legend"].startswith("Groups: 0 Country 0 · 1 Country 1 ·")
+    page = opened("inspection", viewport={"width": 1280, "height": 800})
+    page.wait_for_timeout(100)
+    found = page.locator(tables).evaluate_all(NAMES)
+    assert all(table["named"] and table["fits"] and not table["legend"] for table in found)
+    page.get_by_role("button", name="Large type").click()
+    page.wait_for_timeout(100)
+    assert all(table["fits"] for table in page.locator(tables).evaluate_all(NAMES))
+
+
 @pytest.mark.parametrize("name", ["inspection", "trace"])
 def test_a_projector_gets_larger_letters_and_no_scrolling_sideways(opened, name):
     sizes = []
@@ -136,7 +184,7 @@ def test_arrow_keys_walk_the_figure_and_the_matrix(opened):
     assert 'data-node="title.2"' in focused(page)
     page.keyboard.press("Escape")
     assert node(page, "title.2").get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="block user.W1").focus()
+    page.get_by_role("button", name="block user.beta1").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
     page.keyboard.press("Enter")

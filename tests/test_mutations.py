@@ -109,6 +109,14 @@ MUTATIONS = LESSONS | {
         "evaluation/average_precision.py", "negatives[j] >= threshold:", "negatives[j] > threshold:",
         "test_average_precision.py"
     ),
+    "verdicts by p-values that are not corrected for many territories": (
+        "evaluation/significance.py", "adjusted[tested] = false_discovery_control(p[tested])",
+        "adjusted[tested] = p[tested]", "test_significance.py"
+    ),
+    "a prior of offsets that is judged by the pairs it was counted on": (
+        "nn/title_offsets.py", "counted = folds.fold < judge if folds.ordered else ~judged",
+        "counted = folds.fold >= 0", "test_title_offsets.py"
+    ),
 }  # fmt: skip
 
 

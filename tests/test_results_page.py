@@ -80,3 +80,31 @@ def test_a_shortened_record_tells_the_same_and_no_path(results):
     assert part["average"] == [pytest.approx(whole["average"][i], rel=1e-5) for i in judged]
     assert part["verdict"] == [whole["verdict"][i] for i in judged]
     assert "path" not in json.dumps(short) and "histograms" not in short
+
+
+def test_the_page_tells_as_of_when_titles_were_offered(results):
+    for name, record in results.read_records().items():
+        told = results.bias_rows(record)
+        if name in ("retail", "world-0.5") and "audience_day" not in record:
+            assert "the first of the test, though the weights have learned" in told
+        assert ("Offers are those of day" in told) == (len(record["periods"]) > 1), name
+
+
+def test_only_what_is_a_list_of_territories_is_cut(results):
+    """Where there are as many territories as sentences, seeds and periods, these stay whole."""
+    record = made_up_record(n_territories=3)
+    assert len(record["periods"]) == len(record["summary"]) == len(record["territories"]) == 3
+    record["methods"][0]["seeds"], record["methods"][0]["overall"] = [0, 1, 2], [0.25, 0.5, 0.75]
+    short = results.shortened(record)
+    assert short["summary"] == record["summary"] and short["periods"] == record["periods"]
+    assert short["methods"][0]["overall"] == [0.25, 0.5, 0.75] and short["methods"][0]["seeds"] == [0, 1, 2]
+    assert len(short["territories"]) == 2
+    for found in (*short["gains"], *short["pr_auc"].values()):
+        assert [len(values) for values in found["by_period"]] == [2, 2, 2]
+        assert all(len(found[name]) == 2 for name in results.PER_TERRITORY if name in found)
+
+
+def test_what_is_shortened_already_stays_as_it_is(results):
+    """The committed records have only what shortening leaves."""
+    for name, record in results.read_records().items():
+        assert results.shortened(record) == results.rounded(record), name

@@ -72,9 +72,19 @@ def test_html_writes_the_page_of_the_record(tmp_path, monkeypatch):
     import twotower.report.lesson as lesson
 
     written = []
-    monkeypatch.setattr(lesson, "write_page", lambda record, path: written.append((record, path)))
-    run("--seed", "3", "--html", str(tmp_path / "step.html"))
-    assert written == [(trace.trace(3), tmp_path / "step.html")]
+    monkeypatch.setattr(lesson, "write_page", lambda *told: written.append(told))
+    for mask in ("on", "off"):
+        run("--seed", "3", "--mask", mask, "--html", str(tmp_path / "step.html"))
+        assert written.pop() == (trace.trace(3), tmp_path / "step.html", mask)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace, "trace", None)
+    for place in (tmp_path, tmp_path / "nowhere" / "step.html"):
+        result = CliRunner().invoke(cli, ["trace", "--html", str(place)])
+        assert result.exit_code == 2 and result.stdout == ""
+        assert result.stderr.startswith(f"twotower: error: {place}: cannot write (") and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_starts_without_anything_heavy():

@@ -149,8 +149,7 @@ def test_numbers_are_written_as_in_the_terminal(opened, records):
     for place, step in enumerate(records["trace"]["runs"]["off"]["steps"][::3]):
         go_to(page, 3 * place)
         told = page.locator("#array td[data-value]").evaluate_all("all => all.map(td => td.firstChild.textContent)")
-        written = [re.sub("e-0", "e-", text) for text in number_texts(flat(step["values"]))]
-        assert told == [text.replace("-", "−") for text in written], step["name"]
+        assert told == number_texts(flat(step["values"])), step["name"]
 
 
 def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, records):
@@ -224,3 +223,32 @@ def test_a_trace_of_one_group_opens_on_that_group_and_a_link_says_otherwise(open
     assert opened("trace of group 1").locator(chosen).get_attribute("value") == "1"
     assert opened("trace of group 1", "#group=0").locator(chosen).get_attribute("value") == "0"
     assert opened("trace").locator(chosen).get_attribute("value") == ""
+
+
+def test_the_page_opens_with_the_mask_as_the_command_said_and_a_link_says_otherwise(opened, addresses, tmp_path):
+    def is_on(page) -> bool:
+        return page.get_attribute("#mask", "aria-checked") == "true"
+
+    write_page(trace(), tmp_path / "page.html", "off")
+    addresses["off"] = (tmp_path / "page.html").as_uri()
+    page = opened("off")
+    assert not is_on(page) and page.inner_text("#told").startswith("Mask off")
+    page.get_by_role("switch").click()
+    seen = page.evaluate("location.hash")
+    assert is_on(page) and is_on(opened("off", seen))  # the address says what differs from how the page opens
+    assert is_on(opened("trace")) and not is_on(opened("trace", "#mask=off"))
+
+
+def test_ties_are_rounded_as_in_the_terminal(opened, addresses, records, tmp_path):
+    ties = [0.03125, -0.09375, 0.15625, 2.00003125, 1.5, 0.0625, 0.40625, 0.1 + 0.2, 12.34375, 0.00003]
+    ties += [place / 32 for place in range(1, 40)]
+    small = [tie * 2.0**-20 for tie in ties if tie < 0.5] + [1.25 * 2.0**-44, 3 * 2.0**-33]
+    record = records["trace"]
+    steps = [dict(step) for step in record["runs"]["on"]["steps"][:2]]
+    for step, numbers in zip(steps, (ties, small), strict=True):
+        step.update(values=[[number] for number in numbers], shape=[len(numbers), 1], rows=None, pairs=None)
+    write_page({**record, "runs": {"on": {**record["runs"]["on"], "steps": steps}}}, tmp_path / "page.html")
+    addresses["ties"] = (tmp_path / "page.html").as_uri()
+    for step, numbers in enumerate((ties, small), 1):
+        read = opened("ties", f"#step={step}").locator("#array tbody td").all_inner_texts()
+        assert read == number_texts(numbers)

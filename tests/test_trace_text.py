@@ -46,7 +46,7 @@ def test_every_number_is_shown(record):
     start = lines.index(f"A (2, 4)  {step['maths']}")
     for line, row in zip(lines[start + 2 : start + 4], step["values"], strict=True):
         assert line.split()[0] == "South" and line.split()[1].startswith("Cem·")
-        assert line.split()[2:] == [f"{number:.4f}" for number in row]
+        assert line.split()[2:] == [f"{number:.4f}".replace("-", "−") for number in row]
 
 
 def test_columns_stand_under_each_other(record):
@@ -99,8 +99,8 @@ def test_the_end_says_what_the_mask_kept_out(record):
 
 
 def test_zeros_small_and_whole_numbers_are_told_apart():
-    assert number_texts([1.0, -2.0]) == ["1", "-2"]
-    assert number_texts([0.5, 0.0, -1e-9]) == ["0.5000", "0", "-0.0000"]
-    assert number_texts([1e-5, 0.0]) == ["1.0e-05", "0"]
+    assert number_texts([1.0, -2.0]) == ["1", "−2"]
+    assert number_texts([0.5, 0.0, -1e-9]) == ["0.5000", "0", "−0.0000"]
+    assert number_texts([1e-5, 0.0]) == ["1.0e−05", "0"]
     assert number_texts([]) == []
     assert aligned(["1", "-20", "3", "4"], 2) == ["    1  -20", "    3    4"]

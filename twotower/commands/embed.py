@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from twotower.commands.train import DEFAULT_GROUPS
+
 FILE = click.Path(path_type=Path)
 
 
@@ -81,6 +83,7 @@ def embed(directory: Path, like: Path | None, overwrite: bool, **options: Any) -
     from twotower.data.vectors.embed import EmbedConfig
     from twotower.data.vectors.embed import embed as make
     from twotower.data.vectors.like import embed_like
+    from twotower.pipeline import known_groups
     from twotower.report.progress import show_progress
     from twotower.report.vectors import print_vectors
 
@@ -95,6 +98,6 @@ def embed(directory: Path, like: Path | None, overwrite: bool, **options: Any) -
     with show_progress() as progress:
         summary = make(directory, EmbedConfig(**options), progress, overwrite)
     print_vectors(Console(), summary)
-    groups = min(4, summary.n_territories)
+    groups = known_groups(directory) or min(DEFAULT_GROUPS, summary.n_territories)
     heads = f" --mtl --groups {groups}" if groups > 1 else ""
     click.echo(f"{directory} has vectors. Next: twotower train {quote(str(directory))}{heads}")

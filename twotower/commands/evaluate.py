@@ -64,7 +64,8 @@ def evaluate(
     if by == "title" and not as_json:
         refuse_given(["min_positives"], "with --by title: it is about territories")
     reader = RunReader(run)
-    files.check_place(csv_path)
+    if csv_path is not None:
+        files.try_file(csv_path)
     with show_progress() as progress:
         evaluation, note = rescore(reader, dataset, day, progress)
     if note:

@@ -50,5 +50,5 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     update_territories(directory, territories)
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)
     found = int(chosen.max()) + 1
-    where = quote(str(directory))
-    click.echo(f"The groups are stored in {directory}. Next: twotower train {where} --mtl --groups {found}")
+    heads = f" --mtl --groups {found}" if found > 1 else ""
+    click.echo(f"The groups are stored in {directory}. Next: twotower train {quote(str(directory))}{heads}")

@@ -39,11 +39,13 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console
 
+    if page:
+        from twotower.report.lesson import check_place, write_page
+
+        check_place(page)
     with show_progress() as progress:
         record = look(subject(progress), progress)
     if page:
-        from twotower.report.lesson import write_page
-
         write_page(record, page)
         click.echo(f"The page is in {page}.", err=True)
     if as_json:

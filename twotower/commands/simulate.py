@@ -54,6 +54,5 @@ def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
     with show_progress() as progress:
         world = make(directory, config, progress, overwrite)
     print_world(stdout_console(), world)
-    where = quote(str(directory))
-    next_step = f"twotower train {where} --mtl --groups {config.groups}"
-    click.echo(f"The world lies in {directory}. Next: {next_step}")
+    heads = f" --mtl --groups {config.groups}" if config.groups > 1 else ""
+    click.echo(f"The world lies in {directory}. Next: twotower train {quote(str(directory))}{heads}")

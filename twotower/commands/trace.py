@@ -49,14 +49,16 @@ def trace(
     from pathlib import Path
 
     refuse_idle(stages, as_json)
+    if html_path is not None:
+        from twotower.report.lesson import check_place, write_page
+
+        check_place(Path(html_path))
     from twotower.inspection.tracing.trace import trace as trace_step
     from twotower.report.files import json_text
 
     record = trace_step(seed, head, group, title_bias)
     if html_path is not None:
-        from twotower.report.lesson import write_page
-
-        write_page(record, Path(html_path))
+        write_page(record, Path(html_path), mask)
         click.echo(f"The page is in {html_path}.", err=True)
     if as_json:
         click.echo(json_text(record))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from twotower.errors import InputError
-from twotower.evaluation.average_precision import check_pairs
+from twotower.evaluation.average_precision import check_key, check_pairs
 from twotower.evaluation.results import ratio
 
 BINS = 20  # M, of equal width
@@ -47,6 +47,7 @@ class Reliability:
             "observed": [None if np.isnan(x) else x for x in self.observed.tolist()],
             "pairs": self.pairs.tolist(),
             "ece": None if np.isnan(self.ece) else self.ece,
+            "excess": None if np.isnan(self.excess) else self.excess,
         }
 
 
@@ -66,6 +67,25 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
         observed=ratio(np.bincount(which[positive], minlength=bins), pairs),
         pairs=pairs,
     )
+
+
+def calibration_by(
+    labels: np.ndarray, probabilities: np.ndarray, key: np.ndarray, n: int, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expected calibration error and excess of each key's own pairs, (n,) each; NaN without pairs.
+
+    ``key`` (B,) integer from 0 to n − 1, such as the territory of each pair's user. Each is what ``reliability`` of
+    these pairs alone gives.
+
+    Errors: InputError as for ``reliability``, and for a key that does not exist.
+    """
+    positive, p = check_pairs(labels, probabilities)
+    key = check_key(key, n, len(p), "keys")
+    cell = key * bins + bin_of(p, bins)  # (B,)
+    gap = p.astype(np.float64) - positive
+    sums = np.bincount(cell, weights=gap, minlength=n * bins).reshape(n, bins)
+    pairs = np.bincount(key, minlength=n)
+    return ratio(np.abs(sums).sum(axis=1), pairs), ratio(sums.sum(axis=1), pairs)
 
 
 def bin_of(probabilities: np.ndarray, bins: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The test users whose scores of all titles are looked at: the same for every run.
 
-What they could be offered is what their territory has, launched by the first test day, and that they had not watched
-before it. Names: n users, T titles, C territories.
+A run's weights are those that the last period was judged by, which have learned from all days before it. So users are
+looked at on its first day: what they could be offered is what their territory has, launched by then, and that they had
+not watched before, in the test periods that have passed neither. Names: n users, T titles, C territories.
 """
 
 from collections.abc import Sequence
@@ -34,8 +35,8 @@ class Audience:
 
     rows: np.ndarray  # (n,) int64 users, ascending
     territory: np.ndarray  # (n,) int64
-    available: np.ndarray  # (n, T) bool: the territory has it by then
-    allowed: np.ndarray  # (n, T) bool: and the user has not watched it
+    day: int  # on which they are looked at
+    allowed: np.ndarray  # (n, T) bool: the territory has it by then, and the user has not watched it
     popularity: np.ndarray  # (T,) training positives
     profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
     homes: TitleHomes
@@ -47,12 +48,11 @@ def gather_audience(laboratory: Laboratory, progress: Progress) -> Audience:
     dataset, sampled = laboratory.dataset, laboratory.reference
     most = max(1, min(MOST_USERS, MOST_SCORES // dataset.n_titles))
     rows = np.sort(np.random.default_rng(0).permutation(sampled.test_users)[:most])
-    day = sampled.test_days[0]
+    day = laboratory.last_period[0]
     start, seen = watched(dataset, rows, day, progress)
     territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
     there = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)  # (C, T)
-    available = there[territory]
-    allowed = available.copy()
+    allowed = there[territory]
     allowed[np.repeat(np.arange(len(rows)), np.diff(start)), seen] = False
     counts = laboratory.positives[laboratory.plan.method(laboratory.plan.ours).sample]  # (C, T)
     popularity = counts.sum(axis=0)
@@ -60,7 +60,7 @@ def gather_audience(laboratory: Laboratory, progress: Progress) -> Audience:
     kinds = {"local": homes.local[territory], "global": np.broadcast_to(homes.is_global, allowed.shape)}
     probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
     profile = profile_popularity(start, seen, popularity)
-    return Audience(rows, territory, available, allowed, popularity, profile, homes, probes)
+    return Audience(rows, territory, day, allowed, popularity, profile, homes, probes)
 
 
 def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,11 @@ class Laboratory:
         if any(method.multi_task for method in plan.methods):
             choose_groups(self.dataset.territories, plan.groups)  # can that be?
 
+    @property
+    def last_period(self) -> tuple[int, ...]:
+        """The test days that the weights of the runs were judged on: those after the last update."""
+        return self.periods[-1]
+
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of what each sample's models are trained on."""

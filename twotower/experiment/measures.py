@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.data.storage import read_json, whole_file
-from twotower.evaluation.calibration import reliability
+from twotower.evaluation.calibration import calibration_by, reliability
 from twotower.evaluation.histograms import user_histograms
 from twotower.evaluation.popularity_bias import measures, probability
 from twotower.experiment.audience import Audience, gather_audience, score_all
@@ -53,7 +53,8 @@ def is_measured(laboratory: Laboratory, method: str, seed: int) -> bool:
 def origin(laboratory: Laboratory, method: str, seed: int) -> dict[str, Any]:
     """What measures depend on."""
     run = RunReader(laboratory.plan.run_path(method, seed))
-    return {"run": run.created, "reference": laboratory.plan.method(laboratory.plan.ours).sample}
+    sample = laboratory.plan.method(laboratory.plan.ours).sample
+    return {"run": run.created, "reference": sample, "day": laboratory.last_period[0]}
 
 
 def measure_one(laboratory: Laboratory, audience: Audience, method: Method, seed: int) -> None:
@@ -73,14 +74,17 @@ def measure_one(laboratory: Laboratory, audience: Audience, method: Method, seed
         homes.is_global,
         audience.profile,
     )
-    curve = reliability(laboratory.test_pairs.label, probability(np.asarray(RunReader(path).scores)))
-    arrays: dict[str, Any] = {kind: probability(scores[pairs]) for kind, pairs in audience.probes.items()}
+    pairs, p = laboratory.test_pairs, probability(np.asarray(RunReader(path).scores))
+    home = np.asarray(dataset.user_territory)[pairs.user]
+    ece, excess = calibration_by(pairs.label, p, home, dataset.n_territories)
+    calibration = reliability(pairs.label, p).record() | {"territories": {"ece": ece, "excess": excess}}
+    arrays: dict[str, Any] = {kind: probability(scores[cells]) for kind, cells in audience.probes.items()}
     if seed == HISTOGRAM_SEED:
         arrays["histograms"] = histograms(laboratory, audience, scores)
     file.parent.mkdir(exist_ok=True)
     with whole_file(file.with_suffix(".npz")) as partial, open(partial, "wb") as out:
         np.savez(out, **arrays)
-    record = {"of": origin(laboratory, method.name, seed), "bias": bias.record(), "calibration": curve.record()}
+    record = {"of": origin(laboratory, method.name, seed), "bias": bias.record(), "calibration": calibration}
     write_file(file, json.dumps(plain(record)))
 
 
@@ -103,13 +107,13 @@ def shown_titles(laboratory: Laboratory, audience: Audience) -> tuple[np.ndarray
 
 
 def histograms(laboratory: Laboratory, audience: Audience, scores: np.ndarray) -> np.ndarray:
-    """Users of each shown territory by the probability of each of its shown titles: (c, m, bins) uint32."""
+    """Users by the probability of a title that they may be offered, in each shown territory: (c, m, bins) uint32."""
     territories, titles = shown_titles(laboratory, audience)
     counts = np.zeros((*titles.shape, BINS), np.uint32)
     for row, c in enumerate(territories):
         who, known = np.flatnonzero(audience.territory == c), titles[row][titles[row] >= 0]
         p = probability(scores[np.ix_(who, known)])
-        allowed = audience.available[np.ix_(who, known)]
+        allowed = audience.allowed[np.ix_(who, known)]
         found, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
         counts[row, : len(known)] = found[0]
     return counts
@@ -137,8 +141,11 @@ class Measured:
 
     def by_territory(self, method: str, measure: str) -> np.ndarray:
         """A measure per territory of each seed (S, C)."""
-        found = [self._bias(method, seed)["territories"][measure] for seed in range(self.plan.seeds)]
-        return np.array([[number(value) for value in of_seed] for of_seed in found])
+        return numbers([self._bias(method, seed)["territories"][measure] for seed in range(self.plan.seeds)])
+
+    def calibration_by_territory(self, method: str, name: str) -> np.ndarray:
+        """Expected calibration error or excess per territory of each seed (S, C)."""
+        return numbers([curve["territories"][name] for curve in self.calibration(method)])
 
     def calibration(self, method: str) -> list[dict[str, Any]]:
         """The reliability curve of each seed."""
@@ -146,6 +153,10 @@ class Measured:
 
     def _bias(self, method: str, seed: int) -> dict[str, Any]:
         return self.found[method, seed]["bias"]
+
+
+def numbers(rows: list[list[float | None]]) -> np.ndarray:
+    return np.array([[number(value) for value in row] for row in rows])
 
 
 def number(value: float | None) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import twotower
 from twotower.data.storage import read_json
 from twotower.environment import environment_facts
-from twotower.evaluation.gains import mean_and_spread
+from twotower.evaluation.gains import mean_and_spread, spread
 from twotower.evaluation.popularity_bias import MEASURES
 from twotower.evaluation.results import mean_defined, ratio
 from twotower.experiment.audience import Audience
@@ -28,6 +28,8 @@ from twotower.experiment.titles import (
 from twotower.progress import Progress
 from twotower.report.files import plain
 from twotower.run import RUN, RunReader
+
+CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
 
 
 def make_record(laboratory: Laboratory, audience: Audience, created: str, progress: Progress) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def make_record(laboratory: Laboratory, audience: Audience, created: str, progre
         "min_positives": plan.min_positives,
         "replicates": plan.replicates,
         "audience": len(audience.rows),
+        "audience_day": audience.day,
         "pr_auc": {method.name: judge.pr_auc(method.name) for method in plan.methods},
         "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
         "titles": title_records(laboratory, audience, scores),
@@ -60,7 +63,7 @@ def make_record(laboratory: Laboratory, audience: Audience, created: str, progre
         "title_kinds": kind_records(laboratory, audience, scores),
         "bias": {method.name: bias_record(judge, measured, method.name) for method in plan.methods},
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
-        "calibration": {method.name: calibration_record(measured, method.name) for method in plan.methods},
+        "calibration": {method.name: calibration_record(judge, measured, method.name) for method in plan.methods},
         "distances": distance_records(laboratory, audience, measured),
         "histograms": histogram_record(laboratory, audience, measured),
     }
@@ -157,19 +160,20 @@ def territory_records(laboratory: Laboratory, judge: Judge) -> list[dict[str, An
 
 
 def bias_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
-    """Every measure of popularity bias: mean and spread over seeds, and the mean per territory."""
+    """Every measure of popularity bias: mean and spread over seeds, of all users and per territory."""
+    found = {name: measured.by_territory(method, name)[:, judge.order] for name in MEASURES}  # (S, C) each
     return {
         "overall": {name: list(mean_and_spread(np.array(measured.overall(method, name)))) for name in MEASURES},
-        "territories": {
-            name: mean_defined(measured.by_territory(method, name), axis=0)[judge.order] for name in MEASURES
-        },
+        "territories": {name: mean_defined(values, axis=0) for name, values in found.items()},
+        "territory_spreads": {name: spread(values) for name, values in found.items()},
     }
 
 
-def calibration_record(measured: Measured, method: str) -> dict[str, Any]:
-    """The reliability curve of all seeds' test pairs together."""
+def calibration_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
+    """The reliability curve of all seeds' test pairs together; its error and excess per territory, over seeds."""
     curves = measured.calibration(method)
     pairs = np.array([curve["pairs"] for curve in curves])  # (S, M)
+    by_territory = {name: measured.calibration_by_territory(method, name)[:, judge.order] for name in CALIBRATION}
 
     def pooled(column: str) -> np.ndarray:
         values = np.array([[np.nan if x is None else x for x in curve[column]] for curve in curves], float)
@@ -180,5 +184,7 @@ def calibration_record(measured: Measured, method: str) -> dict[str, Any]:
         "predicted": pooled("predicted"),
         "observed": pooled("observed"),
         "pairs": pairs.sum(axis=0),
-        "ece": float(np.mean([curve["ece"] for curve in curves])),
+        **{name: float(np.mean([curve[name] for curve in curves])) for name in CALIBRATION},
+        "territories": {name: mean_defined(values, axis=0) for name, values in by_territory.items()},
+        "territory_spreads": {name: spread(values) for name, values in by_territory.items()},
     }

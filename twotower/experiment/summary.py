@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.evaluation.significance import ENOUGH_USERS, TOO_SMALL
+from twotower.report.experiment_words import all_pairs
 
 Record = Mapping[str, Any]
 Told = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
@@ -28,7 +29,7 @@ def gain_sentences(record: Record, theirs: str) -> list[str]:
         return []
     where = "major" if gains["major"]["judged"] else "all"
     overall, told = gains["overall"], gains[where]
-    found = f"{verdict(record['ours'], theirs, overall, told)} All pairs in one ranking: {percent(overall)}."
+    found = f"{verdict(record['ours'], theirs, overall, told)} {all_pairs(record).capitalize()}: {percent(overall)}."
     if not told["judged"]:
         return [f"{found} No territory has enough positives to be judged."]
     word = "major territories" if where == "major" else "territories"
@@ -93,7 +94,7 @@ def ingredient_sentences(record: Record) -> list[str]:
     for ours, theirs, what in questions:
         gains = comparison(record, ours, theirs)
         if gains is not None and ours != record["ours"] and gains["overall"]["mean"] is not None:
-            found.append(f"{what} ({ours} against {theirs}): overall {percent(gains['overall'])}.")
+            found.append(f"{what} ({ours} against {theirs}): over all pairs {percent(gains['overall'])}.")
     return found
 
 

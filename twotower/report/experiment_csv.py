@@ -13,6 +13,10 @@ Rows = list[dict[str, Any]]
 OF_GAINS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
 OF_MEANS = ("mean", "low", "high", "won", "judged", "better", "worse", "sign_p")  # over territories
 OF_KINDS = ("ours", "theirs", "kind", "titles", "ahead", "quarter", "median", "three_quarters")
+OF_CALIBRATION = (
+    *("method", "territory", "major", "judged", "test_pairs", "test_positives"),
+    *("ece", "ece_spread", "excess", "excess_spread"),
+)
 OF_DISTANCES = ("ours", "theirs", "kind", "territory", "ks", "wasserstein", "shift")
 
 
@@ -23,12 +27,13 @@ def experiment_tables(record: Record) -> dict[str, str]:
         "table2": (gains, ["ours", "theirs", "territory", "major", *period_names(record), *OF_GAINS]),
         "table2_summary": (gain_means, ["ours", "theirs", *mean_names()]),
         "table3": (title_pairs, title_pair_names(record)),
-        "title_kinds": (lambda record: record["title_kinds"], list(OF_KINDS)),
+        "title_kinds": (lambda record: record.get("title_kinds", []), list(OF_KINDS)),
         "pr_auc": (pr_auc, []),
         "methods": (methods, []),
         "titles": (titles, []),
         "bias": (bias, []),
         "calibration": (calibration, []),
+        "calibration_territories": (calibration_by_territory, list(OF_CALIBRATION)),
         "distances": (lambda record: record["distances"], list(OF_DISTANCES)),
         "histograms": (histograms, ["territory", "title", "method", *bin_names(record)]),
     }
@@ -150,9 +155,10 @@ def bias(record: Record) -> Rows:
         for measure, (mean, spread) in of_method["overall"].items():
             row = {"method": method, "measure": measure, "territory": "", "mean": mean, "spread": spread}
             found.append(row)
-            for code, value, there in zip(codes, of_method["territories"][measure], inhabited, strict=True):
-                if there:
-                    found.append({**row, "territory": code, "mean": value, "spread": None})
+            spreads = of_method.get("territory_spreads", {}).get(measure) or [None] * len(codes)  # older records
+            values = zip(codes, of_method["territories"][measure], spreads, inhabited, strict=True)
+            found += [{**row, "territory": code, "mean": of_code, "spread": spread_of_code}
+                      for code, of_code, spread_of_code, there in values if there]  # fmt: skip
     return found
 
 
@@ -169,6 +175,21 @@ def calibration(record: Record) -> Rows:
         for method, curve in record["calibration"].items()
         for i in range(len(curve["pairs"]))
     ]
+
+
+def calibration_by_territory(record: Record) -> Rows:
+    """Calibration in each territory with test pairs, mean and spread over seeds; older records have none."""
+    found = []
+    for method, curve in record["calibration"].items():
+        means, spreads = curve.get("territories"), curve.get("territory_spreads")
+        for c, territory in enumerate(record["territories"] if means else ()):
+            if territory["test_pairs"]:
+                row = {"method": method, "territory": territory["code"]}
+                row |= {key: territory[key] for key in ("major", "judged", "test_pairs", "test_positives")}
+                for name in ("ece", "excess"):
+                    row |= {name: means[name][c], f"{name}_spread": spreads[name][c]}
+                found.append(row)
+    return found
 
 
 def histograms(record: Record) -> Rows:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from twotower.report.experiment_words import NO_TITLE_PAIRS, TWO_FIGURES, all_pairs, as_of, has_periods
 from twotower.report.tables import TOP, count_text, new_table, undefined
 
 Record = Mapping[str, Any]
@@ -17,6 +18,8 @@ SHOWN_MEASURES = ("local_score", "global_score", "local_share", "global_share", 
 def print_experiment(record: Record, console: Console) -> None:
     """Methods, gains over each baseline, titles, bias, and what it all comes to."""
     console.print(method_table(record), "")
+    if has_periods(record):
+        console.print(Text(TWO_FIGURES), "")
     for told in record["gains"]:
         if told["ours"] == record["ours"] and told["theirs"] in record["baselines"]:
             console.print(gain_table(record, told), "")
@@ -25,9 +28,13 @@ def print_experiment(record: Record, console: Console) -> None:
         console.print(mean_table(further), "")
     if record["title_pairs"]:
         console.print(title_table(record), "")
-    if record["title_kinds"]:
+    else:
+        console.print(Text(NO_TITLE_PAIRS), "")
+    if record.get("title_kinds"):
         console.print(kind_table(record), "")
     console.print(bias_table(record), "")
+    if offered := as_of(record):
+        console.print(Text(offered), "")
     for sentence in record["summary"]:
         console.print(Text(f"• {sentence}"))
 
@@ -60,7 +67,7 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
             territory["name"],
             count_text(territory["test_positives"]),
             *days,
-            gain_text(told["average"][c]),
+            gain_text(told["average"][c], VERDICT_STYLES[told["verdict"][c]]),
             interval_text(told["low"][c], told["high"][c]),
             Text(told["verdict"][c], style=VERDICT_STYLES[told["verdict"][c]]),
         )
@@ -70,25 +77,25 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
         mean = told[name]
         won = f"{mean['won']} of {mean['judged']} won"
         ends = interval_text(mean["low"], mean["high"])
-        table.add_row("", what, "", *blanks, gain_text(mean["mean"]), ends, won, style="bold")
+        table.add_row("", what, "", *blanks, mean_text(mean), ends, won, style="bold")
     overall = told["overall"]
     ends = interval_text(overall["low"], overall["high"])
-    table.add_row("", "all pairs in one ranking", "", *blanks, gain_text(overall["mean"]), ends, "", style="bold")
+    table.add_row("", all_pairs(record), "", *blanks, mean_text(overall), ends, "", style="bold")
     return table
 
 
 def mean_table(gains: Sequence[Mapping[str, Any]]) -> Table:
     """The other comparisons, a row each."""
-    columns = ("overall, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse")
+    columns = ("all pairs, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse")
     table = new_table(("ours", "theirs"), columns, title="Further comparisons")
     for told in gains:
         overall, major = told["overall"], told["major"]
         table.add_row(
             told["ours"],
             told["theirs"],
-            gain_text(overall["mean"]),
+            mean_text(overall),
             interval_text(overall["low"], overall["high"]),
-            gain_text(major["mean"]),
+            mean_text(major),
             interval_text(major["low"], major["high"]),
             f"{major['won']} of {major['judged']}",
             str(major["better"]),
@@ -146,11 +153,16 @@ def bias_table(record: Record) -> Table:
     return table
 
 
-def gain_text(gain: float | None) -> Text:
-    """A gain in percent: what was won is green, what was lost is red."""
-    if gain is None:
-        return undefined()
-    return Text(f"{gain:+.2f}", style="green" if gain > 0 else "red" if gain < 0 else "")
+def gain_text(gain: float | None, style: str = "") -> Text:
+    """A gain in percent; a style says that it is surely one, so most have none."""
+    return undefined() if gain is None else Text(f"{gain:+.2f}", style=style)
+
+
+def mean_text(told: Mapping[str, Any]) -> Text:
+    """A mean gain: green or red where its interval leaves out 0."""
+    if told["low"] is None:
+        return gain_text(told["mean"])
+    return gain_text(told["mean"], "green" if told["low"] > 0 else "red" if told["high"] < 0 else "")
 
 
 def interval_text(low: float | None, high: float | None) -> Text:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.report.tables import count_text, new_table
+from twotower.typography import minus
 
 #: Name of a term in the record → how it is written, and in words. In the order of the sum.
 TERMS = {
@@ -24,7 +25,7 @@ SHORT = {"dot": "user·title", "tower": "tower", "head": "head", "c": "c", "titl
 SHORT |= {"territory_dot": "user offset", "territory_bias": "terr. bias", "title_offset": "offset"}
 BASE_RATES = {
     "all": "of all training pairs",
-    "title": "of the title's training pairs",
+    "title": "of the title’s training pairs",
     "title_in_territory": "of those in {territory}",
 }
 PARTS = {"training": "a training user", "test": "a test user", None: "in neither part of the sample"}
@@ -184,4 +185,4 @@ def kind_text(title: Mapping[str, Any]) -> str:
 
 
 def number_text(value: float) -> str:
-    return f"{value:+.4f}"
+    return minus(f"{value:+.4f}")

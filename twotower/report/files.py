@@ -45,34 +45,26 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_file(path: str | Path, text: str) -> None:
-    """Write a file whole: a reader sees the old one or the new one. Errors: InputError that names it."""
-    partial = begin_file(path)
-    try:
-        partial.write_text(text, encoding="utf-8", newline="")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot write ({error.strerror})") from None
+def try_file(path: str | Path) -> None:
+    """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
+    write_file(path, None)
 
 
-def check_place(path: str | Path | None) -> None:
-    """Errors: InputError when no file can be written there, rather than after the work; None is fine."""
-    if path is not None:
-        begin_file(path).unlink()
-
-
-def begin_file(path: str | Path) -> Path:
-    """An empty file beside the place of one to be, with a hidden name. Errors: InputError that names the place."""
+def write_file(path: str | Path, text: str | None) -> None:
+    """Write a file whole: a reader sees the old one or the new one; None only tries. Errors: InputError, by name."""
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
         raise InputError(f"{path}: cannot write (Is a directory)")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.touch()
+        partial.write_text(text or "", encoding="utf-8", newline="")
+        if text is None:
+            partial.unlink()
+        else:
+            partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot write ({error.strerror})") from None
-    return partial
 
 
 def territory_rows(evaluation: Evaluation) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.report.tables import new_table
+from twotower.typography import in_words, minus
 
 Record = Mapping[str, Any]
 WIDE = 110  # characters a line, from which on the directions have columns of their own
@@ -87,15 +88,15 @@ def print_bug(console: Console, bug: Mapping[str, Any]) -> None:
 def block_table(record: Record, width: int, everything: bool) -> Table:
     """The worst number of each block; blocks of groups that agree stand together, with the worst of them."""
     wide = width >= WIDE
-    allowed = record["tolerances"]
+    allowed = {name: in_words(record["tolerances"][name]) for name in ("numeric", "engine")}
     directions = ("direction:\ntextbook", "\nengine") if wide else ()
     table = new_table(
         ("block", "worst at"),
         (*GRADIENTS, *directions),
         title="Gradients: of each block the number that is furthest off",
-        caption=f"off by: of the block's largest number; textbook from difference (allowed {allowed['numeric']:.0e}), "
-        f"engine from textbook (allowed {allowed['engine']:.0e})"
-        + ("; direction: along a random one, of the gradient's norm" if wide else ""),
+        caption=f"off by: of the block’s largest number; textbook from difference (allowed {allowed['numeric']}), "
+        f"engine from textbook (allowed {allowed['engine']})"
+        + ("; direction: along a random one, of the gradient’s norm" if wide else ""),
     )  # fmt: skip
     for _, of_part in groupby(record["blocks"], lambda block: str(block["part"])):
         for name, block in named_blocks(list(of_part), everything):
@@ -156,14 +157,14 @@ def offs(part: Mapping[str, Any], scale: float) -> list[Text]:
 
 def number(value: float, wrong: bool = False) -> Text:
     """Four digits: whether two numbers are the same is what the columns beside them say."""
-    return Text(f"{value:.3e}".replace("-", "−") if value else "0", style=WRONG if wrong else "")
+    return Text(minus(f"{value:.3e}") if value else "0", style=WRONG if wrong else "")
 
 
 def off_by(error: float, scale: float, wrong: bool) -> Text:
     """A relative error, in percent where it is large."""
     share = abs(error) / scale if scale else math.inf if error else 0.0
-    text = f"{share:.0%}" if 0.005 <= share < 100 else f"{share:.0e}" if share else "0"
-    return Text(text.replace("-", "−"), style=WRONG if wrong else "dim")
+    text = f"{100 * share:.0f} %" if 0.005 <= share < 100 else f"{share:.0e}" if share else "0"
+    return Text(minus(text), style=WRONG if wrong else "dim")
 
 
 # ---------------------------------------------------------------- steps and masks
@@ -176,7 +177,7 @@ def step_table(record: Record) -> Table:
         ("t", "gradient", "formula", "engine", "off by"),
         title="Adam: what a step adds to a weight, by the formula (Kingma & Ba, Algorithm 1) and by the engine",
         caption="without: the group has no pairs, and its head stays bit for bit as it was; t: updates of the block so "
-        "far; off by: of the update, mostly float32's rounding of the weight that it is added to",
+        "far; off by: of the update, mostly float32’s rounding of the weight that it is added to",
     )
     for step in record["steps"]:
         moved = [block for block in step["blocks"] if block["present"]]
@@ -221,17 +222,17 @@ def notes(record: Record) -> list[str]:
     parts = [part for block in record["blocks"] for part in parts_of(block)]
     turned = sum(1 for part in parts if part["turned"])
     if turned:
-        smallest = min(part["step"] for part in parts if part["turned"])
+        smallest = in_words(min(part["step"] for part in parts if part["turned"]))
         found.append(
-            f"{turned} of {len(parts)} differences cross a kink of a ReLU at every step down to {smallest:.0e}: "
+            f"{turned} of {len(parts)} differences cross a kink of a ReLU at every step down to {smallest}: "
             "they are no derivatives, and there the textbook was not judged."
         )
     batch = record["batch"]
     if batch["nearest_kink"] < near:
         found.append(
-            f"In each of the {batch['tries']} batches that were tried a ReLU's input lies nearer to 0 than {near:.0e} "
-            f"({batch['nearest_kink']:.0e} in this one). In float32 it may lie on the other side, and the engine be "
-            "off for that reason alone: try another --batch or fewer --pairs."
+            f"In each of the {batch['tries']} batches that were tried a ReLU’s input lies nearer to 0 than "
+            f"{in_words(near)} ({in_words(batch['nearest_kink'])} in this one). In float32 it may lie on the other "
+            "side, and the engine be off for that reason alone: try another --batch or fewer --pairs."
         )
     few = [n for n in batch["users_by_group"] if 0 < n < FEW_USERS]
     if few and record["subject"]["model"].get("batchnorm") == "group":

@@ -8,11 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.report.tables import count_text, new_table, undefined
+from twotower.typography import minus
 
 Record = Mapping[str, Any]
 Line = tuple[Sequence[Text | str], Sequence[Text]]  # words on the left, and a cell a group; no words: a gap
 FEW = 6  # groups whose own blocks get a row each; those of more are folded into a row a parameter
 AGAINST = -0.1  # cosine from which on groups are said to pull against each other
+ABSENT = "–: no rows of this group in the batch"
 GOOD_RATIO = 0.1  # a step above this share of the weights' norm is worth a look
 
 
@@ -48,23 +50,37 @@ def counted(n: int, nouns: str) -> str:
     return f"{n:,} {nouns.removesuffix('s') if n == 1 else nouns}"
 
 
-def group_table(record: Record) -> Table:
+def absent(record: Record) -> set[int]:
+    """Groups without rows in the batch: what is measured of rows is not defined for them."""
+    return {k for k, group in enumerate(record["groups"]) if not group["pairs"]}
+
+
+def no_rows() -> Text:
+    return Text("–", style="dim")
+
+
+def captioned(caption: str | None, record: Record) -> str | None:
+    """A caption that also says what a dash means, where there is one."""
+    return "; ".join([*([caption] if caption else []), *([ABSENT] if absent(record) else [])]) or None
+
+
+def group_table(record: Record) -> Group:
     """Rows of each group, and its share of the gradient that all of them send to the towers."""
-    table = new_table(("group",), ("pairs", "users", "positives", "base rate", "loss", "of towers' gradient"))
+    table = new_table(("group",), ("pairs", "users", "positives", "base rate", "loss", "of towers’ gradient"))
     for group, share in zip(record["groups"], record["conflict"]["share"], strict=True):
-        rate = group["base_rate"]
+        rate, loss = group["base_rate"], group["loss"]
         table.add_row(
             group["name"],
             *(count_text(group[name]) for name in ("pairs", "users", "positives")),
-            undefined() if rate is None else f"{rate:.3f}",
-            number(group["loss"]),
-            undefined() if share is None else f"{share:.0%}",
+            no_rows() if rate is None else f"{rate:.3f}",
+            number(loss) if group["pairs"] else no_rows(),
+            undefined() if share is None else minus(f"{100 * share:.0f} %"),
         )
-    return table
+    return entitled([table], None, captioned(None, record))
 
 
 def matrix_tables(record: Record, width: int) -> Group:
-    """Blocks × groups: the norm of each block's gradient from each group's rows. Exact zeros are dim."""
+    """Blocks × groups: the norm of each block’s gradient from each group's rows. Exact zeros are dim."""
     K = len(record["groups"])
     folded = K > FEW
     lines: list[Line] = []
@@ -86,7 +102,7 @@ def matrix_tables(record: Record, width: int) -> Group:
         caption = None
     elif folded:
         caption = "[k]: of each group its own block, which is exactly 0 off its group"
-    title = "Norm of each block's gradient, and by whose rows"
+    title = "Norm of each block’s gradient, and by whose rows"
     return in_blocks(("block",), ("whole",), lines, K, width, title, caption)
 
 
@@ -100,13 +116,16 @@ def cells_of(block: Mapping[str, Any]) -> list[Text]:
 
 
 def conflict_tables(record: Record, width: int) -> Group:
-    """Cosines between the groups' gradients of both towers."""
+    """Cosines between the groups’ gradients of both towers."""
     lines: list[Line] = []
+    out = absent(record)
     for j, row in enumerate(record["conflict"]["cosine"]):
         cells = [Text("1", style="dim") if j == k and c is not None else cosine_text(c) for k, c in enumerate(row)]
+        cells = [no_rows() if {j, k} & out else cell for k, cell in enumerate(cells)]
         lines.append(((record["groups"][j]["name"], norm_text(record["conflict"]["norm"][j])), cells))
-    title = "Cosines of the groups' gradients of the towers"
-    return in_blocks(("group",), ("norm",), lines, len(lines), width, title, "1: the same way; red: against each other")
+    title = "Cosines of the groups’ gradients of the towers"
+    caption = captioned("1: the same way; red: against each other", record)
+    return in_blocks(("group",), ("norm",), lines, len(lines), width, title, caption)
 
 
 def leak_tables(record: Record, width: int) -> Group:
@@ -123,7 +142,7 @@ def leak_tables(record: Record, width: int) -> Group:
             cells = [norm_text(value, "bold" if k == leak["head"] else "") for k, value in enumerate(of["by_group"])]
             own = [norm_text(of["own"], "bold")] if folded else []
             lines.append(((f"{part} {leak['head']}", *own, norm_text(of["foreign"]), ratio), [] if folded else cells))
-    title = "The mask off: what each group's rows would send"
+    title = "The mask off: what each group’s rows would send"
     caption = "bold: its own rows, all that the mask lets through; foreign: the sum of the others"
     words = (*(["own"] if folded else []), "foreign", "of own")
     return in_blocks(("to",), words, lines, 0 if folded else len(record["groups"]), width, title, caption)
@@ -135,12 +154,13 @@ def dead_tables(record: Record, width: int) -> Group:
     linear = [layer["layer"] for layer in record["dead"] if layer["dead"] is None]
     for layer in record["dead"]:
         if layer["dead"] is not None:
-            by_group = [Text("–", style="dim")] * K
+            by_group = [Text("")] * K  # titles belong to no group
             if layer["by_group"] is not None:
-                by_group = [unit_text(dead) for dead in layer["by_group"]]
+                by_group = [unit_text(n) if record["groups"][k]["pairs"] else no_rows()
+                            for k, n in enumerate(layer["by_group"])]
             line: Line = ((layer["layer"], str(layer["units"]), unit_text(layer["dead"])), by_group)
             lines.append(line)
-    caption = f"no ReLU: {', '.join(linear)}" if linear else None
+    caption = captioned(f"no ReLU: {', '.join(linear)}" if linear else None, record)
     title = "Dead ReLU units: 0 for all rows (of a group)"
     return in_blocks(("layer",), ("units", "batch"), lines, K, width, title, caption)
 
@@ -181,9 +201,9 @@ def in_blocks(
     return entitled(tables, title, caption)
 
 
-def entitled(tables: Sequence[Table], title: str, caption: str | None) -> Group:
+def entitled(tables: Sequence[Table], title: str | None, caption: str | None) -> Group:
     """Tables between a title and a caption that may be wider than they are: rich would break them at a narrow table."""
-    parts: list[Table | Text | str] = [Text(title, style="table.title")]
+    parts: list[Table | Text | str] = [Text(title, style="table.title")] if title else []
     parts += [part for table in tables for part in (table, "")][:-1]
     return Group(*parts, *([Text(caption, style="table.caption")] if caption else []))
 
@@ -202,7 +222,7 @@ def one_block(left: Sequence[str], right: Sequence[str], lines: Sequence[Line], 
 
 def number(value: float | None) -> str:
     """Three digits that count."""
-    return "undefined" if value is None else f"{value:.3g}"
+    return "undefined" if value is None else minus(f"{value:.3g}")
 
 
 def spread(values: Sequence[float | None]) -> str:
@@ -222,7 +242,7 @@ def norm_text(value: float | None, style: str = "") -> Text:
 def cosine_text(value: float | None) -> Text:
     if value is None:
         return undefined()
-    return Text(f"{value:+.2f}", style="red" if value <= AGAINST else "")
+    return Text(minus(f"{value:+.2f}"), style="red" if value <= AGAINST else "")
 
 
 def unit_text(dead: int | None) -> Text:

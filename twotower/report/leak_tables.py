@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.report.tables import new_table
+from twotower.typography import minus
 
 NOUNS = {"labels": "pairs", "user features": "users", "title features": "titles"}
 NARROW = 112  # characters: with less, only what leads to the verdict is shown
@@ -43,9 +44,10 @@ def leak_table(record: dict[str, Any], wide: bool = True) -> Table:
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """The numbers of a row by the names of their columns."""
+    largest = "NaN" if math.isinf(row["largest"]) else minus(f"{row['largest']:.2g}") if row["largest"] else "0"
     found = {
         "elements\nchanged": f"{row['changed']:,} of {row['elements']:,}",
-        "largest\nchange": "NaN" if math.isinf(row["largest"]) else f"{row['largest']:.2g}" if row["largest"] else "0",
+        "largest\nchange": largest,
     }
     if row["parts"] is None:
         return found | {"relative\nchange": share(row["relative"])}
@@ -76,7 +78,7 @@ def legend(record: dict[str, Any], wide: bool = True) -> list[str]:
         "In %: norm of the difference over the norm of the gradient.",
     ]
     if record["model"] is None and wide:
-        lines.append("by a tower: through its batch-norm's moments, those of the other tower held at what they were.")
+        lines.append("by a tower: through its batch-norm’s moments, those of the other tower held at what they were.")
     if any(row["verdict"] == "statistics" for row in record["rows"]):
         lines.append("batch-norm only: with its moments held at what they were, exactly nothing changes.")
     return lines
@@ -88,10 +90,10 @@ def conclusion(record: dict[str, Any]) -> str:
     if leaks:
         return f"{leaks} of {rows} rows of the table are leaks."
     through = sum(row["verdict"] == "statistics" for row in record["rows"])
-    by_the_way = f": {through} act through batch-norm's moments alone, the others change nothing" if through else ""
+    by_the_way = f": {through} act through batch-norm’s moments alone, the others change nothing" if through else ""
     return f"No leak in {rows} rows{by_the_way}."
 
 
 def share(value: float) -> str:
     """A relative change as a percentage."""
-    return "∞" if math.isinf(value) else f"{100 * value:.2g} %" if value else "0"
+    return "∞" if math.isinf(value) else minus(f"{100 * value:.2g} %") if value else "0"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.report.tables import new_table, stdout_console
+from twotower.typography import in_words, minus
 
 Record = Mapping[str, Any]
 WIDTH = 80  # characters a line
@@ -51,7 +52,8 @@ def opening(record: Record, mask: str) -> Iterator[RenderableType]:
     said = ", ".join(f"{pair['user']}·{pair['title']} {pair['label']}" for pair in network["pairs"])
     yield Text(f"B = {len(network['pairs'])} pairs, 1 = streamed: {said}")
     train = network["train"]
-    adam = f"lr {train['learning_rate']:g}, β₁ {train['beta1']:g}, β₂ {train['beta2']:g}, ε {train['eps']:g}, t = 1"
+    names = {"learning_rate": "lr", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
+    adam = ", ".join([*(f"{letter} {in_words(train[name], 'g')}" for name, letter in names.items()), "t = 1"])
     yield Text(f"D = {model['hidden']}, K = {model['groups']}. Adam: {adam}.")
     yield Text("An exact zero is written 0, one after rounding 0.0000.")
 
@@ -194,9 +196,9 @@ def number_texts(numbers: Sequence[float]) -> list[str]:
     """Numbers in one manner: whole where all are, with exponents where all are small, an exact zero as 0."""
     largest = max(map(abs, numbers), default=0.0)
     if all(number == int(number) for number in numbers):
-        return [str(int(number)) for number in numbers]
+        return [minus(str(int(number))) for number in numbers]
     kind = "1e" if largest < SMALL else f"{DECIMALS}f"
-    return ["0" if number == 0 else f"{number:.{kind}}" for number in numbers]
+    return ["0" if number == 0 else minus(f"{number:.{kind}}") for number in numbers]
 
 
 def aligned(texts: Sequence[str], columns: int) -> list[str]:

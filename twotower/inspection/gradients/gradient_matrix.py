@@ -30,6 +30,8 @@ PARTS = {
     "territory": "territory",
 }
 OF_GROUPS = ("head.", "title_bias.", "territory.")  # parameters of which every group has a part to itself
+#: The way of the gradient, from the loss down; what groups have to themselves goes before what all share.
+WAY_DOWN = ("logit", "head", "title bias", "territory", "experts", "user tower", "title tower")
 GRAM_PIECE = 1 << 18  # numbers of each group's gradient that are in float64 at a time
 
 
@@ -70,6 +72,13 @@ def blocks_of(model: TwoTower, territory_group: np.ndarray) -> list[Block]:
                 where, size = model.params.span(name, k), shape[1:]
             found.append(Block(f"{name}[{k}]", name, k, PARTS[prefix], None, size, where))
     return found
+
+
+def from_the_loss_down(blocks: list[Block]) -> list[Block]:
+    """The blocks as a reader meets them: first those of groups, whose zeros are the mask, then those that all share,
+    each in the order in which the gradient comes by: the reverse of the parameters'."""
+    place = {name: n for n, name in enumerate(dict.fromkeys(block.parameter for block in blocks))}
+    return sorted(blocks, key=lambda b: (b.owner is None, WAY_DOWN.index(b.part), -place[b.parameter], b.owner or 0))
 
 
 @dataclass

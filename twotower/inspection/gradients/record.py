@@ -16,6 +16,7 @@ from twotower.inspection.gradients.gradient_matrix import (
     Block,
     GradientMatrix,
     blocks_of,
+    from_the_loss_down,
     gradient_matrix,
     left_as_it_was,
 )
@@ -48,7 +49,7 @@ def inspect(subject: Subject, progress: Progress = silent) -> dict[str, Any]:
         rows = row_records(subject, A)
         dead = [layer._asdict() for layer in dead_units(model, batch, A)]
         unmasked = mask_off(model, batch, A.user2)
-        blocks = blocks_of(model, subject.territory_group)
+        blocks = from_the_loss_down(blocks_of(model, subject.territory_group))
         updates = update_norms(optimiser, whole, losses.present, blocks, model.workers)
         tick()
         matrix = gradient_matrix(model, batch, blocks, whole, tick)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+from twotower.typography import in_words, minus
+
 Record = Mapping[str, Any]
 RIGHT_ANGLE = 0.1  # a smaller cosine is nearly one: nobody helps or hurts much
 #: Parameters whose gradient comes back through another one, which training starts at 0.
@@ -33,14 +35,14 @@ def mask(record: Record) -> list[str]:
     leaks = [cell for cell in foreign if cell[2] != 0]
     if leaks:
         name, k, value = max(leaks, key=lambda cell: -1.0 if cell[2] is None else cell[2])
-        size = "no number" if value is None else f"{value:.2e}"
+        size = "no number" if value is None else in_words(value, ".2e")
         found.append(
             f"A LEAK: {len(leaks)} of {len(foreign)} cells off a block's own group are not 0; "
             f"{name} gets {size} from rows of group {k}."
         )
     elif foreign:
         found.append(
-            "A block that belongs to a group was moved by that group's rows alone: in all "
+            "A block that belongs to a group was moved by that group’s rows alone: in all "
             f"{len(foreign):,} cells off its own group the backward pass found exactly 0."
         )
     return found + without_gradient([block for block in record["blocks"] if block["owner"] in (None, *present)])
@@ -78,8 +80,9 @@ def whole(record: Record) -> list[str]:
     known = [b for b in record["blocks"] if b["remainder"] is not None and max_of(b["by_group"])]
     rest = max((b["remainder"] / max(b["gradient"], max_of(b["by_group"])) for b in known), default=0.0)
     if rest == 0:
-        return ["The groups' parts add up to the gradient of the batch, to the last bit."]
-    return [f"The groups' parts add up to the gradient of the batch: the rest is {rest:.0e} of it, which is rounding."]
+        return ["The groups’ parts add up to the gradient of the batch, to the last bit."]
+    added = "The groups’ parts add up to the gradient of the batch"
+    return [f"{added}: the rest is {in_words(rest)} of it, which is rounding."]
 
 
 def conflict(record: Record) -> list[str]:
@@ -92,7 +95,7 @@ def conflict(record: Record) -> list[str]:
     spread = f"{least:+.2f} (groups {j} and {k})"
     if len(pairs) > 1:
         spread = f"from {spread} to {most:+.2f} ({m} and {n})"
-    spread, cosines = spread.replace("-", "−"), "cosines" if len(pairs) > 1 else "cosine"
+    spread, cosines = minus(spread), "cosines" if len(pairs) > 1 else "cosine"
     if least < -RIGHT_ANGLE:
         against = sum(cosine < -RIGHT_ANGLE for cosine, *_ in pairs)
         verb = "pulls" if against == 1 else "pull"
@@ -107,7 +110,8 @@ def conflict(record: Record) -> list[str]:
     if known:
         value, group = max(known)
         rows = record["groups"][group]["pairs"] / total
-        found.append(f"Group {group} makes {value:.0%} of the towers' gradient with {rows:.0%} of the pairs.")
+        towers, pairs_text = (minus(f"{100 * part:.0f}\u00a0%") for part in (value, rows))
+        found.append(f"Group {group} makes {towers} of the towers’ gradient with {pairs_text} of the pairs.")
     return found
 
 
@@ -123,7 +127,7 @@ def leak(record: Record) -> list[str]:
     (least, other), (most, head) = min(ratios), max(ratios)
     times = f"{times_of(most)} times"
     if len(ratios) > 1:
-        times = f"from {times_of(least)} times (group {other}'s) to {times} (group {head}'s)"
+        times = f"from {times_of(least)} times (group {other}’s) to {times} (group {head}’s)"
     return [f"With the mask off, foreign rows would move a {part} {times} as strongly as its own rows do."]
 
 
@@ -146,10 +150,12 @@ def updates(record: Record) -> list[str]:
     if not known:
         return []
     (least, slow), (most, fast) = min(known), max(known)
-    found = f"The next step moves the weights by {least:.2g} ({slow}) to {most:.2g} ({fast}) of their norm."
+    moved = f"by {in_words(least, '.2g')} ({slow}) to {in_words(most, '.2g')} ({fast}) of their norm"
+    found = f"The next step moves the weights {moved}."
     adam = record["optimiser"]
     if adam["fresh"]:
-        first = f"whatever the gradient, its first step is about the learning rate, {adam['learning_rate']:g} a weight"
+        rate = in_words(adam["learning_rate"], "g")
+        first = f"whatever the gradient, its first step is about the learning rate, {rate} a weight"
         return [f"{found} Adam is fresh: {first}."]
     return [f"{found} Adam goes on from its moments after {adam['steps']:,} steps."]
 

@@ -84,7 +84,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         "U": _a("head", OWN, "U = {head}: the user embedding under head {n}"),
         "dots": _a("score", OWN, "⟨Uᵢ, Vᵢ⟩ = Σ over the D columns"),
         "z": _a("score", OWN, "z = s ⟨U, V⟩ + c"),
-        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title's features"),
+        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title’s features"),
         "loss": _a("loss", None, "L ← L + Σᵢ ℓᵢ / B", LOSS),
         "dz": _a("loss", OWN, "dz = (p − y) / B", LOSS),
         'grads["logit.scale"]': _back("score", None, "ds ← ds + Σᵢ dzᵢ ⟨Uᵢ, Vᵢ⟩"),

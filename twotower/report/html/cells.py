@@ -1,6 +1,6 @@
 """Cells and tables of the page: a text to read, a value to sort by, a tone that is never told by colour alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -94,11 +94,16 @@ def percent(value: Any, digits: int = 1) -> Cell:
     return Cell(f"{100 * value:.{digits}f} %", float(value)) if is_number(value) else undefined()
 
 
-def gain(value: Any, hint: str = "undefined: no positives, or none that the other model finds") -> Cell:
-    """A relative gain in percent: its sign is written, the colour repeats it."""
-    if not is_number(value):
-        return undefined(hint)
-    return Cell(signed(value), float(value), tone="good" if value > 0 else "bad" if value < 0 else "")
+def gain(value: Any, hint: str = "undefined: no positives, or none that the other model finds", tone: str = "") -> Cell:
+    """A relative gain in percent, its sign written. A tone says that it is surely one, so most have none."""
+    return Cell(signed(value), float(value), tone) if is_number(value) else undefined(hint)
+
+
+def mean_gain(told: Mapping[str, Any]) -> Cell:
+    """A mean with an interval: good or bad where the interval leaves out 0."""
+    low, high = told.get("low"), told.get("high")
+    tone = "good" if is_number(low) and low > 0 else "bad" if is_number(high) and high < 0 else ""
+    return gain(told.get("mean"), tone=tone)
 
 
 def interval(low: Any, high: Any) -> Cell:

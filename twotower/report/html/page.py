@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.errors import InputError
+from twotower.report.experiment_words import NO_TITLE_PAIRS, TWO_FIGURES, as_of, has_periods
 from twotower.report.files import plain, write_file
 from twotower.report.html import bias, facts, figures, paper, tables
 from twotower.report.html.cells import TONES, at, is_number, signed, verdict
@@ -73,6 +74,9 @@ def page_text(record: Record) -> str:
         "series": series_of(record),
         "verdicts": [verdict(name) for name in TONES],
         "paper": paper,
+        "as_of": as_of(record),
+        "two_figures": TWO_FIGURES if has_periods(record) else "",
+        "no_title_pairs": NO_TITLE_PAIRS,
         "duration": facts.duration(record.get("seconds")),
     }
     return environment.get_template("template.html.j2").render(parts)
@@ -138,6 +142,7 @@ def all_tables(record: Record) -> dict[str, Any]:
         "titles": tables.title_table(record),
         "bias": bias.bias_table(record),
         "bias_territories": bias.bias_territory_tables(record),
+        "calibration_territories": bias.calibration_territory_tables(record),
         "calibration": bias.calibration_table(record),
         "distances": bias.distance_table(record),
         "settings": facts.settings_table(record),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from twotower.report.experiment_words import all_pairs
 from twotower.report.html import paper
 from twotower.report.html.cells import (
     Cell,
@@ -16,6 +17,7 @@ from twotower.report.html.cells import (
     interval,
     is_number,
     mean_and_spread,
+    mean_gain,
     number,
     percent,
     text,
@@ -24,6 +26,7 @@ from twotower.report.html.cells import (
 )
 
 Record = Mapping[str, Any]
+SURE = {"better": "good", "worse": "bad"}  # verdicts that give a gain its colour
 TITLE_ROWS = 200  # at most, of the table of titles; experiment.json has the rest
 
 
@@ -79,7 +82,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         [
             territory_name(territory),
             *(muted(gain(at(values, c)), territory) for values in by_period),
-            muted(gain(at(gains, "average", c)), territory),
+            muted(gain(at(gains, "average", c), tone=SURE.get(at(gains, "verdict", c), "")), territory),
             interval(at(gains, "low", c), at(gains, "high", c)),
             verdict(at(gains, "verdict", c)),
             number(at(gains, "p_adjusted", c), hint="not tested"),
@@ -95,7 +98,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         for key, label in (
             ("major", "Mean of the major territories"),
             ("all", "Mean of all judged territories"),
-            ("overall", "All pairs in one ranking"),
+            ("overall", all_pairs(record).capitalize()),
         )
         if is_number(at(gains, key, "mean"))
     ]
@@ -107,7 +110,7 @@ def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
     wins, p = won_of(mean), number(mean.get("sign_p"))
     wins = Cell("") if wins.undefined else Cell(f"won {wins.text}")  # of all pairs there is nothing to count
     hint = "" if p.undefined else f"sign test p = {p.text}, as if territories were independent"
-    found = [gain(mean.get("mean")), interval(mean.get("low"), mean.get("high")), wins, Cell(""), Cell("")]
+    found = [mean_gain(mean), interval(mean.get("low"), mean.get("high")), wins, Cell(""), Cell("")]
     return [Cell(label, hint=hint), *[Cell("")] * n_periods, *found]  # a heading of one column can stay in sight
 
 
@@ -126,20 +129,20 @@ def comparison_table(record: Record) -> Table | None:
         rows.append(
             [
                 text(f"{gains.get('ours')} over {gains.get('theirs')}"),
-                gain(where.get("mean")),
+                mean_gain(where),
                 interval(where.get("low"), where.get("high")),
                 won_of(where),
                 *(count(where.get(name)) for name in ("better", "worse")),
                 number(where.get("sign_p"), hint="no sign test"),
-                gain(overall.get("mean")),
+                mean_gain(overall),
                 interval(overall.get("low"), overall.get("high")),
             ]
         )
     kinds = columns("Models", "Mean gain", "95 % interval", "Won", "Better", "Worse", "Sign test p")
-    kinds += [Column("Gain of all pairs"), Column("95 % interval")]
+    kinds += [Column("Gain over all pairs"), Column("95 % interval")]
     in_major = any(mean_of(gains) is gains.get("major") for gains in record.get("gains") or ())
     which = "major territories" if in_major else "territories"
-    caption = f"Gains in percent: mean over the {which} that can be judged, and with all pairs in one ranking"
+    caption = f"Gains in percent: mean over the {which} that can be judged, and over {all_pairs(record)}"
     return Table("comparison-table", caption, kinds, rows) if rows else None
 
 
@@ -180,8 +183,8 @@ def method_table(record: Record) -> Table | None:
         for m in record.get("methods") or ()
     ]
     kinds = [Column(name, "text") for name in ("Method", "What it is", "Sample", "Groups")]
-    kinds += [Column("Seeds"), Column("PR-AUC of all pairs"), Column("Mean PR-AUC of territories"), Column("Seconds")]
-    caption = "Methods, mean ± standard deviation over seeds"
+    kinds += [Column("Seeds"), Column("Overall PR-AUC"), Column("Mean PR-AUC of territories"), Column("Seconds")]
+    caption = "Methods, mean ± standard deviation over seeds; overall: the test pairs of all periods in one ranking"
     return Table("method-table", caption, kinds, rows) if rows else None
 
 

@@ -67,7 +67,7 @@ function mannerOf(values) {
   const numbers = flat(values).filter(isNumber);
   if (numbers.every(Number.isInteger)) return (value) => shown(value);
   const small = Math.max(...numbers.map(Math.abs)) < 1e-3;
-  const told = (size) => (small ? size.toExponential(1).replace("-", "−") : size.toFixed(4));
+  const told = (size) => (small ? exponential(size, 1) : fixed(size, 4));
   return (value) => {
     if (!isNumber(value) || value === 0) return shown(value);
     return `${value < 0 ? "−" : ""}${told(Math.abs(value))}`;

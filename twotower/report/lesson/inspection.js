@@ -11,7 +11,7 @@
     const row = wanted.mask === "off" ? null : rowNamed(wanted.row); // rows are measured with the mask on
     const names = record.blocks.flatMap((block) => [block.name, nodeOf(block)]);
     return {
-      mask: oneOf(wanted.mask, ["on", "off"], "on"),
+      mask: oneOf(wanted.mask, ["on", "off"], FIRST.mask),
       row: row ? wanted.row : null,
       group:
         row?.group ??
@@ -67,6 +67,7 @@
     const view = viewOf(record, network, measures, now);
     figure.show(view);
     showMatrix(now);
+    byId("matrix-note").hidden = now.mask === "on" || record.blocks.every((block) => block.unmasked);
     rows.value = now.row ?? "";
     for (const input of document.querySelectorAll("[name=show]")) {
       input.checked = input.value === now.show;
@@ -86,8 +87,8 @@
     if (row)
       return [
         `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}.`,
-        `Its gradient has norm ${shown(row.gradient.U)} at U, ${shown(row.gradient.A2)} at the tower’s output,`,
-        `${shown(row.gradient.Z1)} in layer 1.`,
+        `Its gradient has norm ${inWords(row.gradient.U)} at U, ${inWords(row.gradient.A2)} at the tower’s output,`,
+        `${inWords(row.gradient.Z1)} in layer 1.`,
       ].join(" ");
     const picked = blocksPicked(record, now.block);
     if (picked.length) return tellBlock(now.block, picked, now);
@@ -95,10 +96,11 @@
     return now.group === null ? tellAll() : tellGroup(now.group);
   }
 
-  /** How many of the numbers that the mask should make 0 are 0: counted, not assumed. */
+  /** How many of the numbers that the mask should make 0 are 0: counted, not assumed, and as in the summary only of
+   * blocks that get a gradient at all. */
   function foreign(group) {
     const found = record.blocks
-      .filter((block) => isNumber(block.owner))
+      .filter((block) => isNumber(block.owner) && (block.gradient !== 0 || block.by_group.some((norm) => norm !== 0)))
       .flatMap((block) => block.by_group.filter((norm, k) => k !== block.owner && (group === null || k === group)));
     return { all: found.length, zeros: found.filter((norm) => norm === 0).length };
   }
@@ -106,9 +108,11 @@
   function tellAll() {
     const { all, zeros } = foreign(null);
     if (!all) return "No block belongs to one group: every gradient is everybody’s.";
+    const owned = record.blocks.filter((block) => isNumber(block.owner)).length;
+    const still = all < owned * (record.groups.length - 1) ? " (not counting blocks that nobody moves)" : "";
     return [
-      "Shared blocks are moved by every group, a head by its own.",
-      `Of the ${all} numbers outside the heads’ own groups, ${zeros} are exactly 0.`,
+      "Shared blocks are moved by every group, what belongs to a group by its own rows.",
+      `Off their own group, ${zeros === all ? `all ${all}` : `${zeros} of ${all}`} numbers are exactly 0${still}.`,
     ].join(" ");
   }
 
@@ -118,7 +122,7 @@
       .map((id) => [id, measures.part(id, group)])
       .filter(([, value]) => isNumber(value));
     const sent = parts
-      .map(([id, value]) => `${shown(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`)
+      .map(([id, value]) => `${inWords(value)} to ${id.replace("user.", "user layer ").replace("head.", "head ")}`)
       .join(", ");
     const elsewhere = all ? ` Of their ${all} numbers in other groups’ blocks, ${zeros} are exactly 0.` : "";
     const { pairs } = record.groups[group];
@@ -131,8 +135,8 @@
       together(picked.map((block) => (off ? block.unmasked?.[k] : block.by_group[k]))),
     );
     if (!by.every(isNumber)) return `${name} is shared by all groups; the mask-off pass measures what groups own.`;
-    const norm = (k) => (by[k] === 0 ? "exactly 0" : shown(by[k]));
-    const whole = off ? "" : `; all rows together ${shown(together(picked.map((block) => block.gradient)))}`;
+    const norm = (k) => (by[k] === 0 ? "exactly 0" : inWords(by[k]));
+    const whole = off ? "" : `; all rows together ${inWords(together(picked.map((block) => block.gradient)))}`;
     if (group !== null)
       return `${off ? "Mask off: rows" : "Rows"} of group ${nameOf(group)} send ${norm(group)} into ${name}${whole}.`;
     const order = by.map((_, k) => k).sort((a, b) => by[b] - by[a]);
@@ -157,11 +161,11 @@
       const moved = leaks.filter(([, each]) => each > 0).length;
       return [
         `Mask off: ${whose} would move the blocks of ${moved} groups that are not theirs;`,
-        `most those of group ${nameOf(most.head)}, by ${shown(value)} (its own rows: ${shown(most.own)}).`,
+        `most those of group ${nameOf(most.head)}, by ${inWords(value)} (its own rows: ${inWords(most.own)}).`,
       ].join(" ");
     }
     const said = leaks
-      .map(([line, value]) => `${line.head} by ${shown(value)} (its own rows: ${shown(line.own)})`)
+      .map(([line, value]) => `${line.head} by ${inWords(value)} (its own rows: ${inWords(line.own)})`)
       .join(", ");
     return `Mask off: ${whose} would move the blocks of group ${said}.`;
   }

@@ -12,7 +12,7 @@ function makeMatrix(table, record, pick) {
   const heads = groups.map((group, k) => {
     const made = button("", `group ${k}, ${group.name}`, null, k);
     made.append(
-      make("span", {}, `${k} ${group.name}`),
+      groupHeading(k, group.name),
       make("span", { class: "note" }, `${counted(group.pairs)} pairs`),
     );
     return make("th", { scope: "col" }, made);
@@ -23,7 +23,7 @@ function makeMatrix(table, record, pick) {
     ["update", "norm of Adam’s update in this step"],
     ["update\u00a0∕ weight", "how far the step moves the block"],
   ];
-  const lines = blocks.map((block) => lineOf(block, button));
+  const lines = blocks.map((block, n) => lineOf(block, button, n > 0 && block.part !== blocks[n - 1].part));
   table.replaceChildren(
     make("caption", { class: "visually-hidden" }, "Norm of each block’s gradient from each group’s rows"),
     make(
@@ -42,6 +42,10 @@ function makeMatrix(table, record, pick) {
       {},
       lines.map((line) => line.element),
     ),
+  );
+  nameWhereRoom(
+    table,
+    groups.map((group) => group.name),
   );
   rove([...table.querySelectorAll("button")], (place, key) => {
     const columns = groups.length + 1;
@@ -76,8 +80,8 @@ function bringIntoView(line, lowest = 1) {
   if (top < first || top > last) region.scrollTop = Math.max(0, top - region.clientHeight / 3);
 }
 
-/** One block's line. */
-function lineOf(block, button) {
+/** One block's line; the `first` of a part of the network has a rule above it. */
+function lineOf(block, button, first) {
   const heading = make("th", { scope: "row" }, button(block.name, `block ${block.name}`, block.name, null));
   const cells = block.by_group.map((norm, k) => {
     const made = button("", null, block.name, k);
@@ -92,7 +96,7 @@ function lineOf(block, button) {
   const element = make("tr", {}, heading, cells, asides);
 
   function show(state, isPicked) {
-    element.className = isPicked ? "picked" : "";
+    element.className = [first ? "first" : "", isPicked ? "picked" : ""].join(" ").trim();
     heading.firstElementChild.setAttribute("aria-pressed", String(isPicked));
     cells.forEach((td, k) => {
       const told = cellOf(block, k, state);

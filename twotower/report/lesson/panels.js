@@ -1,5 +1,6 @@
 // The tables beneath: one row, agreement between groups, leaks, dead units, the batch itself.
 
+const MANY = 6; // from more groups on their tables are given more room
 const AGAINST = -0.1; // cosine from which on groups pull against each other, as in the terminal's table
 
 function showPanels(record) {
@@ -16,6 +17,10 @@ function showPanels(record) {
   if (conflict?.cosine?.length) showConflict(conflict, names);
   if (leak?.length) showLeaks(leak, names);
   if (dead?.length) showDead(dead, names);
+  for (const id of ["conflict-table", "leak-table", "dead-table"])
+    nameWhereRoom(byId(id), names, id === "conflict-table");
+  explainDashes(groups);
+  document.body.classList.toggle("many", names.length > MANY);
   setTable(
     byId("batch-table"),
     "Groups of the batch",
@@ -33,11 +38,11 @@ function showConflict({ cosine, norm }, names) {
   setTable(
     byId("conflict-table"),
     "Cosines between groups’ gradients, and the norm of each",
-    ["group", ...names.map((name, k) => `${k} ${name}`), "norm"],
+    ["group", ...names.map((name, k) => groupHeading(k, name)), "norm"],
     cosine.map((line, i) => [
       `${i} ${names[i]}`,
       ...line.map((value) =>
-        cell(isNumber(value) ? value.toFixed(2).replace("-", "−") : DASH, value, {
+        cell(isNumber(value) ? fixed(value, 2) : DASH, value, {
           class: `heat ${value <= AGAINST ? "negative" : ""}`,
           style: `--heat:${Math.abs(value ?? 0).toFixed(3)}`,
         }),
@@ -55,7 +60,7 @@ function showLeaks(leak, names) {
   setTable(
     byId("leak-table"),
     "Gradient of what each group has to itself without the mask",
-    ["to", "its own rows", "foreign rows", "foreign\u00a0∕ own", ...names.map((name, k) => `from ${k} ${name}`)],
+    ["to", "its own rows", "foreign rows", "foreign\u00a0∕ own", ...names.map((name, k) => groupHeading(k, name, "from "))],
     lines.map((line) => {
       const times = line.own ? line.foreign / line.own : null;
       const from = names.map((name, k) => {
@@ -78,7 +83,7 @@ function showDead(dead, names) {
   setTable(
     byId("dead-table"),
     "Units that are 0 for all rows",
-    ["layer", "units", "dead", ...(some ? names.map((name, k) => `${k} ${name}`) : [])],
+    ["layer", "units", "dead", ...(some ? names.map((name, k) => groupHeading(k, name)) : [])],
     dead.map((line) => {
       const heading = line.head === undefined || line.head === null ? line.layer : `${line.layer}`;
       if (!isNumber(line.dead))
@@ -87,10 +92,18 @@ function showDead(dead, names) {
           cell(counted(line.units), line.units),
           make("td", { class: "words quiet", colspan: some ? names.length + 1 : 1 }, "linear: none can die"),
         ];
-      const within = some ? names.map((name, k) => cell(counted(line.by_group?.[k]), line.by_group?.[k])) : [];
+      const count = (k) => (line.by_group ? counted(line.by_group[k]) : ""); // titles belong to no group
+      const within = some ? names.map((name, k) => cell(count(k), line.by_group?.[k])) : [];
       return [heading, cell(counted(line.units), line.units), cell(counted(line.dead), line.dead), ...within];
     }),
   );
+}
+
+/** What a dash means in tables by group, where a group has no rows. */
+function explainDashes(groups) {
+  if (groups.every((group) => group.pairs > 0)) return;
+  for (const id of ["conflict", "dead", "batch"])
+    byId(id).append(make("p", { class: "quiet legend dash" }, `${DASH}: no rows of this group in the batch`));
 }
 
 /** The list of rows to pick from, by group. */

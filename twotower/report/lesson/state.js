@@ -1,5 +1,5 @@
 // What the page shows is one flat state. It lives in the address after #, so that a link leads to the same view.
-const FIRST = { mask: "on", group: null, block: null, row: null, show: "norm", step: 0, theme: null, type: null };
+const FIRST = { mask: document.body.dataset.opens, group: null, block: null, row: null, show: "norm", step: 0, theme: null, type: null };
 
 /** A state that tells its listeners when it changes, and the address what it is. */
 function makeState(allowed) {

@@ -16,7 +16,7 @@
   };
 
   const state = makeState((wanted) => {
-    const mask = oneOf(wanted.mask, ["on", "off"], "on");
+    const mask = oneOf(wanted.mask, ["on", "off"], FIRST.mask);
     const last = Math.max(runs[mask].length, 1);
     return {
       mask,
@@ -171,8 +171,8 @@
   function toldOf(mask) {
     const { on, off } = record.runs;
     const losses = off
-      ? ` Loss: ${shown(on.loss, 4)} with the mask, ${shown(off.loss, 4)} without.`
-      : ` Loss: ${shown(on.loss, 4)}.`;
+      ? ` Loss: ${inWords(on.loss, 4)} with the mask, ${inWords(off.loss, 4)} without.`
+      : ` Loss: ${inWords(on.loss, 4)}.`;
     return (
       (mask === "on"
         ? "Mask on: each head sees the rows of its own group."
