@@ -10,10 +10,11 @@ PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "config", "jit", "typography"}
+GROUND_FLOOR = {"errors", "progress", "wording", "config", "jit", "typography"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
+    "wording": set(),
     "config": set(),
     "jit": set(),
     "typography": set(),
@@ -26,16 +27,17 @@ MAY_IMPORT = {
     "checkpoint": {"nn", "train"},
     "run": {"data", "evaluation", "report", "environment"},
     "comparison": {"evaluation", "run"},
-    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "environment"},
+    "transfer": {"nn", "data", "run"},
+    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "transfer", "environment"},
     "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
     "warmup": {"nn", "data", "evaluation", "train"},
     "recommend": {"nn", "data", "scoring", "warmup"},
-    "export": {"nn", "data", "scoring", "warmup"},
+    "export": {"nn", "data", "transfer", "scoring", "warmup"},
     "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
     "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
     "methods": set(),
     "experiment": {"nn", "data", "evaluation", "report", "environment", "run", "scoring", "trainer"}
-    | {"incremental", "warmup", "recommend", "export", "pipeline", "methods"},
+    | {"transfer", "incremental", "warmup", "recommend", "export", "pipeline", "methods"},
 }
 MAY_IMPORT["inspection"] = MAY_IMPORT["experiment"] - {"report", "incremental"} | {"train", "checkpoint"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top

@@ -107,3 +107,4 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, arguments, message):
     result = CliRunner().invoke(cli, ["compare", *arguments])
     assert result.exit_code == 2
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""

@@ -160,6 +160,16 @@ def test_test_pairs_that_have_changed_are_refused(run, tmp_path):
     assert "the test pairs of sample 'default' have changed since run" in result.stderr
 
 
+@pytest.mark.parametrize("place", ["absent/x.csv", ".", "run/run.json/x.csv"])
+def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(scoring, "score_pairs", lambda *arguments: pytest.fail("too late"))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = CliRunner().invoke(cli, ["evaluate", "run", "--csv", place])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith(f"twotower: error: {place}: cannot write (")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

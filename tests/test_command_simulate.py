@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from twotower.commands import cli
 from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
 from twotower.data.world.world import WorldConfig
 
 TOY = ["--users", "600", "--titles", "40", "--territories", "20", "--user-dim", "8", "--title-dim", "8"]
@@ -55,6 +56,20 @@ def test_the_summary_counts_what_is_in_the_world(toy):
     others = np.setdiff1d(np.arange(20), majors)
     assert rows["4"][1:4] == ["others", f"{users[others].sum():,}", f"{train[others].sum():,}"]
     assert rows["all"][1:4] == ["600", f"{train.sum():,}", f"{test.sum():,}"]
+
+
+def test_a_world_without_test_days_can_be_trained_on(tmp_path):
+    path, model = tmp_path / "w", tmp_path / "run"
+    result = run(path, *TOY, "--test-days", 0)
+    assert result.exit_code == 0 and "60 training days, 0 test days" in result.stdout
+    small = ["--hidden", "8", "--epochs", "1", "--mtl", "--groups", "2", "--rank", "2"]
+    for command in (["train", str(path), *small, "--run", str(model)], ["evaluate", str(model)]):
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 0, result.output
+    pairs, test_users = Sample(Dataset.open(path)).test_pairs(), Sample(Dataset.open(path)).test_users
+    assert len(pairs) and set(pairs.day) <= set(range(60)) and set(pairs.user) <= set(test_users)
+    titles = CliRunner().invoke(cli, ["recommend", str(model), "--top", "1"]).stdout.splitlines()
+    assert len(titles) == 601
 
 
 def test_progress_goes_to_stderr(toy):

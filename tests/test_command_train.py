@@ -197,6 +197,23 @@ def test_incremental_and_periods_that_contradict_each_other_are_refused(tiny_wor
     assert failing_line("train", tiny_world, *options.split()) == f"{options}: expected one of the two"
 
 
+def test_incremental_takes_no_more_periods_than_there_are_test_days(tiny_world, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("twotower.pipeline.TrainingJob", lambda _, config, *rest: asked.append(config) or StopHere())
+    monkeypatch.setattr("twotower.pipeline.known_test_days", lambda directory: 2)
+    run(tiny_world, "--incremental")
+    assert [config.train.incremental_periods for config in asked] == [2]
+
+
+def test_periods_that_would_do_nothing_are_refused(tiny_world, tmp_path):
+    path = tmp_path / "run"
+    line = failing_line("train", tiny_world, "--periods", 1, "--run", path)
+    assert line == "--periods 1: training goes on between periods; expected at least 2, or 0 for none of it"
+    line = failing_line("train", tiny_world, "--periods", 4, "--run", path)
+    assert line == f"--periods 4: {tiny_world} has 3 test days; expected at most so many blocks of them"
+    assert not path.exists()
+
+
 def test_evaluations_without_validation_are_refused_wherever_it_was_switched_off(tmp_path):
     (tmp_path / "c.toml").write_text("[train]\nvalidation = 0\n")
     with pytest.raises(InputError, match="--evaluations 2: there is no validation"):

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from safetensors import SafetensorError
 from tiny_runs import failing_line
+
+from twotower import checkpoint
+from twotower.commands import cli
+
+TINY = ["--hidden", "8", "--batch-size", "128", "--epochs", "1"]
 
 
 def failed(*arguments) -> str:
@@ -17,7 +24,6 @@ def here(tmp_path, monkeypatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
-
 
 
 @pytest.mark.parametrize(
@@ -105,3 +111,34 @@ def test_zero_positives_are_named(own_world):
 def test_a_directory_that_cannot_be_written_is_named(here, tiny_world):
     Path("runs").write_text("a file")
     assert failed(tiny_world) == f"runs/001-baseline: cannot write in {here / 'runs'}"
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_a_full_disk_is_told_with_the_way_to_go_on_if_there_is_one(here, tiny_world, monkeypatch, finished):
+    full = "Error while serializing: I/O error: No space left on device (os error 28)"
+    save, saved = checkpoint.save_file, []
+
+    def save_some(arrays, path, **options):
+        if len(saved) == finished:
+            raise SafetensorError(full)
+        saved.append(path)
+        save(arrays, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", save_some)
+        result = CliRunner().invoke(cli, ["train", str(tiny_world), *TINY, "--epochs", "3", "--run", "r"])
+    *_, hint, line = result.stderr.splitlines()
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert line == "twotower: error: r/training.safetensors: No space left on device"
+    assert Path("r").exists() == (hint == "Go on with: twotower train --resume r") == (finished > 0)
+    if finished:
+        assert CliRunner().invoke(cli, ["train", "--resume", "r"]).exit_code == 0
+
+
+def test_a_fault_of_the_weights_that_is_none_of_the_disk_is_not_called_one(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise SafetensorError("no such dtype")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(SafetensorError, match="no such dtype"):
+        checkpoint._save(tmp_path / "w", {}, {})

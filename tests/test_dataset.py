@@ -282,11 +282,11 @@ def test_of_two_changes_at_once_both_are_kept(data, monkeypatch):
     def meanwhile(stage):
         monkeypatch.undo()
         with monkeypatch.context() as of_another_process:
-            of_another_process.setattr(module.os, "getpid", lambda: 1)
+            of_another_process.setattr(dataset_writer.os, "getpid", lambda: 1)
             update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
-        return module.file_facts(stage)
+        return dataset_writer.file_facts(stage)
 
-    monkeypatch.setattr(module, "file_facts", meanwhile)
+    monkeypatch.setattr(dataset_writer, "file_facts", meanwhile)
     write_vectors(data.path, np.ones((5, 2), np.float32), np.ones((3, 2), np.float32))
     after = Dataset.open(data.path)
     assert after.check()["users"] == 5

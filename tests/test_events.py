@@ -178,6 +178,19 @@ def test_a_parquet_log_is_the_same_log(write, tmp_path):
     assert named(read_log([LogFile(tmp_path / "log.parquet")], COLUMNS)) == named(read_log([file], COLUMNS))
 
 
+@pytest.mark.parametrize("kind", ["duration[s]", "time32[s]"])
+def test_parquet_times_without_a_day_are_refused(tmp_path, kind):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    of_kind = {"duration[s]": pa.duration("s"), "time32[s]": pa.time32("s")}[kind]
+    columns = {"user": ["ann"], "title": ["alpha"], "territory": ["DE"], "time": pa.array([86_399], of_kind)}
+    parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"log\.parquet, column 'time': .* has no day; expected dates, timestamps"):
+        read_log([LogFile(tmp_path / "log.parquet")], COLUMNS, skip_bad_rows=True)
+    assert len(read_log([LogFile(tmp_path / "log.parquet")], WITHOUT_TIME)) == 1
+
+
 def test_memory_does_not_grow_with_what_is_written_in_a_row(tmp_path):
     rows = "".join(f"user {i % 50:090d},title {i % 70:090d},DE,2024-01-01 00:00:{i % 60:02d}\n" for i in range(60_000))
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(("user,title,territory,time\n" + rows).encode(), 1))

@@ -276,6 +276,12 @@ def test_an_experiment_that_is_older_than_a_setting_was_begun_with_its_default(o
     assert run(world, path, methods="baseline,upsampled").exit_code == 0
 
 
+def test_more_periods_than_test_days_are_refused(tiny_world, tmp_path):
+    line = failing_line("experiment", tiny_world, "--out", tmp_path / "new", *FEW, "--periods", 4)
+    assert line == f"--periods 4: expected at most as many as {tiny_world} has test days: 3"
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

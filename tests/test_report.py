@@ -81,7 +81,7 @@ def test_the_territory_table_has_a_line_a_territory_then_macro_and_overall():
         f"{results.pr_auc[1]:.4f}",
     ]
     assert lines[6] == ["macro", "3", "territories", "1+", f"{found.macro():.4f}"]
-    assert lines[7] == ["macro", "1", "territories", "50+", f"{found.macro(50):.4f}"]
+    assert lines[7] == ["macro", "1", "territory", "50+", f"{found.macro(50):.4f}"]
     assert lines[8][-1] == f"{found.overall:.4f}" and lines[8][3:6] == ["60", "600", str(found.positives)]
 
 
@@ -102,7 +102,7 @@ def test_the_macro_line_says_which_territories_it_counts():
     found = evaluation()
     least = int(sorted(found.territories.positives)[-1])
     line = line_with(printed(tables.territory_table(found, min_positives=least)), f"{least}+")
-    assert line.split() == ["macro", "1", "territories", f"{least}+", f"{found.macro(least):.4f}"]
+    assert line.split() == ["macro", "1", "territory", f"{least}+", f"{found.macro(least):.4f}"]
     assert printed(tables.territory_table(found, min_positives=1)).count("macro") == 1
     assert "undefined" in line_with(printed(tables.territory_table(found, min_positives=9999)), "9999+")
 

@@ -65,6 +65,21 @@ def test_more_users_than_there_are_is_refused(dataset, asked, message):
     assert not list(dataset.path.glob("samples/*too-many*"))
 
 
+@pytest.mark.parametrize(
+    ("negatives", "there"),
+    [
+        ("own", "25 titles; expected at most 25"),
+        ("population", "25 titles for each of 60 users; expected at most 1,500"),
+    ],
+)
+def test_more_negatives_than_there_are_titles_are_refused(dataset, negatives, there):
+    with pytest.raises(InputError) as error:
+        sample(dataset, replace(BASE, alpha=1e9, negatives=negatives), name="too-many")
+    assert str(error.value) == f"alpha = 1e+09: {dataset.path} has {there} negatives a positive"
+    assert not list(dataset.path.glob("samples/*too-many*"))
+    sample(dataset, replace(BASE, alpha=25.0, negatives=negatives), overwrite=True)
+
+
 def test_a_share_of_active_users_takes_no_more_than_there_are(dataset):
     summary = sample(dataset, replace(BASE, active_users=50.0), overwrite=True)
     assert 20 < summary.active.users.sum() < 110

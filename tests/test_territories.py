@@ -312,7 +312,7 @@ def test_groups_are_read_from_a_file_by_code_name_or_alias(tmp_path):
         ("territory,group\nDE,-1\nFR,0\n", r"line 2: group '-1', expected a whole number"),
         ("territory,group\nDE,0\nFR,70000\n", r"line 3: group '70000', expected a whole number"),
         ("territory,group\nDE,0\nFR\n", r"line 3: group '', expected a whole number"),
-        ("territory,group\nDE,0\n", r"1 territories have no line, the first is 'FR'"),
+        ("territory,group\nDE,0\n", r"1 territory has no line, the first is 'FR'"),
         ("territory,group\nDE,1\nFR,1\n", r"group 0 has no territory, expected all of 0 … 1"),
     ],
 )

@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -112,6 +113,11 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
     try:
         save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
         partial.replace(path)
+    except SafetensorError as error:  # of a full disk, too, whose number stands in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -2,7 +2,8 @@
 
     users.npy        (n, D) float32   s·U of each user, through the head of the user's group
     titles.npy       (T, D) float32   V of each title
-    bias.npy         (C, T) float32   what a territory adds to the logit of a title: c, title biases and offsets
+    bias.npy         (C, T) float32   what a territory adds to the logit of a title: c, title biases and offsets; −∞ in
+                                      a territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
     manifest.json    the run, the formula, and every file's size and checksum
@@ -25,6 +26,7 @@ from twotower.data.storage import FORMAT_VERSION, MANIFEST, StagedDirectory, fil
 from twotower.nn.retrieval import Retrieval, Users
 from twotower.progress import Progress, silent
 from twotower.scoring import open_model, user_groups
+from twotower.transfer import UNKNOWN
 from twotower.warmup import compile_kernels
 
 FORMULA = "logit = users[user] · titles[title] + bias[territory of the user, title]"
@@ -55,7 +57,7 @@ def export(
     """
     rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
     with StagedDirectory(out, overwrite) as staged:
-        model, territory_group = open_model(run_path, dataset)
+        model, territory_group = open_model(run_path, dataset, rows)
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.model.hidden, staged.path
@@ -66,8 +68,10 @@ def export(
             found.embed_users(U, Users(dataset.user_vectors, rows, group), progress)
             U.flush()
         bias = found.territory_bias(territory_group)
+        bias = bias if model.title_offsets is None else bias + model.title_offsets
+        bias[territory_group == UNKNOWN] = -np.inf
         np.save(path / "titles.npy", found.V)
-        np.save(path / "bias.npy", bias if model.title_offsets is None else bias + model.title_offsets)
+        np.save(path / "bias.npy", bias)
         write_ids(path, dataset, rows)
         facts = {"run": Path(run_path).name, "twotower": twotower.__version__, "formula": FORMULA}
         counts = {"users": len(rows), "titles": dataset.n_titles, "territories": dataset.n_territories, "width": D}

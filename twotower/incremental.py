@@ -43,10 +43,13 @@ def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
 
 
 def check_days(dataset: Dataset, sampled: Sample, n_periods: int) -> None:
-    """Errors: InputError when somebody asked for periods, and there is nothing to learn between two of them."""
+    """Errors: InputError when somebody asked for periods, and there are fewer days, or nothing to learn between two."""
     if n_periods and dataset.test_days < 2:
         days = ("no test days", "one test day")[dataset.test_days]
         raise InputError(f"{dataset.path}: {days}, so nothing to learn between two of them; leave out --incremental")
+    if n_periods > dataset.test_days:
+        days = f"{dataset.path} has {dataset.test_days} test days"
+        raise InputError(f"--periods {n_periods}: {days}; expected at most so many blocks of them")
     if n_periods:
         check_sample(sampled, n_periods)
 

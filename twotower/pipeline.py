@@ -20,6 +20,7 @@ from twotower.data.samples.sampling import sample
 from twotower.data.storage import read_json, write_json
 from twotower.data.territories import Territories, geographic_groups, grouping_from_file
 from twotower.data.world.simulate import simulate
+from twotower.data.world.world import WorldConfig
 from twotower.errors import InputError
 from twotower.evaluation.results import Evaluation
 from twotower.incremental import check_days, train_and_score
@@ -27,6 +28,7 @@ from twotower.progress import Progress, silent
 from twotower.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.trainer import Trainer
 from twotower.warmup import compile_kernels
+from twotower.wording import counted
 
 DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
 RUNS = Path("runs")
@@ -118,7 +120,8 @@ def begin_run(
 def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
     """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
 
-    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished.
+    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished; OSError and MemoryError have it as
+    ``go_on``.
     """
     try:
         compile_kernels(progress)
@@ -126,9 +129,12 @@ def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progres
             return train_and_score(trainer, sampled, periods, writer, progress)
         trainer.run(writer, progress)
         return trainer.test(sampled, writer, progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError, MemoryError) as stop:
         if writer.training_path.is_file():
-            raise KeyboardInterrupt(f"twotower train --resume {quote(str(writer.path))}") from None
+            go_on = f"twotower train --resume {quote(str(writer.path))}"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(go_on) from None
+            stop.go_on = go_on  # type: ignore[union-attr]
         raise
 
 
@@ -174,7 +180,7 @@ def choose_groups(territories: Territories, groups: int, file: Path | None = Non
         chosen = grouping_from_file(file, territories)
         found = int(chosen.max()) + 1
         if found != groups:
-            raise InputError(f"{file}: {found} groups, but the model has {groups} (see --mtl and --groups)")
+            raise InputError(f"{file}: {counted(found, 'group')}, but the model has {groups} (see --mtl and --groups)")
         return chosen
     if groups == 1:
         return np.zeros(len(territories), np.int16)
@@ -191,6 +197,11 @@ def known_groups(directory: Path, file: Path | None = None) -> int | None:
     territories = Dataset.open(directory).territories
     groups = territories.group if file is None else grouping_from_file(file, territories)
     return int(groups.max()) + 1 if groups.min() >= 0 else None
+
+
+def known_test_days(directory: Path) -> int:
+    """How many test days a dataset has, or the built-in world will have where there is none yet."""
+    return Dataset.open(directory).test_days if directory.exists() else WorldConfig().test_days
 
 
 def default_label(model: ModelConfig, sampled: Sample) -> str:

@@ -56,7 +56,7 @@ def recommend(
     if not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
     rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
-    model, territory_group = open_model(run_path, dataset)
+    model, territory_group = open_model(run_path, dataset, rows)
     compile_kernels(progress)
     dataset.check_vectors(progress)
     with threadpool_limits(1, "blas"):

@@ -19,12 +19,13 @@ from twotower.evaluation.results import Evaluation
 from twotower.nn.model import TwoTower
 from twotower.progress import Progress, silent
 from twotower.run import TERRITORIES, RunReader
+from twotower.transfer import check_heads, groups_by_code, is_like, transferred
 
 SCORING_BATCH = 32768  # pairs scored at a time
 
 
 def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> np.ndarray:
-    """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,)."""
+    """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,), UNKNOWN also for users."""
     if groups == 1:
         return np.zeros(dataset.n_users, np.int32)
     return np.asarray(territory_group, np.int32)[dataset.head_territory]
@@ -45,7 +46,7 @@ class Scorer(NamedTuple):
 def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Scorer:
     """Batches for ``predict_pairs``, and where users live."""
     groups = model.model.groups
-    members = user_groups(dataset, territory_group, groups)
+    members = np.maximum(user_groups(dataset, territory_group, groups), 0)  # of those without a head none is scored
     batcher = Batcher(
         dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
         user_territory=user_territories(dataset, model),
@@ -85,38 +86,55 @@ def score_pairs(
 
     Errors: InputError as for ``open_model``.
     """
-    model, territory_group = open_model(run_path, dataset)
+    model, territory_group = open_model(run_path, dataset, pairs.user)
     scorer = make_scorer(model, dataset, territory_group)
     with threadpool_limits(1, "blas"):
         return predict_pairs(model, scorer, pairs, progress)
 
 
-def open_model(run_path: Path, dataset: Dataset) -> tuple[TwoTower, np.ndarray]:
+def open_model(
+    run_path: Path, dataset: Dataset, users: np.ndarray | None = None
+) -> tuple[TwoTower, np.ndarray]:
     """The model of a finished run, for a dataset that it can score, and the group of each territory (C,).
 
-    Errors: InputError when the run is incomplete, and as for ``check_fits``.
+    Where vectors were made like those of the run's dataset, titles and territories may be others: what the model has of
+    them goes by their ids (see ``transfer``), and a territory without a head has the group −1. ``users`` (n,) are those
+    who will be scored, all unless told.
+
+    Errors: InputError when the run is incomplete, as for ``check_fits``, and for users without a head.
     """
     run = RunReader(run_path)
     model = load_model(run.weights_path, usable_cores())
-    check_fits(run, dataset, model)
-    return model, run.evaluation.territories.group
+    if not is_like(run, dataset):
+        check_fits(run, dataset, model)
+        return model, run.evaluation.territories.group
+    check_shapes(run, dataset, model)
+    group = groups_by_code(run, dataset.territories.code, model.model.groups)
+    check_heads(run, dataset, group, np.arange(dataset.n_users) if users is None else users)
+    return transferred(run, model, dataset), group
 
 
-def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
-    """Errors: InputError unless a run's weights mean something for the vectors, territories and titles of a dataset."""
+def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
+    """Errors: InputError unless vectors are as wide as a run's, and its groups are those of its heads."""
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
         trained = f"{run.path} was trained on {model.widths}"
         raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
-    if run.evaluation.territories.code != dataset.territories.code:
-        raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
     group, groups = run.evaluation.territories.group, model.model.groups
     if groups > 1 and (group.min() < 0 or group.max() >= groups):
         found = f"groups from {group.min()} to {group.max()}"
         raise InputError(f"{run.path / TERRITORIES}: {found}, expected 0 to {groups - 1}")
+
+
+def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
+    """Errors: InputError unless a run's weights mean something for the vectors, territories and titles of a dataset."""
+    check_shapes(run, dataset, model)
+    if run.evaluation.territories.code != dataset.territories.code:
+        raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
     if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_made_columns:
         other = f"its vectors are not those that {run.path} was trained on"
-        raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; train anew")
+        way_out = f"train anew, or see twotower embed --like {run.dataset}"
+        raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; {way_out}")
     if model.title_offsets is not None:
         trained_on = model.title_offsets.shape[1]
         if trained_on != dataset.n_titles or run.titles not in (None, dataset.identity["titles"]):

@@ -29,6 +29,7 @@ from twotower.nn.title_offsets import fit_offsets, judging_folds
 from twotower.progress import Progress, silent
 from twotower.run import LOG, RunWriter
 from twotower.scoring import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
+from twotower.wording import counted
 
 UPDATES, JUDGES = 3, 5  # random streams, beside weights (0), epochs (1), validation users (2) and surgery (4)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
@@ -55,7 +56,7 @@ class Trainer:
         self.pairs, self.held_out = split_users(sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
-            found = f"{positives} positives among the {len(self.pairs)} training pairs"
+            found = f"{counted(positives, 'positive')} among the {counted(len(self.pairs), 'training pair')}"
             raise InputError(f"{sampled.path}: {found}, expected some of both labels")
 
         tables = dataset.user_vectors, dataset.title_vectors

@@ -56,6 +56,8 @@ def compare(
     from twotower.comparison import compare_runs
     from twotower.report import files, tables
 
+    if csv_path is not None:
+        files.try_file(csv_path)
     found = compare_runs(runs, against, None if everything else top, min_positives, by_day)
     if as_json:
         click.echo(files.json_text(files.comparison_record(found)))

@@ -53,28 +53,48 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--user-vectors", type=FILE, metavar="FILE", help="Own user vectors: .npy, or Parquet or CSV with ids.")
 @click.option("--title-vectors", type=FILE, metavar="FILE", help="Own title vectors, likewise.")
+@click.option(
+    "--like",
+    type=FILE,
+    metavar="DATASET",
+    help="Make them as those of DATASET were made, in the same columns, for a run that was trained on it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace vectors that the dataset has.")
-def embed(directory: Path, overwrite: bool, **options: Any) -> None:
+def embed(directory: Path, like: Path | None, overwrite: bool, **options: Any) -> None:
     """Make user and title vectors where none exist.
 
     Users are described by their history, which no label is made of, and by their territory and profile; titles
     by their text and categories, and by the history of their users. Own vectors take the place of all that is
     made by default; what is asked for besides is put beside them.
 
+    With --like yesterday's model can score today's users: their histories are projected onto the factors that
+    DATASET keeps, titles get its words, categories and history, and what it does not know has zeros.
+
     \b
     Example:
       twotower embed shop
       twotower embed film --profile age --categorical genre --text synopsis
       twotower embed film --user-vectors users.parquet --title-vectors bert.npy --categorical genre
+      twotower embed today --like shop
     """
     from rich.console import Console
 
+    from twotower.commands.given import refuse_given
     from twotower.data.vectors.embed import EmbedConfig
     from twotower.data.vectors.embed import embed as make
+    from twotower.data.vectors.like import embed_like
     from twotower.pipeline import known_groups
     from twotower.report.progress import show_progress
     from twotower.report.vectors import print_vectors
 
+    own = {name: options[name] for name in ("user_vectors", "title_vectors")}
+    if like is not None:
+        refuse_given(options.keys() - own.keys(), f"with --like {like}: vectors are made as there")
+        with show_progress() as progress:
+            summary = embed_like(directory, like, **own, progress=progress, overwrite=overwrite)
+        print_vectors(Console(), summary)
+        click.echo(f"{directory} has vectors like {like}. Next: twotower recommend RUN {quote(str(directory))}")
+        return
     with show_progress() as progress:
         summary = make(directory, EmbedConfig(**options), progress, overwrite)
     print_vectors(Console(), summary)

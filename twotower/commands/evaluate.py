@@ -64,8 +64,12 @@ def evaluate(
     if by == "title" and not as_json:
         refuse_given(["min_positives"], "with --by title: it is about territories")
     reader = RunReader(run)
+    if csv_path is not None:
+        files.try_file(csv_path)
     with show_progress() as progress:
-        evaluation = rescore(reader, dataset, day, progress)
+        evaluation, note = rescore(reader, dataset, day, progress)
+    if note:
+        click.echo(note, err=True)
     rows = files.territory_rows(evaluation) if by == "territory" else files.title_rows(evaluation)
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
@@ -82,8 +86,12 @@ def evaluate(
         files.write_file(csv_path, files.csv_text(rows))
 
 
-def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress) -> "Evaluation":
-    """Evaluate the weights of a run on its test pairs, or on those of one day.
+def rescore(
+    run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress
+) -> tuple["Evaluation", str]:
+    """Evaluate the weights of a run on its test pairs, or on those of one day; and what to say of the pairs.
+
+    On a dataset with vectors like the run's those test pairs count whose users the run was not trained on.
 
     Errors: InputError when the test pairs are no longer those of the run (its model may have been trained on
     the users of others), and when there is no such test day.
@@ -91,17 +99,24 @@ def rescore(run: "RunReader", dataset_path: str | None, day: int | None, progres
     from twotower.data.dataset import Dataset
     from twotower.data.sample import Sample
     from twotower.scoring import evaluate_pairs, score_pairs
+    from twotower.transfer import groups_by_code, is_like, unseen_pairs
 
-    dataset = Dataset.open(dataset_path or run.dataset)
-    pairs = Sample(dataset, run.sample).test_pairs()
+    dataset, note = Dataset.open(dataset_path or run.dataset), ""
+    pairs, group = Sample(dataset, run.sample).test_pairs(), run.evaluation.territories.group
     if pairs.digest() != run.test_digest:
-        raise InputError(
-            f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}"
-        )
+        if not is_like(run, dataset):
+            raise InputError(
+                f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}"
+            )
+        groups, before = int(group.max()) + 1, len(pairs)
+        group = groups_by_code(run, dataset.territories.code, groups)
+        pairs = unseen_pairs(run, dataset, pairs, groups)
+        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are judged: those of users whom "
+                f"{run.path} was not trained on and has a head for.")  # fmt: skip
     if day is not None:
-        days = list(run.evaluation.days)
+        days = sorted(set(pairs.day.tolist())) if note else list(run.evaluation.days)
         if day not in days:
             raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
         pairs = pairs.take(pairs.day == day)
     scores = score_pairs(run.path, dataset, pairs, progress)
-    return evaluate_pairs(dataset, run.evaluation.territories.group, pairs, scores, progress)
+    return evaluate_pairs(dataset, group, pairs, scores, progress), note

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from twotower.commands.sample import Alpha, Amount
 from twotower.commands.train import DEFAULT_GROUPS, DEFAULT_PERIODS, config_options
@@ -97,10 +98,15 @@ def experiment(
     from twotower.data.samples.sample_config import SampleConfig
     from twotower.experiment import conduct
     from twotower.experiment.plan import EXPERIMENTS, Plan
+    from twotower.pipeline import known_test_days
     from twotower.report.experiment_tables import print_experiment
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console
 
+    asked = click.get_current_context().get_parameter_source("periods") != ParameterSource.DEFAULT
+    days = known_test_days(directory)
+    if asked and periods > max(1, days):
+        raise InputError(f"--periods {periods}: expected at most as many as {directory} has test days: {days}")
     called = name or directory.resolve().name + ("-choosing" if choosing else "")
     plan = Plan(
         dataset=directory,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from twotower.wording import counted
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
@@ -45,4 +47,5 @@ def export(
     users = choose_users(dataset, territories, file)
     with show_progress() as progress:
         told = write_embeddings(run, dataset, out, users, overwrite, progress)
-    click.echo(f"{told.users:,} users and {told.titles:,} titles, {told.width} numbers each, are in {out}.")
+    rows = f"{counted(told.users, 'user')} and {counted(told.titles, 'title')}"
+    click.echo(f"{rows}, {counted(told.width, 'number')} each, are in {out}.")

@@ -6,6 +6,7 @@ from shlex import quote
 import click
 
 from twotower.errors import InputError
+from twotower.wording import counted
 
 DEFAULT_GROUPS = 4  # as in the paper
 
@@ -44,7 +45,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     else:
         chosen = grouping_from_file(file, territories)
         if groups not in (None, found := int(chosen.max()) + 1):
-            raise InputError(f"{file}: has {found} groups, but --groups is {groups}")
+            raise InputError(f"{file}: has {counted(found, 'group')}, but --groups is {groups}")
     territories = replace(territories, group=chosen)
     update_territories(directory, territories)
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)

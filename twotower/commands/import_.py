@@ -57,13 +57,14 @@ FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--train-days",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     metavar="N",
-    help="Days to train on, before the test days.  [default: 60, or half of those if fewer]",
+    help="Days to train on, before the test days; 0, for both, makes all of the log history, to score and not to "
+    "train.  [default: 60, or half of those if fewer]",
 )
 @click.option(
     "--test-days",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     metavar="N",
     help="The last days, to test on.  [default: 3, or a fifth of all if fewer]",
 )
@@ -113,4 +114,5 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     with show_progress() as progress:
         summary = import_logs(directory, config, progress, overwrite)
     print_import(Console(), summary)
-    click.echo(f"{directory} is imported. Next: twotower embed {quote(str(directory))}")
+    like = "" if summary.split.train_days else " --like DATASET"
+    click.echo(f"{directory} is imported. Next: twotower embed {quote(str(directory))}{like}")

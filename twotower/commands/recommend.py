@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from twotower.wording import counted
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
@@ -68,4 +70,6 @@ def recommend(
         if not out:
             write_csv(target, dataset, found)  # after the display has ended: both may be the same terminal
     if out:
-        click.echo(f"{found.counts().sum():,} recommendations for {len(users):,} users are in {out}.")
+        n = int(found.counts().sum())
+        told = f"{counted(n, 'recommendation')} for {counted(len(users), 'user')}"
+        click.echo(f"{told} {'is' if n == 1 else 'are'} in {out}.")

@@ -120,17 +120,20 @@ def multi_task_settings(
     return {"groups": known_groups if known_groups and known_groups > 1 else DEFAULT_GROUPS, **heads}
 
 
-def asked_periods(incremental: bool | None, periods: int | None) -> int | None:
+def asked_periods(incremental: bool | None, periods: int | None, test_days: int) -> int | None:
     """What --incremental, --no-incremental and --periods mean together; None where none of them is given.
 
-    Errors: InputError when they contradict each other.
+    Errors: InputError when they contradict each other, and for a single period, which leaves nothing to learn between.
     """
+    if periods == 1:
+        raise InputError("--periods 1: training goes on between periods; expected at least 2, or 0 for none of it")
     if incremental is None:
         return periods
     if periods is not None and incremental != (periods > 0):
         flag = "--incremental" if incremental else "--no-incremental"
         raise InputError(f"{flag} --periods {periods}: expected one of the two")
-    return (periods or DEFAULT_PERIODS) if incremental else 0
+    most = test_days if test_days > 1 else DEFAULT_PERIODS  # without two of them it is refused
+    return (periods or min(DEFAULT_PERIODS, most)) if incremental else 0
 
 
 @click.command()
@@ -149,7 +152,8 @@ def asked_periods(incremental: bool | None, periods: int | None) -> int | None:
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="Go on with an interrupted run; its own settings are used.")  # fmt: skip
 @click.option("--incremental/--no-incremental", default=None,
-              help=f"Learn from each period of test days before the next: --periods {DEFAULT_PERIODS}, or 0.  "
+              help=f"Learn from each period of test days before the next: --periods {DEFAULT_PERIODS}, or as many as "
+              "there are days, or 0.  "
               "[default: no]")  # fmt: skip
 @config_options
 @click.pass_context
@@ -191,7 +195,9 @@ def train(
     if resume is not None:
         work = partial(pipeline.resume, resume, directory=directory if "directory" in given else None)
     else:
-        options["incremental_periods"] = asked_periods(incremental, options["incremental_periods"])
+        options["incremental_periods"] = asked_periods(
+            incremental, options["incremental_periods"], pipeline.known_test_days(directory)
+        )
         known = pipeline.known_groups(directory, grouping) if mtl else None
         config = effective_config(preset, config_file, mtl, options, known)
         work = pipeline.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
@@ -205,10 +211,10 @@ def train(
 
 @contextmanager
 def saying_how_to_go_on() -> Iterator[None]:
-    """After Ctrl-C, print the command that takes the run up again, if there is one."""
+    """After Ctrl-C or on a full disk, print the command that takes the run up again, if there is one."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        if stop.args:
-            click.echo(f"Go on with: {stop}", err=True)
+    except (KeyboardInterrupt, OSError, MemoryError) as stop:
+        if go_on := str(stop) if isinstance(stop, KeyboardInterrupt) else getattr(stop, "go_on", None):
+            click.echo(f"Go on with: {go_on}", err=True)
         raise

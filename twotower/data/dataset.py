@@ -4,6 +4,7 @@
     territories.csv                  code, name, latitude, longitude, audience, group
     titles.csv   titles.npy          ids and text columns; (T, F_t) float32 vectors
     users.csv    users.npy           ids and profile columns (optional); (U, F_u) float16 or float32 vectors
+    basis/                           where embed made the vectors: what with (see vectors/basis.py)
     user_territory.npy               (U,) int16 row of territories.csv
     availability.npy launch_day.npy  (T, C) bool; (T,) int32
     events/history, events/day-0000  user.npy int32, title.npy int32: the watch log, a shard a day
@@ -20,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from twotower.data.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_manifest
+from twotower.data.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_json, read_manifest
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
+BASIS = "basis"  # the folder of what the vectors were made with
 HISTORY = -1  # the day of events that only feed user vectors and "watched already"
 
 
@@ -107,18 +110,44 @@ class Dataset:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Digests of the vectors and of the ids of the titles, in their order: what a model's weights are made for."""
+        """Digests of the vectors and of the ids of the titles, in their order: what a model's weights are made for.
+
+        Vectors that were made like those of another dataset have its digest: their columns mean the same.
+        """
         files = self.manifest["files"]
         vectors = [files[name]["sha256"] for name in ("users.npy", "titles.npy") if name in files]
         texts = {"vectors": vectors, "titles": self.title_ids}
-        return {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
+        digests = {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
+        return digests | ({"vectors": self.made_like["vectors"]} if self.made_like else {})
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """What ``twotower embed`` said of the vectors: their config and parts; empty where they come from elsewhere."""
+        return self.manifest["provenance"].get("vectors", {})
+
+    @property
+    def made_like(self) -> dict[str, str] | None:
+        """The dataset, and the digest of its vectors, in whose columns these vectors were made; None: in their own."""
+        return self.embedding.get("like")
 
     @property
     def has_made_columns(self) -> bool:
         """Whether vectors have columns that ``twotower embed`` makes of the dataset, and each time in another way."""
-        made = self.manifest["provenance"].get("vectors", {})
-        parts = [*made.get("user_parts", ()), *made.get("title_parts", ())]
+        parts = [*self.embedding.get("user_parts", ()), *self.embedding.get("title_parts", ())]
         return any(name not in ("own", "territory") for name, _ in parts)
+
+    @property
+    def has_basis(self) -> bool:
+        """Whether it is kept what the vectors were made with."""
+        return any(name.startswith(f"{BASIS}/") for name in self.manifest["files"])
+
+    def basis_facts(self, name: str) -> Any:
+        """Plain values among what the vectors were made with."""
+        return read_json(self.path / BASIS / name)
+
+    def basis_array(self, name: str) -> np.ndarray:
+        """An array among what the vectors were made with."""
+        return load_array(self.path / BASIS / name)
 
     @property
     def has_vectors(self) -> bool:
@@ -139,7 +168,7 @@ class Dataset:
         vectors = load_array(path)
         if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype not in (np.float16, np.float32):
             found = f"{vectors.dtype} {vectors.shape}"
-            raise InputError(f"{path}: {found}, expected {rows} rows of float16 or float32")
+            raise InputError(f"{path}: {found}, expected {counted(rows, 'row')} of float16 or float32")
         return vectors
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import twotower
-from twotower.data.dataset import Dataset, shard_name
+from twotower.data.dataset import BASIS, Dataset, shard_name
 from twotower.data.storage import (
     FORMAT_VERSION,
     MANIFEST,
@@ -21,12 +21,14 @@ from twotower.data.storage import (
     locked,
     name_place,
     read_manifest,
+    remove_if_empty,
     write_csv,
     write_json,
 )
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 
 class DatasetWriter:
@@ -135,48 +137,64 @@ def write_vectors(
     user_vectors: np.ndarray | None = None,
     title_vectors: np.ndarray | None = None,
     provenance: dict[str, Any] | None = None,
+    basis: dict[str, Any] | None = None,
 ) -> None:
     """Add or replace user vectors (U, F_u) and title vectors (T, F_t), with a word on where they come from.
+
+    ``basis`` is what they were made with, by names of files: arrays, and plain values for JSON. What was kept of
+    former vectors goes.
 
     Errors: InputError unless there is one vector for each user and title.
     """
     dataset = Dataset.open(path)
-    writers = {}
+    writers: dict[str, Callable[[Path], None]] = {
+        f"{BASIS}/{name}": partial(_save if isinstance(value, np.ndarray) else write_json, value=value)
+        for name, value in (basis or {}).items()
+    }
     for name, vectors, rows in (
         ("users.npy", user_vectors, dataset.n_users),
         ("titles.npy", title_vectors, dataset.n_titles),
     ):
         if vectors is not None:
             if vectors.ndim != 2 or len(vectors) != rows:
-                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {rows} rows")
-            writers[name] = partial(_save, array=vectors)
-    _replace(dataset.path, writers, {"vectors": provenance or {}})
+                raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {counted(rows, 'row')}")
+            writers[name] = partial(_save, value=vectors)
+    _replace(dataset.path, writers, {"vectors": provenance or {}}, stale=f"{BASIS}/")
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(path: Path, value: np.ndarray) -> None:
     with open(path, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(file, np.ascontiguousarray(value), allow_pickle=False)
 
 
-def _replace(directory: Path, writers: dict[str, Any], provenance: dict[str, Any]) -> None:
+def _replace(
+    directory: Path, writers: dict[str, Callable[[Path], None]], provenance: dict[str, Any], stale: str | None = None
+) -> None:
     """Rewrite some files of a dataset, then its manifest; each file is replaced whole.
 
-    Two processes may do it at once: each has a stage of its own, and the manifest is read again for the change.
+    Files whose path begins with ``stale`` and that are not written anew are taken away. Two processes may do it at
+    once: each has a stage of its own, and the manifest is read again for the change.
     """
     stage = directory / f".update.partial-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
     try:
         for name, write in writers.items():
+            (stage / name).parent.mkdir(exist_ok=True)
             write(stage / name)
         facts = file_facts(stage)
         with locked(directory):
             manifest = read_manifest(directory, "dataset")
-            manifest["files"].update(facts)
+            gone = [name for name in manifest["files"] if stale and name.startswith(stale) and name not in writers]
+            manifest["files"] = {k: v for k, v in manifest["files"].items() if k not in gone} | facts
             manifest["provenance"].update(provenance)
             for name in writers:
+                (directory / name).parent.mkdir(exist_ok=True)
                 (stage / name).replace(directory / name)
             write_json(directory / MANIFEST, manifest)
+            for name in gone:
+                (directory / name).unlink(missing_ok=True)
+                remove_if_empty([(directory / name).parent])
     except OSError as error:
         name_place(error, directory)
         raise

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotower.data.territories import MAJORS, Territories, balanced_clusters
 from twotower.errors import InputError
+from twotower.wording import counted
 
 SHRINKAGE = 100.0  # κ: as many made-up positives, shared out as everywhere
 
@@ -65,5 +66,6 @@ def _by_audience(territories: Territories, k: int) -> tuple[np.ndarray, np.ndarr
     """Rows of all territories, largest first, and which of them count as major: at most half, at least k."""
     n = len(territories)
     if not 1 <= k <= n:
-        raise InputError(f"{k} groups for {n} territories: expected a number of groups from 1 to {n}")
+        asked = f"{counted(k, 'group')} for {counted(n, 'territory', 'territories')}"
+        raise InputError(f"{asked}: expected a number of groups from 1 to {n}")
     return territories.majors(n), np.arange(n) < max(k, min(MAJORS, n // 2))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
@@ -174,6 +174,12 @@ def load_rows(path: Path, rows: int, length: int | None = None) -> np.ndarray:
         row = int(np.argmax((array < 0) | (array >= rows)))
         raise InputError(f"{path}: row {row} holds {array[row]}, expected 0 to {rows - 1}")
     return array
+
+
+def rows_of(ids: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """The row of each id (n,) among the ``known`` ones, −1 where it is not: int64."""
+    place = {name: row for row, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in ids], np.int64)
 
 
 @contextmanager

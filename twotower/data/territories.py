@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.errors import InputError
+from twotower.wording import counted
 
 UNGROUPED = -1  # the group of a territory that has none yet
 MAJORS = 16  # how many territories, by audience, count as major: the paper's Table 1 has 16
@@ -165,7 +166,8 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     """
     n = len(territories)
     if not 1 <= k <= n:
-        raise InputError(f"{k} groups for {n} territories: expected a number of groups from 1 to {n}")
+        asked = f"{counted(k, 'group')} for {counted(n, 'territory', 'territories')}"
+        raise InputError(f"{asked}: expected a number of groups from 1 to {n}")
     order = territories.majors(n)  # largest first: from here on the order of the table is forgotten
     is_major = np.arange(n) < max(k, min(majors, n // 2))  # (C,)
     points = on_sphere(territories.latitude[order], territories.longitude[order])  # (C, 3)
@@ -257,7 +259,8 @@ def grouping_from_file(path: str | Path, territories: Territories) -> np.ndarray
         group[row] = int(number)
     if (group == UNGROUPED).any():
         missing = [territories.code[row] for row in np.flatnonzero(group == UNGROUPED)]
-        raise InputError(f"{path}: {len(missing)} territories have no line, the first is {missing[0]!r}")
+        told = f"{counted(len(missing), 'territory', 'territories')} {'has' if len(missing) == 1 else 'have'}"
+        raise InputError(f"{path}: {told} no line, the first is {missing[0]!r}")
     skipped = sorted(set(range(int(group.max()))) - set(group.tolist()))
     if skipped:
         raise InputError(f"{path}: group {skipped[0]} has no territory, expected all of 0 … {group.max()}")

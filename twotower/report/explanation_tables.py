@@ -128,7 +128,8 @@ def heads_table(record: Mapping[str, Any]) -> Table:
         caption="under another head the user is taken to live in the largest territory of its group",
     )
     for head in record["heads"]:
-        largest = ", ".join(head["largest"]) + (" …" if head["territories"] > len(head["largest"]) else "")
+        more = " …" if head["territories"] > len(head["largest"]) else ""
+        largest = ", ".join(head["largest"]) + more or "none here"
         table.add_row(
             f"{head['group']} ({largest}){' own' if head['own'] else ''}",
             head["territory"],

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def write_file(path: str | Path, text: str | None) -> None:
         else:
             partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # under a file there is none to take away
+            partial.unlink()
         raise InputError(f"{path}: cannot write ({error.strerror})") from None
 
 

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from twotower.wording import counted
+
 SHOWN = 20  # territories, largest audience first
 
 
@@ -50,9 +52,9 @@ def split_line(summary: Any) -> str:
     parts = []
     for name, first, end in zip(("history", "training", "test"), ends[:-1], ends[1:], strict=True):
         if first < end:
-            days = "1 day" if end - first == 1 else f"{end - first} days"
+            days = counted(int(end - first), "day")
             parts.append(f"{days} of {name} ({_date(split.dates[first])} … {_date(split.dates[end - 1])})")
-    return f"{summary.n_events:,} events: {', '.join(parts)}."
+    return f"{counted(summary.n_events, 'event')}: {', '.join(parts)}."
 
 
 def _date(ordinal: int) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twotower.report.progress import short
+from twotower.wording import counted
 
 SHOWN = 20  # territories by default, largest audience first
 NARROW, NAME_WIDTH = 80, 13  # characters: with short numbers and names of 13 the table fits a terminal of 80
@@ -51,7 +52,7 @@ def sample_notes(summary: Any) -> list[str]:
     train, test = summary.train, summary.test
     (before, after), (effective, then) = summary.spread(), summary.effective_territories()
     lines = [
-        f"Most over fewest positives among the {len(summary.majors)} largest territories: "
+        f"Most over fewest positives among the {largest(len(summary.majors))}: "
         f"{_times(before)} by random users, {_times(after)} with the active ones.",
         f"Effective number of territories: {effective:.2f} by random users, {then:.2f} with the active ones.",
         f"Negatives a positive: {train.negatives.sum() / train.positives.sum():.2f} in training, "
@@ -61,10 +62,16 @@ def sample_notes(summary: Any) -> list[str]:
         worst = int(np.argmax(summary.shortfall))
         missing, there = summary.shortfall.sum(), summary.shortfall[worst]
         lines.append(
-            f"{missing:,} negatives are missing, {there:,} of them in {summary.territories.name[worst]}: "
+            f"{counted(int(missing), 'negative')} {'is' if missing == 1 else 'are'} missing, {there:,} of them in "
+            f"{summary.territories.name[worst]}: "
             "too few titles there that a user has not watched."
         )
     return lines
+
+
+def largest(n: int) -> str:
+    """The n largest territories, in words."""
+    return f"{n} largest territories" if n > 1 else "largest territory"
 
 
 def _cells(summary: Any, rows: Any, number: Callable[[int], str]) -> list[str]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from twotower.evaluation.gains import Comparison, Gains, Method, mean_and_spread
 from twotower.evaluation.results import ENOUGH_POSITIVES, Evaluation
+from twotower.wording import counted
 
 TOP = 20  # rows of a table of results, unless all are asked for
 PIPE_WIDTH = 120  # characters a line where the output is no terminal
@@ -65,7 +66,7 @@ def territory_table(
     for least in dict.fromkeys((1, min_positives)):
         table.add_row(
             "macro",
-            f"{results.counted(least).sum()} territories",
+            counted(int(results.counted(least).sum()), "territory", "territories"),
             *("", "", "", f"{least}+", ""),
             score_text(results.macro(least)),
             style="bold",
@@ -203,8 +204,8 @@ def summary(gains: Gains, rows: np.ndarray) -> Text:
     if len(gains.matches) > 1:
         over = f" over {len(gains.matches)} {'seeds' if gains.same_seeds else 'pairs of runs'}"
     return Text(
-        f"{gains.ours.name} over {gains.theirs.name}: better in {gains.won(rows)} of {gains.defined(rows)} "
-        f"territories, mean gain {mean:+.2f}{spread} %{over}"
+        f"{gains.ours.name} over {gains.theirs.name}: better in {gains.won(rows)} of "
+        f"{counted(int(gains.defined(rows)), 'territory', 'territories')}, mean gain {mean:+.2f}{spread} %{over}"
     )
 
 

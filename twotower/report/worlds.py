@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twotower.report.tables import count_text, group_text, new_table
+from twotower.wording import counted
 
 
 def print_world(console: Console, world: Any) -> None:
@@ -14,12 +15,13 @@ def print_world(console: Console, world: Any) -> None:
     kinds, days = world.titles["kind"], world.manifest["days"]
     counts, files = world.manifest["counts"], world.manifest["files"]
     titles = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ("global", "regional", "local"))
+    split = f"{counted(days['train'], 'training day')}, {counted(days['test'], 'test day')}"
     console.print(world_table(world))
     for line in (
         "",
-        f"{counts['users']:,} users in {counts['territories']:,} territories",
-        f"{counts['titles']:,} titles: {titles}",
-        f"{counts['events']:,} streams: history, {days['train']:,} training days, {days['test']:,} test days",
+        f"{counted(counts['users'], 'user')} in {counted(counts['territories'], 'territory', 'territories')}",
+        f"{counted(counts['titles'], 'title')}: {titles}",
+        f"{counted(counts['events'], 'stream')}: history, {split}",
         f"{sum(file['bytes'] for file in files.values()) / 1e6:,.1f} MB on disk",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -99,6 +99,9 @@ def read_log(
     reader = _LogReader(columns, skip_bad_rows)
     # All are opened before the first is read: a misspelt column of the last file must not cost an hour.
     tables = [open_table(file.path, form, list(reader.columns_of(file).values())) for file in files]
+    for table in tables:
+        if isinstance(table, ParquetTable) and columns.time:
+            table.check_times(columns.time)
     for file, table in zip(files, tables, strict=True):
         reader.read(file, table, progress)
     if not len(reader.rows[USER]):

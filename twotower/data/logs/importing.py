@@ -18,10 +18,10 @@ from twotower.data.logs.profiles import Known, describe_titles, describe_users, 
 from twotower.data.logs.selection import UNLISTED, Selection
 from twotower.data.logs.splits import Split, split_at_random, split_by_day
 from twotower.data.logs.tables import MISSING, CsvFormat, clean
-from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, unless told
 
@@ -76,6 +76,9 @@ class ImportConfig:
             re.compile(self.keep_titles or "")
         except re.error as error:
             raise InputError(f"keep_titles = {self.keep_titles!r}: no regular expression ({error})") from None
+        if (self.train_days == 0) != (self.test_days == 0):
+            zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
+            raise InputError(f"--{zero}-days 0: expected --{other}-days 0, too, for a log to score and not to train on")
         self._refuse("without --time", self.time is None, "time_format", "train_days", "test_days", "calendar")
         self._refuse("with --time", self.time is not None, "history_share")
         self._refuse("without --users", self.users is None, "users_id")
@@ -84,7 +87,8 @@ class ImportConfig:
     def _refuse(self, when: str, holds: bool, *names: str) -> None:
         """An option that would do nothing is a misunderstanding: better told than ignored."""
         for name in names:
-            if holds and getattr(self, name) not in (None, False):
+            value = getattr(self, name)
+            if holds and value is not None and value is not False:
                 raise InputError(f"--{name.replace('_', '-')} does nothing {when}")
 
     def plain(self) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from twotower.data.logs.discoveries import group_by_user
 from twotower.data.logs.events import EventLog
 from twotower.data.logs.listings import Listing
 from twotower.data.logs.names import NONE, Names
-from twotower.data.logs.wording import counted
 from twotower.data.territories import Territories, find_country, look_up
 from twotower.errors import InputError
 from twotower.jit import njit
+from twotower.wording import counted
 
 MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16
 

@@ -8,8 +8,8 @@ import numpy as np
 from twotower.data.logs.discoveries import FirstStreams
 from twotower.data.logs.events import Column, EventLog
 from twotower.data.logs.listings import Listing
-from twotower.data.logs.wording import counted
 from twotower.errors import InputError
+from twotower.wording import counted
 
 UNLISTED = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
 

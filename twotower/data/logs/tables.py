@@ -314,6 +314,15 @@ class ParquetTable:
                 raise self.not_text(name) from None
             raise InputError(f"{self.path}, column {name!r}: {column.type}, not readable as text ({error})") from None
 
+    def check_times(self, name: str) -> None:
+        """Errors: InputError for a column of lengths of time, or of times of no day: both would be read as numbers."""
+        from pyarrow import types
+
+        kind = self.file.schema_arrow.field(name).type
+        if types.is_duration(kind) or types.is_time(kind) or types.is_interval(kind):
+            expected = "expected dates, timestamps, numbers or text"
+            raise InputError(f"{self.path}, column {name!r}: {kind} has no day; {expected}")
+
     def not_text(self, name: str) -> InputError:
         """What to say of a column with bytes that are no text."""
         return InputError(f"{self.path}, column {name!r}: bytes that are not UTF-8, expected text or numbers")

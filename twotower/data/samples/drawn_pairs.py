@@ -12,6 +12,7 @@ from twotower.data.samples.imbalance import Drawn, SampleSummary
 from twotower.data.samples.negatives import Candidates, sample_negatives
 from twotower.data.samples.sample_config import SampleConfig
 from twotower.errors import InputError
+from twotower.wording import counted
 
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
 
@@ -39,9 +40,11 @@ class PairDrawer:
         """
         user, title, day = self.watched.between(users, days.start, days.stop)
         if len(user) == 0 and split != "update":  # nobody need be trained on those
-            where = f"in any of the {self.dataset.n_territories} territories"
+            n = self.dataset.n_territories
+            where = f"in any of the {n} territories" if n > 1 else "in the territory"
+            who = f"the {counted(len(users), f'{split} user')} {'has' if len(users) == 1 else 'have'}"
             raise InputError(
-                f"{self.dataset.path}: the {len(users)} {split} users have no first stream {where} "
+                f"{self.dataset.path}: {who} no first stream {where} "
                 f"on days {days.start}–{days.stop - 1}: draw more users"
             )
         key = self.config.key(split)

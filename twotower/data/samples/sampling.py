@@ -33,11 +33,15 @@ def sample(
 
     Errors: InputError when the sample exists, when users are too few, and when there is no positive.
     """
+    if not dataset.train_days:
+        raise InputError(f"{dataset.path}: no training days: all of its log is history, to score and not to train on")
     with SampleWriter(dataset, name, asdict(config), overwrite) as writer:
         watched = FirstStreams.read(dataset, progress)
         users = draw_users(dataset, watched, config)
         writer.write_users(users.train, users.active, users.test)
         alpha = automatic_alpha(dataset, watched) if config.alpha == AUTO else float(config.alpha)
+        if config.alpha != AUTO:
+            check_alpha(dataset, alpha, len(users.train) if config.negatives == "population" else 1)
         pairs = PairDrawer(dataset, watched, users, alpha, config)
         training_days = range(dataset.train_days)
         test_days = range(dataset.train_days, dataset.train_days + dataset.test_days) or training_days
@@ -58,6 +62,15 @@ def sample(
         }
         writer.finish()
     return pairs.summary()
+
+
+def check_alpha(dataset: Dataset, alpha: float, users: int) -> None:
+    """Errors: InputError for more negatives a positive than there are pairs of ``users`` and titles to draw from."""
+    most = users * dataset.n_titles
+    if alpha > most:
+        whose = f"{dataset.n_titles:,} titles" + (f" for each of {users:,} users" if users > 1 else "")
+        expected = f"expected at most {most:,} negatives a positive"
+        raise InputError(f"alpha = {alpha:g}: {dataset.path} has {whose}; {expected}")
 
 
 def automatic_alpha(dataset: Dataset, watched: FirstStreams) -> float:

@@ -1,24 +1,32 @@
 """User and title vectors where none exist: from histories, territories, profiles and texts."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
-from twotower.data.logs.arrow import LIST_MARK
-from twotower.data.logs.wording import counted
-from twotower.data.vectors.factors import Factors, count_matrix, degree_normalised, tf_idf, truncated_svd
+from twotower.data.vectors.basis import Basis, History, Part, Text, indicators, joined, scaled, values_in
+from twotower.data.vectors.factors import (
+    Factors,
+    column_sums,
+    count_matrix,
+    degree_normalised,
+    inverse_document_frequency,
+    tf_idf,
+    truncated_svd,
+)
 from twotower.data.vectors.own_vectors import read_vectors
 from twotower.data.vectors.text import count_words
 from twotower.errors import InputError
 from twotower.progress import Progress, silent
+from twotower.wording import counted
 
 USER_DIMS = 192  # of the SVD of the history, unless told
 MAX_CATEGORIES = 4_096  # of a one-hot column
@@ -69,17 +77,11 @@ class EmbedConfig:
         return json.loads(json.dumps(asdict(self), default=str))
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some columns of the vectors of all users or all titles."""
+class Made(NamedTuple):
+    """Some columns of the vectors of all users or all titles, and how they were made."""
 
-    name: str
+    part: Part
     columns: np.ndarray  # (n, F) float32
-
-    @property
-    def facts(self) -> tuple[str, int]:
-        """Name and width."""
-        return self.name, self.columns.shape[1]
 
 
 @dataclass(frozen=True)
@@ -108,20 +110,32 @@ def embed(
     if dataset.has_vectors and not overwrite:
         raise InputError(f"{directory}: has vectors already; --overwrite replaces them")
     making = Making(dataset, config, progress)
-    users = [part for part in making.user_parts() if part.columns.shape[1]]
-    titles = [part for part in making.title_parts() if part.columns.shape[1]]
-    for what, parts in (("user", users), ("title", titles)):
-        if not parts:
+    users, titles = (made_of(parts) for parts in (making.user_parts(), making.title_parts()))
+    for what, made in (("user", users), ("title", titles)):
+        if not made:
             raise InputError(f"{directory}: nothing to make {what} vectors of; {making.way_out(what)}")
-    user_parts, title_parts = [part.facts for part in users], [part.facts for part in titles]
-    summary = EmbedSummary(user_parts, title_parts, making.notes, dataset.n_territories)
+    of_users, of_titles = ([part for part, _ in made] for made in (users, titles))
+    basis = Basis(of_users, of_titles, making.history_basis, making.text_basis)
+    return write(dataset, users, titles, basis, {"config": config.plain()}, making.notes, progress)
 
+
+def made_of(parts: Iterable[Made]) -> list[Made]:
+    """Those that have a column."""
+    return [made for made in parts if made.part.width]
+
+
+def write(
+    dataset: Dataset, users: list[Made], titles: list[Made], basis: Basis, provenance: dict[str, Any],
+    notes: list[str], progress: Progress,
+) -> EmbedSummary:  # fmt: skip
+    """Add vectors to a dataset, with what they were made with; what they are made of."""
+    user_parts, title_parts = ([(part.name, part.width) for part, _ in made] for made in (users, titles))
     progress("writing vectors", 0, 1)
-    X, Y = (np.concatenate([part.columns for part in parts], axis=1) for parts in (users, titles))
-    facts = {"user_parts": summary.user_parts, "title_parts": summary.title_parts}
-    write_vectors(directory, X, Y, {"config": config.plain(), **facts})
+    X, Y = (np.concatenate([columns for _, columns in made], axis=1) for made in (users, titles))
+    facts = {"user_parts": user_parts, "title_parts": title_parts}
+    write_vectors(dataset.path, X, Y, provenance | facts, basis.files())
     progress("writing vectors", 1, 1)
-    return summary
+    return EmbedSummary(user_parts, title_parts, notes, dataset.n_territories)
 
 
 class Making:
@@ -130,6 +144,8 @@ class Making:
     def __init__(self, dataset: Dataset, config: EmbedConfig, progress: Progress = silent):
         self.dataset, self.config, self.progress = dataset, config, progress
         self.notes: list[str] = []
+        self.history_basis: History | None = None  # as soon as it has been made
+        self.text_basis: Text | None = None
         # What may be wrong with the input is found out before the first SVD.
         self._check_columns("user", dataset.user_columns, config.profile)
         self._check_columns("title", dataset.titles, (*config.text, *config.categorical))
@@ -151,66 +167,76 @@ class Making:
         """Of the singular values of the histories."""
         return POWER if self.config.history_power is None else self.config.history_power
 
-    def user_parts(self) -> Iterator[Part]:
+    def user_parts(self) -> Iterator[Made]:
         """Own vectors, history, territory, and profile columns."""
         config, dataset = self.config, self.dataset
         default = self.own_users is None
         if self.own_users is not None:
-            yield Part("own", self.own_users)
+            yield Made(Part("own", "own", self.own_users.shape[1]), self.own_users)
         if default or config.user_dims is not None:
-            yield self._svd_part("history", "user", self.history.rows(self.history_matrix, self.power))
+            yield self._svd_part("history", "user", self.history.users(self.history_matrix))
         if default if config.territory_onehot is None else config.territory_onehot:
             onehot = np.eye(dataset.n_territories, dtype=np.float32)
-            yield Part("territory", onehot[np.asarray(dataset.user_territory)])
+            part = Part("territory", "territory", len(onehot), values=tuple(dataset.territories.code))
+            yield Made(part, onehot[np.asarray(dataset.user_territory)])
         for name in config.profile:
-            yield Part(name, one_hot(name, dataset.user_columns[name]))
+            yield one_hot_part(name, dataset.user_columns[name])
 
-    def title_parts(self) -> Iterator[Part]:
+    def title_parts(self) -> Iterator[Made]:
         """Own vectors, text, categorical columns, and the titles' side of the history."""
         config, titles = self.config, self.dataset.titles
         default = self.own_titles is None
         if self.own_titles is not None:
-            yield Part("own", self.own_titles)
+            yield Made(Part("own", "own", self.own_titles.shape[1]), self.own_titles)
         others = [name for name in titles if name not in ("title", *config.categorical)]
         text = config.text or (others if default else ())
         if text and config.text_dims:
-            counts, _ = count_words([" ".join(texts) for texts in zip(*(titles[name] for name in text), strict=True)])
-            weights = tf_idf(counts)
+            counts, words = count_words(joined(titles, text))
+            idf = inverse_document_frequency(counts)
+            weights = tf_idf(counts, idf)
             factors = self._factorise("text", weights, config.text_dims)
+            self.text_basis = Text(list(text), words, idf, factors)
             yield self._svd_part("text", "title", factors.rows(weights))
         for name in config.categorical:
-            yield Part(name, one_hot(name, titles[name]))
+            yield one_hot_part(name, titles[name])
         if default if config.title_side is None else config.title_side:
-            yield self._svd_part("history", "title", self.history.columns(self.power))
+            yield self._svd_part("history", "title", self.history.factors.columns(self.power))
+
+    @cached_property
+    def counts(self) -> sparse.csr_matrix:
+        """(U, T) who watched what before day 0, how often."""
+        user, title = self.dataset.history()
+        return count_matrix(user, title, (self.dataset.n_users, self.dataset.n_titles))
 
     @cached_property
     def history_matrix(self) -> sparse.csr_matrix:
-        """(U, T) who watched what before day 0, weighted."""
-        user, title = self.dataset.history()
-        shape = self.dataset.n_users, self.dataset.n_titles
-        return degree_normalised(count_matrix(user, title, shape))
+        """(U, T) the same, weighted."""
+        return degree_normalised(self.counts)
 
     @cached_property
-    def history(self) -> Factors:
+    def history(self) -> History:
         """The SVD of the history: one for both sides."""
         dims = USER_DIMS if self.config.user_dims is None else self.config.user_dims
-        return self._factorise("history", self.history_matrix, dims)
+        factors = self._factorise("history", self.history_matrix, dims)
+        self.history_basis = History(self.dataset.title_ids, column_sums(self.counts), factors, self.power)
+        return self.history_basis
 
     def _factorise(self, name: str, A: sparse.csr_matrix, dims: int) -> Factors:
         self.progress(f"SVD of {name}", 0, 1)
         factors = truncated_svd(A, dims)
         self.progress(f"SVD of {name}", 1, 1)
         if len(factors.s) < dims:
-            self.notes.append(f"{name.capitalize()}: {len(factors.s):,} columns, not {dims:,}: its rank is no higher.")
+            made = counted(len(factors.s), "column")
+            self.notes.append(f"{name.capitalize()}: {made}, not {dims:,}: its rank is no higher.")
         return factors
 
-    def _svd_part(self, name: str, what: str, columns: np.ndarray) -> Part:
+    def _svd_part(self, name: str, what: str, columns: np.ndarray) -> Made:
         """Columns (n, F) with entries of mean square 1; rows of zeros stay so, do not count, and are told of."""
-        filled = columns.any(axis=1)
-        if columns.shape[1] and not filled.all():
-            self.notes.append(f"{counted(int((~filled).sum()), what)} without {name}: zeros in its columns.")
+        filled = np.any(columns, axis=1)
+        if columns.shape[1]:
+            self.notes += without(name, what, filled)
         scale = np.sqrt(np.mean(np.square(columns[filled], dtype=np.float64))) if filled.any() else 1.0
-        return Part(name, columns / np.float32(scale))
+        return Made(Part(name, name, columns.shape[1], float(scale)), scaled(columns, scale))
 
     def _check_columns(self, what: str, columns: dict[str, list[str]], names: Sequence[str]) -> None:
         choice = [column for column in columns if column != what]
@@ -220,18 +246,29 @@ class Making:
                 raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
 
 
-def one_hot(name: str, values: Sequence[str]) -> np.ndarray:
-    """A column of 0 and 1 for each distinct value, in alphabetical order: (n, F) float32.
+def without(name: str, what: str, filled: np.ndarray) -> list[str]:
+    """What to say of users or titles whose row (n,) is not ``filled``."""
+    missing = int(np.count_nonzero(~filled))
+    return [f"{counted(missing, what)} without {name}: zeros in its columns."] if missing else []
 
-    A list (``Comedy|Drama``) has a 1 for each of its values, an empty value none. Errors: InputError for more
-    than ``MAX_CATEGORIES`` values: those are ids or text, and no categories.
+
+def one_hot_part(name: str, texts: Sequence[str]) -> Made:
+    """A column of categories as a part."""
+    values = categories(name, texts)
+    return Made(Part("categories", name, len(values), values=tuple(values)), indicators(texts, values))
+
+
+def one_hot(name: str, texts: Sequence[str]) -> np.ndarray:
+    """A column of 0 and 1 for each distinct value, in alphabetical order: (n, F) float32; see ``indicators``."""
+    return indicators(texts, categories(name, texts))
+
+
+def categories(name: str, texts: Sequence[str]) -> list[str]:
+    """The distinct values in alphabetical order.
+
+    Errors: InputError for more than ``MAX_CATEGORIES`` values: those are ids or text, and no categories.
     """
-    rows = [set(filter(None, text.split(LIST_MARK))) for text in values]
-    categories = sorted(set().union(*rows))
-    if len(categories) > MAX_CATEGORIES:
-        raise InputError(f"column {name!r}: {len(categories):,} values, expected at most {MAX_CATEGORIES:,} categories")
-    place = {category: i for i, category in enumerate(categories)}
-    columns = np.zeros((len(rows), len(categories)), np.float32)
-    for row, present in enumerate(rows):
-        columns[row, [place[category] for category in present]] = 1.0
-    return columns
+    found = sorted(set().union(*map(values_in, texts)))
+    if len(found) > MAX_CATEGORIES:
+        raise InputError(f"column {name!r}: {len(found):,} values, expected at most {MAX_CATEGORIES:,} categories")
+    return found

@@ -40,30 +40,43 @@ def count_matrix(
     return counts
 
 
-def tf_idf(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Weigh counts (n, m) by (1 + ln count)·(1 + ln((1 + n) / (1 + df))), then scale each row to length 1.
-
-    df is the number of rows that have the column: a word in every text says little about any. Rows without
-    counts stay zero. Source: scikit-learn's ``TfidfTransformer(sublinear_tf=True)``.
-    """
+def inverse_document_frequency(counts: sparse.csr_matrix) -> np.ndarray:
+    """1 + ln((1 + n) / (1 + df)) of each column of counts (n, m): (m,). df is the number of rows that have it."""
     n, m = counts.shape
     df = np.bincount(counts.indices, minlength=m)
-    weights = (1.0 + np.log(counts.data)) * (1.0 + np.log((1.0 + n) / (1.0 + df)))[counts.indices]  # (nnz,)
+    return 1.0 + np.log((1.0 + n) / (1.0 + df))
+
+
+def tf_idf(counts: sparse.csr_matrix, idf: np.ndarray | None = None) -> sparse.csr_matrix:
+    """Weigh counts (n, m) by (1 + ln count)·idf, then scale each row to length 1.
+
+    A word in every text says little about any. ``idf`` (m,) is that of the counts themselves unless given. Rows without
+    counts stay zero. Source: scikit-learn's ``TfidfTransformer(sublinear_tf=True)``.
+    """
+    idf = inverse_document_frequency(counts) if idf is None else idf
+    weights = (1.0 + np.log(counts.data)) * idf[counts.indices]  # (nnz,)
     row = _row_of_entry(counts)
-    return _with_data(counts, weights / np.sqrt(np.bincount(row, weights**2, minlength=n))[row])
+    return _with_data(counts, weights / np.sqrt(np.bincount(row, weights**2, minlength=counts.shape[0]))[row])
 
 
-def degree_normalised(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+def column_sums(counts: sparse.csr_matrix) -> np.ndarray:
+    """The sum of 1 + ln count over each column of counts (n, m): (m,)."""
+    return np.bincount(counts.indices, 1.0 + np.log(counts.data), minlength=counts.shape[1])
+
+
+def degree_normalised(counts: sparse.csr_matrix, sums: np.ndarray | None = None) -> sparse.csr_matrix:
     """W = 1 + ln count divided by √(its row's sum · its column's sum) of W: (n, m).
+
+    ``sums`` (m,) are the columns' sums, of W itself unless given.
 
     A title that everybody watched says little about anyone's taste, nor does one user among a title's many;
     unweighted, the first singular vectors would be spent on what is popular. The largest singular value is 1.
     Source: Dhillon 2001, Co-clustering documents and words using bipartite spectral graph partitioning.
     """
-    n, m = counts.shape
     weights = 1.0 + np.log(counts.data)  # (nnz,)
     row, column = _row_of_entry(counts), counts.indices
-    product = np.bincount(row, weights, minlength=n)[row] * np.bincount(column, weights, minlength=m)[column]
+    of_columns = column_sums(counts) if sums is None else sums
+    product = np.bincount(row, weights, minlength=counts.shape[0])[row] * of_columns[column]
     return _with_data(counts, weights / np.sqrt(product))
 
 

@@ -37,7 +37,7 @@ class WorldConfig:
     noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.")
     history_days: int = setting(60, "Days of the log before the first training day.")
     train_days: int = setting(60, "Training days.")
-    test_days: int = setting(3, "Test days after them.")
+    test_days: int = setting(3, "Test days after them; with none, test users are judged on the training days.")
     user_dim: int = setting(512, "Width of the user vectors.")
     title_dim: int = setting(768, "Width of the text part of the title vectors; categories come on top.")
     seed: int = setting(0, "The same seed and settings make the same world, to the byte.")

@@ -19,6 +19,7 @@ from twotower.progress import Progress, silent
 from twotower.recommend import watched
 from twotower.run import RunReader
 from twotower.scoring import open_model, user_groups
+from twotower.transfer import is_like
 from twotower.warmup import compile_kernels
 
 FORMAT_VERSION = 1
@@ -37,7 +38,7 @@ def explain(
     """
     row, t = find_row("user", user, dataset), find_row("title", title, dataset)
     run = RunReader(run_path)
-    model, territory_group = open_model(run_path, dataset)
+    model, territory_group = open_model(run_path, dataset, np.array([row]))
     compile_kernels(progress)
     K = model.model.groups
     home, own = int(dataset.head_territory[row]), int(user_groups(dataset, territory_group, K)[row])
@@ -49,7 +50,8 @@ def explain(
     here = np.asarray(dataset.availability)[:, home] & (np.asarray(dataset.launch_day) <= day)  # (T,)
     allowed = here.copy()
     allowed[seen] = False
-    pairs = training_pairs(dataset, run.sample)
+    drawn = sample_of(run, dataset)
+    pairs = None if drawn is None else drawn.train_pairs()
     homes = None if pairs is None else homes_of(pairs, dataset)
     z = float(views.logits[own, t])
     return {
@@ -60,7 +62,7 @@ def explain(
         "dataset": str(dataset.path),
         "sample": run.sample if pairs is not None else None,
         "head": model.model.head,
-        "user": user_record(dataset, row, own if K > 1 else None, len(seen), run.sample),
+        "user": user_record(dataset, row, own if K > 1 else None, len(seen), drawn),
         "title": title_record(dataset, t, homes)
         | {"available": bool(here[t]), "watched": bool(t in seen), "allowed": bool(allowed[t])},
         "terms": views.terms[own],
@@ -161,11 +163,10 @@ def ranks(z: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     return rank
 
 
-def user_record(dataset: Dataset, row: int, group: int | None, n_watched: int, sample: str) -> dict[str, Any]:
+def user_record(dataset: Dataset, row: int, group: int | None, n_watched: int, drawn: Sample | None) -> dict[str, Any]:
     """Who it is. ``part`` is "training" or "test" in the run's sample, else null."""
     territories, c, part = dataset.territories, int(dataset.user_territory[row]), None
-    if sample in dataset.samples():
-        drawn = Sample(dataset, sample)
+    if drawn is not None:
         part = "training" if row in drawn.train_users else "test" if row in drawn.test_users else None
     name = str(row) if dataset.user_ids is None else dataset.user_ids[row]
     place = {"territory": territories.code[c], "territory_name": territories.name[c], "group": group}
@@ -183,9 +184,15 @@ def title_record(dataset: Dataset, t: int, homes: TitleHomes | None) -> dict[str
     return found | {"kind": homes.kind[t], "home": home} | numbers
 
 
-def training_pairs(dataset: Dataset, sample: str) -> Pairs | None:
-    """All training pairs that a run had, or None where its sample is not in this dataset."""
-    return Sample(dataset, sample).train_pairs() if sample in dataset.samples() else None
+def sample_of(run: RunReader, dataset: Dataset) -> Sample | None:
+    """What a run was trained and tested on, or None where that is not in this dataset.
+
+    A dataset made like the run's may have a sample of the same name, of its own users.
+    """
+    if run.sample not in dataset.samples():
+        return None
+    drawn = Sample(dataset, run.sample)
+    return None if is_like(run, dataset) and drawn.test_pairs().digest() != run.test_digest else drawn
 
 
 def homes_of(pairs: Pairs, dataset: Dataset) -> TitleHomes:
