@@ -189,12 +189,19 @@ def test_no_territory_makes_no_table():
     assert printed(tables.gains_table(replace(found, rows=found.rows[:0]))).strip() == ""
 
 
-def test_gains_are_green_and_losses_red():
-    text = printed(tables.gains_table(comparison()), color="standard")
-    assert "\x1b[32m+50.00" in text and "\x1b[31m-25.00" in text
+def test_gains_are_green_and_losses_red_where_seeds_differ_less():
+    text = printed(tables.gains_table(comparison(n_seeds=3)), color="standard")
+    gains, losses = (found.average[0] for found in comparison(n_seeds=3).gains)
+    assert f"32m{gains:+.2f}" in text and f"31m{losses:+.2f}" in text
     assert "\x1b[2mundefined" in text
-    assert "\x1b" not in printed(tables.gains_table(comparison()))
-    assert tables.gain_cells(np.array([0.0]))[0].style == ""
+    assert "\x1b" not in printed(tables.gains_table(comparison(n_seeds=3)))
+    cells = tables.gain_cells(np.array([2.0, -2.0, 2.0, -2.0, 0.0]), np.array([1.9, 1.9, 2.1, 2.1, 0.0]))
+    assert [cell.style for cell in cells] == ["green", "red", "", "", ""]
+
+
+def test_one_seed_shows_no_colour_for_it_proves_nothing():
+    text = printed(tables.gains_table(comparison()), color="standard")
+    assert "+50.00" in text and "32m" not in text and "31m" not in text
 
 
 def test_a_row_a_territory_has_the_pr_auc_of_both():

@@ -152,7 +152,7 @@ def gain_lines(gains: Gains, days: Sequence[int | str], rows: np.ndarray) -> lis
     several_days = len(days) > 1
     by_day = [(f"day {day}", gain_cells(gains.by_day[d, rows])) for d, day in enumerate(days)]
     found = by_day if several_days else []
-    found.append(("average" if several_days else "gain", gain_cells(gains.average[rows])))
+    found.append(("average" if several_days else "gain", gain_cells(gains.average[rows], gains.spread[rows])))
     if len(gains.matches) > 1:
         found.append(("± spread", [spread_text(value) for value in gains.spread[rows]]))
     names = [f"{gains.ours.name} over", gains.theirs.name] + [""] * len(found)
@@ -190,7 +190,7 @@ def territory_gains_table(gains: Gains, comparison: Comparison) -> Table:
             count_text(territories.positives[c]),
             score_text(gains.theirs.mean_pooled[c]),
             score_text(gains.ours.mean_pooled[c]),
-            *gain_cells(gains.average[[c]]),
+            *gain_cells(gains.average[[c]], gains.spread[[c]]),
             *([spread_text(gains.spread[c])] if several_matches else []),
         )
     return table
@@ -246,12 +246,13 @@ def score_with_spread(scores: np.ndarray) -> Text:
     return score_text(mean) + (Text("") if np.isnan(spread) else Text(f" ± {spread:.4f}"))
 
 
-def gain_cells(gains: np.ndarray) -> list[Text]:
-    """Gains in percent: what was won is green, what was lost is red."""
-    return [
-        undefined() if np.isnan(g) else Text(f"{g:+.2f}", style="green" if g > 0 else "red" if g < 0 else "")
-        for g in gains
-    ]
+def gain_cells(gains: np.ndarray, spreads: np.ndarray | None = None) -> list[Text]:
+    """Gains in percent: green where more was won than seeds differ in, red where more was lost; else without colour."""
+    found = []
+    for gain, spread in zip(gains, np.full(len(gains), np.nan) if spreads is None else spreads, strict=True):
+        style = ("green" if gain > 0 else "red") if abs(gain) > spread else ""  # no spread, no colour
+        found.append(undefined() if np.isnan(gain) else Text(f"{gain:+.2f}", style=style))
+    return found
 
 
 def spread_text(spread: float) -> Text:
