@@ -20,7 +20,7 @@ import click
 import numpy as np
 
 from benchmarks.growth_point import bytes_of
-from benchmarks.workload import PAIRS, Workload, make_workload
+from benchmarks.workload import MODELS, PAIRS, Workload, make_workload
 from twotower.config import ModelConfig
 from twotower.nn import gemm, kernels, tower
 from twotower.nn.workers import Workers
@@ -150,7 +150,9 @@ def table(found: dict[str, Any]) -> str:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--pairs-per-user", "pairs_per_user", default="1,4,8", help="One table each.")
-@click.option("--model", "model_name", default="paper", help="Shape of the network, as of benchmarks.step.")
+@click.option(
+    "--model", "model_name", type=click.Choice(list(MODELS)), default="paper", help="Shape of the network."
+)
 @click.option("--threads", default=2, help="Threads of the network.")
 @click.option("--steps", default=20, help="Watched steps.")
 def main(pairs_per_user: str, model_name: str, threads: int, steps: int) -> None:
@@ -160,7 +162,6 @@ def main(pairs_per_user: str, model_name: str, threads: int, steps: int) -> None
 
     from benchmarks.answers import start_values
     from benchmarks.contenders import Ours
-    from benchmarks.step import MODELS
 
     torch.set_num_threads(threads)
     model: ModelConfig = MODELS[model_name]

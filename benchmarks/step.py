@@ -27,19 +27,12 @@ from benchmarks import machine, phases
 from benchmarks.answers import complaint, errors_of, find_answers, start_values
 from benchmarks.contenders import CONTENDERS
 from benchmarks.peers import Contender
-from benchmarks.workload import GROUP_SHARES, PAIRS, TITLES, Workload, make_workload
-from twotower.config import MTL_HEADS, PRESETS, ModelConfig
+from benchmarks.workload import MODELS, PAIRS, TITLES, Workload, make_workload
+from twotower.config import ModelConfig
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 BUSY = 0.8  # a round that reads less than this share of the best one was not alone on the machine
 PAUSE = 0.03  # seconds between contenders, in which the waiting threads of the last one fall asleep
-K = len(GROUP_SHARES)
-MODELS = {
-    "paper": ModelConfig(groups=K, **PRESETS["paper"], **MTL_HEADS["paper"]),
-    "default": ModelConfig(groups=K, **PRESETS["default"], **MTL_HEADS["default"]),
-    "residual": ModelConfig(groups=K, head="residual"),
-    "baseline": ModelConfig(),
-}
 
 Rounds = dict[str, list[list[float]]]  # contender → round → seconds of each step
 

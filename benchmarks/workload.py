@@ -9,12 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.config import MTL_HEADS, PRESETS, ModelConfig
+
 PAIRS = 8192
 USER_WIDTH, TITLE_WIDTH = 512, 896
 TITLES = 700
 GROUP_SHARES = (0.4, 0.3, 0.2, 0.1)  # of the users
 USERS = 50_000  # rows of the user table
 BASE_RATE = 1 / 9  # share of positives: eight negatives for each
+K = len(GROUP_SHARES)
+MODELS = {  # shapes of the network, by name
+    "paper": ModelConfig(groups=K, **PRESETS["paper"], **MTL_HEADS["paper"]),
+    "default": ModelConfig(groups=K, **PRESETS["default"], **MTL_HEADS["default"]),
+    "residual": ModelConfig(groups=K, head="residual"),
+    "baseline": ModelConfig(),
+}
 
 
 @dataclass(frozen=True)
