@@ -37,7 +37,8 @@ ZOO = {  # all methods, judged on users kept for choosing
     "world-0.5-zoo": "world, shift 0.5",
     "world-1-zoo": "world, shift 1",
 }
-PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # where it is chosen; the zoo has 5
+PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # what the zoo is not: chosen, or 5
+FIXED_PRIOR = 5.0  # of records that are older than the choice, too
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
@@ -214,15 +215,21 @@ def kind_rows(record: Record) -> str:
 
 
 def prior_rows(records: dict[str, Record]) -> str:
-    """Methods with offsets by territory, drawn by a prior of 5 (in the zoo) and by the one that predicts best."""
+    """Methods with offsets by territory, drawn by a prior of 5 and by the one that predicts best."""
     shown = {name: title for name, title in PRIORS.items() if name in records}
+    pairs = [sorted((records[name.replace("-prior", "-zoo")], records[name]), key=chooses) for name in shown]
     rows = []
     for method in ("offsets", "mtl", "shuffled"):
-        fixed = [zoo_cell(records[name.replace("-prior", "-zoo")], method) for name in shown]
-        rows.append([f"`{method}`", "5", *fixed])
-        rows.append([f"`{method}`", "chosen", *(zoo_cell(records[name], method) for name in shown)])
-        rows.append(["", "which is", *(chosen_priors(records[name], method) for name in shown)])
+        rows.append([f"`{method}`", "5", *(zoo_cell(fixed, method) for fixed, _ in pairs)])
+        rows.append([f"`{method}`", "chosen", *(zoo_cell(chosen, method) for _, chosen in pairs)])
+        rows.append(["", "which is", *(chosen_priors(chosen, method) for _, chosen in pairs)])
     return table(["method", "prior", *(f"{title}, %" for title in shown.values())], rows, left=2)
+
+
+def chooses(record: Record) -> bool:
+    """Whether its runs chose the prior of their offsets by territory."""
+    (settings,) = [found["settings"]["model"] for found in record["methods"] if found["name"] == "mtl"]
+    return settings.get("cell_prior", FIXED_PRIOR) == 0
 
 
 def chosen_priors(record: Record, method: str) -> str:
