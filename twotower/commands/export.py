@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from twotower.commands.user_options import user_options
 from twotower.wording import counted
 
 
@@ -11,16 +12,7 @@ from twotower.wording import counted
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write.")
-@click.option(
-    "--territory", "territories", multiple=True, metavar="CODE", help="Only users of this territory; may be repeated."
-)
-@click.option(
-    "--users",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Only these users, in this order: ids, one a line, or the first column of a CSV.",
-)
+@user_options
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER, if an export lies there.")
 def export(
     run: Path, directory: Path | None, out: Path, territories: tuple[str, ...], file: Path | None, overwrite: bool

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from twotower.commands.user_options import user_options
 from twotower.wording import counted
 
 
@@ -11,16 +12,7 @@ from twotower.wording import counted
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles a user.")
-@click.option(
-    "--territory", "territories", multiple=True, metavar="CODE", help="Only users of this territory; may be repeated."
-)
-@click.option(
-    "--users",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Only these users, in this order: ids, one a line, or the first column of a CSV.",
-)
+@user_options
 @click.option(
     "--day",
     type=int,

@@ -1,0 +1,25 @@
+"""Whom a command is about: all users of a dataset, those of some territories, or those that a file names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def user_options(command: Command) -> Command:
+    """``territories`` and ``file``, for ``recommend.choose_users``."""
+    of_file = click.option(
+        "--users",
+        "file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Only these users, in this order: ids, one a line, or the first column of a CSV.",
+    )
+    of_territory = click.option(
+        "--territory", "territories", multiple=True, metavar="CODE",
+        help="Only users of this territory; may be repeated.",
+    )  # fmt: skip
+    return of_territory(of_file(command))
