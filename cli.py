@@ -1,6 +1,6 @@
 """``python cli.py …`` from a checkout: the same entry point as the installed ``twotower``."""
 
-from twotower.commands import main
+from twotower.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.peers import Arrays, Contender, Oracle
 from benchmarks.workload import IndexBatch, Workload, draw_batch
-from twotower.config import ModelConfig
-from twotower.nn.model import TwoTower
+from twotower.core.config import ModelConfig
+from twotower.model.two_tower import TwoTower
 
 SMALL_BATCH = 64  # pairs, two a user
 FLIP_MARGIN = 2e-6  # an activation this near to 0 may flip in float32

@@ -23,7 +23,7 @@ import sklearn
 from sklearn.metrics import average_precision_score
 
 from benchmarks import machine
-from twotower.evaluation.average_precision import average_precision, average_precision_by
+from twotower.metrics.average_precision import average_precision, average_precision_by
 
 RESULTS = Path(__file__).parent / "results" / "average_precision.json"
 TERRITORIES = 200
@@ -136,9 +136,7 @@ def main(pairs: int, rounds: int, target: Path) -> None:
         "pairs": pairs,
         "workloads": {},
     }
-    print(
-        machine.describe(results["machine"]), f"scikit-learn {sklearn.__version__}; {pairs:,} pairs", sep="\n"
-    )
+    print(machine.describe(results["machine"]), f"scikit-learn {sklearn.__version__}; {pairs:,} pairs", sep="\n")
     for name, contenders in workloads(pairs, np.random.default_rng(0)).items():
         found = summary(race(contenders, rounds), check(contenders))
         results["workloads"][name] = found

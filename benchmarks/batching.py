@@ -28,15 +28,15 @@ from benchmarks import machine
 from benchmarks.batching_page import MARK, PAGE, blocks
 from benchmarks.page import filled
 from benchmarks.time_to_quality import summary, tables
-from twotower import train
-from twotower.commands import cli
-from twotower.config import BATCHINGS, MTL_HEADS, PRESETS, ModelConfig, TrainConfig
-from twotower.config import Config as Settings
+from twotower.cli import cli
+from twotower.core.config import BATCHINGS, MTL_HEADS, PRESETS, ModelConfig, TrainConfig
+from twotower.core.config import Config as Settings
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.pipeline import choose_groups
-from twotower.trainer import Trainer
-from twotower.warmup import compile_kernels
+from twotower.training import loop
+from twotower.training.job import choose_groups
+from twotower.training.trainer import Trainer
+from twotower.training.warm_up import compile_kernels
 
 RESULTS = Path(__file__).parent / "results" / "batching.json"
 WORK = Path(tempfile.gettempdir()) / "twotower-batching"
@@ -63,7 +63,7 @@ PROBLEMS = {
         [
             ["import", "lastfm", "--events", f"{LASTFM}/lastfm.csv.gz", "--title", "artist",
              "--territory", "country", "--user-info", "sex", "--titles", f"{LASTFM}/artist_tags.csv.gz",
-             "--join-titles", "--title-weight", "n", "--unlisted", "keep"],
+             "--join-titles", "--title-weight", "n", "--unknown-ids", "keep"],
             ["embed", "lastfm", "--user-dims", "192", "--text-dims", "256"],
             ["group", "lastfm", "--groups", str(GROUPS)],
             ["sample", "lastfm", "--random", "30%", "--active", "0.5", "--test-users", "30%", "--alpha", "8"],
@@ -94,15 +94,15 @@ PROBLEMS = {
 @click.option("--model", type=click.Choice(list(MODELS)), default="mtl", help="Heads and title biases, or none.")
 @click.option("--seeds", default="0,1,2", help="One run each: initial weights, validation users, order of the pairs.")
 @click.option("--rates", default=str(TrainConfig.learning_rate), help="Learning rates of Adam, one run each.")
-@click.option("--evaluations", default=5, help="Validations an epoch.")
+@click.option("--validations-per-epoch", default=5, help="Validations an epoch.")
 @click.option("--epochs", type=int, default=None, help="Instead of each dataset's own number.  [default: its own]")
 @click.option("--report", is_flag=True, help="Train nothing: print the tables of the runs in the JSON.")
 @click.option("--page", is_flag=True, help="Train nothing: write the table of docs/sampling.md.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where the datasets are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the runs are kept.")
 def main(
-    data: str, modes: str, model: str, seeds: str, rates: str, evaluations: int, epochs: int | None, report: bool,
-    page: bool, work: Path, target: Path,
+    data: str, modes: str, model: str, seeds: str, rates: str, validations_per_epoch: int,
+    epochs: int | None, report: bool, page: bool, work: Path, target: Path,
 ) -> None:  # fmt: skip
     """Time to PR-AUC of each way of batching."""
     results = read_results(target)
@@ -119,7 +119,7 @@ def main(
                 print(f"{name} stays out: there is no {needs}")
                 continue
             for seed, rate, mode in planned(seeds, rates, modes):
-                settings = settings_of(PROBLEMS[name], model, mode, seed, rate, evaluations, epochs)
+                settings = settings_of(PROBLEMS[name], model, mode, seed, rate, validations_per_epoch, epochs)
                 run = {"data": name, "model": model} | one_run(make_dataset(name, work), settings)
                 results["runs"] = [r for r in results["runs"] if any(r[k] != run[k] for k in KEY)] + [run]
                 print(describe(run), flush=True)
@@ -164,7 +164,7 @@ def write_results(target: Path, results: dict[str, Any]) -> None:
 
 
 def settings_of(
-    problem: Problem, model: str, mode: str, seed: int, rate: float, evaluations: int, epochs: int | None
+    problem: Problem, model: str, mode: str, seed: int, rate: float, validations_per_epoch: int, epochs: int | None
 ) -> Settings:
     """The default network; validations never stop the training."""
     epochs = epochs or problem.epochs
@@ -172,7 +172,7 @@ def settings_of(
         ModelConfig(hidden=problem.hidden, **PRESETS["default"], **MODELS[model]),
         TrainConfig(
             epochs=epochs, batch_size=problem.batch_size, learning_rate=rate, batching=mode, seed=seed,
-            evaluations=evaluations, patience=epochs * evaluations,
+            validations_per_epoch=validations_per_epoch, patience=epochs * validations_per_epoch,
         ),
     )  # fmt: skip
 
@@ -207,13 +207,13 @@ def one_run(path: Path, settings: Settings) -> dict[str, Any]:
 
     with threadpool_limits(1, "blas"):
         start, cpu_start = time.perf_counter(), time.process_time()
-        for event in train.fit(
+        for event in loop.fit(
             trainer.model, trainer.optimiser, batches, steps, trainer.validate, settings.train, trainer.state
         ):
-            if isinstance(event, train.Step):
+            if isinstance(event, loop.Step):
                 seconds += time.perf_counter() - start
                 cpu += time.process_time() - cpu_start
-            elif isinstance(event, train.Validation):
+            elif isinstance(event, loop.Validation):
                 where = {"steps": event.steps, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3)}
                 curve.append(where | {name: round(x, 5) for name, x in event.scores._asdict().items()})
             start, cpu_start = time.perf_counter(), time.process_time()

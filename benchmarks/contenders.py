@@ -8,10 +8,10 @@ import torch
 from benchmarks.peers import LEARNING_RATE, Arrays, Contender, TorchCompiled, TorchPaper
 from benchmarks.torch_best import TorchBest, TorchOneDNN
 from benchmarks.workload import IndexBatch, Workload
-from twotower.config import ModelConfig
+from twotower.core.config import ModelConfig
 from twotower.data.batches import Batch, Batcher
-from twotower.nn.adam import Adam
-from twotower.nn.model import TwoTower
+from twotower.model.adam import Adam
+from twotower.model.two_tower import TwoTower
 
 
 class Ours:
@@ -19,9 +19,7 @@ class Ours:
 
     def __init__(self, workload: Workload, model: ModelConfig, params: Arrays) -> None:
         w = workload
-        self.batcher = Batcher(
-            w.user_table, w.title_table, w.user_group, model.groups, len(w.batches[0].labels)
-        )
+        self.batcher = Batcher(w.user_table, w.title_table, w.user_group, model.groups, len(w.batches[0].labels))
         widths = w.user_table.shape[1], w.title_table.shape[1]
         self.model = TwoTower(model, *widths, np.random.default_rng(0), threads=torch.get_num_threads())
         for name, value in params.items():

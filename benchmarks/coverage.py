@@ -17,8 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
-from twotower.evaluation.average_precision import average_precision
-from twotower.evaluation.bootstrap import bootstrap_gains, percentile_interval
+from twotower.metrics.average_precision import average_precision
+from twotower.metrics.bootstrap import bootstrap_gains, percentile_interval
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
 OURS, THEIRS = 1.4, 1.2  # how far positives are above negatives

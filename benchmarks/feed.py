@@ -28,16 +28,16 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import BASE_RATE, GROUP_SHARES, PAIRS, TITLE_WIDTH, TITLES, USER_WIDTH
-from twotower import train
-from twotower.config import MTL_HEADS, PRESETS, Config
+from twotower.core.config import MTL_HEADS, PRESETS, Config
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
 from twotower.report.progress import show_progress
-from twotower.run import RunWriter
-from twotower.trainer import Trainer
+from twotower.training import loop
+from twotower.training.run import RunWriter
+from twotower.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "feed.json"
 K = len(GROUP_SHARES)
@@ -55,9 +55,7 @@ Seconds = dict[str, list[float]]
 @click.option("--threads", default=os.cpu_count() or 1, help="Threads of the model.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the dataset lies, or shall lie.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the figures go.")
-def main(
-    pairs_per_user: str, steps: int, rounds: int, threads: int, directory: Path | None, target: Path
-) -> None:
+def main(pairs_per_user: str, steps: int, rounds: int, threads: int, directory: Path | None, target: Path) -> None:
     """Time the way from the data to the step."""
     results: dict[str, Any] = {"machine": machine.facts(threads), "model": MODEL, "steps": steps, "workloads": []}
     print(machine.describe(results["machine"]))
@@ -139,8 +137,8 @@ class Feed:
     def _begin(self) -> None:
         """Back to the initial weights."""
         self.model.params.flat[:], self.model.running.flat[:] = self.start
-        self.trainer.optimiser = train.make_optimiser(self.model, self.trainer.config.train)
-        self.trainer.state = train.TrainingState()
+        self.trainer.optimiser = loop.make_optimiser(self.model, self.trainer.config.train)
+        self.trainer.state = loop.TrainingState()
 
     def _steps(self, batches: Iterable[Batch]) -> float:
         """Seconds from the end of the first step to the end of the last."""

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from benchmarks import machine
-from twotower.commands import cli
+from twotower.cli import cli
 
 RESULTS = Path(__file__).parent / "results" / "gain_map.json"
 WORK = Path(tempfile.gettempdir()) / "twotower-gain-map"
@@ -73,7 +73,7 @@ def one_cell(work: Path, world: str, users: int, seeds: int) -> dict[str, Any]:
         twotower("simulate", dataset, "--users", users, *(ALIKE if world == "alike" else ("--shift", world)))
         twotower("group", dataset, "--groups", 4)
     twotower("experiment", dataset, "--out", out, "--methods", ",".join(METHODS), "--seeds", seeds,
-             "--cell-prior", CELL_PRIOR, "--min-positives", MIN_POSITIVES, "--no-html")  # fmt: skip
+             "--group-prior", CELL_PRIOR, "--min-positives", MIN_POSITIVES, "--no-html")  # fmt: skip
     return cell_of(json.loads((out / "experiment.json").read_text("utf-8")), world, users)
 
 

@@ -43,9 +43,9 @@ from benchmarks.growth_point import (
     write_user_table,
 )
 from benchmarks.workload import TITLE_WIDTH, USER_WIDTH
-from twotower.progress import Progress, silent
+from twotower.core.progress import Progress, silent
 from twotower.report.progress import show_progress
-from twotower.warmup import compile_kernels
+from twotower.training.warm_up import compile_kernels
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 FEW_BATCHES = 4  # that take turns, where tables are small

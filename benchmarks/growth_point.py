@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workload import BASE_RATE, TITLE_WIDTH, USER_WIDTH, IndexBatch
-from twotower.config import ModelConfig, TrainConfig
+from twotower.core.config import ModelConfig, TrainConfig
 from twotower.data.batches import Batch, Batcher
-from twotower.nn.model import TwoTower
-from twotower.train import make_optimiser
+from twotower.model.two_tower import TwoTower
+from twotower.training.loop import make_optimiser
 
 PAIRS_PER_USER = 4
 BLOCK_ROWS = 1 << 14  # of a table on the disk; they repeat

@@ -26,12 +26,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import GROUP_SHARES, TITLES, Workload, make_workload
-from twotower import train
-from twotower.config import MTL_HEADS, PRESETS, ModelConfig, TrainConfig
+from twotower.core.config import MTL_HEADS, PRESETS, ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
-from twotower.inspection.gradients.record import inspect
-from twotower.nn import reference
-from twotower.nn.model import TwoTower
+from twotower.lab.attribution.record import inspect
+from twotower.model import reference
+from twotower.model.two_tower import TwoTower
+from twotower.training import loop
 
 RESULTS = Path(__file__).parent / "results" / "inspection.json"
 LIMIT = 3.0  # steps a group
@@ -105,7 +105,7 @@ def subject_of(name: str, pairs_per_user: int, threads: int, **sizes: int) -> An
     settings = TrainConfig()
     return SimpleNamespace(
         model=model, batch=batch, config=settings, territory_group=np.arange(K),
-        trainer=SimpleNamespace(optimiser=train.make_optimiser(model, settings)), dataset=names_of(workload),
+        trainer=SimpleNamespace(optimiser=loop.make_optimiser(model, settings)), dataset=names_of(workload),
         group_names=[f"group {k}" for k in range(K)], facts=lambda: {"model": asdict(shape)},
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def race(subject: Any, rounds: int, threads: int) -> dict[str, Any]:
     turns: dict[str, list[float]] = {"step": [], "inspect": []}
 
     def step() -> None:
-        train.learn(model, optimiser, batch, config, 0)
+        loop.learn(model, optimiser, batch, config, 0)
 
     readings = []
     work = {"step": step, "inspect": lambda: inspect(subject)}
@@ -139,12 +139,12 @@ def race(subject: Any, rounds: int, threads: int) -> dict[str, Any]:
             turns[name].append(statistics.median(machine.timed(work[name]) for _ in range(repeats)))
     ratio = statistics.median(i / s for i, s in zip(turns["inspect"], turns["step"], strict=True))
     return {
-        "groups": model.model.groups,
+        "groups": model.config.groups,
         "users": len(batch.user_counts),
         "step_ms": round(1e3 * statistics.median(turns["step"]), 2),
         "inspect_ms": round(1e3 * statistics.median(turns["inspect"]), 2),
         "ratio": round(ratio, 3),
-        "ratio_per_group": round(ratio / model.model.groups, 3),
+        "ratio_per_group": round(ratio / model.config.groups, 3),
         "readings": [round(rate, 1) for rate in readings],
         "seconds": turns,
     }
@@ -153,7 +153,7 @@ def race(subject: Any, rounds: int, threads: int) -> dict[str, Any]:
 def check(name: str) -> float:
     """Largest relative difference of a small network's record from the textbook. Errors: ClickException when wrong."""
     subject = subject_of(name, 2, 1, hidden=24, pairs=192, users=400)
-    record, shape = inspect(subject), subject.model.model
+    record, shape = inspect(subject), subject.model.config
     params = {key: value.astype(np.float64) for key, value in subject.model.params.items()}
     batch = reference.expand(subject.batch)
     towers = [key for key in params if key.startswith(("user.", "title."))]

@@ -56,8 +56,7 @@ def fma_loop(lanes: int) -> Callable[[int, float, float], float]:
             splat = ir.Constant(ir.VectorType(index, lanes), [0] * lanes)
             undefined = ir.Constant(vector, ir.Undefined)
             a, b = (
-                builder.shuffle_vector(builder.insert_element(undefined, x, index(0)), undefined, splat)
-                for x in (a, b)
+                builder.shuffle_vector(builder.insert_element(undefined, x, index(0)), undefined, splat) for x in (a, b)
             )
             fma_type = ir.FunctionType(vector, [vector] * 3)
             fma = cgutils.get_or_insert_function(builder.module, fma_type, f"llvm.fma.v{lanes}f32")
@@ -181,9 +180,7 @@ def commit() -> str:
 def readings(threads: int) -> dict[str, float]:
     """The control: GFLOP/s of the multiply-add loops and of NumPy's GEMM on so many threads, by name."""
     with threadpool_limits(threads, user_api="blas"):
-        return {f"FMA {name}": rate for name, rate in fma_rates(threads).items()} | {
-            "GEMM NumPy": gemm_rate()
-        }
+        return {f"FMA {name}": rate for name, rate in fma_rates(threads).items()} | {"GEMM NumPy": gemm_rate()}
 
 
 def describe(facts: dict) -> str:

@@ -26,8 +26,8 @@ import click
 import numpy as np
 
 from benchmarks import machine
-from twotower.data.logs.discoveries import FirstStreams
-from twotower.data.samples.negatives import Candidates, sample_negatives
+from twotower.data.first_streams import FirstStreams
+from twotower.data.sampling.negatives import Candidates, sample_negatives
 
 RESULTS = Path(__file__).parent / "results" / "negatives.json"
 THREADS = 2

@@ -34,12 +34,12 @@ class Twotower:
     def prepare(self) -> None:
         import pyarrow.parquet  # noqa: F401
 
-        import twotower.data.logs.importing  # noqa: F401
+        import twotower.data.ingest.import_log  # noqa: F401
 
     def make(self, path: Path, ids: str) -> Any:
-        from twotower.data.logs.discoveries import FirstStreams
-        from twotower.data.logs.distinct import order_of_days
-        from twotower.data.logs.events import LogColumns, LogFile, read_log
+        from twotower.data.first_streams import FirstStreams
+        from twotower.data.ingest.distinct import order_of_days
+        from twotower.data.ingest.events import LogColumns, LogFile, read_log
 
         log = read_log([LogFile(path)], LogColumns("user", "title", None, "time"))
         assert log.day is not None
@@ -64,14 +64,14 @@ class WholeImport(Twotower):
 
     def make(self, path: Path, ids: str) -> Any:
         from twotower.data.dataset import Dataset
-        from twotower.data.logs.importing import ImportConfig, import_logs
+        from twotower.data.ingest.import_log import ImportConfig, import_logs
 
         directory = Path(tempfile.mkdtemp(dir=path.parent)) / "dataset"
         import_logs(directory, ImportConfig(events=(path,), time="time", train_days=DAYS - 1, test_days=1))
         return Dataset.open(directory)
 
     def pairs(self, made: Any) -> Pairs:
-        from twotower.data.logs.discoveries import FirstStreams
+        from twotower.data.first_streams import FirstStreams
 
         first = FIRST_SECOND // 86_400 + EPOCH
         pairs = super().pairs((FirstStreams.read(made), made.user_ids, made.title_ids, first))
@@ -141,9 +141,7 @@ class PyArrow:
         else:
             id_type = pa.int64() if ids == "integer" else pa.string()
             types = {"user": id_type, "title": id_type, "time": pa.timestamp("s")}
-            log = csv.read_csv(
-                path, convert_options=csv.ConvertOptions(column_types=types, include_columns=COLUMNS)
-            )
+            log = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types, include_columns=COLUMNS))
         log = log.set_column(2, "day", log["time"].cast(pa.date32()))
         return log.group_by(["user", "title"]).aggregate([("day", "min")]).sort_by("user")
 

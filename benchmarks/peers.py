@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.workload import IndexBatch, Workload
-from twotower.config import ModelConfig, TrainConfig
+from twotower.core.config import ModelConfig, TrainConfig
 
 Arrays = dict[str, np.ndarray]
 LEARNING_RATE = TrainConfig().learning_rate

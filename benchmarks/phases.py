@@ -21,9 +21,10 @@ import numpy as np
 
 from benchmarks.growth_point import bytes_of
 from benchmarks.workload import MODELS, PAIRS, Workload, make_workload
-from twotower.config import ModelConfig
-from twotower.nn import gemm, kernels, tower
-from twotower.nn.workers import Workers
+from twotower.core.config import ModelConfig
+from twotower.model import tower
+from twotower.model.engine import gemm, kernels
+from twotower.model.engine.threads import Workers
 
 #: What a pass over tiles is called, by the function that the threads run.
 PHASES = {
@@ -150,9 +151,7 @@ def table(found: dict[str, Any]) -> str:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--pairs-per-user", "pairs_per_user", default="1,4,8", help="One table each.")
-@click.option(
-    "--model", "model_name", type=click.Choice(list(MODELS)), default="paper", help="Shape of the network."
-)
+@click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="paper", help="Shape of the network.")
 @click.option("--threads", default=2, help="Threads of the network.")
 @click.option("--steps", default=20, help="Watched steps.")
 def main(pairs_per_user: str, model_name: str, threads: int, steps: int) -> None:

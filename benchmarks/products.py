@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.nn import gemm
-from twotower.nn.kernels import sum_parts
-from twotower.nn.workers import TILE_ROWS, Tile, Workers, chunked_tiles
+from twotower.model.engine import gemm
+from twotower.model.engine.kernels import sum_parts
+from twotower.model.engine.threads import TILE_ROWS, Tile, Workers, chunked_tiles
 
 STEP_ROWS = 8192  # of a batch: a tile pays its share of laying W out
 FORWARD, BACKWARD, WEIGHTS = "X W", "dZ Wᵀ", "Xᵀ dZ"
@@ -106,9 +106,7 @@ class Ours:
         self.packed = np.full((len(case.rows), gemm.packed_size(*sides)), np.nan, np.float32)
         ends = [0, *itertools.accumulate(case.rows)]
         rest = [case.batch] if case.batch else []  # a last group, whose tiles are not computed
-        runs = [
-            [tile for tile in run if tile.group < len(case.rows)] for run in chunked_tiles(np.array(ends + rest))
-        ]
+        runs = [[tile for tile in run if tile.group < len(case.rows)] for run in chunked_tiles(np.array(ends + rest))]
         runs = [run for run in runs if run]
         self.groups = list(range(len(case.rows)))
         self.matrices = list(zip(self.packed, self.W, strict=True))

@@ -24,11 +24,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import GROUP_SHARES, TITLE_WIDTH, USER_WIDTH
-from twotower.config import BATCHNORM_EPS, MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import BATCHNORM_EPS, MTL_HEADS, PRESETS, ModelConfig
 from twotower.data.batches import Batcher
-from twotower.nn import reference, retrieval
-from twotower.nn.model import TwoTower
-from twotower.nn.retrieval import Choice, Retrieval, Users
+from twotower.model import reference, retrieval
+from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.two_tower import TwoTower
 
 try:
     import torch
@@ -77,7 +77,7 @@ class Problem:
     def flops(self) -> float:
         """Floating-point operations of all products: towers, heads, title biases, scores."""
         (n, F_u), (T, F_t) = self.users.shape, self.titles.shape
-        D, r = self.model.model.hidden, self.model.model.rank
+        D, r = self.model.config.hidden, self.model.config.rank
         return 2.0 * (n * (F_u * D + D * D + 2 * D * r + D * T) + T * (F_t * D + D * D + F_t * K))
 
     def exact(self, rows: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ class Problem:
         running = {name: value.astype(float) for name, value in self.model.running.items()}
 
         def tower(name: str, X: np.ndarray) -> np.ndarray:
-            for i, floor in (("1", 0.0), ("2", self.model.model.output_floor)):
+            for i, floor in (("1", 0.0), ("2", self.model.config.output_floor)):
                 moments = running[f"{name}.mean{i}"], 1 / np.sqrt(running[f"{name}.var{i}"] + BATCHNORM_EPS)
                 Z = reference.dense(X, p[f"{name}.W{i}"])
                 X = reference.batchnorm_relu(Z, *moments, p[f"{name}.gamma{i}"], p[f"{name}.beta{i}"], floor)

@@ -28,7 +28,7 @@ from benchmarks.answers import complaint, errors_of, find_answers, start_values
 from benchmarks.contenders import CONTENDERS
 from benchmarks.peers import Contender
 from benchmarks.workload import MODELS, PAIRS, TITLES, Workload, make_workload
-from twotower.config import ModelConfig
+from twotower.core.config import ModelConfig
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 BUSY = 0.8  # a round that reads less than this share of the best one was not alone on the machine
@@ -39,17 +39,13 @@ Rounds = dict[str, list[list[float]]]  # contender → round → seconds of each
 
 @click.command(context_settings={"show_default": True})
 @click.option("--pairs-per-user", "pairs_per_user", default="1,4,8", help="One workload each.")
-@click.option(
-    "--model", "model_name", type=click.Choice(list(MODELS)), default="paper", help="Shape of the network."
-)
+@click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="paper", help="Shape of the network.")
 @click.option("--contenders", default=",".join(CONTENDERS), help="Who takes part.")
 @click.option("--rounds", default=7, help="Rounds in which each contender has its turn.")
 @click.option("--steps", default=3, help="Timed steps a turn, after one that is not timed.")
 @click.option("--threads", default=os.cpu_count() or 1, help="Threads of every contender.")
 @click.option("--check/--no-check", default=True, help="Compare the answers first.")
-@click.option(
-    "--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the figures go."
-)
+@click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the figures go.")
 def main(
     pairs_per_user: str,
     model_name: str,
@@ -71,9 +67,7 @@ def main(
         "workloads": [],
     }
     print(machine.describe(results["machine"]), f"PyTorch {torch.__version__}", sep="\n")
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # twotower's threads are above the BLAS, PyTorch's inside its own
+    with threadpool_limits(1, user_api="blas"):  # twotower's threads are above the BLAS, PyTorch's inside its own
         for count in map(int, pairs_per_user.split(",")):
             results["workloads"].append(one_workload(count, model_name, names, rounds, steps, threads, check))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,16 +101,12 @@ def one_workload(
     if check:
         answers = find_answers(model, workload, start)
         for name in names:
-            errors[name] = errors_of(
-                lambda name=name: CONTENDERS[name][0](workload, model, start), workload, answers
-            )
+            errors[name] = errors_of(lambda name=name: CONTENDERS[name][0](workload, model, start), workload, answers)
             if wrong := complaint(errors[name]):
                 raise click.ClickException(f"{name} is wrong and will not be timed: {wrong}")
     running = {name: CONTENDERS[name][0](workload, model, start) for name in names}
     seconds, readings = race(running, workload, rounds, steps, threads)
-    flops = {
-        name: step_flops(model, workload, expanded=name in ("torch-paper", "torch-compile")) for name in names
-    }
+    flops = {name: step_flops(model, workload, expanded=name in ("torch-paper", "torch-compile")) for name in names}
     outcome = summary(seconds, flops, readings, errors)
     print(table(outcome, readings))
     found = phases.breakdown(running["twotower"], workload, threads) if "twotower" in running else None
@@ -186,9 +176,7 @@ def summary(
     for name, turns in seconds.items():
         every = [value for turn in turns for value in turn]
         low, middle, high = (1e3 * value for value in np.quantile(every, (0.25, 0.5, 0.75)))
-        ratios = [
-            statistics.median(t) / statistics.median(f) for t, f in zip(turns, seconds[first], strict=True)
-        ]
+        ratios = [statistics.median(t) / statistics.median(f) for t, f in zip(turns, seconds[first], strict=True)]
         rate = flops[name] / middle / 1e6
         outcome[name] = {
             "median_ms": round(middle, 2), "quartiles_ms": [round(low, 2), round(high, 2)],
@@ -215,9 +203,7 @@ def table(outcome: dict[str, Any], readings: dict[str, list[float]]) -> str:
             f"{row['pairs_per_second']:9,} {row['gflops']:8.0f} {row['share_of_fma']:6.0%}   {errors}"
         )
     if any(min(rates) < BUSY * max(rates) for rates in readings.values()):
-        lines.append(
-            "The readings differ: the machine was busy, and the ratios are worth little. Run it again."
-        )
+        lines.append("The readings differ: the machine was busy, and the ratios are worth little. Run it again.")
     return "\n".join(lines)
 
 

@@ -61,8 +61,7 @@ def row(mode: str, runs: list[dict[str, Any]], reference: dict[int, Curve]) -> d
     for metric in METRICS:
         highest = [best(run["curve"], metric) for run in runs]
         gains = [
-            100 * (high / best(reference[run["seed"]], metric) - 1)
-            for high, run in zip(highest, runs, strict=True)
+            100 * (high / best(reference[run["seed"]], metric) - 1) for high, run in zip(highest, runs, strict=True)
         ]
         found[metric] = {
             "best": round(statistics.mean(highest), 4),
@@ -73,9 +72,7 @@ def row(mode: str, runs: list[dict[str, Any]], reference: dict[int, Curve]) -> d
     return found
 
 
-def median_time(
-    runs: list[dict[str, Any]], metric: str, share: float, reference: dict[int, Curve]
-) -> dict[str, Any]:
+def median_time(runs: list[dict[str, Any]], metric: str, share: float, reference: dict[int, Curve]) -> dict[str, Any]:
     """The median of the seeds' times, where a seed that never gets there counts as the slowest; None: never."""
     times = []
     for run in runs:

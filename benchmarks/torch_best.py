@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from benchmarks.peers import LEARNING_RATE, Arrays
 from benchmarks.workload import IndexBatch, Workload
-from twotower.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM, ModelConfig
+from twotower.core.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM, ModelConfig
 
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 torch.sparse.check_sparse_tensor_invariants.disable()  # checks cost time; the patterns below are sound
@@ -171,9 +171,7 @@ class TorchBest:
             user_counts=user_counts.to(dtype),
             title_counts=title_counts.to(dtype),
             segment_sizes=torch.bincount(group, minlength=self.config.groups).tolist(),
-            pairs=PairPattern(
-                starts(user_counts), pair_title, starts(title_counts), pair_user[by_title], by_title
-            ),
+            pairs=PairPattern(starts(user_counts), pair_title, starts(title_counts), pair_user[by_title], by_title),
             pair_group=group[pair_user],
             labels=torch.from_numpy(batch.labels)[by_user],
         )

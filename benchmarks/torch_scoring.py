@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from twotower.config import BATCHNORM_EPS
+from twotower.core.config import BATCHNORM_EPS
 
 if TYPE_CHECKING:
     from benchmarks.scoring import Problem
@@ -23,7 +23,7 @@ class TorchScorer:
         self.p = {name: torch.from_numpy(value.copy()) for name, value in self.model.params.items()}
         self.running = {name: torch.from_numpy(value.copy()) for name, value in self.model.running.items()}
         self.titles = torch.from_numpy(problem.titles)
-        self.floor = {"user": self.model.model.tower_floor, "title": self.model.model.output_floor}
+        self.floor = {"user": self.model.config.tower_floor, "title": self.model.config.output_floor}
 
         matrices = {name: value for name, value in self.p.items() if ".W" in name}
         heads = {f"{name}{k}": self.p[name][k] for name in ("head.P", "head.Q") for k in range(len(self.p[name]))}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.config import MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import MTL_HEADS, PRESETS, ModelConfig
 
 PAIRS = 8192
 USER_WIDTH, TITLE_WIDTH = 512, 896

@@ -11,7 +11,7 @@ import click
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # a checkout need not be installed
 
-from twotower.commands import cli  # noqa: E402
+from twotower.cli import cli  # noqa: E402
 
 WIDTH = 100  # characters a line of help
 HEADER = """\

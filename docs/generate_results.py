@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
-from twotower.report.experiment_words import as_of  # noqa: E402
+from twotower.experiments.report.wording import as_of  # noqa: E402
 
 PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
 RECORDS = ROOT / "docs" / "results"
@@ -229,13 +229,13 @@ def prior_rows(records: dict[str, Record]) -> str:
 def chooses(record: Record) -> bool:
     """Whether its runs chose the prior of their offsets by territory."""
     (settings,) = [found["settings"]["model"] for found in record["methods"] if found["name"] == "mtl"]
-    return settings.get("cell_prior", FIXED_PRIOR) == 0
+    return settings.get("group_prior", FIXED_PRIOR) == 0
 
 
 def chosen_priors(record: Record, method: str) -> str:
     """The prior of each run of a method, once each, ascending."""
     (told,) = [found["title_offsets"] for found in record["methods"] if found["name"] == method]
-    priors = {float("inf") if run["cell_prior"] is None else run["cell_prior"] for run in told}
+    priors = {float("inf") if run["group_prior"] is None else run["group_prior"] for run in told}
     return ", ".join("∞" if prior == float("inf") else f"{prior:g}" for prior in sorted(priors))
 
 

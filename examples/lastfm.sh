@@ -8,7 +8,7 @@ set -euo pipefail
 data=${1:-${TWOTOWER_DATA:?give the directory of the data}}/lastfm_countries
 
 twotower import lastfm --events "$data/lastfm.csv.gz" --title artist --territory country --user-info sex \
-  --titles "$data/artist_tags.csv.gz" --join-titles --title-weight n --unlisted keep
+  --titles "$data/artist_tags.csv.gz" --join-titles --title-weight n --unknown-ids keep
 twotower embed lastfm --user-dims 192 --text-dims 256
 twotower group lastfm --groups 4
 twotower experiment lastfm --hidden 128 --batch-size 2048 --epochs 4 --patience 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from twotower.nn.best_titles import NOBODY
+from twotower.model.engine.topk import NOBODY
 
 
 def best_by_sorting(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

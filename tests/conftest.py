@@ -45,10 +45,10 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic world with its default sample, small enough to train on in a moment. Not to be changed."""
-    from twotower.data.samples.sample_config import SampleConfig
-    from twotower.data.samples.sampling import sample
-    from twotower.data.world.simulate import simulate
-    from twotower.data.world.world import WorldConfig
+    from twotower.data.sampling.sample_config import SampleConfig
+    from twotower.data.sampling.sampler import sample
+    from twotower.data.synthetic.simulate import simulate
+    from twotower.data.synthetic.world import WorldConfig
 
     sizes = dict(users=300, titles=30, territories=6, groups=2, user_dim=16, title_dim=16)
     days = dict(history_days=10, train_days=8, test_days=3, streams=1.0)

@@ -5,9 +5,9 @@ import test_html_report_in_a_browser as report
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from textbook_inspection import Textbook, stirred
 
-from twotower.inspection.gradients.record import inspect
-from twotower.inspection.tracing.trace import trace
-from twotower.report.lesson import write_page
+from twotower.lab.attribution.record import inspect
+from twotower.lab.page import write_page
+from twotower.lab.trace.trace import trace
 
 browser, DESKTOP, PHONE, PROJECTOR = report.browser, report.DESKTOP, report.PHONE, {"width": 1920, "height": 1080}
 RECORDS = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twotower.data.logs.events import Column, EventLog, Names
+from twotower.data.ingest.events import Column, EventLog, Names
 
 
 def column(texts: Sequence[str]) -> Column:

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from twotower.evaluation.per_territory import evaluate_scores
-from twotower.evaluation.results import Evaluation
-from twotower.run import RunWriter
+from twotower.metrics.per_territory import evaluate_scores
+from twotower.metrics.results import Evaluation
+from twotower.training.run import RunWriter
 
 TERRITORIES = SimpleNamespace(
     code=["PL", "US", "BR", "JP", "NR"],

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 from hypothesis import strategies as st
 
-from twotower.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
-from twotower.nn.arena import Arena
-from twotower.nn.model import TwoTower
-from twotower.nn.parameters import initialise, parameter_shapes
+from twotower.core.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
+from twotower.model.engine.arena import Arena
+from twotower.model.parameters import initialise, parameter_shapes
+from twotower.model.two_tower import TwoTower
 
 TERRITORIES = 5  # of models with offsets per territory
 

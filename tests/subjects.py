@@ -7,7 +7,7 @@ from tiny_runs import MTL, small_config
 
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.inspection.subject import Subject, make_subject
+from twotower.lab.subject import Subject, make_subject
 
 
 def tiny_subject(world: Path, number: int = 1, batch_size: int = 128, seed: int = 3, **model) -> Subject:

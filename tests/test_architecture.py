@@ -9,43 +9,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "twotower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-#: What each room may import of the project, besides itself and the ground floor.
-GROUND_FLOOR = {"errors", "progress", "wording", "config", "jit", "typography"}
-MAY_IMPORT = {
-    "errors": set(),
-    "progress": set(),
-    "wording": set(),
-    "config": set(),
-    "jit": set(),
-    "typography": set(),
-    "nn": set(),
-    "data": set(),
-    "evaluation": set(),
-    "environment": set(),
-    "report": {"evaluation"},
-    "train": {"nn"},
-    "checkpoint": {"nn", "train"},
-    "run": {"data", "evaluation", "report", "environment"},
-    "comparison": {"evaluation", "run"},
-    "transfer": {"nn", "data", "run"},
-    "scoring": {"nn", "data", "evaluation", "checkpoint", "run", "transfer", "environment"},
-    "trainer": {"nn", "data", "evaluation", "train", "checkpoint", "run", "scoring", "environment"},
-    "warmup": {"nn", "data", "evaluation", "train"},
-    "recommend": {"nn", "data", "scoring", "warmup"},
-    "export": {"nn", "data", "transfer", "scoring", "warmup"},
-    "incremental": {"data", "evaluation", "checkpoint", "run", "trainer"},
-    "pipeline": {"data", "evaluation", "run", "trainer", "incremental", "warmup"},
-    "methods": set(),
-    "experiment": {"nn", "data", "evaluation", "report", "environment", "run", "scoring", "trainer"}
-    | {"transfer", "incremental", "warmup", "recommend", "export", "pipeline", "methods"},
-}
-MAY_IMPORT["inspection"] = MAY_IMPORT["experiment"] - {"report", "incremental"} | {"train", "checkpoint"}
-MAY_IMPORT["commands"] = set(MAY_IMPORT)  # they are on top
+#: The floors of the house, from the ground up: a room imports rooms of lower floors alone, none of its own floor.
+FLOORS = [
+    {"core"},
+    {"data", "metrics", "model"},
+    {"report", "training"},
+    {"serving"},
+    {"experiments", "lab"},
+    {"cli"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 JIT_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "intrinsic", "overload", "generated_jit", "cfunc"}
 
 
 def module_of(path: Path) -> str:
-    """``twotower.nn.kernels`` of its file."""
+    """``twotower.model.engine.kernels`` of its file."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -74,16 +52,16 @@ def imports_of(path: Path) -> dict[str, str]:
 
 
 def modules_of(path: Path) -> set[str]:
-    """The modules of the project that a file imports: ``twotower.nn.kernels``, not the names in it."""
+    """The modules of the project that a file imports: ``twotower.model.engine.kernels``, not the names in it."""
     found = set()
     for origin in imports_of(path).values():
-        if origin.startswith("twotower.") and origin != "twotower.__version__":
+        if origin.startswith("twotower."):
             found.add(origin if origin in MODULES else origin.rpartition(".")[0])
     return found
 
 
 def room_of(module: str) -> str:
-    """``nn`` of ``twotower.nn.kernels``; ``front door`` for the package itself, with its public names."""
+    """``model`` of ``twotower.model.engine.kernels``; ``front door`` for the package itself, with its public names."""
     return module.split(".")[1] if "." in module else "front door"
 
 
@@ -92,30 +70,24 @@ def test_imports_point_one_way(path):
     room = room_of(module_of(path))
     if room == "front door":
         return  # public names may come from anywhere; those inside may take only the version from it
-    assert room in MAY_IMPORT, f"{room} is a new room: give it a rank here and in docs/architecture.md"
-    allowed = {room} | GROUND_FLOOR | MAY_IMPORT[room]
-    foreign = {module for module in modules_of(path) if room_of(module) not in allowed}
+    assert room in FLOOR, f"{room} is a new room: give it a floor here and in docs/architecture.md"
+    foreign = {
+        module
+        for module in modules_of(path)
+        if room_of(module) != room and FLOOR.get(room_of(module), len(FLOORS)) >= FLOOR[room]
+    }
     assert not foreign, f"{module_of(path)} may not import {', '.join(sorted(foreign))}"
 
 
-def test_ranks_have_no_cycle():
-    above = dict(MAY_IMPORT)
-    while above:
-        lowest = [room for room, rooms in above.items() if not rooms & above.keys()]
-        assert lowest, f"a cycle among {sorted(above)}"
-        for room in lowest:
-            del above[room]
-
-
 def test_the_textbook_is_not_on_the_training_path():
-    readers = {module_of(path) for path in SOURCES if "twotower.nn.reference" in modules_of(path)}
-    readers = {module for module in readers if room_of(module) != "inspection"}
-    assert readers <= {"twotower.nn.gradcheck", "twotower.nn.reference"}
+    readers = {module_of(path) for path in SOURCES if "twotower.model.reference" in modules_of(path)}
+    readers = {module for module in readers if room_of(module) != "lab"}
+    assert readers <= {"twotower.model.gradcheck", "twotower.model.reference"}
 
 
 def test_commands_are_imported_by_nobody_below():
-    readers = {module_of(p) for p in SOURCES if any(m.startswith("twotower.commands") for m in modules_of(p))}
-    assert all(reader.startswith("twotower.commands") for reader in readers)
+    readers = {module_of(p) for p in SOURCES if any(m.startswith("twotower.cli") for m in modules_of(p))}
+    assert all(reader.startswith("twotower.cli") for reader in readers)
 
 
 def test_no_deep_learning_framework_is_imported():
@@ -198,8 +170,8 @@ def test_compiled_functions_that_call_each_other_live_in_one_file(path):
 def test_kernels_are_kept_where_the_house_keeps_them(path):
     # njit straight from numba would lie beside the source, and fail where that is read-only
     origins = set(imports_of(path).values())
-    assert module_of(path) == "twotower.jit" or not origins & {"numba.njit", "numba.jit", "numba.vectorize"}, (
-        "take njit from twotower.jit"
+    assert module_of(path) == "twotower.core.jit" or not origins & {"numba.njit", "numba.jit", "numba.vectorize"}, (
+        "take njit from twotower.core.jit"
     )
 
 
@@ -252,42 +224,40 @@ def house(tmp_path, monkeypatch):
 
 
 def test_an_import_upwards_is_caught(house):
-    root = house(
-        {"twotower/nn/a.py": "def f():\n    from twotower.data import b\n", "twotower/data/b.py": ""}
-    )
-    with pytest.raises(AssertionError, match=r"twotower\.nn\.a may not import twotower\.data\.b"):
-        test_imports_point_one_way(root / "twotower/nn/a.py")
+    root = house({"twotower/model/a.py": "def f():\n    from twotower.data import b\n", "twotower/data/b.py": ""})
+    with pytest.raises(AssertionError, match=r"twotower\.model\.a may not import twotower\.data\.b"):
+        test_imports_point_one_way(root / "twotower/model/a.py")
 
 
 def test_a_relative_import_is_caught_too(house):
-    root = house({"twotower/nn/a.py": "from ..data import b\n", "twotower/data/b.py": ""})
+    root = house({"twotower/model/a.py": "from ..data import b\n", "twotower/data/b.py": ""})
     with pytest.raises(AssertionError):
-        test_imports_point_one_way(root / "twotower/nn/a.py")
+        test_imports_point_one_way(root / "twotower/model/a.py")
 
 
 @pytest.mark.parametrize(
     "caller",
     [
-        "from twotower.nn.a import helper\n@njit(cache=True)\ndef f(x): return helper(x)\n",
-        "from twotower.nn import a\nkernel = nb.njit(nogil=True)\n@kernel\ndef f(x): return a.helper(x)\n",
+        "from twotower.model.a import helper\n@njit(cache=True)\ndef f(x): return helper(x)\n",
+        "from twotower.model import a\nkernel = nb.njit(nogil=True)\n@kernel\ndef f(x): return a.helper(x)\n",
     ],
 )
 def test_a_compiled_call_across_files_is_caught(house, caller):
-    root = house({"twotower/nn/a.py": "@njit\ndef helper(x): return x\n", "twotower/nn/b.py": caller})
+    root = house({"twotower/model/a.py": "@njit\ndef helper(x): return x\n", "twotower/model/b.py": caller})
     with pytest.raises(AssertionError):
-        test_compiled_functions_that_call_each_other_live_in_one_file(root / "twotower/nn/b.py")
+        test_compiled_functions_that_call_each_other_live_in_one_file(root / "twotower/model/b.py")
 
 
 def test_parallel_and_careless_fast_math_are_caught(house):
     root = house(
         {
-            "twotower/nn/a.py": "@njit(parallel=True)\ndef f(x): return x\n",
-            "twotower/nn/b.py": "FLAGS = {'arcp', 'nnan'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
-            "twotower/nn/c.py": "FLAGS = {'arcp', 'contract'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
+            "twotower/model/a.py": "@njit(parallel=True)\ndef f(x): return x\n",
+            "twotower/model/b.py": "FLAGS = {'arcp', 'nnan'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
+            "twotower/model/c.py": "FLAGS = {'arcp', 'contract'}\n@njit(fastmath=FLAGS)\ndef f(x): return x\n",
         }
     )
     with pytest.raises(AssertionError):
-        test_threads_come_from_tiles_never_from_numba(root / "twotower/nn/a.py")
+        test_threads_come_from_tiles_never_from_numba(root / "twotower/model/a.py")
     with pytest.raises(AssertionError):
-        test_fast_math_keeps_nan_and_infinity(root / "twotower/nn/b.py")
-    test_fast_math_keeps_nan_and_infinity(root / "twotower/nn/c.py")
+        test_fast_math_keeps_nan_and_infinity(root / "twotower/model/b.py")
+    test_fast_math_keeps_nan_and_infinity(root / "twotower/model/c.py")

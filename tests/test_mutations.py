@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twotower.inspection.checking.planted_bugs import PLANTED
+from twotower.lab.gradcheck.planted_bugs import PLANTED
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,98 +24,100 @@ pytestmark = pytest.mark.skipif(
 LESSONS = {bug.sentence: (bug.file, bug.right, bug.wrong, bug.tests) for bug in PLANTED.values()}
 MUTATIONS = LESSONS | {
     "Adam without bias correction of the first moment": (
-        "nn/kernels.py", "kind(lr / (1 - beta1**t))", "kind(lr)", "test_adam.py"
+        "model/engine/kernels.py", "kind(lr / (1 - beta1**t))", "kind(lr)", "model/test_adam.py"
     ),
     "Adam without bias correction of the second moment": (
-        "nn/kernels.py", "kind(1 / math.sqrt(1 - beta2**t))", "kind(1)", "test_adam.py"
+        "model/engine/kernels.py", "kind(1 / math.sqrt(1 - beta2**t))", "kind(1)", "model/test_adam.py"
     ),
     "the textbook's Adam without bias correction": (
-        "nn/reference.py", "M / (1 - beta1**t), V / (1 - beta2**t)", "M, V", "test_reference.py"
+        "model/reference.py", "M / (1 - beta1**t), V / (1 - beta2**t)", "M, V", "model/test_reference.py"
     ),
     "the textbook's batch-norm backward without its mean term": (
-        "nn/reference.py", "(dbeta + Z_hat * dgamma) / B", "(Z_hat * dgamma) / B", "test_reference.py"
+        "model/reference.py", "(dbeta + Z_hat * dgamma) / B", "(Z_hat * dgamma) / B", "model/test_reference.py"
     ),
     "the textbook's batch-norm backward that does not count duplicates": (
-        "nn/reference.py", "dY - counts[:, None] * (dbeta", "dY - (dbeta", "test_reference.py"
+        "model/reference.py", "dY - counts[:, None] * (dbeta", "dY - (dbeta", "model/test_reference.py"
     ),
     "batch-norm forward that does not count duplicates": (
-        "nn/tower.py", "tower.norm1.observe(work.stats1, tile, Z1, self.counts[tile.rows])",
-        "tower.norm1.observe(work.stats1, tile, Z1, np.ones_like(self.counts[tile.rows]))", "test_model.py"
+        "model/tower.py", "tower.norm1.observe(work.stats1, tile, Z1, self.counts[tile.rows])",
+        "tower.norm1.observe(work.stats1, tile, Z1, np.ones_like(self.counts[tile.rows]))", "model/test_two_tower.py"
     ),
     "batch-norm of a group whose backward divides by all pairs": (
-        "nn/layers.py", "self.gamma, *sums, stats.pairs[k])", "self.gamma, *sums, stats.pairs.sum())",
-        "test_group_batchnorm.py"
+        "model/layers.py", "self.gamma, *sums, stats.pairs[k])", "self.gamma, *sums, stats.pairs.sum())",
+        "model/test_group_batchnorm.py"
     ),
     "the textbook's batch-norm of a group whose backward divides by all pairs": (
-        "nn/reference.py", "*sums, tape.pairs)", "*sums, len(tape.X))", "test_reference.py"
+        "model/reference.py", "*sums, tape.pairs)", "*sums, len(tape.X))", "model/test_reference.py"
     ),
     "batch-norm of a group that is scored with another group's running statistics": (
-        "nn/layers.py", "return group if len(self.pairs) > 1 else 0", "return 0", "test_group_batchnorm.py"
+        "model/layers.py", "return group if len(self.pairs) > 1 else 0", "return 0", "model/test_group_batchnorm.py"
     ),
     "a loss averaged over all cells instead of the rows": (
-        "nn/reference.py", "loss += losses.sum() / B", "loss += losses.sum() / (B * model.groups)", "test_reference.py"
+        "model/reference.py", "loss += losses.sum() / B", "loss += losses.sum() / (B * model.groups)",
+        "model/test_reference.py"
     ),
     "a gradient averaged over all cells instead of the rows": (
-        "nn/model.py", "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)",
-        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B * self.model.groups)", "test_model.py"
+        "model/two_tower.py", "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)",
+        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B * self.model.groups)",
+        "model/test_two_tower.py"
     ),
     "tiles that send rows through another group's head": (
-        "nn/heads.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
-        "test_model.py"
+        "model/heads.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
+        "model/test_two_tower.py"
     ),
     "an absent group's gradient left over from the last batch": (
-        "nn/model.py", "self.grads.flat[span] = 0", "pass", "test_model.py"
+        "model/two_tower.py", "self.grads.flat[span] = 0", "pass", "model/test_two_tower.py"
     ),
     "cross-stitched heads with an absent group's gradient of the last batch": (
-        "nn/heads.py", "dmixed[np.diff(segments) == 0] = 0", "pass", "test_model.py"
+        "model/heads.py", "dmixed[np.diff(segments) == 0] = 0", "pass", "model/test_two_tower.py"
     ),
     "a gate's gradient without what the other experts lose": (
-        "nn/heads.py", "dlogits -= np.einsum", "np.einsum", "test_model.py"
+        "model/heads.py", "dlogits -= np.einsum", "np.einsum", "model/test_two_tower.py"
     ),
     "the textbook's gate without what the other experts lose": (
-        "nn/reference.py", "g * (dg - (g * dg).sum(1, keepdims=True))", "g * dg", "test_reference.py"
+        "model/reference.py", "g * (dg - (g * dg).sum(1, keepdims=True))", "g * dg", "model/test_reference.py"
     ),
     "a territory's offset that ignores the logit's scale": (
-        "nn/heads.py", "(self.db, pairs.ddots[:B], V)", "(self.db, pairs.dz[:B], V)", "test_model.py"
+        "model/heads.py", "(self.db, pairs.ddots[:B], V)", "(self.db, pairs.dz[:B], V)", "model/test_two_tower.py"
     ),
     "a leaky ReLU backward": (
-        "nn/kernels.py", "gradient = dA[i, j] if A[i, j] > bound else zero",
-        "gradient = dA[i, j] if A[i, j] > bound else dA[i, j] * Z.dtype.type(0.01)", "test_kernels.py"
+        "model/engine/kernels.py", "gradient = dA[i, j] if A[i, j] > bound else zero",
+        "gradient = dA[i, j] if A[i, j] > bound else dA[i, j] * Z.dtype.type(0.01)", "model/test_kernels.py"
     ),
     "the textbook's leaky ReLU backward": (
-        "nn/reference.py", "dY = np.where(floor < A, dA, 0)", "dY = np.where(floor < A, dA, 0.01 * dA)",
-        "test_reference.py"
+        "model/reference.py", "dY = np.where(floor < A, dA, 0)", "dY = np.where(floor < A, dA, 0.01 * dA)",
+        "model/test_reference.py"
     ),
     "weights on the loss that its gradient does not know": (
-        "nn/objective.py", "dz *= self.weight[span]", "pass", "test_objective.py"
+        "model/variants/objective.py", "dz *= self.weight[span]", "pass", "model/test_objective.py"
     ),
     "a penalty that can be escaped by small logits": (
-        "nn/objective.py", "(X_hat - correlation * Z_hat)", "X_hat", "test_objective.py"
+        "model/variants/objective.py", "(X_hat - correlation * Z_hat)", "X_hat", "model/test_objective.py"
     ),
     "log-variances without their own price": (
-        "nn/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)",
-        "test_objective.py"
+        "model/variants/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)",
+        "model/test_objective.py"
     ),
     "gradient surgery that moves the running statistics in every pass": (
-        "nn/surgery.py", "model.running.flat[:] = running", "pass", "test_surgery.py"
+        "model/variants/pcgrad.py", "model.running.flat[:] = running", "pass", "model/test_pcgrad.py"
     ),
     "gradient surgery that cuts where gradients agree": (
-        "nn/surgery.py", "and along < 0", "and along > 0", "test_surgery.py"
+        "model/variants/pcgrad.py", "and along < 0", "and along > 0", "model/test_pcgrad.py"
     ),
     "weight decay that forgets the learning rate": (
-        "nn/adam.py", "np.float32(1 - self.lr * rate)", "np.float32(1 - rate)", "test_adam.py"
+        "model/adam.py", "np.float32(1 - self.lr * rate)", "np.float32(1 - rate)", "model/test_adam.py"
     ),
     "an average precision that ignores ties": (
-        "evaluation/average_precision.py", "negatives[j] >= threshold:", "negatives[j] > threshold:",
-        "test_average_precision.py"
+        "metrics/average_precision.py", "negatives[j] >= threshold:", "negatives[j] > threshold:",
+        "metrics/test_average_precision.py"
     ),
     "verdicts by p-values that are not corrected for many territories": (
-        "evaluation/significance.py", "adjusted[tested] = false_discovery_control(p[tested])",
-        "adjusted[tested] = p[tested]", "test_significance.py"
+        "metrics/significance.py", "adjusted[tested] = false_discovery_control(p[tested])",
+        "adjusted[tested] = p[tested]", "metrics/test_significance.py"
     ),
     "a prior of offsets that is judged by the pairs it was counted on": (
-        "nn/title_offsets.py", "counted = folds.fold < judge if folds.ordered else ~judged",
-        "counted = folds.fold >= 0", "test_title_offsets.py"
+        "model/title_offsets.py", "counted = folds.fold < judge if folds.ordered else ~judged",
+        "counted = folds.fold >= 0", "model/test_title_offsets.py"
     ),
 }  # fmt: skip
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from subjects import stirred_subject
 
-from twotower.inspection.subject import Subject
-from twotower.nn import reference
+from twotower.lab.subject import Subject
+from twotower.model import reference
 
 MTL2 = {"head": "lowrank", "title_bias": True}
 MODELS = {
@@ -31,7 +31,7 @@ class Textbook:
     subject: Subject
 
     def __post_init__(self) -> None:
-        self.shape = self.subject.model.model
+        self.shape = self.subject.model.config
         self.params = {name: value.astype(np.float64) for name, value in self.subject.model.params.items()}
         self.batch = reference.expand(self.subject.batch)
 

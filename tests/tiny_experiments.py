@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from twotower.commands import cli
+from twotower.cli import cli
 
 SMALL = ("--hidden", "8", "--batch-size", "128", "--epochs", "1", "--groups", "2", "--rank", "2")
 FEW = (*SMALL, "--seeds", "2", "--replicates", "20", "--min-positives", "3", "--no-html")

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from twotower.commands import cli
-from twotower.config import Config
+from twotower.cli import cli
+from twotower.core.config import Config
+from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.pipeline import TrainingJob
-from twotower.progress import Progress, silent
-from twotower.run import RunReader
-from twotower.trainer import Trainer
+from twotower.training.job import TrainingJob
+from twotower.training.run import RunReader
+from twotower.training.trainer import Trainer
 
 MTL = {"head": "lowrank", "title_bias": True, "groups": 2, "rank": 2}
 SMALL = {"hidden": 8}, {"batch_size": 128, "epochs": 2, "seed": 3}
@@ -30,9 +30,7 @@ def make_trainer(world: Path, model: dict | None = None, **train) -> Trainer:
     return Trainer(dataset, Sample(dataset), groups, small_config(model, **train))
 
 
-def train(
-    world: Path, path: Path, model: dict | None = None, progress: Progress = silent, **settings
-) -> RunReader:
+def train(world: Path, path: Path, model: dict | None = None, progress: Progress = silent, **settings) -> RunReader:
     """A finished run at ``path``."""
     TrainingJob(world, small_config(model, **settings), run_path=path).run(progress)
     return RunReader(path)

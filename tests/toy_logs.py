@@ -8,7 +8,7 @@ import numpy as np
 
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
-from twotower.data.samples.sample_config import SampleConfig
+from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.territories import look_up
 
 BASE = SampleConfig(random_users=40, active_users=20, test_users=50, alpha=3.0)  # of the random log

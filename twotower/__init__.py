@@ -7,45 +7,45 @@ import than help takes to print.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from twotower.core.version import __version__ as __version__
 
 #: Public name → the module that holds it.
 HOMES = {
     "Batcher": "data.batches",
-    "Config": "config",
+    "Config": "core.config",
     "Dataset": "data.dataset",
-    "InputError": "errors",
-    "METHODS": "methods",
-    "ModelConfig": "config",
-    "RunReader": "run",
+    "InputError": "core.errors",
+    "METHODS": "experiments.methods",
+    "ModelConfig": "core.config",
+    "RunReader": "training.run",
     "Sample": "data.sample",
-    "TrainConfig": "config",
-    "TrainingJob": "pipeline",
-    "TwoTower": "nn.model",
-    "average_precision": "evaluation.average_precision",
-    "average_precision_by": "evaluation.average_precision",
-    "make_optimiser": "train",
-    "open_model": "scoring",
-    "score_pairs": "scoring",
+    "TrainConfig": "core.config",
+    "TrainingJob": "training.job",
+    "TwoTower": "model.two_tower",
+    "average_precision": "metrics.average_precision",
+    "average_precision_by": "metrics.average_precision",
+    "make_optimiser": "training.loop",
+    "open_model": "serving.open_run",
+    "score_pairs": "serving.open_run",
 }
 
 if TYPE_CHECKING:
-    from twotower.config import Config as Config
-    from twotower.config import ModelConfig as ModelConfig
-    from twotower.config import TrainConfig as TrainConfig
+    from twotower.core.config import Config as Config
+    from twotower.core.config import ModelConfig as ModelConfig
+    from twotower.core.config import TrainConfig as TrainConfig
+    from twotower.core.errors import InputError as InputError
     from twotower.data.batches import Batcher as Batcher
     from twotower.data.dataset import Dataset as Dataset
     from twotower.data.sample import Sample as Sample
-    from twotower.errors import InputError as InputError
-    from twotower.evaluation.average_precision import average_precision as average_precision
-    from twotower.evaluation.average_precision import average_precision_by as average_precision_by
-    from twotower.methods import METHODS as METHODS
-    from twotower.nn.model import TwoTower as TwoTower
-    from twotower.pipeline import TrainingJob as TrainingJob
-    from twotower.run import RunReader as RunReader
-    from twotower.scoring import open_model as open_model
-    from twotower.scoring import score_pairs as score_pairs
-    from twotower.train import make_optimiser as make_optimiser
+    from twotower.experiments.methods import METHODS as METHODS
+    from twotower.metrics.average_precision import average_precision as average_precision
+    from twotower.metrics.average_precision import average_precision_by as average_precision_by
+    from twotower.model.two_tower import TwoTower as TwoTower
+    from twotower.serving.open_run import open_model as open_model
+    from twotower.serving.open_run import score_pairs as score_pairs
+    from twotower.training.job import TrainingJob as TrainingJob
+    from twotower.training.loop import make_optimiser as make_optimiser
+    from twotower.training.run import RunReader as RunReader
 
 
 def __getattr__(name: str) -> Any:

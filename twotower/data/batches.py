@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.core.jit import njit
 from twotower.data.epochs import LabelledPairs, epoch_batches, largest_batch
 from twotower.data.gathering import gather_rows
-from twotower.jit import njit
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """The dataset on disk: one directory, readable with NumPy alone. Only this file and its writer know the layout.
 
-    manifest.json                    counts, days, provenance, and every file's size and checksum
-    territories.csv                  code, name, latitude, longitude, audience, group
-    titles.csv   titles.npy          ids and text columns; (T, F_t) float32 vectors
-    users.csv    users.npy           ids and profile columns (optional); (U, F_u) float16 or float32 vectors
-    basis/                           where embed made the vectors: what with (see vectors/basis.py)
-    user_territory.npy               (U,) int16 row of territories.csv
-    availability.npy launch_day.npy  (T, C) bool; (T,) int32
-    events/history, events/day-0000  user.npy int32, title.npy int32: the watch log, a shard a day
-    truth/*.npy                      simulated worlds only: what the affinities are made of
-    samples/NAME/                    pairs to train and test on (see sample.py)
+manifest.json                    counts, days, provenance, and every file's size and checksum
+territories.csv                  code, name, latitude, longitude, audience, group
+titles.csv   titles.npy          ids and text columns; (T, F_t) float32 vectors
+users.csv    users.npy           ids and profile columns (optional); (U, F_u) float16 or float32 vectors
+basis/                           where embed made the vectors: what with (see vectors/basis.py)
+user_territory.npy               (U,) int16 row of territories.csv
+availability.npy launch_day.npy  (T, C) bool; (T,) int32
+events/history, events/day-0000  user.npy int32, title.npy int32: the watch log, a shard a day
+truth/*.npy                      simulated worlds only: what the affinities are made of
+samples/NAME/                    pairs to train and test on (see sample.py)
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from twotower.data.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_json, read_manifest
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_json, read_manifest
 from twotower.data.territories import Territories
-from twotower.errors import InputError
-from twotower.progress import Progress, silent
-from twotower.wording import counted
 
 LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
 BASIS = "basis"  # the folder of what the vectors were made with

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-import twotower
-from twotower.data.dataset import BASIS, Dataset, shard_name
-from twotower.data.storage import (
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import (
     FORMAT_VERSION,
     MANIFEST,
     GrowingColumns,
@@ -25,10 +26,9 @@ from twotower.data.storage import (
     write_csv,
     write_json,
 )
+from twotower.core.version import __version__
+from twotower.data.dataset import BASIS, Dataset, shard_name
 from twotower.data.territories import Territories
-from twotower.errors import InputError
-from twotower.progress import Progress, silent
-from twotower.wording import counted
 
 
 class DatasetWriter:
@@ -37,11 +37,9 @@ class DatasetWriter:
     ``kind`` says where the log came from ("world" or "import"), ``config`` how: the manifest's provenance.
     """
 
-    def __init__(
-        self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False
-    ):
+    def __init__(self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False):
         self.staged = StagedDirectory(Path(path), overwrite)
-        self.provenance = {"kind": kind, "seed": seed, "config": config, "twotower": twotower.__version__}
+        self.provenance = {"kind": kind, "seed": seed, "config": config, "twotower": __version__}
         self.counts: dict[str, int] = {}
         self.shards: dict[int, GrowingColumns] = {}
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from twotower.jit import njit
+from twotower.core.jit import njit
 
 BATCH_MODES = ("pairs", "positives", "users")
 SMALLEST_LAST_BATCH = 4  # a last batch of fewer than batch_size / 4 pairs is merged into the one before it

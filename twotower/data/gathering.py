@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from twotower.jit import COMPILES, njit
+from twotower.core.jit import COMPILES, njit
 
 AHEAD = 4  # rows of a table that are fetched before they are gathered
 LINE = 64  # bytes of a cache line

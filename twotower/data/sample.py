@@ -1,11 +1,11 @@
 """A sample on disk: the labelled pairs that a model is trained and tested on.
 
-    samples/NAME/manifest.json                  how it was drawn, and every file's size and checksum
-    samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: drawn as an active user
-    samples/NAME/test_users.npy                 (m,) int64, disjoint from the training users
-    samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a user's
-    samples/NAME/test/day-0060/…                pairs of a day lie together
-    samples/NAME/update/day-0060/…              training users on test days: to go on training with, day by day
+samples/NAME/manifest.json                  how it was drawn, and every file's size and checksum
+samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: drawn as an active user
+samples/NAME/test_users.npy                 (m,) int64, disjoint from the training users
+samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a user's
+samples/NAME/test/day-0060/…                pairs of a day lie together
+samples/NAME/update/day-0060/…              training users on test days: to go on training with, day by day
 """
 
 import hashlib
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from twotower.data.dataset import Dataset
-from twotower.data.storage import (
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import (
     FORMAT_VERSION,
     MANIFEST,
     GrowingColumns,
@@ -30,8 +31,7 @@ from twotower.data.storage import (
     read_manifest,
     write_json,
 )
-from twotower.errors import InputError
-from twotower.progress import Progress, silent
+from twotower.data.dataset import Dataset
 
 SPLITS = ("train", "test", "update")
 
@@ -69,9 +69,7 @@ class Sample:
         self.path = dataset.path / "samples" / name
         if not self.path.is_dir():
             drawn = ", ".join(dataset.samples()) or "none yet"
-            raise InputError(
-                f"{dataset.path}: no sample {name!r} (drawn so far: {drawn}); see twotower sample"
-            )
+            raise InputError(f"{dataset.path}: no sample {name!r} (drawn so far: {drawn}); see twotower sample")
         self.name = name
         self.n_users, self.n_titles = dataset.n_users, dataset.n_titles
         self.manifest = read_manifest(self.path, "sample")
@@ -117,7 +115,7 @@ class Sample:
     def update(self, day: int) -> Pairs:
         """Pairs of the training users on a test day, drawn like training pairs: none on other days.
 
-        They are for training on a day that has passed before the next is judged (see ``twotower.incremental``).
+        They are for training on a day that has passed before the next is judged (see ``twotower.training.periods``).
         """
         return self._pairs("update", day) if day in self.update_days else concatenate([])
 
@@ -212,9 +210,7 @@ class SampleWriter:
         np.save(self.staged.path / "active.npy", np.asarray(active, bool))
         np.save(self.staged.path / "test_users.npy", np.asarray(test, np.int64))
 
-    def write_pairs(
-        self, split: str, day: int, user: np.ndarray, title: np.ndarray, label: np.ndarray
-    ) -> None:
+    def write_pairs(self, split: str, day: int, user: np.ndarray, title: np.ndarray, label: np.ndarray) -> None:
         """Add pairs to the shard of ``day``; ``split`` is one of ``SPLITS``.
 
         Errors: InputError, with the row of this block, for labels other than 0 and 1.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.errors import InputError
-from twotower.wording import counted
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 
 UNGROUPED = -1  # the group of a territory that has none yet
 MAJORS = 16  # how many territories, by audience, count as major: the paper's Table 1 has 16

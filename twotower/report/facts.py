@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from twotower.report.files import json_text
+from twotower.core.serialisation import json_text
 
 
 def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from twotower.progress import Progress
+from twotower.core.progress import Progress
 
 DETAIL = " · "  # parts the name of a stage from its changing detail
 LINE_INTERVAL = 2.0  # seconds between two plain lines of one stage
@@ -21,9 +21,7 @@ BAR_WIDTH = 30  # characters
 
 
 @contextmanager
-def show_progress(
-    stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter
-) -> Iterator[Progress]:
+def show_progress(stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> Iterator[Progress]:
     """Give a ``Progress`` callback that shows stage, count, rate and time left on ``stream`` (stderr)."""
     stream = sys.stderr if stream is None else stream
     display = Bars(stream) if stream.isatty() else Lines(stream, clock)
@@ -112,9 +110,7 @@ class Bars:
         if name != self.stage or done < self.done:
             self.end_stage()
             self.stage = name
-            self.task = self.bars.add_task(
-                name, total=total or None, completed=done, count="", rate="", detail=""
-            )
+            self.task = self.bars.add_task(name, total=total or None, completed=done, count="", rate="", detail="")
         self.done = done
         speed = self.bars.tasks[-1].finished_speed or self.bars.tasks[-1].speed
         self.bars.update(

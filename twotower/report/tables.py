@@ -11,9 +11,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from twotower.evaluation.gains import Comparison, Gains, Method, mean_and_spread
-from twotower.evaluation.results import ENOUGH_POSITIVES, Evaluation
-from twotower.wording import counted
+from twotower.core.formatting import counted
+from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
+from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
 
 TOP = 20  # rows of a table of results, unless all are asked for
 PIPE_WIDTH = 120  # characters a line where the output is no terminal
@@ -37,9 +37,7 @@ def print_comparison(comparison: Comparison, console: Console, by_rows: bool = F
         console.print(summary(gains, comparison.rows))
 
 
-def territory_table(
-    evaluation: Evaluation, top: int | None = TOP, min_positives: int = ENOUGH_POSITIVES
-) -> Table:
+def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives: int = ENOUGH_POSITIVES) -> Table:
     """PR-AUC of the ``top`` territories by audience (all when None), the macro, and that of all pairs.
 
     The macro is told twice: for territories with a positive, and for those with ``min_positives`` of them.
@@ -209,9 +207,7 @@ def summary(gains: Gains, rows: np.ndarray) -> Text:
     )
 
 
-def new_table(
-    left: Sequence[str], right: Sequence[str], title: str | None = None, caption: str | None = None
-) -> Table:
+def new_table(left: Sequence[str], right: Sequence[str], title: str | None = None, caption: str | None = None) -> Table:
     """An empty table: columns of words, which may fold, then columns of numbers, which may not."""
     table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0), title=title, caption=caption)
     table.title_justify = table.caption_justify = "left"

@@ -1,0 +1,141 @@
+"""`twotower embed`: what one types and what one gets, from small data and from real data."""
+
+from dataclasses import asdict, fields
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_embed import N_TITLES, N_USERS, make
+
+from twotower.cli import cli
+from twotower.cli.embed import embed as command
+from twotower.data.dataset import Dataset
+from twotower.data.features.embed import EmbedConfig
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "world")
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(cli, ["embed", *arguments])
+
+
+def widths(*arguments: str) -> tuple[int, int]:
+    """Columns of user and title vectors."""
+    result = run("--overwrite", *arguments)
+    assert result.exit_code == 0, result.output
+    dataset = Dataset.open("world")
+    return dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
+
+
+def test_it_makes_vectors_prints_their_parts_and_says_what_is_next(world):
+    result = run("world", "--user-dims", "4", "--profile", "sex")
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert [line for line in lines if line[:1].islower() or line.startswith("all")][:8] == [
+        "vectors part columns",
+        "users history 4",
+        "territory 3",
+        "sex 2",
+        "all 9",
+        "titles text 6",
+        "history 4",
+        "all 10",
+    ]
+    assert "1 user without history: zeros in its columns." in lines
+    assert lines[-1] == "world has vectors. Next: twotower train world --mtl --groups 3"
+    assert "SVD of history" in result.stderr
+
+
+def test_what_is_next_has_the_groups_that_the_dataset_has(world):
+    for groups, heads in ((2, " --mtl --groups 2"), (1, "")):
+        grouped = CliRunner().invoke(cli, ["group", "world", "--groups", str(groups)])
+        assert grouped.stdout.endswith(f"Next: twotower train world{heads}\n"), grouped.output
+        result = run("world", "--overwrite")
+        assert result.stdout.endswith(f"world has vectors. Next: twotower train world{heads}\n"), result.output
+
+
+def test_every_setting_is_an_option_with_the_same_default():
+    defaults = command.make_context("embed", []).params
+    assert {item.name: defaults[item.name] for item in fields(EmbedConfig)} == asdict(EmbedConfig())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], (14, 17)),
+        (["--user-dims", "4"], (7, 10)),
+        (["--no-territory-onehot"], (11, 17)),
+        (["--profile", "age", "--profile", "sex"], (18, 17)),
+        (["--text", "words"], (14, 16)),
+        (["--text-dims", "2"], (14, 13)),
+        (["--text", "words", "--categorical", "genre", "--categorical", "home"], (14, 20)),
+        (["--no-title-side"], (14, 6)),
+        (["--user-vectors", "x.npy"], (5, 17)),
+        (["--user-vectors", "x.npy", "--territory-onehot"], (8, 17)),
+        (["--title-vectors", "y.npy"], (14, 6)),
+        (["--title-vectors", "y.npy", "--title-side"], (14, 17)),
+    ],
+)
+def test_every_option_changes_the_vectors(world, options, expected):
+    np.save("x.npy", np.ones((N_USERS, 5)))
+    np.save("y.npy", np.ones((N_TITLES, 6)))
+    assert widths(*options) == expected
+
+
+def test_vectors_are_replaced_only_on_demand(world):
+    assert run().exit_code == 0
+    result = run()
+    assert result.exit_code == 2
+    assert result.stderr == "twotower: error: world: has vectors already; --overwrite replaces them\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["nowhere"], "nowhere: no such directory"),
+        (["--profile", "shoe"], "world: no user column 'shoe'; it has 'age', 'sex'"),
+        (["--history-power", "2", "--user-dims", "0"], "--history-power does nothing with --user-dims 0"),
+        (["--history-power", "-1"], "--history-power -1.0: expected a number from 0 to 9"),
+        (["--title-side", "--user-dims", "0"], "--title-side does nothing with --user-dims 0"),
+        (["--user-vectors", "nan.npy", "--no-territory-onehot"], "--no-territory-onehot does nothing with --user-v"),
+        (["--title-vectors", "nan.npy", "--no-title-side"], "--no-title-side does nothing with --title-vectors"),
+        (
+            ["--user-vectors", "nan.npy", "--title-vectors", "nan.npy", "--history-power", "2"],
+            "--history-power does nothing with own vectors of users and titles",
+        ),
+        (["--text", "words", "--text-dims", "0"], "--text does nothing with --text-dims 0"),
+        (["--user-vectors", "none.npy"], "none.npy: No such file or directory"),
+        (["--user-vectors", "nan.npy"], "nan.npy, row 2: NaN or infinity, in 28 of 30 rows"),
+        (["--title-vectors", "nan.npy"], "nan.npy: 30 rows, expected 12: one for each title in the dataset's order"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_vectors(world, options, fault):
+    np.save("nan.npy", np.where(np.arange(N_USERS) < 2, 1.0, np.nan)[:, np.newaxis])
+    result = run(*options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"twotower: error: {fault}")
+    assert result.stderr.count("\n") == 1
+    assert not Dataset.open("world").has_vectors
+
+
+def test_lastfm_has_the_reference_vectors(lastfm_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "import", "--events", str(lastfm_dir / "lastfm.csv.gz"), "--title", "artist", "--territory", "country",
+        "--user-info", "sex", "--titles", str(lastfm_dir / "artist_tags.csv.gz"), "--title-weight", "n",
+        "--unknown-ids", "keep",
+    ]  # fmt: skip
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert widths("--profile", "sex") == (192 + 159 + 2, 256 + 192)
+    dataset = Dataset.open("world")
+    dataset.check_vectors()
+    artist = {name: i for i, name in enumerate(dataset.title_ids)}
+    text, history = dataset.title_vectors[:, :256], dataset.title_vectors[:, 256:]
+    for part in (text, history):
+        unit = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-9)
+        likeness = unit @ unit[artist["metallica"]]
+        assert likeness[artist["megadeth"]] > likeness[artist["madonna"]] + 0.2

@@ -1,0 +1,175 @@
+"""The command line as a whole; each command's own doings are tested in its own file."""
+
+import errno
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+import twotower
+from twotower.cli import COMMANDS, cli
+from twotower.core.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command_of(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"twotower {name}" in result.output.split("Example:")[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name):
+    undocumented = [p.name for p in command_of(name).params if isinstance(p, click.Option) and not p.help]
+    assert not undocumented
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_in_the_list_is_the_first_line_of_the_help(name):
+    assert command_of(name).get_short_help_str(limit=1000).rstrip(".") == COMMANDS[name].rstrip(".")
+    assert len(COMMANDS[name]) <= 70, "it would wrap in the list"
+
+
+def test_every_file_of_a_command_is_listed():
+    files = [path for path in Path(cli.__file__).parent.glob("*.py") if "\n@click.command" in path.read_text()]
+    assert {path.stem.rstrip("_") for path in files} == set(COMMANDS)
+
+
+def test_the_reference_page_is_what_help_says():
+    spec = importlib.util.spec_from_file_location("generate_commands", ROOT / "docs" / "generate_commands.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert written == generator.page(), "run: python docs/generate_commands.py"
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """The modules that are loaded when ``twotower ARGUMENTS`` has ended, seen from a process of its own."""
+    code = (
+        "import atexit, sys; from twotower.cli import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        f"sys.argv = {['twotower', *arguments]!r}; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_the_list_of_commands_is_instant(argument):
+    assert not {"numpy", "rich", "numba", "scipy"} & modules_after(argument)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_loads_nothing_heavy(name):
+    assert not {"numba", "scipy", "pyarrow", "matplotlib"} & modules_after(name, "--help")
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, twotower; print('numba' in sys.modules, 'scipy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
+
+
+def test_commands_are_listed_in_the_order_of_use():
+    listed = CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1].splitlines()
+    assert [line.split()[0] for line in listed if line.strip()] == list(COMMANDS)
+
+
+def test_version_is_the_packages():
+    assert CliRunner().invoke(cli, ["--version"]).output == f"twotower, version {twotower.__version__}\n"
+
+
+def test_a_mistyped_command_gets_the_nearest_one():
+    result = CliRunner().invoke(cli, ["trian"])
+    assert result.exit_code == 2 and "No such command 'trian'. Did you mean 'train'?" in result.stderr
+
+
+def test_an_unknown_command_is_no_command():
+    assert cli.get_command(click.Context(cli), "nonsense") is None
+
+
+def test_the_entry_point_runs_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["anything", "--version"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0 and capsys.readouterr().out == f"twotower, version {twotower.__version__}\n"
+
+
+def test_a_checkout_runs_without_installation():
+    result = subprocess.run([sys.executable, "cli.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("Usage: twotower ")
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def run_failing(monkeypatch, error: BaseException):
+    """What the user sees when a command ends with ``error``."""
+
+    @click.command()
+    def train():
+        raise error
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: train)
+    return CliRunner().invoke(cli, ["train"])
+
+
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch):
+    result = run_failing(monkeypatch, InputError("log.csv line 3: user is\n  empty"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "twotower: error: log.csv line 3: user is empty\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "world"), "error: world: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (MemoryError("Unable to allocate 3 TiB"), "error: out of memory: Unable to allocate 3 TiB"),
+    ],
+)
+def test_a_machine_at_its_end_is_one_line_too(monkeypatch, error, line):
+    result = run_failing(monkeypatch, error)
+    assert (result.exit_code, result.stderr) == (2, f"twotower: {line}\n")
+
+
+def test_ctrl_c_ends_with_a_word_and_130(monkeypatch):
+    result = run_failing(monkeypatch, KeyboardInterrupt())
+    assert (result.exit_code, result.stderr) == (130, "twotower: interrupted\n")
+
+
+def test_a_reader_who_leaves_early_hears_nothing(monkeypatch):
+    result = run_failing(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    assert result.exit_code == 1 and not result.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    assert isinstance(run_failing(monkeypatch, ZeroDivisionError()).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "typed", [["evaluate"], ["compare"], ["compare", "--against"], ["evaluate", "--dataset"], ["recommend"], ["train"]]
+)
+def test_the_shell_completes_paths(typed):
+    found = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE").get_completions(typed, "ru")
+    assert [(item.value, item.type) for item in found] == [("ru", "file")]
+
+
+def test_the_shell_completes_commands_with_their_help():
+    complete = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE")
+    found = {item.value: item.help for item in complete.get_completions([], "e")}
+    assert found == {name: COMMANDS[name] for name in ("embed", "evaluate", "experiment", "export", "explain")}

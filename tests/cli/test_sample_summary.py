@@ -1,0 +1,76 @@
+"""The table of a sample says all, and fits the terminal."""
+
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+from rich.console import Console
+
+from twotower.cli.summaries.sample import print_sample, sample_notes, sample_table
+from twotower.data.sampling.imbalance import Drawn, SampleSummary
+from twotower.data.territories import load_countries, look_up
+
+
+def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
+    rng = np.random.default_rng(0)
+    audience = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
+    territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), audience=audience)
+    drawn = [
+        Drawn(*(rng.permutation(audience) // part for part in (share, share // 2, share // 20)))
+        for share in (50, 100, 9000)
+    ]
+    missing = np.zeros(n_territories, int)
+    missing[n_territories // 2] = shortfall
+    return SampleSummary(territories, audience, *drawn, 8.0, missing)
+
+
+def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:
+    console = Console(width=width, file=StringIO())
+    print_sample(console, summary_of(n_territories, shortfall), **options)
+    return console.file.getvalue()
+
+
+def table_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_the_table_fits_80_columns_and_nothing_is_cut_but_names():
+    lines = table_lines(printed(40).split("Most over")[0])
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line[13:] for line in lines)
+
+
+def test_a_wide_terminal_shows_names_and_numbers_in_full():
+    longest = max((country.name for country in load_countries()[:20]), key=len)
+    narrow, wide = printed(20), printed(20, width=120)
+    assert longest in wide and longest not in narrow
+    negatives = f"{summary_of(20).train.negatives.sum():,}"
+    assert len(negatives) > 5 and negatives in wide and negatives not in narrow
+
+
+def test_the_largest_20_are_shown_and_the_others_stand_together():
+    lines = table_lines(printed(40))
+    assert sum(line.startswith("20 others") for line in lines) == 1
+    everything = table_lines(printed(40, every_territory=True))
+    assert len(everything) == len(lines) + 19 and not any("others" in line for line in everything)
+    assert "others" not in printed(21), "one row for one territory is that territory"
+
+
+def test_the_others_have_all_that_is_not_shown():
+    summary = summary_of(40)
+    column = [int(cell.replace(",", "")) for cell in sample_table(summary).columns[3].cells]
+    assert len(column) == 22 and column[-1] == sum(column[:-1]) == summary.test.users.sum()
+
+
+def test_a_large_territory_without_positives_is_told():
+    summary = summary_of(5)
+    summary.random.positives[0] = summary.active.positives[0] = 0
+    assert "∞ (one has none) by random users" in sample_notes(summary)[0]
+
+
+def test_the_notes_tell_what_changed_and_what_is_missing():
+    text = printed(40)
+    assert "Most over fewest positives among the 16 largest territories" in text
+    assert "Effective number of territories" in text and "asked for 8." in text
+    assert "missing" not in text
+    assert "12,345 negatives are missing, 12,345 of them in" in printed(40, shortfall=12_345)

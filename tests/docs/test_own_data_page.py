@@ -1,0 +1,54 @@
+"""The page on own data says what really happens."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from twotower.cli import cli
+from twotower.cli.embed import embed
+from twotower.cli.import_ import import_
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
+
+
+def blocks(mark: str) -> dict[str, str]:
+    """The code blocks that follow ``<!-- mark: name -->``, by name."""
+    return dict(re.findall(rf"<!-- {mark}(?:: ([^ ]+))? -->\n```\n(.*?)\n```", PAGE, re.DOTALL))
+
+
+def run(command: str) -> list[str]:
+    """What a command prints, by line."""
+    result = CliRunner().invoke(cli, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    return [line.rstrip() for line in result.stdout.splitlines()]
+
+
+def test_the_five_minutes_print_what_the_page_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in blocks("file").items():
+        Path(name).write_text(text + "\n", encoding="utf-8")
+    commands = blocks("commands")[""].splitlines()
+    shown = blocks("output")
+    assert len(commands) == len(shown) == 2
+    for command, expected in zip(commands, shown.values(), strict=True):
+        assert run(command) == expected.splitlines()
+
+
+def test_a_newer_log_is_embedded_like_the_first_as_the_page_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in blocks("file").items():
+        Path(name).write_text(text + "\n", encoding="utf-8")
+    commands = [*blocks("commands")[""].splitlines(), *blocks("daily")[""].splitlines()]
+    printed = [run(command) for command in commands]
+    assert len(commands) == 4 and printed[-1] == blocks("daily output")[""].splitlines()
+
+
+def test_the_page_and_the_commands_know_the_same_options():
+    options = [option for command in (import_, embed) for option in command.params if isinstance(option, click.Option)]
+    named = set(re.findall(r"--[a-z-]+[a-z]", PAGE))
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    assert named - known == {"--mtl", "--groups", "--run", "--out", "--dataset"}, "those of train and later commands"
+    assert not [option.name for option in options if not named & {*option.opts, *option.secondary_opts}]

@@ -1,0 +1,72 @@
+"""The experiment judged by worlds whose answer is known: no gain where nothing differs, none for dealt users.
+
+Both worlds show every title everywhere, so that tastes alone may depend on where somebody lives. In ``blind`` they do
+not, and users' vectors are histories that do not tell; in ``turned`` groups of territories have nothing in common. The
+committed records say the same of large worlds (``test_results_page.py``); this runs the command itself.
+"""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from numba import config as numba_config
+from tiny_experiments import conducted
+
+from twotower.cli import cli
+
+pytestmark = pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="plain Python would train for half an hour")
+
+WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 32, "--title-dim", 32, "--local", 0,
+         "--regional", 0, "--taste", 2, "--streams", 1, "--repeats", 0, "--history-days", 20, "--train-days", 20,
+         "--test-days", 6)  # fmt: skip
+QUICK = ("--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1, "--seeds", 5,
+         "--replicates", 300, "--min-positives", 30)  # fmt: skip
+NEAR = 1.0  # percent: how near to 0 an interval lies where there is nothing to find
+
+
+def twotower(*words: object) -> None:
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+
+
+def compared(world: Path) -> dict[tuple[str, str], dict]:
+    """The gains of each pair of methods in an experiment on a world."""
+    record = conducted(world, world.parent / f"{world.name}-experiment", *QUICK, methods="upsampled,mtl,shuffled")
+    return {(gains["ours"], gains["theirs"]): gains for gains in record["gains"]}
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory) -> dict[tuple[str, str], dict]:
+    world = tmp_path_factory.mktemp("controls") / "blind"
+    twotower("simulate", world, *WORLD, "--shift", 0)
+    twotower("embed", world, "--no-territory-onehot", "--overwrite")
+    return compared(world)
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory) -> dict[tuple[str, str], dict]:
+    world = tmp_path_factory.mktemp("controls") / "turned"
+    twotower("simulate", world, *WORLD, "--shift", 1)
+    return compared(world)
+
+
+@pytest.mark.parametrize("ours", ["mtl", "shuffled"])
+def test_where_nothing_differs_nothing_is_gained(blind, ours):
+    gains = blind[ours, "upsampled"]
+    for told in (gains["overall"], gains["all"]):
+        assert -NEAR < told["low"] < 0 < told["high"] < NEAR, f"{ours} gains or loses where nothing differs: {told}"
+    assert gains["all"]["judged"] >= 5 and gains["all"]["better"] == 0
+
+
+def test_where_tastes_turn_heads_gain(turned):
+    gains = turned["mtl", "upsampled"]
+    assert gains["overall"]["low"] > 2 and gains["all"]["low"] > 2
+    assert gains["all"]["won"] == gains["all"]["judged"] >= 5
+
+
+def test_dealing_users_to_heads_by_chance_kills_that_gain(turned):
+    mtl, shuffled = turned["mtl", "upsampled"], turned["shuffled", "upsampled"]
+    for where in ("overall", "all"):
+        assert shuffled[where]["low"] < 0 and shuffled[where]["high"] < mtl[where]["low"]
+        assert turned["mtl", "shuffled"][where]["low"] > 2
+    assert shuffled["all"]["better"] == 0

@@ -1,0 +1,389 @@
+"""The report as text: whole for whole records, smaller for smaller ones, and safe whatever the data say."""
+
+import configparser
+import json
+import math
+import re
+import sys
+from fnmatch import fnmatch
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_up_experiments import EVIL, METHODS, made_up_record
+
+from twotower.core.errors import InputError
+from twotower.experiments.report.html import figures, page_text, paper, tables, write_report
+from twotower.experiments.report.html.cells import DASH, gain, number, plain_number, signed
+from twotower.experiments.report.html.page import headlines, main_gains
+from twotower.experiments.report.wording import as_of
+
+pytest.importorskip("jinja2", reason="the report needs jinja2: pip install -e '.[report]'")
+pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip install -e '.[report]'")
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / "twotower" / "report" / "html"
+
+
+class Outline(HTMLParser):
+    """Ids, headings, links and texts by element of a page; complains of tags that do not nest."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.scripts = 0
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.scripts += tag == "script"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return page_text(made_up_record())
+
+
+def row_of(page: str, table: str, heading: str) -> str:
+    """The text of the table's row that starts so."""
+    body = re.search(rf'<table id="{table}".*?</table>', page, re.DOTALL)[0]
+    rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
+    return next(row for row in rows if row.startswith(heading))
+
+
+def test_a_report_has_every_section(page):
+    names = re.findall(r'<section id="([^"]+)" aria-labelledby="\1-heading">', page)
+    expected = "summary gains territories titles histograms bias calibration distances paper configuration data"
+    assert names == expected.split()
+    assert all(f'href="#{name}"' in page for name in names)
+
+
+def test_tags_nest_and_no_id_comes_twice(page):
+    outline = Outline(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_nothing_is_fetched(page):
+    assert all(link.startswith(("#", "data:")) for link in Outline(page).links)
+    assert "default-src 'none'" in page
+    assert not re.findall(r"@import|url\((?!#)", page)
+
+
+def test_the_same_record_gives_the_same_bytes(page):
+    assert page_text(made_up_record()) == page
+
+
+def test_hostile_names_stay_text(page):
+    outline = Outline(page)
+    assert outline.scripts == 2  # the data and the script
+    assert EVIL in outline.text
+    assert "<script>alert" not in page
+
+
+def test_every_text_of_the_record_is_escaped():
+    def spoiled(value):
+        if isinstance(value, dict):
+            return {key: spoiled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [spoiled(item) for item in value]
+        kept = {*METHODS, "local", "global", "better", "worse", "undecided", "too small"}
+        return f'<b a="{value}">&' if isinstance(value, str) and value not in kept else value
+
+    record = spoiled(made_up_record())
+    codes = [t["code"] for t in record["territories"]]
+    shown = record["histograms"]  # keys follow the names
+    shown["counts"] = {
+        codes[i]: dict(zip([t["id"] for t in record["titles"]], by_title.values(), strict=True))
+        for i, by_title in enumerate(shown["counts"].values())
+    }
+    page = page_text(record)
+    assert "<b a=" not in page.replace("\\u003cb a=", "")
+    assert Outline(page).open == []
+
+
+def test_the_explorers_data_are_the_records(page):
+    data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', page, re.DOTALL)[1])
+    record = made_up_record()
+    assert data["counts"] == record["histograms"]["counts"]
+    assert [method["name"] for method in data["methods"]] == record["histograms"]["methods"]
+    assert data["titles"]["tt0007"]["name"] == EVIL
+    assert data["first"] == ["US", "tt0000"]
+
+
+def test_the_page_tells_as_of_when_titles_are_offered(page):
+    assert as_of(made_up_record()) in Outline(page).text
+    newer = made_up_record() | {"audience_day": 60}
+    assert "Offers are those of day 60" in page_text(newer) and "Offers are those of day 60" not in page
+
+
+def test_gains_stand_in_their_rows(page):
+    record = made_up_record()
+    gains = record["gains"][0]
+    row = row_of(page, "gain-table-0", "GB")
+    for value in (gains["by_period"][0][1], gains["average"][1], gains["low"][1], gains["high"][1]):
+        assert signed(value) in row
+    assert gains["verdict"][1] in row
+
+
+def test_calibration_per_territory_stands_beside_its_support(page):
+    territory = made_up_record()["territories"][1]
+    support = f"{territory['test_pairs']:,} {territory['test_positives']:,}"
+    assert row_of(page, "calibration-territory-ece", "GB") == " ".join(
+        ["GB United Kingdom", *["0.0312 ± 0.0020"] * 4, support]
+    )
+    assert row_of(page, "calibration-territory-excess", "DE").startswith("DE Germany 0.0000 ± 0.0020")
+    assert row_of(page, "calibration-territory-excess", "PL").startswith("PL Poland −0.0156 ± 0.0020")
+    assert "too small to judge" in row_of(page, "calibration-territory-ece", "TV")
+    bias = page[page.index('<section id="bias"') : page.index('<section id="calibration"')]
+    table = re.search(r'<table id="calibration-territory-ece" class="sortable">.*?</table>', bias, re.DOTALL)[0]
+    assert table.count('class="minor"') == 4 and table.index("Russia") < table.index('class="minor"')
+
+
+def test_popularity_bias_per_territory_has_its_spread_where_the_record_knows_it(page):
+    gini = made_up_record()["bias"]["baseline"]["territories"]["gini"][1]
+    assert f"GB United Kingdom {gini:.4f} ± 0.0312" in row_of(page, "bias-0", "GB")
+    same = made_up_record()
+    same["bias"]["baseline"]["territory_spreads"]["gini"][1] = 5.55e-17  # of seeds that agree
+    assert f"GB United Kingdom {gini:.4f} ± 0.0000" in row_of(page_text(same), "bias-0", "GB")
+    older = made_up_record()
+    for part in ("bias", "calibration"):
+        for found in older[part].values():
+            del found["territory_spreads"]
+    for curve in older["calibration"].values():
+        del curve["territories"], curve["excess"]
+    del older["title_kinds"]
+    older_page = page_text(older)
+    assert "±" not in row_of(older_page, "bias-0", "GB") and "calibration-territory" not in older_page
+    assert Outline(older_page).open == []
+
+
+def test_a_territory_too_small_says_so(page):
+    row = row_of(page, "gain-table-0", "TV")
+    assert "too small to judge" in row and "× too small" in row
+    assert row.count(DASH) >= 4
+
+
+def test_a_gain_that_cannot_be_judged_has_no_colour():
+    record = made_up_record()
+    record["territories"][0]["judged"] = False
+    rows = tables.gain_table(record, record["gains"][0], "gains").rows
+    assert {cell.tone for cell in rows[0][1:5]} == {"quiet"}
+    assert {cell.tone for cell in rows[1][1:4]} == {""}, "periods have no interval"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "tone"),
+    [(0.5, 2, "better", "good"), (-2, -0.5, "worse", "bad"), (-1, 3, "undecided", ""), (0.1, 3, "undecided", "")],
+)
+def test_a_gain_has_a_colour_where_it_is_sure(low, high, verdict, tone):
+    """A territory by its verdict, which is corrected for many territories; a mean by its interval."""
+    record = made_up_record()
+    gains = record["gains"][0]
+    told = {"mean": (low + high) / 2, "low": low, "high": high}
+    for name in ("major", "all", "overall"):
+        gains[name] |= told
+    gains["average"][1], gains["low"][1], gains["high"][1], gains["verdict"][1] = told["mean"], low, high, verdict
+    table = tables.gain_table(record, gains, "gains")
+    assert table.rows[1][4].tone == tone
+    by_interval = {"better": "good", "worse": "bad"}.get(verdict, "good" if low > 0 else "")
+    assert {row[4].tone for row in table.foot} == {by_interval}
+    first = tables.comparison_table(record).rows[0]
+    assert (first[1].tone, first[7].tone) == (by_interval, by_interval)
+
+
+def test_gains_without_an_interval_have_no_colour():
+    record = made_up_record()
+    rows = [*tables.pair_table(record).rows, *tables.kind_table(record).rows, *tables.paper_gain_table().rows]
+    assert {cell.tone for row in rows for cell in row} == {""}
+    assert gain(None, "why").hint == "why" and gain(-1.0).text == "−1.00"
+
+
+def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below(page):
+    for label in ("Mean of the major territories", "Mean of all judged territories"):
+        assert "sign test p = 0.070, as if territories were independent" in row_of(page, "gain-table-0", label)
+    row = row_of(page, "gain-table-0", "All pairs, a ranking a period")
+    assert row.split()[6:] == ["+6.00", "+5.00", "to", "+7.00"]
+
+
+def test_gains_of_all_titles_of_a_kind_stand_below_the_pairs(page):
+    assert row_of(page, "kind-table", "local, over upsampled").endswith("+0.75 −3.50 to +6.25 2 4")
+    assert "undefined: no title of the kind" in row_of(page, "kind-table", "other, over baseline")
+
+
+def test_the_top_says_better_worse_or_undecided():
+    record = made_up_record()
+    for gains, (low, high) in zip(record["gains"], [(1.0, 2.0), (-1.0, 2.0)], strict=False):
+        gains["major"] |= {"low": low, "high": high}
+    assert [headline.words.split(";")[0] for headline in headlines(record)] == ["better", "undecided"]
+
+
+def test_titles_that_cannot_be_set_side_by_side_are_not_passed_over():
+    page = page_text({**made_up_record(), "title_pairs": []})
+    assert "No major territory has a local and a global title with enough positives" in page
+
+
+def test_undefined_cells_have_words(page):
+    cells = re.findall(r"<t[dh][^>]*>(?:(?!</t[dh]>).)*?–</span>.*?</t[dh]>", page)
+    assert cells and all('title="' in cell and "visually-hidden" in cell for cell in cells)
+
+
+def test_main_comparisons_are_ours_against_the_baselines():
+    record = made_up_record()
+    assert [gains["theirs"] for gains in main_gains(record)] == ["baseline", "upsampled"]
+    assert [gains["theirs"] for gains in main_gains({**record, "baselines": []})] == ["baseline"]
+
+
+def test_further_comparisons_are_shown_too(page):
+    assert "mtl over more-random" in row_of(page, "comparison-table", "mtl over more-random")
+    assert 'id="further-table-0"' in page
+
+
+@pytest.mark.parametrize("part", sorted(made_up_record()))
+def test_a_record_without_a_part_gives_a_page(part, monkeypatch):
+    monkeypatch.setattr(figures, "drawn", lambda *args, **kwargs: "<svg></svg>")  # it takes most of the time
+    record = made_up_record()
+    del record[part]
+    assert Outline(page_text(record)).open == []
+    assert Outline(page_text({**record, part: None})).open == []
+
+
+def test_an_empty_record_gives_a_page():
+    page = page_text({})
+    assert re.findall(r'<section id="(\w+)"', page) == ["summary", "paper"]
+
+
+def test_one_method_alone_gives_a_page():
+    record = made_up_record()
+    alone = {key: {"mtl": record[key]["mtl"]} for key in ("pr_auc", "bias", "calibration")}
+    methods = [method for method in record["methods"] if method["name"] == "mtl"]
+    empty = {"baselines": [], "gains": [], "title_pairs": [], "distances": []}
+    shown = record["histograms"]
+    counts = {c: {t: [rows[2]] for t, rows in by.items()} for c, by in shown["counts"].items()}
+    histograms = {**shown, "methods": ["mtl"], "counts": counts}
+    page = page_text({**record, **alone, **empty, "methods": methods, "histograms": histograms})
+    assert "gain-table-0" not in page and 'id="score-table"' in page and "explorer-data" in page
+
+
+def test_no_periods_give_averages_alone():
+    record = made_up_record()
+    gains = [{**gains, "by_period": []} for gains in record["gains"]]
+    page = page_text({**record, "periods": [], "gains": gains})
+    assert signed(gains[0]["average"][0]) in row_of(page, "gain-table-0", "US")
+
+
+def test_nothing_judged_gives_a_page():
+    record = made_up_record()
+    none = [None] * len(record["territories"])
+    mean = {"mean": None, "low": None, "high": None, "won": 0, "judged": 0, "better": 0, "worse": 0, "sign_p": None}
+    undefined = {name: none for name in ("average", "spread", "low", "high", "p", "p_adjusted")}
+    gains = [
+        {**g, **undefined, "by_period": [none] * 3, "verdict": ["too small"] * len(none), "major": mean, "all": mean}
+        for g in record["gains"]
+    ]
+    assert "too small" in row_of(page_text({**record, "gains": gains}), "gain-table-0", "US")
+
+
+def test_not_a_number_is_undefined():
+    record = made_up_record()
+    record["gains"][0]["average"][0] = math.nan
+    assert "nan" not in row_of(page_text(record), "gain-table-0", "US").lower()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.234, "+1.23"), (-1.235, "−1.24"), (0.001, "0.00"), (-0.001, "0.00"), (1234.5, "+1,234.50")]
+)
+def test_gains_carry_their_sign(value, shown):
+    assert gain(value).text == shown
+
+
+def test_small_numbers_do_not_read_as_nothing():
+    assert plain_number(0.00012, 3) == "1.2e−04" and plain_number(0, 3) == "0.000"
+    assert number(None).text == DASH and number(math.nan).text == DASH
+
+
+@pytest.mark.parametrize(
+    ("days", "average"),
+    [
+        (paper.AGAINST_BASELINE, paper.AGAINST_BASELINE_AVERAGE),
+        (paper.AGAINST_UPSAMPLED, paper.AGAINST_UPSAMPLED_AVERAGE),
+    ],
+)
+def test_the_papers_averages_are_those_of_its_days(days, average):
+    found = [sum(column) / 3 for column in zip(*days, strict=True)]
+    assert found == pytest.approx(average, abs=0.02)  # the days are rounded
+
+
+def test_the_paper_stands_beside_ours_with_a_warning(page):
+    text = " ".join(Outline(page).text.split())
+    assert paper.CANNOT_MATCH in text and "private data" in text
+    assert row_of(page, "paper-gain-table", "T2 ") == "T2 +34.05 +65.27 +16.36 +38.56 +23.46 +20.36 +8.17 +17.33"
+
+
+def test_a_report_is_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "report.html"
+    write_report({}, target)
+    assert target.read_text("utf-8") == page_text({})
+    with pytest.raises(InputError, match=r"nowhere/report\.html: cannot write"):
+        write_report({}, tmp_path / "nowhere" / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_missing_extra_is_named(missing, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError, match=rf"needs {missing}: pip install 'twotower\[report\]'"):
+        write_report({}, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_template_style_and_script_are_installed():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    patterns = [
+        pattern.strip() for pattern in settings["options.package_data"]["twotower.experiments.report.html"].split(",")
+    ]
+    files = [path.name for path in HOME.iterdir() if path.is_file() and path.suffix != ".py"]
+    assert files and all(any(fnmatch(name, pattern) for pattern in patterns) for name in files)
+    assert all(len((HOME / name).read_text("utf-8").splitlines()) <= 300 for name in files)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    digits = color.lstrip("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_contrast_suffices_in_light_in_dark_and_on_paper():
+    blocks = re.findall(r":root \{(.*?)\}", (HOME / "page.css").read_text("utf-8"), re.DOTALL)
+    modes = [dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", block)) for block in blocks]
+    assert len(modes) == 3
+    for mode in modes:
+        for ground in ("paper", "raised"):
+            for name in ("ink", "muted", "good", "bad", "other"):
+                light, dark = sorted((luminance(mode[name]), luminance(mode[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{name} on {ground}: {mode}"

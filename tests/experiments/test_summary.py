@@ -1,0 +1,134 @@
+"""The plain words of an experiment say what its numbers say: a gain, a loss, neither, or nothing known."""
+
+from typing import Any
+
+import pytest
+
+from twotower.experiments.summary import offset_sentences, share, summary
+
+
+def gain(mean: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
+    return {"mean": mean, "low": low, "high": high}
+
+
+BETTER, WORSE, UNDECIDED, UNKNOWN = gain(1.5, 0.5, 2.5), gain(-2, -3, -1), gain(0.4, -0.6, 1.4), gain(None, None, None)
+
+
+def record(
+    overall: dict[str, Any], mean: dict[str, Any], judged: int = 3, seeds: int = 5, local: float | None = 0.018
+) -> dict[str, Any]:
+    """As much of a record as is told in words: three territories, of which ``judged`` can be judged."""
+    verdicts = ["undecided"] * judged + ["too small"] * (3 - judged)
+    means = {**mean, "won": judged, "judged": judged, "better": 1, "worse": 0, "sign_p": 0.25}
+    none = {**UNKNOWN, "won": 0, "judged": 0, "better": 0, "worse": 0, "sign_p": 1.0}
+    told = {"ours": "mtl", "theirs": "upsampled", "verdict": verdicts, "overall": overall}
+    spread = None if seeds == 1 else 0.003
+    shares = {"local_share": [local, None if local is None else spread], "global_share": [0.6, spread]}
+    return {
+        "ours": "mtl",
+        "baselines": ["upsampled"],
+        "gains": [{**told, "major": means if judged else none, "all": means if judged else none}],
+        "methods": [{"name": "mtl", "seeds": list(range(seeds))}],
+        "territories": [
+            {"name": name, "major": True, "judged": i < judged} for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
+        ],
+        "bias": {name: {"overall": shares} for name in ("mtl", "upsampled")},
+        "samples": {},
+        "min_positives": 50,
+    }
+
+
+@pytest.mark.parametrize(
+    ("overall", "mean", "words"),
+    [
+        (BETTER, BETTER, "mtl is better than upsampled. "),
+        (WORSE, WORSE, "mtl is worse than upsampled. "),
+        (UNDECIDED, UNDECIDED, "Whether mtl is better or worse than upsampled is undecided. "),
+        (BETTER, UNDECIDED, "mtl against upsampled: better over all pairs, undecided on average over territories. "),
+        (WORSE, BETTER, "mtl against upsampled: worse over all pairs, better on average over territories. "),
+        (UNKNOWN, UNKNOWN, "Nothing is known of mtl against upsampled. "),
+        (WORSE, UNKNOWN, "mtl is worse than upsampled. "),
+    ],
+)
+def test_the_first_words_are_the_verdict_of_the_intervals(overall, mean, words):
+    first, *_ = summary(record(overall, mean))
+    assert first.startswith(words)
+
+
+def test_undefined_is_said_and_no_number_is_made_of_it():
+    first, *_ = summary(record(UNKNOWN, UNKNOWN, judged=0))
+    assert first.endswith("All pairs in one ranking: undefined. No territory has enough positives to be judged.")
+
+
+def test_a_gain_without_a_territory_to_judge_is_that_of_all_pairs():
+    first, *_ = summary(record(BETTER, UNKNOWN, judged=0))
+    assert first.startswith("mtl is better than upsampled. All pairs in one ranking: +1.50 % (95 % interval +0.50 to ")
+    assert first.endswith("No territory has enough positives to be judged.")
+
+
+def test_a_single_territory_has_a_name_and_no_mean_nor_sign_test():
+    first, *_, support = summary(record(WORSE, WORSE, judged=1))
+    assert first.endswith(
+        "Of the major territories one alone can be judged, Malta: −2.00 % (95 % interval −3.00 to −1.00), undecided."
+    )
+    assert "sign test" not in first
+    assert support == "1 of 3 territories has enough test positives to be judged one by one (at least 50, of 30 users)."
+
+
+def test_several_territories_have_a_mean_and_a_sign_test_with_its_condition():
+    first, *_ = summary(record(BETTER, UNDECIDED))
+    assert "Mean of the 3 major territories that can be judged: +0.40 % (95 % interval −0.60 to +1.40)" in first
+    assert "surely better in 1, surely worse in 0" in first
+    assert first.endswith("sign test p = 0.25, if territories were independent).")
+
+
+def test_minor_territories_that_can_be_judged_are_told_too():
+    told = record(BETTER, BETTER)
+    told["gains"][0]["all"] = {**told["gains"][0]["all"], **UNDECIDED, "judged": 5, "won": 4}
+    first, *_ = summary(told)
+    assert first.endswith(" With minor ones, of all 5: +0.40 % (95 % interval −0.60 to +1.40); ahead in 4.")
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "With one seed nothing is known"), (2, "Two seeds say next to no")])
+def test_few_seeds_are_warned_of(seeds, words):
+    assert summary(record(BETTER, BETTER, seeds=seeds))[-1].startswith(words)
+    assert not any(words in sentence for sentence in summary(record(BETTER, BETTER, seeds=5)))
+
+
+def test_shares_of_titles_have_their_spread_where_there_are_seeds():
+    words = summary(record(BETTER, BETTER))
+    assert any("local titles fill 1.8 ± 0.3 % of the top 10" in sentence for sentence in words)
+    assert share([0.018, None]) == "1.8 %"
+
+
+def test_where_no_title_is_local_that_is_said():
+    words = summary(record(BETTER, BETTER, local=None))
+    assert any(sentence.startswith("No test user lives where titles are local") for sentence in words)
+    assert not any("local titles fill" in sentence for sentence in words)
+
+
+def with_priors(*priors: float | None) -> dict[str, Any]:
+    """A record of as many runs of ours; None is an infinite prior."""
+    told = record(BETTER, BETTER)
+    of_runs = [{"level": "territory", "prior": 5.0, "group_prior": prior} for prior in priors]
+    return told | {"methods": [{"name": "mtl", "seeds": list(range(len(priors))), "title_offsets": of_runs}]}
+
+
+@pytest.mark.parametrize(
+    ("priors", "words"),
+    [
+        ((None, None), ["In 2 of 2 runs of mtl, offsets of titles by territories predict nothing, and are 0."]),
+        ((5.0, 5.0), ["In 2 of 2 runs", "5 pseudo-positives draw"]),
+        ((10.0, None, 5.0), ["In 1 of 3 runs of mtl", "In 2 of 3 runs", "5 to 10 pseudo-positives draw"]),
+    ],
+)
+def test_it_says_whether_what_territories_seem_to_like_predicts_anything(priors, words):
+    told = " ".join(summary(with_priors(*priors)))
+    assert all(word in told for word in words)
+    assert ("predict nothing" in told) == (None in priors)
+
+
+def test_it_says_nothing_of_offsets_where_titles_have_but_one():
+    assert offset_sentences(record(BETTER, BETTER)) == []  # a record that is older than the choice
+    of_titles = {"name": "mtl", "seeds": [0], "title_offsets": [{"level": "title", "prior": 5.0}]}
+    assert offset_sentences(record(BETTER, BETTER) | {"methods": [of_titles]}) == []

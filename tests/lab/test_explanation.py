@@ -1,0 +1,280 @@
+"""Why this score: the terms are the logit, the heads are what another life would give, the ranks are those shown."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny_runs import MTL, train
+
+from twotower.core.errors import InputError
+from twotower.data.dataset import Dataset
+from twotower.data.dataset_writer import write_vectors
+from twotower.data.sample import Sample
+from twotower.lab.explain import explanation
+from twotower.lab.explain.explanation import SHOWN, explain, ranks
+from twotower.lab.explain.lookup import find_row
+from twotower.metrics.local_titles import count_positives, title_homes
+from twotower.serving.open_run import score_pairs
+from twotower.serving.recommend import recommend
+
+GROUPS = {"groups": 2}
+TITLE_BIAS = {"title_bias": True} | GROUPS
+#: Every kind of head, output and offset that a logit can be made of.
+MODELS = {
+    "baseline": {},
+    "paper": {"head": "plain", "output": "relu", "learned_logit": False, "title_offsets": "none"} | GROUPS,
+    "title bias alone": {"title_offsets": "none"} | TITLE_BIAS,
+    "plain": {"head": "plain"} | TITLE_BIAS,
+    "residual": {"head": "residual", "title_offsets": "group"} | GROUPS,
+    "residual relu": {"head": "residual", "output": "relu"} | GROUPS,
+    "lowrank": MTL | {"title_offsets": "territory"},
+    "mmoe": {"head": "mmoe", "experts": 3, "rank": 2} | GROUPS,
+    "cross-stitch": {"head": "cross-stitch"} | TITLE_BIAS,
+    "moments of groups": MTL | {"batchnorm": "group", "title_offsets": "territory"},
+    "territories": MTL | {"territory_bias": True, "title_offsets": "territory"},
+    "territories without heads": {"territory_bias": True},
+}
+TERRITORIES = "lowrank", "moments of groups", "territories"  # whose logits depend on the territory within a group
+USERS, TITLES = (3, 77, 250), (0, 11, 29)
+
+
+@pytest.fixture(scope="module")
+def run_of(tiny_world, tmp_path_factory):
+    """A run of a kind of model, trained when it is first asked for."""
+    folder, made = tmp_path_factory.mktemp("explained"), {}
+
+    def path(kind: str):
+        if kind not in made:
+            made[kind] = train(tiny_world, folder / kind.replace(" ", "-"), MODELS[kind], epochs=1).path
+        return made[kind]
+
+    return path
+
+
+@pytest.fixture
+def data(tiny_world) -> Dataset:
+    return Dataset.open(tiny_world)
+
+
+def scores(run, data: Dataset, user: int) -> np.ndarray:
+    """Logits (T,) as they are scored pair by pair."""
+    titles = np.arange(data.n_titles)
+    return score_pairs(run, data, SimpleNamespace(user=titles * 0 + user, title=titles, label=titles * 0.0))
+
+
+def of(run, data: Dataset, user: int, title: int, **options) -> dict:
+    return explain(run, data, f"#{user}" if data.user_ids else str(user), f"#{title}", **options)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_terms_add_up_to_the_logit_that_scoring_gives(run_of, data, kind):
+    for user in USERS:
+        expected = scores(run_of(kind), data, user)
+        for title in TITLES:
+            found = of(run_of(kind), data, user, title)
+            assert found["logit"] == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
+            assert sum(found["terms"].values()) == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
+            assert found["probability"] == pytest.approx(1 / (1 + np.exp(-expected[title])), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_has_the_terms_of_its_settings_and_no_others(run_of, data, kind):
+    model = MODELS[kind]
+    adds = model.get("head", "none") not in ("none", "plain") and model.get("output") != "relu"
+    expected = ["tower", "head"] if adds else ["dot"]
+    expected += ["c"] * model.get("learned_logit", True) + ["title_bias"] * model.get("title_bias", False)
+    if model.get("territory_bias"):
+        expected += ["territory_dot"] + ["territory_bias"] * model.get("title_bias", False)
+    expected += ["title_offset"] * (model.get("title_offsets") != "none")
+    found = of(run_of(kind), data, 3, 0)
+    assert list(found["terms"]) == expected
+    assert all(list(head["terms"]) == expected for head in found["heads"])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_hidden_units_add_up_to_user_times_title(run_of, data, kind):
+    found = of(run_of(kind), data, 77, 11, top=8)
+    hidden, terms = found["hidden"], found["terms"]
+    dot = terms["dot"] if "dot" in terms else terms["tower"] + terms["head"]
+    assert hidden["positive"]["sum"] + hidden["negative"]["sum"] == pytest.approx(dot, abs=1e-12)
+    shown = [unit for sign in ("positive", "negative") for unit in hidden[sign]["largest"]]  # all 8 that there are
+    assert sum(unit["contribution"] for unit in shown) == pytest.approx(dot, abs=1e-12)
+    parts = {sign: [unit["contribution"] for unit in hidden[sign]["largest"]] for sign in ("positive", "negative")}
+    assert parts["positive"] == sorted(parts["positive"], reverse=True) and min(parts["positive"], default=1) > 0
+    assert parts["negative"] == sorted(parts["negative"]) and max(parts["negative"], default=-1) < 0
+    size = np.sort(np.abs([unit["contribution"] for unit in shown]))[::-1]
+    assert 1 <= hidden["effective"] <= hidden["units"] == 8
+    assert size[: hidden["half"]].sum() >= size.sum() / 2 > size[: hidden["half"] - 1].sum()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if "groups" in MODELS[kind]])
+def test_another_head_is_the_same_person_in_the_largest_territory_of_its_group(run_of, data, kind):
+    found, user, title = of(run_of(kind), data, 77, 11), 77, 11
+    own = found["user"]["group"]
+    assert [head["own"] for head in found["heads"]] == [k == own for k in range(2)]
+    for head in found["heads"]:
+        there = data.territories.index(head["territory"])
+        if not head["own"]:
+            groups = {c: h["group"] for h in found["heads"] for c in h["largest"]}
+            rivals = [data.territories.index(c) for c, group in groups.items() if group == head["group"]]
+            assert data.territories.audience[there] == max(data.territories.audience[rivals])
+        moved = Dataset.open(data.path)
+        moved.head_territory = np.array(data.user_territory)
+        moved.head_territory[user] = there
+        expected = scores(run_of(kind), moved, user)[title]
+        assert head["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert sum(head["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "territories"])
+def test_ranks_are_those_of_the_recommendations(run_of, data, kind):
+    best = recommend(run_of(kind), data, np.array([77]), top=30)
+    titles = [t for t in best.title[0].tolist() if t >= 0]
+    for rank in (1, 2, len(titles)):
+        found = of(run_of(kind), data, 77, titles[rank - 1])
+        assert found["titles"] == len(titles) and found["title"]["allowed"]
+        assert next(head["rank"] for head in found["heads"] if head["own"]) == rank
+        assert found["logit"] == pytest.approx(float(best.score[0, rank - 1]), rel=1e-5, abs=1e-5)
+
+
+def test_a_rank_is_among_what_is_allowed_and_the_title_itself():
+    z, allowed = np.array([3.0, 5, 1, 5, 2], np.float32), np.array([True, True, False, True, True])
+    assert ranks(z, allowed).tolist() == [3, 1, 5, 2, 4]
+    assert ranks(z, np.array([False, True, True, False, True])).tolist() == [2, 1, 3, 2, 2]
+
+
+def test_what_is_not_open_to_the_user_says_so(run_of, data):
+    user, title, _ = next(event for event in zip(*data.all_events(), strict=True))
+    found = of(run_of("lowrank"), data, int(user), int(title))["title"]
+    assert found["watched"] and not found["allowed"]
+    title, home = np.argwhere(~np.asarray(data.availability))[0]
+    user = np.flatnonzero(data.user_territory == home)[0]
+    found = of(run_of("lowrank"), data, int(user), int(title))["title"]
+    assert not found["available"] and not found["allowed"]
+
+
+@pytest.mark.parametrize("most", [1, SHOWN])
+@pytest.mark.parametrize("kind", TERRITORIES)
+def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kind, most, monkeypatch):
+    monkeypatch.setattr(explanation, "SHOWN", most)
+    found = of(run_of(kind), data, 77, 11, top=3)
+    heads = {head["group"]: head for head in found["heads"]}
+    own = scores(run_of(kind), data, 77)
+    (moved,) = found["moved"]
+    there = Dataset.open(data.path)
+    there.head_territory = np.array(data.user_territory)
+    there.head_territory[77] = data.territories.index(heads[moved["group"]]["territory"])
+    other = scores(run_of(kind), there, 77)
+    open_to = recommend(run_of(kind), data, np.array([77]), top=30).title[0]
+    open_to = open_to[open_to >= 0]
+    best = {int(t) for z in (own, other) for t in open_to[np.argsort(-z[open_to])][:most]}
+    expected = sorted(best, key=lambda t: -abs(own[t] - other[t]))[:3]
+    assert [title["row"] for title in moved["titles"]] == expected
+    for title in moved["titles"]:
+        t = title["row"]
+        assert (title["own_logit"], title["logit"]) == pytest.approx((own[t], other[t]), abs=1e-5)
+        assert title["own_rank"] == 1 + (own[open_to] > own[t]).sum()
+        assert title["rank"] == 1 + (other[open_to] > other[t]).sum()
+
+
+def test_local_and_global_and_base_rates_come_from_the_training_pairs(run_of, data, monkeypatch):
+    for name, few in (("MIN_POSITIVES", 2), ("ENOUGH_POSITIVES", 5)):  # the world is small
+        monkeypatch.setattr(f"twotower.metrics.local_titles.{name}", few)
+    pairs = Sample(data).train_pairs()
+    seen = pairs.take(pairs.label > 0)
+    home = np.asarray(data.user_territory)
+    homes = title_homes(count_positives(seen.title, home[seen.user], 30, 6), data.territories.audience)
+    assert {"local", "global"} <= set(homes.kind)
+    for title in range(0, data.n_titles, 4):
+        found = of(run_of("lowrank"), data, 77, title)
+        assert found["title"]["kind"] == homes.kind[title]
+        assert found["title"]["home"] == (data.territories.code[homes.home[title]] if homes.positives[title] else None)
+        everything, of_title, here = found["base_rates"]
+        assert everything["rate"] == pytest.approx(pairs.label.mean()) and everything["pairs"] == len(pairs)
+        mine = pairs.label[pairs.title == title]
+        assert (of_title["positives"], of_title["pairs"]) == (mine.sum(), len(mine))
+        mine = pairs.label[(pairs.title == title) & (home[pairs.user] == home[77])]
+        assert (here["positives"], here["pairs"]) == (mine.sum(), len(mine))
+
+
+def test_training_and_test_users_are_told_apart(run_of, data):
+    drawn = Sample(data)
+    for part, users in (("training", drawn.train_users), ("test", drawn.test_users)):
+        assert of(run_of("baseline"), data, int(users[0]), 0)["user"]["part"] == part
+
+
+def test_without_the_sample_all_but_the_kinds_and_base_rates_is_there(run_of, own_world):
+    (own_world / "samples" / "default").rename(own_world / "samples" / "another")
+    found = of(run_of("lowrank"), Dataset.open(own_world), 77, 11)
+    assert found["sample"] is None and found["base_rates"] == [] and found["user"]["part"] is None
+    assert found["title"]["kind"] is None and found["moved"][0]["titles"][0]["home"] is None
+    assert sum(found["terms"].values()) == pytest.approx(found["logit"], rel=1e-5, abs=1e-5)
+
+
+def test_half_precision_vectors_are_taken_as_they_are(run_of, own_world):
+    data = Dataset.open(own_world)
+    write_vectors(own_world, data.user_vectors.astype(np.float16), data.title_vectors.astype(np.float16))
+    data = Dataset.open(own_world)
+    assert data.user_vectors.dtype == data.title_vectors.dtype == np.float16
+    found, expected = of(run_of("territories"), data, 77, 11), scores(run_of("territories"), data, 77)[11]
+    assert found["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert sum(found["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_one_head_has_no_other_to_compare_with(run_of, data):
+    found = of(run_of("baseline"), data, 77, 11)
+    assert len(found["heads"]) == 1 and found["moved"] == [] and found["user"]["group"] is None
+    assert found["heads"][0]["own"] and found["heads"][0]["territories"] == 6
+
+
+def test_it_says_where_it_is(run_of, data):
+    seen = []
+    of(run_of("lowrank"), data, 77, 11, progress=lambda stage, *_: seen.append(stage))
+    assert {"scoring users", "reading what was watched"} <= set(seen)
+
+
+def test_a_vector_that_is_not_finite_is_a_fault_of_the_data(run_of, own_world):
+    vectors = np.array(Dataset.open(own_world).user_vectors)
+    vectors[77, 2] = np.nan
+    write_vectors(own_world, vectors)
+    with pytest.raises(InputError, match="user row 77 are not finite"):
+        of(run_of("lowrank"), Dataset.open(own_world), 77, 11)
+    assert of(run_of("lowrank"), Dataset.open(own_world), 78, 11)["user"]["row"] == 78
+
+
+# ---------------------------------------------------------------- ids
+
+
+def test_titles_are_found_by_id_and_by_row(data):
+    name = data.title_ids[7]
+    assert find_row("title", name, data) == find_row("title", "#7", data) == 7
+    with pytest.raises(InputError, match=r"no title '#30' .*expected a number from #0 to 29"):
+        find_row("title", "#30", data)
+
+
+def test_an_unknown_title_gets_the_nearest_ids(data):
+    name = data.title_ids[7]
+    for wrong in (name[:-1] + "x", name.upper(), name.split()[0]):
+        with pytest.raises(InputError, match=f"no title .*; the nearest: .*{name}"):
+            find_row("title", wrong, data)
+
+
+def test_users_without_ids_are_numbers(data):
+    assert find_row("user", "12", data) == find_row("user", "#12", data) == 12
+    for wrong in ("300", "-1", "somebody"):
+        with pytest.raises(InputError, match=f"no user '{wrong}' .*expected a number from 0 to 299"):
+            find_row("user", wrong, data)
+
+
+def test_users_with_ids_are_found_by_them_even_if_they_look_like_rows(own_world):
+    ids = ["#5", "7", *(f"u{i}" for i in range(2, 300))]
+    (own_world / "users.csv").write_text("user\n" + "\n".join(ids) + "\n")
+    data = Dataset.open(own_world)
+    assert [find_row("user", name, data) for name in ("#5", "7", "u17", "#17")] == [0, 1, 17, 17]
+    with pytest.raises(InputError, match=r"no user '17' .*; the nearest: 'u17', 'u117', 'u170'$"):
+        find_row("user", "17", data)
+
+
+def test_a_number_too_long_to_read_is_no_row(data):
+    with pytest.raises(InputError, match="expected a number"):
+        find_row("user", "9" * 5000, data)

@@ -1,0 +1,99 @@
+"""Exported embeddings: what anyone can score with, who has NumPy and nothing else of this program."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_runs import MTL, failing_line, train
+
+from twotower.cli import cli
+from twotower.data.dataset import Dataset
+from twotower.serving.export import export
+from twotower.serving.open_run import score_pairs
+
+MODELS = {
+    "baseline": {},
+    "mtl": MTL | {"title_offsets": "territory", "group_prior": 2.0},
+    "territories": MTL | {"territory_bias": True},
+    "own batch-norm": MTL | {"batchnorm": "group"},
+    "paper": {"head": "plain", "groups": 2, "output": "relu", "learned_logit": False, "title_offsets": "none"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_world, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("runs")
+    return {name: train(tiny_world, folder / name, model, epochs=1) for name, model in MODELS.items()}
+
+
+def column(path, name: str) -> list[str]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_their_product_is_the_score(runs, tiny_world, tmp_path, name):
+    data, out = Dataset.open(tiny_world), tmp_path / "out"
+    export(runs[name].path, data, out)
+    users, titles, bias = (np.load(out / f"{array}.npy") for array in ("users", "titles", "bias"))
+    codes = column(out / "territories.csv", "territory")
+    lives_in = [codes.index(code) for code in column(out / "users.csv", "territory")]
+    logits = users @ titles.T + bias[lives_in]  # (U, T)
+    n = data.n_titles
+    every = {"user": np.repeat(np.arange(data.n_users), n), "title": np.tile(np.arange(n), data.n_users)}
+    pairs = SimpleNamespace(**every, label=np.zeros(data.n_users * n))
+    scores = score_pairs(runs[name].path, data, pairs).reshape(logits.shape)
+    np.testing.assert_allclose(logits, scores, rtol=1e-4, atol=1e-5)
+    assert users.dtype == titles.dtype == bias.dtype == np.float32
+    assert column(out / "titles.csv", "title") == data.title_ids
+
+
+def test_some_users_in_the_order_asked_for(runs, tiny_world, tmp_path):
+    data = Dataset.open(tiny_world)
+    export(runs["mtl"].path, data, tmp_path / "all")
+    export(runs["mtl"].path, data, tmp_path / "some", np.array([77, 5, 200]))
+    everybody, some = (np.load(tmp_path / name / "users.npy") for name in ("all", "some"))
+    np.testing.assert_allclose(some, everybody[[77, 5, 200]], rtol=1e-5, atol=1e-6)
+    assert column(tmp_path / "some" / "users.csv", "user") == ["77", "5", "200"]
+
+
+def test_the_manifest_says_how_to_score(runs, tiny_world, tmp_path):
+    told = export(runs["mtl"].path, Dataset.open(tiny_world), tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))
+    assert "users[user] · titles[title] + bias[" in manifest["formula"]
+    assert manifest["counts"] == told._asdict() and manifest["run"] == "mtl"
+    assert set(manifest["files"]) == {path.name for path in (tmp_path / "out").iterdir()} - {"manifest.json"}
+
+
+def test_the_command_writes_a_folder_once_unless_told_to_overwrite(runs, tmp_path):
+    out = tmp_path / "embeddings"
+    arguments = ["export", str(runs["mtl"].path), "--out", str(out)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"300 users and 30 titles, 8 numbers each, are in {out}.\n"
+    assert "embedding users" in result.stderr
+    assert "exists already" in failing_line(*arguments)
+    assert CliRunner().invoke(cli, [*arguments, "--overwrite"]).exit_code == 0
+
+
+def test_territory_and_file_choose_users(runs, tiny_world, tmp_path):
+    data, run = Dataset.open(tiny_world), str(runs["mtl"].path)
+    (tmp_path / "users.txt").write_text("44\n2\n")
+    for name, option in (("a", ["--territory", data.territories.code[1]]), ("b", ["--users", tmp_path / "users.txt"])):
+        arguments = ["export", run, "--out", tmp_path / name, *option]
+        assert CliRunner().invoke(cli, list(map(str, arguments))).exit_code == 0
+    expected = [str(user) for user in np.flatnonzero(data.user_territory == 1)]
+    assert column(tmp_path / "a" / "users.csv", "user") == expected
+    assert column(tmp_path / "b" / "users.csv", "user") == ["44", "2"]
+
+
+def test_faults_are_one_line_and_leave_nothing(runs, own_world, tmp_path):
+    run, out = runs["mtl"].path, tmp_path / "out"
+    assert failing_line("export", tmp_path / "none", "--out", out).endswith("none: no such run")
+    assert "unknown territory" in failing_line("export", run, "--territory", "Atlantis", "--out", out)
+    (own_world / "titles.npy").write_bytes((own_world / "titles.npy").read_bytes()[:-4])
+    assert "titles.npy" in failing_line("export", run, own_world, "--out", out)
+    assert not out.exists() and not list(tmp_path.glob(".*"))

@@ -1,0 +1,124 @@
+"""The command line: one module a command, loaded when it is called, so that ``--help`` is instant.
+
+The group knows every command by its name and its line of help; ``numba``, ``scipy`` and the rest are imported
+by the one command that runs. Here is also told what goes wrong, for all of them: one line, one exit code.
+"""
+
+import errno
+import importlib
+from typing import IO, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from twotower.core.errors import InputError
+from twotower.core.version import __version__
+
+#: Name → one line of help, in the order of use. A test keeps each line equal to the command's own.
+COMMANDS = {
+    "simulate": "Make a synthetic streaming service with known truth.",
+    "import": "Turn watch logs into a dataset.",
+    "embed": "Make user and title vectors where none exist.",
+    "group": "Group the territories for the heads.",
+    "sample": "Draw the users, positives and negatives to learn from.",
+    "train": "Train a model and evaluate it on unseen users and days.",
+    "evaluate": "Evaluate a run per territory and per title.",
+    "compare": "Compare runs: relative gains per territory.",
+    "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
+    "recommend": "Recommend the best titles to each user.",
+    "export": "Write embeddings of users and titles, to score elsewhere.",
+    "inspect": "See whose rows moved which weight in one batch.",
+    "leaks": "Check that no head learns from the rows of another group.",
+    "gradcheck": "Check every gradient by finite differences, on your own batch.",
+    "trace": "Go through one training step of a tiny network, number by number.",
+    "explain": "Explain the score of a title for a user.",
+    "doctor": "Check this machine and say which kernels run.",
+    "warmup": "Compile the kernels now, so that the first run starts at once.",
+}
+
+
+class CommandError(click.ClickException):
+    """An expected failure: one line on stderr and an exit code, never a traceback."""
+
+    exit_code = 2  # as of click's own usage errors
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"twotower: {self.message}", file=file, err=True)
+
+
+class Interruption(CommandError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is called, and never before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        attribute = "import_" if cmd_name == "import" else cmd_name  # the keyword cannot name a module
+        return getattr(importlib.import_module(f"{__name__}.{attribute}"), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(n, help=line) for n, line in COMMANDS.items() if n.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0])}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command and tell its failures; here, so that ``CliRunner`` sees the same as the shell."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise CommandError(f"error: {error}") from error
+        except MemoryError as error:
+            raise CommandError(f"error: out of memory: {error}") from error
+        except KeyboardInterrupt as error:
+            raise Interruption("interrupted") from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has gone, as in `| head`: click ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise CommandError(f"error: {where}{error.strerror or error}") from error
+
+
+def did_you_mean(name: str) -> str:
+    """The command nearest to a mistyped one, as a question, or nothing."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, COMMANDS, 1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="twotower")
+def cli() -> None:
+    """Two-tower recommenders for many territories, trained and evaluated on a plain CPU.
+
+    \b
+    Example:
+      twotower train --mtl --groups 4     make a world, train, show PR-AUC
+      twotower train --help               what a command does and its options
+    """
+
+
+def main() -> None:
+    """The entry point of ``twotower`` and of ``python cli.py``."""
+    cli(prog_name="twotower")

@@ -1,0 +1,49 @@
+"""``twotower doctor``"""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def doctor(directory: Path | None, as_json: bool) -> None:
+    """Check this machine and say which kernels run.
+
+    gemm is the path of the matrix product: avx512, avx2, or numpy, which is NumPy's BLAS on all other processors.
+    Compiled kernels are kept for the next run; kernel cache says where.
+
+    With DIR, every file of that dataset and its samples is compared with its checksum, and all vectors and
+    pairs are looked at.
+
+    \b
+    Example:
+      twotower doctor
+      twotower doctor world
+    """
+    from twotower.core.environment import blas_in_use, environment_facts
+    from twotower.core.jit import cache_state
+    from twotower.model.engine import gemm
+    from twotower.report.facts import print_facts
+    from twotower.report.progress import show_progress
+
+    facts = environment_facts()
+    with show_progress() as progress:
+        progress("multiplying matrices", 0, 1)  # on a cold cache the kernels are compiled first
+        facts |= {"gemm": gemm.PATH, "gemm_agrees": gemm.self_check(), "blas": blas_in_use()}
+        progress("multiplying matrices", 1, 1)
+        kept = cache_state()
+        facts |= {"kernel_cache": kept.directory, "cache_lasts": kept.lasting}
+        facts |= {"cache_mib": round(kept.mib, 1), "kernels_kept": kept.kernels}
+        if directory is not None:
+            from twotower.data.dataset import Dataset
+            from twotower.data.sample import Sample
+
+            dataset = Dataset.open(directory)
+            facts |= dataset.check(progress)
+            facts |= {f"sample_{name}": Sample(dataset, name).check(progress) for name in dataset.samples()}
+    print_facts(facts, as_json)
+    if not facts["gemm_agrees"]:
+        advice = "NumPy's BLAS is wrong itself" if gemm.PATH == "numpy" else "NUMBA_CPU_NAME=generic avoids it"
+        raise click.ClickException(f"the {gemm.PATH} matrix product differs from one in float64; {advice}")

@@ -1,0 +1,123 @@
+"""``twotower evaluate``: a run's weights → PR-AUC per territory and per title."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress
+
+if TYPE_CHECKING:
+    from twotower.metrics.results import Evaluation
+    from twotower.training.run import RunReader
+
+
+PLURAL = {"territory": "territories", "title": "titles"}
+
+
+@click.command()
+@click.argument("run", type=click.Path(), metavar="RUN")
+@click.option("--day", type=int, metavar="D", help="Only the pairs of this test day.")
+@click.option(
+    "--by",
+    type=click.Choice(list(PLURAL)),
+    default="territory",
+    show_default=True,
+    help="What a row of the results is.",
+)
+@click.option("--all", "everything", is_flag=True, help="Print all rows, not only the first 20.")
+@click.option(
+    "--min-positives",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Positives that make a territory count in the second macro mean.",
+)
+@click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it was moved.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
+@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Write all rows to FILE as CSV, too.")
+def evaluate(
+    run: str,
+    day: int | None,
+    by: str,
+    everything: bool,
+    min_positives: int,
+    dataset: str | None,
+    as_json: bool,
+    csv_path: str | None,
+) -> None:
+    """Evaluate a run per territory and per title.
+
+    Scores the test pairs anew from the weights of RUN and prints average precision (PR-AUC), exact in ties,
+    with its support and the base rate, which a constant score would get. Without a positive it is undefined.
+
+    \b
+    Example:
+      twotower evaluate runs/001-mtl-4-upsampled
+      twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
+    """
+    from twotower.cli.given_options import refuse_given
+    from twotower.core import serialisation, storage
+    from twotower.metrics import records
+    from twotower.report import tables
+    from twotower.report.progress import show_progress
+    from twotower.training.run import RunReader
+
+    if by == "title" and not as_json:
+        refuse_given(["min_positives"], "with --by title: it is about territories")
+    reader = RunReader(run)
+    if csv_path is not None:
+        storage.try_file(csv_path)
+    with show_progress() as progress:
+        evaluation, note = rescore(reader, dataset, day, progress)
+    if note:
+        click.echo(note, err=True)
+    rows = records.territory_rows(evaluation) if by == "territory" else records.title_rows(evaluation)
+    if as_json:
+        facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
+        facts |= records.evaluation_record(evaluation, min_positives)
+        click.echo(serialisation.json_text(facts | {PLURAL[by]: serialisation.records(rows)}))
+    else:
+        top = None if everything else tables.TOP
+        tables.stdout_console().print(
+            tables.territory_table(evaluation, top, min_positives)
+            if by == "territory"
+            else tables.title_table(evaluation, top)
+        )
+    if csv_path:
+        storage.write_file(csv_path, serialisation.csv_text(rows))
+
+
+def rescore(
+    run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress
+) -> tuple["Evaluation", str]:
+    """Evaluate the weights of a run on its test pairs, or on those of one day; and what to say of the pairs.
+
+    On a dataset with vectors like the run's those test pairs count whose users the run was not trained on.
+
+    Errors: InputError when the test pairs are no longer those of the run (its model may have been trained on
+    the users of others), and when there is no such test day.
+    """
+    from twotower.data.dataset import Dataset
+    from twotower.data.sample import Sample
+    from twotower.serving.open_run import score_pairs
+    from twotower.serving.remap import groups_by_code, is_like, unseen_pairs
+    from twotower.training.predict import evaluate_pairs
+
+    dataset, note = Dataset.open(dataset_path or run.dataset), ""
+    pairs, group = Sample(dataset, run.sample).test_pairs(), run.evaluation.territories.group
+    if pairs.digest() != run.test_digest:
+        if not is_like(run, dataset):
+            raise InputError(f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}")
+        groups, before = int(group.max()) + 1, len(pairs)
+        group = groups_by_code(run, dataset.territories.code, groups)
+        pairs = unseen_pairs(run, dataset, pairs, groups)
+        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are judged: those of users whom "
+                f"{run.path} was not trained on and has a head for.")  # fmt: skip
+    if day is not None:
+        days = sorted(set(pairs.day.tolist())) if note else list(run.evaluation.days)
+        if day not in days:
+            raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
+        pairs = pairs.take(pairs.day == day)
+    scores = score_pairs(run.path, dataset, pairs, progress)
+    return evaluate_pairs(dataset, group, pairs, scores, progress), note

@@ -1,0 +1,152 @@
+"""``twotower experiment``"""
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from twotower.cli.sample import Alpha, Amount
+from twotower.cli.train import DEFAULT_GROUPS, DEFAULT_PERIODS, config_options
+from twotower.core.config import PRESETS, Config, ModelConfig, TrainConfig, load_toml
+from twotower.core.errors import InputError
+from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
+
+FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
+NOT_SHARED = {"groups", "seed", "incremental_periods"}  # settings that the experiment makes itself
+
+
+def shared_options(command: Any) -> Any:
+    """The options of ``twotower train`` for all settings that methods share."""
+    config_options(command)
+    command.__click_params__ = [p for p in command.__click_params__ if p.name not in NOT_SHARED]
+    return command
+
+
+@click.command()
+@click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
+              help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
+              help="Runs of each method: seeds 0, 1, …")  # fmt: skip
+@click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
+              help="Groups of territories, each with its own head.")  # fmt: skip
+@click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
+              help="Blocks of test days; models go on learning from one before the next is judged.")  # fmt: skip
+@click.option("--name", metavar="NAME", help="Name of the experiment.  [default: that of the dataset]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
+              help="Directory of the experiment.  [default: experiments/NAME]")  # fmt: skip
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
+              help="Shape of the network: what works by evidence, or the paper to the letter.")  # fmt: skip
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
+@click.option("--random", "random_users", type=Amount(), default=0.3, show_default=True,
+              help="Users drawn at random: a number, or a share of those who are not test users.")  # fmt: skip
+@click.option("--active", "active_users", type=Amount(), default=0.5, show_default=True,
+              help="Active users of the upsampled sample: a number, or so many to a random user.")  # fmt: skip
+@click.option("--quota", type=click.Choice(["proportional", "equal", "adaptive"]), default="adaptive",
+              show_default=True, help="How active users are shared out among territories.")  # fmt: skip
+@click.option("--test-users", type=Amount(), default=0.3, show_default=True,
+              help="Users kept for the test: a number, or a share of all.")  # fmt: skip
+@click.option("--alpha", type=Alpha(), default=8.0, show_default=True,
+              help="Negatives a positive; auto: users over daily first-time streamers, as in the paper.")  # fmt: skip
+@click.option("--dev-users", is_flag=True,
+              help="Judge on users that are neither training nor test users, to choose settings by.")  # fmt: skip
+@click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
+              help="Test positives of a territory that is judged.")  # fmt: skip
+@click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
+              help="Of the bootstrap: more make smoother intervals.")  # fmt: skip
+@click.option("--html/--no-html", default=True, show_default=True, help="Write report.html, a page to read.")
+@shared_options
+def experiment(
+    directory: Path,
+    methods: str,
+    seeds: int,
+    groups: int,
+    periods: int,
+    name: str | None,
+    out: Path | None,
+    preset: str,
+    config_file: Path | None,
+    random_users: int | float,
+    active_users: int | float,
+    quota: str,
+    test_users: int | float,
+    alpha: float | str,
+    dev_users: bool,
+    min_positives: int,
+    replicates: int,
+    html: bool,
+    **options: Any,
+) -> None:
+    """Run the paper's experiment: methods over seeds, gains, bias.
+
+    DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
+    sample of the same users, with the same settings and seeds, and judged on the same test users. Samples are drawn
+    where they are missing. Runs that have finished are not trained again: the same command goes on after an
+    interruption, and with more --seeds or --methods it trains what is new. Whoever chooses among methods by their
+    results should do so with --dev-users, and look at the test users once, at the end.
+
+    \b
+    Example:
+      twotower experiment
+      twotower experiment lastfm --hidden 128 --batch-size 2048 --epochs 4 --patience 1
+      twotower experiment lastfm --methods mtl,upsampled,shuffled --seeds 3 --name control
+      twotower experiment lastfm --methods upsampled,offsets,mtl,residual --dev-users
+    """
+    from twotower.data.sampling.sample_config import SampleConfig
+    from twotower.experiments import experiment
+    from twotower.experiments.plan import EXPERIMENTS, Plan
+    from twotower.experiments.report.tables import print_experiment
+    from twotower.report.progress import show_progress
+    from twotower.report.tables import stdout_console
+    from twotower.training.job import known_test_days
+
+    asked = click.get_current_context().get_parameter_source("periods") != ParameterSource.DEFAULT
+    days = known_test_days(directory)
+    if asked and periods > max(1, days):
+        raise InputError(f"--periods {periods}: expected at most as many as {directory} has test days: {days}")
+    called = name or directory.resolve().name + ("-dev" if dev_users else "")
+    plan = Plan(
+        dataset=directory,
+        path=out or EXPERIMENTS / called,
+        name=called,
+        methods=tuple(find_methods(methods)),
+        seeds=seeds,
+        groups=groups,
+        periods=periods,
+        preset=preset,
+        settings=shared_settings(config_file, options),
+        sample=SampleConfig(random_users, active_users, test_users, quota=quota, alpha=alpha, dev_users=dev_users),
+        min_positives=min_positives,
+        replicates=replicates,
+    )
+    started = time.perf_counter()
+    with show_progress() as progress:
+        record = experiment.conduct(plan, progress)
+    seconds = time.perf_counter() - started
+    print_experiment(record, stdout_console())
+    click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")
+    if html:
+        try:
+            click.echo(f"To read: {experiment.write_report(plan.path)}")
+        except InputError as error:
+            click.echo(f"twotower: {error}", err=True)
+
+
+def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of a file, and over them the options that were given.
+
+    Errors: InputError for those that an experiment makes itself, and for what is no setting.
+    """
+    settings = load_toml(file) if file is not None else {}
+    Config.from_layers((str(file), settings))
+    for section, values in settings.items():
+        if mine := NOT_SHARED & set(values):
+            raise InputError(f"{file}: {section}.{min(mine)} is the experiment's own; see its options")
+    found: dict[str, dict[str, Any]] = {}
+    for section, kind in (("model", ModelConfig), ("train", TrainConfig)):
+        given = {f.name: options[f.name] for f in fields(kind) if options.get(f.name) is not None}
+        found[section] = {**settings.get(section, {}), **given}
+    return found

@@ -1,0 +1,53 @@
+"""``twotower explain``: a run, a user and a title → why this score."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--user", required=True, metavar="U", help="Id of the user, or # and a row of the users' table.")
+@click.option("--title", required=True, metavar="T", help="Id of the title, or # and a row of titles.csv.")
+@click.option(
+    "--dataset",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where users and titles are.  [default: the dataset that RUN was trained on]",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Hidden units of either sign, and titles a head, that are shown.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def explain(run: Path, user: str, title: str, directory: Path | None, top: int, as_json: bool) -> None:
+    """Explain the score of a title for a user.
+
+    Takes the logit apart: what user and title have in common, hidden unit by hidden unit, what the head of
+    the user's group adds, and the biases. Then puts the same user under every other head, as if living in the
+    largest territory of its group, and shows which titles that moves most.
+
+    \b
+    Example:
+      twotower explain runs/001-mtl-4-upsampled --user 0 --title 'Velvet Republic'
+      twotower explain runs/001-mtl-4-upsampled --user '#17' --title '#3' --json
+    """
+    from twotower.core import serialisation
+    from twotower.data.dataset import Dataset
+    from twotower.lab.explain import tables
+    from twotower.lab.explain.explanation import explain as take_apart
+    from twotower.report.progress import show_progress
+    from twotower.report.tables import stdout_console
+    from twotower.training.run import RunReader
+
+    dataset = Dataset.open(directory or RunReader(run).dataset)
+    with show_progress() as progress:
+        record = take_apart(run, dataset, user, title, top, progress)
+    if as_json:
+        click.echo(serialisation.json_text(record))
+    else:
+        tables.print_explanation(record, stdout_console())

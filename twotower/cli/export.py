@@ -1,0 +1,43 @@
+"""``twotower export``: a run's weights → embeddings of users and titles, for serving."""
+
+from pathlib import Path
+
+import click
+
+from twotower.cli.user_options import user_options
+from twotower.core.formatting import counted
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write.")
+@user_options
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER, if an export lies there.")
+def export(
+    run: Path, directory: Path | None, out: Path, territories: tuple[str, ...], file: Path | None, overwrite: bool
+) -> None:
+    """Write embeddings of users and titles, to score elsewhere.
+
+    FOLDER gets users.npy (n, D), titles.npy (T, D) and bias.npy (C, T), with the ids of their rows as CSV. A
+    score is users[u] · titles[t] + bias[territory of u, t]: the logit that this program would give. Users are those
+    of DIR, by default the dataset that RUN was trained on. For an index of nearest neighbours in a territory, add
+    its row of bias.npy to the titles as one more column, and a 1 to the users.
+
+    \b
+    Example:
+      twotower export runs/001-mtl-4-upsampled --out embeddings
+      twotower export runs/001-mtl-4-upsampled shop --users newcomers.txt --out newcomers
+    """
+    from twotower.data.dataset import Dataset
+    from twotower.report.progress import show_progress
+    from twotower.serving.export import export as write_embeddings
+    from twotower.serving.recommend import choose_users
+    from twotower.training.run import RunReader
+
+    dataset = Dataset.open(directory or RunReader(run).dataset)
+    users = choose_users(dataset, territories, file)
+    with show_progress() as progress:
+        told = write_embeddings(run, dataset, out, users, overwrite, progress)
+    rows = f"{counted(told.users, 'user')} and {counted(told.titles, 'title')}"
+    click.echo(f"{rows}, {counted(told.width, 'number')} each, are in {out}.")

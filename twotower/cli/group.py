@@ -1,0 +1,54 @@
+"""``twotower group``"""
+
+from pathlib import Path
+from shlex import quote
+
+import click
+
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+
+DEFAULT_GROUPS = 4  # as in the paper
+
+
+@click.command()
+@click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--groups", type=int, metavar="K", help=f"Number of groups.  [default: {DEFAULT_GROUPS}]")
+@click.option("--majors", type=click.IntRange(1), default=16, show_default=True, metavar="N",
+              help="Territories that count as major: those with the largest audience.")  # fmt: skip
+@click.option("--from", "file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Read the groups from a CSV with the columns territory,group instead.")  # fmt: skip
+@click.option("--all", "name_all", is_flag=True, help="Name every territory, not the major ones alone.")
+def group(directory: Path, groups: int | None, majors: int, file: Path | None, name_all: bool) -> None:
+    """Group the territories for the heads.
+
+    Territories that are near to each other come together, so that every group has its share of major and of
+    minor ones. The groups are stored in DIR, and twotower train uses them.
+
+    \b
+    Example:
+      twotower group world --groups 4
+      twotower group lastfm --groups 6 --majors 30 --all
+      twotower group lastfm --from groups.csv
+    """
+    from dataclasses import replace
+
+    from twotower.cli.summaries.world import print_groups
+    from twotower.data.dataset import Dataset
+    from twotower.data.dataset_writer import update_territories
+    from twotower.data.territories import geographic_groups, grouping_from_file
+    from twotower.report.tables import stdout_console
+
+    territories = Dataset.open(directory).territories
+    if file is None:
+        chosen = geographic_groups(territories, DEFAULT_GROUPS if groups is None else groups, majors)
+    else:
+        chosen = grouping_from_file(file, territories)
+        if groups not in (None, found := int(chosen.max()) + 1):
+            raise InputError(f"{file}: has {counted(found, 'group')}, but --groups is {groups}")
+    territories = replace(territories, group=chosen)
+    update_territories(directory, territories)
+    print_groups(stdout_console(), territories, territories.majors(majors), name_all)
+    found = int(chosen.max()) + 1
+    heads = f" --mtl --groups {found}" if found > 1 else ""
+    click.echo(f"The groups are stored in {directory}. Next: twotower train {quote(str(directory))}{heads}")

@@ -1,0 +1,1 @@
+"""What commands print about what they made."""

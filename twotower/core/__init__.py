@@ -1,0 +1,1 @@
+"""The ground floor: configuration, errors, storage, formatting. It imports no other floor."""

@@ -1,0 +1,174 @@
+"""What vectors were made with, so that those of another dataset can be made in the same columns.
+
+An SVD has no names for its directions: the same log with a day more gives others. So the factors are kept, and other
+users and titles are put into their directions:
+
+    user   history x (T,)  → x / √(its sum · the titles' sums) · V s^(p−1) / scale   of the titles that are known
+    title  words           → TF-IDF with the known words and their idf · V / scale
+           history         → its row of V s^p / scale, or zeros where the title is not known
+    both   categories, territories → a column each, zeros for others
+
+On disk, in ``basis/`` of the dataset:
+
+    basis.json               the parts of users and titles in order; ids of titles, words, categories, codes
+    history-s.npy V weight   (k,), (T, k), (T,) float64: the factors, and the titles' sums in the weighted history
+    text-s.npy V idf         (k,), (m, k), (m,) float64
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from twotower.core.errors import InputError
+from twotower.core.storage import rows_of
+from twotower.data.dataset import Dataset
+from twotower.data.features.svd import Factors, count_matrix, degree_normalised, tf_idf
+from twotower.data.features.text import count_words
+from twotower.data.ingest.arrow_columns import LIST_MARK
+
+FACTS = "basis.json"
+KINDS = ("own", "history", "territory", "text", "categories")
+
+
+@dataclass(frozen=True)
+class History:
+    """The SVD of who watched what, weighted."""
+
+    titles: list[str]  # (T,) ids, in the order of V
+    weight: np.ndarray  # (T,) float64 sum of each title's column; 0 where nobody watched it
+    factors: Factors
+    power: float  # of the singular values
+
+    def matrix(self, dataset: Dataset) -> sparse.csr_matrix:
+        """(U, T) who watched what before day 0, of these titles, weighted as theirs."""
+        user, title = dataset.history()
+        row = rows_of(dataset.title_ids, self.titles)[title]
+        known = (row >= 0) & (self.weight[row] > 0)
+        counts = count_matrix(user[known], row[known], (dataset.n_users, len(self.titles)))
+        return degree_normalised(counts, self.weight)
+
+    def users(self, matrix: sparse.csr_matrix) -> np.ndarray:
+        """A vector for each row of a ``matrix``: (U, k) float32."""
+        return self.factors.rows(matrix, self.power)
+
+    def of_titles(self, ids: Sequence[str]) -> np.ndarray:
+        """A vector for each title, (n, k) float32; zeros for those that are not known."""
+        own = self.factors.columns(self.power)
+        row = rows_of(ids, self.titles)
+        found = np.zeros((len(ids), own.shape[1]), np.float32)
+        found[row >= 0] = own[row[row >= 0]]
+        return found
+
+
+@dataclass(frozen=True)
+class Text:
+    """The SVD of the words' TF-IDF."""
+
+    columns: list[str]  # of titles.csv
+    words: list[str]  # (m,)
+    idf: np.ndarray  # (m,) float64
+    factors: Factors
+
+    def of_titles(self, titles: dict[str, list[str]]) -> np.ndarray:
+        """A vector for each title, (n, k) float32."""
+        counts, _ = count_words(joined(titles, self.columns), words=self.words)
+        return self.factors.rows(tf_idf(counts, self.idf))
+
+
+class Part(NamedTuple):
+    """Some columns of the vectors of all users or all titles, and how they are made."""
+
+    kind: str  # one of KINDS
+    name: str  # as people call it: of categories, their column
+    width: int
+    scale: float = 1.0  # what comes from an SVD is divided by it
+    values: tuple[str, ...] = ()  # a column each: categories, or codes of territories
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The parts of users and of titles, in order, and the factors that they share."""
+
+    users: list[Part]
+    titles: list[Part]
+    history: History | None
+    text: Text | None
+
+    def files(self) -> dict[str, Any]:
+        """What is kept in ``basis/``: arrays, and plain values for JSON."""
+        facts: dict[str, Any] = {name: [part._asdict() for part in getattr(self, name)] for name in ("users", "titles")}
+        arrays: dict[str, np.ndarray] = {}
+        if self.history is not None:
+            facts["history"] = {"titles": self.history.titles, "power": self.history.power}
+            arrays |= _named("history", self.history.factors, weight=self.history.weight)
+        if self.text is not None:
+            facts["text"] = {"columns": self.text.columns, "words": self.text.words}
+            arrays |= _named("text", self.text.factors, idf=self.text.idf)
+        return {FACTS: facts, **arrays}
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Basis":
+        """That of a dataset whose vectors ``twotower embed`` made. Errors: InputError where it is damaged."""
+        facts = dataset.basis_facts(FACTS)
+        try:
+            users, titles = ([_part(plain) for plain in facts[name]] for name in ("users", "titles"))
+            history = text = None
+            if "history" in facts:
+                ids, power = facts["history"]["titles"], float(facts["history"]["power"])
+                history = History(ids, *_arrays(dataset, "history", "weight", len(ids)), power)
+            if "text" in facts:
+                columns, words = facts["text"]["columns"], facts["text"]["words"]
+                idf, factors = _arrays(dataset, "text", "idf", len(words))
+                text = Text(columns, words, idf, factors)
+            return cls(users, titles, history, text)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{dataset.path / 'basis'}: damaged ({error})") from None
+
+
+def scaled(columns: np.ndarray, scale: float) -> np.ndarray:
+    """Columns of an SVD, divided."""
+    return columns / np.float32(scale)
+
+
+def indicators(texts: Sequence[str], values: Sequence[str]) -> np.ndarray:
+    """A column of 0 and 1 for each of some values, (n, F) float32; others are passed over.
+
+    A list (``Comedy|Drama``) has a 1 for each of its values, an empty value none.
+    """
+    place = {value: i for i, value in enumerate(values)}
+    columns = np.zeros((len(texts), len(values)), np.float32)
+    for row, text in enumerate(texts):
+        columns[row, [place[value] for value in values_in(text) if value in place]] = 1.0
+    return columns
+
+
+def values_in(text: str) -> set[str]:
+    """The values of a list: ``Comedy|Drama`` has two."""
+    return set(filter(None, text.split(LIST_MARK)))
+
+
+def joined(titles: dict[str, list[str]], columns: Sequence[str]) -> list[str]:
+    """One text a title."""
+    return [" ".join(texts) for texts in zip(*(titles[name] for name in columns), strict=True)]
+
+
+def _named(name: str, factors: Factors, **other: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{name}-{key}.npy": array for key, array in {"s": factors.s, "V": factors.V, **other}.items()}
+
+
+def _arrays(dataset: Dataset, name: str, other: str, rows: int) -> tuple[np.ndarray, Factors]:
+    """One more array and the factors. Raises ValueError unless they fit ``rows`` of V and each other."""
+    s, V, more = (dataset.basis_array(f"{name}-{key}.npy") for key in ("s", "V", other))
+    if V.shape != (rows, *s.shape) or more.shape != (rows,):
+        raise ValueError(f"{name}: arrays of shapes {s.shape}, {V.shape}, {more.shape} for {rows} rows")
+    return np.asarray(more), Factors(np.asarray(s), np.asarray(V))
+
+
+def _part(plain: dict[str, Any]) -> Part:
+    part = Part(**plain)
+    if part.kind not in KINDS:
+        raise ValueError(f"part {part.kind!r}")
+    return part._replace(values=tuple(part.values))

@@ -1,0 +1,242 @@
+"""Watch logs in files → a dataset: what ``twotower import`` does, from its options to its summary."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.core.progress import Progress, silent
+from twotower.data.dataset import HISTORY
+from twotower.data.dataset_writer import DatasetWriter
+from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.distinct import distinct_events, order_of_days
+from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
+from twotower.data.ingest.profiles import Known, describe_titles, describe_users, find_homes
+from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
+from twotower.data.ingest.side_tables import read_listing
+from twotower.data.ingest.splits import Split, split_at_random, split_by_day
+from twotower.data.ingest.tables import MISSING, CsvFormat, clean
+from twotower.data.territories import Territories
+
+HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, unless told
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What to import and how: the options of ``twotower import``, kept in the dataset's manifest."""
+
+    events: tuple[Path, ...] = ()  # files of watch events
+    markets: tuple[tuple[str, Path], ...] = ()  # (territory, file of events that all happened there)
+    user: str = "user"  # columns
+    title: str = "title"
+    territory: str = "territory"  # of ``users`` if it has that column and there are no markets, else of the events
+    time: str | None = None
+    time_format: str | None = None  # as of datetime.strptime; None: see days.py
+    user_info: tuple[str, ...] = ()  # columns of the events that describe users
+    title_info: tuple[str, ...] = ()  # columns of the events that describe titles
+    users: Path | None = None  # a table with a row a user
+    users_id: str | None = None  # None: as ``user``
+    titles: Path | None = None  # a table with a row a title, or several with join_titles or title_weight
+    titles_id: str | None = None  # None: as ``title``
+    join_titles: bool = False
+    title_weight: str | None = None
+    unknown_ids: str = "fail"  # what to do with users and titles of the events that those tables lack
+    keep_titles: str | None = None  # regular expression to be found in a title's id
+    min_title_users: int = 1
+    train_days: int | None = None  # None: see split_by_day
+    test_days: int | None = None
+    calendar: bool = False
+    history_share: float | None = None  # None: HISTORY_SHARE
+    available_after: int = 0  # users in a territory before a title is available there; 0: everywhere at once
+    skip_bad_rows: bool = False
+    separator: str | None = None
+    encoding: str = "utf-8"
+    no_header: bool = False
+    no_quotes: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.events or self.markets):
+            raise InputError("no watch log: expected --events FILE or --market TERRITORY FILE")
+        if self.unknown_ids not in UNKNOWN_IDS:
+            raise InputError(f"unknown_ids = {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
+        if not 0 <= (self.history_share or 0) < 1:
+            raise InputError(f"history_share = {self.history_share}: expected from 0 to less than 1")
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed}: expected a whole number >= 0")
+        for territory, file in self.markets:
+            if clean(territory) in MISSING:
+                raise InputError(f"--market {territory!r} {file}: expected a code or a name of a territory")
+        try:
+            re.compile(self.keep_titles or "")
+        except re.error as error:
+            raise InputError(f"keep_titles = {self.keep_titles!r}: no regular expression ({error})") from None
+        if (self.train_days == 0) != (self.test_days == 0):
+            zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
+            raise InputError(f"--{zero}-days 0: expected --{other}-days 0, too, for a log to score and not to train on")
+        self._refuse("without --time", self.time is None, "time_format", "train_days", "test_days", "calendar")
+        self._refuse("with --time", self.time is not None, "history_share")
+        self._refuse("without --users", self.users is None, "users_id")
+        self._refuse("without --titles", self.titles is None, "titles_id", "join_titles", "title_weight")
+
+    def _refuse(self, when: str, holds: bool, *names: str) -> None:
+        """An option that would do nothing is a misunderstanding: better told than ignored."""
+        for name in names:
+            value = getattr(self, name)
+            if holds and value is not None and value is not False:
+                raise InputError(f"--{name.replace('_', '-')} does nothing {when}")
+
+    def plain(self) -> dict[str, Any]:
+        """The config as JSON knows it, with paths as text."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+    @property
+    def form(self) -> CsvFormat:
+        separator = {"tab": "\t", r"\t": "\t"}.get(self.separator or "", self.separator)
+        return CsvFormat(separator, self.encoding, not self.no_header, not self.no_quotes)
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What was imported and what was not. C territories, largest audience first."""
+
+    territories: Territories  # ``audience`` is their users
+    pairs: np.ndarray  # (C,) distinct pairs of user and title
+    titles: np.ndarray  # (C,) titles with at least one user there
+    n_titles: int
+    n_events: int
+    n_history: int  # events of the history
+    split: Split
+    notes: list[str]  # what was left out and why, and what else should be known
+
+
+def import_logs(
+    directory: str | Path, config: ImportConfig, progress: Progress = silent, overwrite: bool = False
+) -> ImportSummary:
+    """Read the files that ``config`` names and write them as a dataset.
+
+    What a user has several of in the log, such as territories, is settled by majority, the earliest on ties.
+
+    Errors: InputError that names file, line and column; users or titles that their tables lack, users without
+    a territory, too few days, no event left, and a directory that exists already.
+    """
+    # The writer comes first: that the directory exists already should not be found out after an hour of reading.
+    with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
+        known = read_known(config)
+        log = read_log(
+            [*(LogFile(path) for path in config.events), *(LogFile(path, name) for name, path in config.markets)],
+            LogColumns(
+                user=config.user,
+                title=config.title,
+                territory=config.territory if known.territory is None else None,
+                time=config.time,
+                time_format=config.time_format,
+                info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
+            ),
+            config.form,
+            config.skip_bad_rows,
+            progress,
+        )
+        return write_log(writer, log, known, config)
+
+
+def read_known(config: ImportConfig) -> Known:
+    """What the tables of users and titles tell, where there are any."""
+    users = titles = None
+    if config.users is not None:
+        users = read_listing(config.users, config.users_id or config.user, config.form)
+    if config.titles is not None:
+        titles = read_listing(
+            config.titles, config.titles_id or config.title, config.form, config.join_titles, config.title_weight
+        )
+    from_users = users is not None and config.territory in users.columns and not config.markets
+    territory = config.territory if from_users else None
+    return Known(users, titles, territory, config.user_info, config.title_info)
+
+
+def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: ImportConfig) -> ImportSummary:
+    """Write a log and what is known of its users and titles. Errors: as those of ``import_logs``."""
+    notes = [f"{counted(rows, 'row')} left out: {reason}." for reason, rows in log.skipped.items()]
+    if log.day is not None and (order := order_of_days(log.day)) is not None:
+        log = log.take(order)  # "first" and "earliest" mean time from here on
+    log = select(log, known, config, notes)
+    user_ids, user = log.user.renumbered()  # U ids, (N,)
+    title_ids, title = log.title.renumbered()  # T ids, (N,)
+    territories, home = find_homes(log, known, user, user_ids, notes)  # C rows, (U,)
+    user_columns = describe_users(log, known, user, user_ids, notes)
+    title_columns = describe_titles(log, known, title, title_ids, notes)
+
+    n_events, shape = len(log), (len(title_ids), len(territories))
+    user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
+    if len(user) < n_events:
+        when = " and day" if config.time else ""
+        merged = counted(n_events - len(user), "repeated event")
+        notes.append(f"{merged} merged: the same user and title{when}.")
+    split = split_events(user, None if log.day is None else ordinal, config)
+
+    day = split.day
+    if (order := order_of_days(day)) is not None:
+        user, title, day = user[order], title[order], day[order]
+    first = FirstStreams.of(user, title, day.astype(np.int16), len(user_ids), shape[0])
+    # Without times test users have their labels on day 0, too: then only the history may tell what is available.
+    seen = first.viewers(home, shape, split.train_days if split.has_time else 0)  # (T, C)
+    available = seen >= config.available_after
+    writer.write_territories(territories)
+    writer.write_titles({"title": title_ids, **title_columns}, available, launch_days(title, day, shape[0]))
+    writer.write_users(home, user_ids, user_columns)
+    days = range(HISTORY, split.train_days + split.test_days)
+    bounds = np.searchsorted(day, [*days, days.stop]).tolist()
+    for i, on in enumerate(days):
+        if bounds[i] < bounds[i + 1]:
+            writer.append_events(on, user[bounds[i] : bounds[i + 1]], title[bounds[i] : bounds[i + 1]])
+    writer.finish(split.train_days, split.test_days, split.has_time)
+
+    watched = first.viewers(home, shape)  # (T, C)
+    return ImportSummary(
+        territories=territories,
+        pairs=watched.sum(axis=0),
+        titles=(watched > 0).sum(axis=0),
+        n_titles=len(title_ids),
+        n_events=len(user),
+        n_history=bounds[1],
+        split=split,
+        notes=notes,
+    )
+
+
+def select(log: EventLog, known: Known, config: ImportConfig, notes: list[str]) -> EventLog:
+    """The events that the config keeps; ``notes`` tells of the others."""
+    selection = Selection(log, notes)
+    if known.users is not None:
+        selection.require_listed("user", log.user, known.users, config.unknown_ids)
+    users = selection.n_users()
+    if config.keep_titles is not None:
+        selection.match_titles(config.keep_titles)
+    if known.titles is not None:
+        selection.require_listed("title", log.title, known.titles, config.unknown_ids)
+    if config.min_title_users > 1:
+        selection.require_users(config.min_title_users)
+    log = selection.events()
+    if selection.n_users() < users:
+        notes.append(f"{counted(users - selection.n_users(), 'user')} left out: all that they watched is.")
+    return log
+
+
+def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig) -> Split:
+    """History, training and test by day, or at random where there are no times."""
+    if day is not None:
+        return split_by_day(day, config.train_days, config.test_days, config.calendar)
+    share = HISTORY_SHARE if config.history_share is None else config.history_share
+    return split_at_random(user, share, np.random.default_rng(config.seed))
+
+
+def launch_days(title: np.ndarray, day: np.ndarray, n_titles: int) -> np.ndarray:
+    """The first day that each title was watched on, (n_titles,) int32; 0 for titles of the history."""
+    first = np.full(n_titles, np.iinfo(np.int32).max, np.int32)
+    np.minimum.at(first, title, day)
+    return np.maximum(first, 0)

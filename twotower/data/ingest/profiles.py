@@ -1,0 +1,160 @@
+"""Who lives where, and what else is known of users and titles, from their tables and from the log itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.core.jit import njit
+from twotower.data.first_streams import group_by_user
+from twotower.data.ingest.events import EventLog
+from twotower.data.ingest.side_tables import Listing
+from twotower.data.ingest.vocabulary import NONE, Names
+from twotower.data.territories import Territories, find_country, look_up
+
+MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known besides who watched what."""
+
+    users: Listing | None = None
+    titles: Listing | None = None
+    territory: str | None = None  # the column of ``users`` with their territories; None: the log tells them
+    user_info: tuple[str, ...] = ()  # columns of the log that describe users
+    title_info: tuple[str, ...] = ()  # columns of the log that describe titles
+
+
+def majority(owner: np.ndarray, value: np.ndarray, n_owners: int) -> tuple[np.ndarray, int]:
+    """The value that each owner has most often, the first one on ties, and how many owners have several.
+
+    owner, value: (N,) codes; a value ``NONE`` does not count. Returns (n_owners,) int64, with ``NONE`` for an
+    owner without a value.
+    """
+    owner, value = owner.astype(np.int32, copy=False), value.astype(np.int32, copy=False)
+    n_values = int(value.max(initial=0)) + 1
+    start, value, _ = group_by_user(owner, value, np.empty(len(owner), np.int16), n_owners)
+    choice, count, kinds = np.full(n_owners, NONE, np.int64), np.zeros(n_values, np.int64), np.empty(n_values, np.int64)
+    return choice, choose_most_frequent(choice, count, kinds, start, value)
+
+
+@njit(cache=True, nogil=True)
+def choose_most_frequent(choice, count, kinds, start, value):
+    """choice[u] = the most frequent of value[start[u]:start[u+1]], the first on ties, where one is not negative.
+
+    Returns how many owners have several. count: (values,) scratch, all 0. kinds: (values,) scratch.
+    """
+    several = 0
+    for u in range(len(choice)):
+        n = 0
+        for i in range(start[u], start[u + 1]):
+            v = value[i]
+            if v >= 0:
+                if count[v] == 0:
+                    kinds[n] = v
+                    n += 1
+                count[v] += 1
+        several += n > 1
+        most = 0
+        for k in range(n):  # in order of first appearance
+            v = kinds[k]
+            if count[v] > most:
+                most, choice[u] = count[v], v
+            count[v] = 0
+    return several
+
+
+def find_homes(
+    log: EventLog, known: Known, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
+) -> tuple[Territories, np.ndarray]:
+    """The territories, largest audience first, and (U,) int64 the one where each user lives.
+
+    user: (N,) codes of ``user_ids``. Names of one country ("UK", "United Kingdom") are one territory, and are
+    so before majorities are counted. Errors: InputError for a user without a territory.
+    """
+    if known.territory is not None and known.users is not None:
+        owner, spelling = np.arange(len(user_ids)), Names()
+        codes = spelling.codes(known.users.column(known.territory, user_ids))
+        names = spelling.names
+        if (codes == NONE).any():
+            lost = np.flatnonzero(codes == NONE)
+            who = f"{counted(len(lost), 'user')} of the log, such as {user_ids[lost[0]]!r}"
+            raise InputError(f"{known.users.path}, column {known.territory!r}: no territory for {who}")
+    elif log.territory is not None:
+        owner, codes, names = user, log.territory.codes, log.territory.names
+    else:
+        raise InputError("no territories: neither the log nor a table of users has them")
+    places, place = _places(names)
+    home, several = majority(owner, place[codes], len(user_ids))
+    if several:
+        who = counted(several, "user")
+        notes.append(f"{who} seen in several territories: each is put where most of its events are.")
+
+    audience = np.bincount(home, minlength=len(places))
+    order = np.argsort(-audience, kind="stable")[: np.count_nonzero(audience)]
+    territories = replace(look_up([places[i] for i in order.tolist()]), audience=audience[order].astype(np.int64))
+    unknown = [name for name in territories.name if find_country(name) is None]
+    if unknown:
+        what = counted(len(unknown), "territory", "territories")
+        notes.append(f"{what} without a place, for no such country is known: {', '.join(unknown)}.")
+    rank = np.empty(len(places), np.int64)
+    rank[order] = np.arange(len(order))
+    return territories, rank[home]
+
+
+def _places(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The distinct places that names mean, and (n,) int64 which one each name means."""
+    places: dict[str, int] = {}
+    place = np.empty(len(names), np.int64)
+    for i, name in enumerate(names):
+        country = find_country(name)
+        place[i] = places.setdefault(country.code if country else name, len(places))
+    if len(places) > MAX_TERRITORIES:
+        raise InputError(f"{len(places):,} territories, such as {names[0]!r}; expected at most {MAX_TERRITORIES:,}")
+    return list(places), place
+
+
+def describe_users(
+    log: EventLog, known: Known, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
+) -> dict[str, list[str]]:
+    """Profile columns, a value a user: those of the users' table and those that the log tells."""
+    return _describe("user", known.users, known.user_info, {known.territory}, log, user, user_ids, notes)
+
+
+def describe_titles(
+    log: EventLog, known: Known, title: np.ndarray, title_ids: Sequence[str], notes: list[str]
+) -> dict[str, list[str]]:
+    """Columns of text, a value a title: those of the titles' table and those that the log tells."""
+    return _describe("title", known.titles, known.title_info, set(), log, title, title_ids, notes)
+
+
+def _describe(
+    what: str,
+    listing: Listing | None,
+    info: Sequence[str],
+    leave_out: set[str | None],
+    log: EventLog,
+    owner: np.ndarray,
+    ids: Sequence[str],
+    notes: list[str],
+) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
+    if listing is not None:
+        columns = {name: listing.column(name, ids) for name in listing.columns if name not in leave_out}
+        unused = len(listing.row) - int((listing.rows(ids) >= 0).sum())
+        if unused:
+            of_all = f"{unused:,} of {counted(len(listing.row), what)}"
+            notes.append(f"{of_all} in {listing.path.name} not used: without events.")
+    for name in info:
+        if name in columns:
+            raise InputError(f"column {name!r} of the log is also a column of the table of {what}s; take one of them")
+        choice, several = majority(owner, log.info[name].codes, len(ids))
+        values = [*log.info[name].names, ""]  # the last one is that of NONE
+        columns[name] = [values[code] for code in choice.tolist()]
+        if several:
+            notes.append(f"{counted(several, what)} with several values of {name!r}: the most frequent one is kept.")
+    # The dataset's own first column has the ids, whatever they were called in the log.
+    return {f"{name}_" if name == what else name: column for name, column in columns.items()}

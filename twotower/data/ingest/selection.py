@@ -1,0 +1,76 @@
+"""Which events of a log become a dataset: those of wanted titles, and of users and titles that are listed."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.events import Column, EventLog
+from twotower.data.ingest.side_tables import Listing
+
+UNKNOWN_IDS = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
+
+
+class Selection:
+    """Events still wanted, narrowed down step by step; ``notes`` tells what each step left out."""
+
+    def __init__(self, log: EventLog, notes: list[str]):
+        self.log, self.notes = log, notes
+        self.keep = np.ones(len(log), bool)  # (N,)
+
+    def match_titles(self, pattern: str) -> None:
+        """Leave out titles in whose id the regular expression is not found."""
+        names, wanted = self.log.title.names, re.compile(pattern)
+        unwanted = [code for code in self._codes(self.log.title) if not wanted.search(names[code])]
+        self._leave_out("title", self.log.title, unwanted, f"no match of {pattern}")
+
+    def require_listed(self, what: str, column: Column, listing: Listing, unknown_ids: str) -> None:
+        """Fail for, keep or drop the users or titles that ``listing`` lacks."""
+        codes = self._codes(column)
+        lacking = [code for code in codes if column.names[code] not in listing.row]
+        if lacking and unknown_ids == "fail":
+            raise InputError(
+                f"{listing.path}: {len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
+                f"{column.names[lacking[0]]!r} (--unknown-ids drop leaves them out, --unknown-ids keep keeps them)"
+            )
+        if unknown_ids == "drop":
+            self._leave_out(what, column, lacking, f"not in {listing.path.name}")
+        elif lacking:
+            self.notes.append(f"{counted(len(lacking), what)} kept though not in {listing.path.name}.")
+
+    def require_users(self, n_users: int) -> None:
+        """Leave out titles that fewer users watched."""
+        n_titles, user = len(self.log.title.names), self.log.user.codes[self.keep]
+        first = FirstStreams.of(
+            user, self.log.title.codes[self.keep], np.zeros(len(user), np.int16), len(self.log.user.names), n_titles
+        )
+        watched = np.bincount(first.title, minlength=n_titles)
+        few = np.flatnonzero((watched > 0) & (watched < n_users)).tolist()
+        self._leave_out("title", self.log.title, few, f"fewer than {counted(n_users, 'user')}")
+
+    def events(self) -> EventLog:
+        """What is left. Errors: InputError when that is nothing."""
+        if not self.keep.any():
+            raise InputError(f"no event is left of {len(self.log):,}: {' '.join(self.notes)}")
+        return self.log if self.keep.all() else self.log.take(self.keep)
+
+    def n_users(self) -> int:
+        return len(self._codes(self.log.user))
+
+    def _codes(self, column: Column) -> list[int]:
+        occurs = np.zeros(len(column.names), bool)
+        occurs[column.codes[self.keep]] = True
+        return np.flatnonzero(occurs).tolist()
+
+    def _leave_out(self, what: str, column: Column, codes: Sequence[int], why: str) -> None:
+        if not codes:
+            return
+        out = np.zeros(len(column.names), bool)
+        out[codes] = True
+        events = self.keep & out[column.codes]
+        self.keep &= ~events
+        with_events = f"with {counted(int(events.sum()), 'event')}"
+        self.notes.append(f"{counted(len(codes), what)} left out {with_events}: {why}.")

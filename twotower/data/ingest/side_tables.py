@@ -1,0 +1,101 @@
+"""Read what is known of users or titles: tables with an id column, one row each or several to be joined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.data.ingest.arrow_columns import LIST_MARK
+from twotower.data.ingest.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table, read_columns
+
+MAX_REPEATS = 20  # of one value of a title: weights may be play counts and run into millions
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of users or titles: unique ids and columns of text, all in the order of the file."""
+
+    path: Path
+    row: dict[str, int]  # id → row
+    columns: dict[str, list[str]]
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row (n,) int64 of each id, -1 where there is none."""
+        return np.fromiter((self.row.get(name, -1) for name in ids), np.int64, len(ids))
+
+    def column(self, name: str, ids: Sequence[str]) -> list[str]:
+        """One column for ``ids``; "" for an id that is not listed."""
+        values = [*self.columns[name], ""]  # the last one is that of row -1
+        return [values[row] for row in self.rows(ids).tolist()]
+
+
+def read_listing(
+    path: str | Path,
+    id_column: str,
+    form: CsvFormat | None = None,
+    join: bool = False,
+    weight: str | None = None,
+) -> Listing:
+    """Read a table with a row for each id; with ``join``, or a ``weight`` column, with any number of rows.
+
+    The values of an id's rows, as in artist,tag, are joined by ``|``. With weights, as in artist,tag,count,
+    each is repeated: as often as its weight says where an id's weights are whole numbers up to
+    ``MAX_REPEATS``; otherwise in proportion, so that the largest has that many, and none above 0 is lost.
+
+    Errors: InputError with file, line and column for a missing id, an id that occurs twice (unless joined),
+    and a weight that is not a finite number from 0 up; with the file for one that can't be read.
+    """
+    join = join or weight is not None
+    table = open_table(path, form, [id_column, *([weight] if weight else [])])
+    names = [name for name in table.columns if name not in (id_column, weight)]
+    ids, *values = read_columns(table, [id_column, *names])
+    row: dict[str, int] = {}  # id → row, in order of first appearance
+    owner = np.empty(len(ids), np.int64)  # (n,) row of the id that each line speaks of
+    for line, text in enumerate(ids):
+        name = clean(text)
+        if name in MISSING or (name in row and not join):
+            fault = "is not an id" if name in MISSING else "occurs a second time"
+            raise InputError(f"{table.where(line, id_column)}: {name!r} {fault}")
+        owner[line] = row.setdefault(name, len(row))
+    repeats = np.ones(len(ids), np.int64)
+    if weight:
+        repeats = _repeats(_weights(table, weight), owner, len(row))
+    columns = {name: _joined(texts, owner, repeats, len(row)) for name, texts in zip(names, values, strict=True)}
+    return Listing(Path(path), row, columns)
+
+
+def _weights(table: CsvTable | ParquetTable, column: str) -> np.ndarray:
+    """A column of weights as (n,) float64. Errors: InputError with the line of one that is none."""
+    texts = read_columns(table, [column])[0]
+    weights = np.empty(len(texts))
+    for line, text in enumerate(texts):
+        try:
+            weights[line] = float(text)
+        except ValueError:
+            weights[line] = np.nan
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        line = int(np.argmax(bad))
+        raise InputError(f"{table.where(line, column)}: {texts[line]!r} is not a weight, expected a number from 0 up")
+    return weights
+
+
+def _repeats(weights: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarray:
+    """How often each value is repeated: (n,) int64 of weights (n,) and the row that each belongs to (n,)."""
+    largest = np.zeros(n_owners)
+    np.maximum.at(largest, owner, weights)
+    in_proportion = largest > MAX_REPEATS
+    np.logical_or.at(in_proportion, owner, weights != np.rint(weights))
+    scale = np.divide(MAX_REPEATS, largest, out=np.ones(n_owners), where=in_proportion)
+    return np.where(weights > 0, np.maximum(1, np.rint(weights * scale[owner])), 0).astype(np.int64)
+
+
+def _joined(values: list[str], owner: np.ndarray, repeats: np.ndarray, n_owners: int) -> list[str]:
+    """Values (n,), cleaned and repeated, as one text for each row."""
+    texts: list[list[str]] = [[] for _ in range(n_owners)]
+    for text, row, times in zip(map(clean, values), owner.tolist(), repeats.tolist(), strict=True):
+        if text not in MISSING:
+            texts[row] += [text] * times
+    return list(map(LIST_MARK.join, texts))

@@ -1,0 +1,62 @@
+"""Split a log into history, training days and test days: by time, or at random where there is none."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.data.dataset import HISTORY
+
+TRAIN_DAYS, TEST_DAYS = 60, 3  # unless told; a short log gives fewer
+
+
+@dataclass(frozen=True)
+class Split:
+    """The day of each event, and how the days lie."""
+
+    day: np.ndarray  # (N,) int32, -1 = history
+    train_days: int
+    test_days: int
+    dates: np.ndarray | None = None  # (days,) ordinals of all days in order, history first; None: no times
+
+    @property
+    def has_time(self) -> bool:
+        return self.dates is not None
+
+    @property
+    def history_days(self) -> int:
+        return 0 if self.dates is None else len(self.dates) - self.train_days - self.test_days
+
+
+def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | None, calendar: bool = False) -> Split:
+    """The last days are for the test, those before for training, the rest is history.
+
+    ordinal: (N,) int32 days. Counted are the days that have events, so that a shop closed on Saturdays has no
+    empty test day; with ``calendar`` all days from the first to the last. By default there are 3 test days,
+    or a fifth of all where they are fewer, and 60 training days, or half of what is left.
+
+    Errors: InputError when there are fewer days than are asked for.
+    """
+    dates = np.arange(ordinal.min(), ordinal.max() + 1) if calendar else np.unique(ordinal)
+    n = len(dates)
+    test = test_days if test_days is not None else min(TEST_DAYS, max(1, n // 5))
+    train = train_days if train_days is not None else min(TRAIN_DAYS, max(1, (n - test) // 2))
+    if train + test > n:
+        days = "1 day" if n == 1 else f"{n} days"
+        raise InputError(f"the log has events of {days}: too few for {train} training and {test} test days")
+    day = np.searchsorted(dates, ordinal) - (n - train - test)
+    return Split(np.maximum(day, HISTORY).astype(np.int32), train, test, dates)
+
+
+def split_at_random(user: np.ndarray, share: float, rng: np.random.Generator) -> Split:
+    """``share`` of each user's pairs is history, the others are all of day 0.
+
+    user: (N,) of distinct pairs. A share that does not come out even is rounded up or down at random, so that
+    of users with a single pair some have it as history and some as a label.
+    """
+    count = np.bincount(user)
+    take = np.floor(share * count + rng.random(len(count)))  # pairs of each user for the history
+    order = np.lexsort((rng.random(len(user)), user))  # by user, in random order within each
+    rank = np.empty(len(user), np.int64)  # place of each pair in the random order of its user
+    rank[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    return Split(np.where(rank < take[user], HISTORY, 0).astype(np.int32), train_days=1, test_days=0)

@@ -1,0 +1,116 @@
+"""Names as codes: texts that mean the same, however they are spelled, get the same number."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from twotower.core.jit import njit
+from twotower.data.ingest.columns import Fields, Integers, Moments, Picked, Texts
+from twotower.data.ingest.string_table import Numerals, Spellings
+from twotower.data.ingest.tables import MISSING, clean
+
+NONE = -1  # the code of a missing value
+
+
+class Names(dict[str, int]):
+    """Text → consecutive codes in order of first appearance; missing values have the code ``NONE``.
+
+    A dict with ``__missing__`` is looked up in C: text is cleaned once for each distinct spelling, and nothing
+    is kept for a row. Of fields that are no list of texts each distinct value becomes a text once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self._texts, self._integers = Spellings(), Numerals()
+        self._code_of_text, self._code_of_integer = _CodeOf(), _CodeOf()
+
+    def __missing__(self, text: str) -> int:
+        name = clean(text)
+        if name in MISSING:
+            code = NONE
+        elif name != text:
+            code = self[name]
+        else:
+            code = len(self.names)
+            self.names.append(text)
+        self[text] = code
+        return code
+
+    def codes(self, fields: Sequence[str] | Fields) -> np.ndarray:
+        """Codes (n,) int32 of ``fields``."""
+        if isinstance(fields, Texts):
+            return self._by_number(fields, self._texts, self._code_of_text)
+        if isinstance(fields, Integers):
+            if fields.missing is None:
+                return self._by_number(fields, self._integers, self._code_of_integer)
+            codes, there = np.full(len(fields), NONE, np.int32), np.flatnonzero(~fields.missing)
+            codes[there] = self.codes(Integers(fields.value[there]))
+            return codes
+        if isinstance(fields, Picked):
+            return by_value(fields, self.codes)
+        texts = fields.texts() if isinstance(fields, Moments) else fields
+        return np.fromiter(map(self.__getitem__, texts), np.int32, len(texts))
+
+    def _by_number(self, fields: Any, spellings: Spellings | Numerals, code_of: "_CodeOf") -> np.ndarray:
+        """Codes (n,) int32 by numbers of spellings, of which only the new ones become texts."""
+        numbers = spellings.numbers(fields)
+        if new := spellings.since(len(code_of.codes)):
+            # Most ids need no cleaning: then a look at all of them together saves one at each.
+            together = "".join(new)
+            if together.split() == [together] and MISSING.isdisjoint(new):
+                fresh = new if len(code_of.codes) == len(self) else [text for text in new if text not in self]
+                self.update(zip(fresh, range(len(self.names), len(self.names) + len(fresh)), strict=True))
+                self.names += fresh
+            code_of.extend(self.codes(new))
+        return code_of.numbers(numbers)
+
+
+class _CodeOf:
+    """The code of each number of a spelling; mostly they are the same, and then nothing need be looked up."""
+
+    def __init__(self) -> None:
+        self.codes, self.same = np.empty(0, np.int32), True
+
+    def extend(self, codes: np.ndarray) -> None:
+        first = len(self.codes)
+        self.same = self.same and bool((codes == np.arange(first, first + len(codes))).all())
+        self.codes = np.append(self.codes, codes)
+
+    def numbers(self, numbers: np.ndarray) -> np.ndarray:
+        return numbers if self.same else self.codes[numbers]
+
+
+def by_value(fields: Picked, codes: Callable[[Texts], np.ndarray]) -> np.ndarray:
+    """Codes (n,) int32 of a dictionary column by those of its values, in order of first appearance, as of texts."""
+    used, place = order_of_appearance(fields.index, len(fields.values))
+    return np.append(codes(fields.values.take(used)), np.int32(NONE))[place]
+
+
+def order_of_appearance(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The codes that occur, in order of first appearance (n,), and the place of each row's code in it (N,) int32.
+
+    codes: (N,) int32, from 0 to n_codes - 1, or -1, which stays.
+    """
+    place = np.empty(len(codes), np.int32)
+    used = np.empty(n_codes, np.int32)
+    n = renumber(place, used, np.full(n_codes, -1, np.int32), codes)
+    return used[:n], place
+
+
+@njit(cache=True, nogil=True)
+def renumber(place, used, place_of, codes):
+    """Fill place (N,) and used (n_codes,), return how many are used. place_of: (n_codes,) scratch, all -1."""
+    n = 0
+    for i in range(len(codes)):
+        code = codes[i]
+        if code < 0:
+            place[i] = -1
+            continue
+        if place_of[code] < 0:
+            place_of[code] = n
+            used[n] = code
+            n += 1
+        place[i] = place_of[code]
+    return n

@@ -1,0 +1,93 @@
+"""Who is drawn: test users, random users, and active users by quota.
+
+Test users are drawn first, from all users; random users from those that remain; active users from those that remain
+then. Each step has its own random stream. So samples with the same seed and test options share their test users, and
+those with the same number of random users differ by the active users alone: what the upsampling is worth can be read
+off two such samples.
+
+A sample for choosing settings leaves the test users alone: in their place it has as many of the users that were drawn
+last among the random ones, who are then neither trained on nor active. Its random users are the usual ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.data.dataset import Dataset
+from twotower.data.first_streams import FirstStreams
+from twotower.data.sampling.quotas import active_quota
+from twotower.data.sampling.sample_config import SampleConfig
+
+DEV_SHARE = 3  # at most one in so many of those who are not test users is kept for choosing
+
+
+class Users(NamedTuple):
+    """Rows of the user table, ascending."""
+
+    train: np.ndarray  # (n,) int64, random and active users
+    active: np.ndarray  # (n,) bool: drawn as an active user
+    test: np.ndarray  # (m,) int64, disjoint from train
+
+
+def draw_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) -> Users:
+    """Draw test, random and active users, disjoint. Errors: InputError when there are not so many."""
+    n_test = how_many(config.test_users, dataset.n_users)
+    if n_test >= dataset.n_users:
+        raise InputError(f"test_users = {n_test}: expected fewer than the {dataset.n_users} users of the dataset")
+    everyone = config.stream("test users").permutation(dataset.n_users)
+    test, others = np.sort(everyone[:n_test]), np.sort(everyone[n_test:])
+
+    n_random = how_many(config.random_users, len(others))
+    if n_random > len(others):
+        rest = f"{len(others)} of the {dataset.n_users} users that are not test users"
+        raise InputError(f"random_users = {n_random}: expected at most the {rest}")
+    others = config.stream("random users").permutation(others)
+    if config.dev_users:
+        kept = min(n_test, len(others) // DEV_SHARE)
+        others, test = others[: len(others) - kept], np.sort(others[len(others) - kept :])
+        if kept == 0 or n_random > len(others):
+            raise InputError(f"random_users = {n_random}: that leaves no {max(kept, 1)} users to choose settings by")
+    random, others = others[:n_random], others[n_random:]
+
+    recent = watched.count(max(0, dataset.train_days - config.window), dataset.train_days)
+    pool = np.sort(others[recent[others] > 0])
+    n_active = how_many(config.active_users, n_random)
+    if isinstance(config.active_users, float):
+        n_active = min(n_active, len(pool))
+    if n_active > len(pool):
+        when = f"in the last {config.window} days of training" if dataset.has_time else "at all"
+        raise InputError(f"active_users = {n_active}: only {len(pool)} other users have a first stream {when}")
+    active = draw_active(dataset, watched, config, random, pool, n_active)
+
+    train = np.concatenate([random, active])
+    order = np.argsort(train)
+    return Users(train[order], (np.arange(len(train)) >= len(random))[order], test)
+
+
+def draw_active(
+    dataset: Dataset,
+    watched: FirstStreams,
+    config: SampleConfig,
+    random: np.ndarray,
+    pool: np.ndarray,
+    n_active: int,
+) -> np.ndarray:
+    """``n_active`` users of the pool, as many from each territory as its quota, at random within it."""
+    n_territories = dataset.n_territories
+    positives = watched.count(0, dataset.train_days)
+    territory = np.asarray(dataset.user_territory)
+    available = np.bincount(territory[pool], minlength=n_territories)
+    base = np.bincount(territory[random], positives[random], n_territories)
+    per_user = np.bincount(territory[pool], positives[pool], n_territories) / np.maximum(available, 1)
+    quota = active_quota(config.quota, n_active, available, base, per_user)
+
+    pool = config.stream("active users").permutation(pool)
+    pool = pool[np.argsort(territory[pool], kind="stable")]  # by territory, still in random order within each
+    place = np.arange(len(pool)) - (np.cumsum(available) - available)[territory[pool]]
+    return pool[place < quota[territory[pool]]]
+
+
+def how_many(asked: int | float, total: int) -> int:
+    """A number as it is, a share as a number of users, at least one unless it is 0."""
+    return asked if isinstance(asked, int) else max(round(asked * total), int(asked > 0))

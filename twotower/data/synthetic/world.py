@@ -1,0 +1,112 @@
+"""The settings of a synthetic world, its territories and how many users live in each."""
+
+from dataclasses import dataclass, fields, replace
+from math import inf
+
+import numpy as np
+
+from twotower.core.config import KINDS, SettingError, kind_of, setting
+from twotower.data.territories import MAJORS, Territories, load_countries, look_up
+
+#: Largest first; four groups on the globe get four each: America, Asia and Oceania, and twice Europe.
+MAJOR_MARKETS = (
+    *("US", "IN", "GB", "DE", "JP", "BR", "FR", "MX"),
+    *("IT", "CA", "ES", "AU", "KR", "NL", "PL", "TR"),
+)
+MAJOR_SPREAD = 120.0  # largest audience over that of the smallest major: Table 1 goes from 1M down to 10k
+WORLD_SPREAD = 1e5  # largest audience over the smallest
+MINOR_GAP = 1.25  # smallest major over largest minor
+POPULATION_JITTER = 0.7  # of log population: a large country is not always a large market
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """What a world is made of; docs/world.md has the maths of each setting."""
+
+    users: int = setting(60_000, "Users, over all territories.")
+    titles: int = setting(300, "Titles, of all kinds.")
+    territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.")
+    groups: int = setting(4, "Regions whose tastes differ.")
+    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.")
+    taste: float = setting(1.5, "How much a user's own taste decides: deviation of log-affinity, in nats.")
+    local: float = setting(0.5, "Share of the titles that are available in one territory only.")
+    regional: float = setting(0.15, "Share of the titles that are available around their home.")
+    streams: float = setting(0.5, "First streams a user and day while all titles are still to discover.")
+    inactive: float = setting(0.5, "Share of the users who hardly ever watch.")
+    repeats: float = setting(1.0, "Streams after a first stream, on average.")
+    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.")
+    history_days: int = setting(60, "Days of the log before the first training day.")
+    train_days: int = setting(60, "Training days.")
+    test_days: int = setting(3, "Test days after them; with none, test users are judged on the training days.")
+    user_dim: int = setting(512, "Width of the user vectors.")
+    title_dim: int = setting(768, "Width of the text part of the title vectors; categories come on top.")
+    seed: int = setting(0, "The same seed and settings make the same world, to the byte.")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, kind = getattr(self, item.name), kind_of(item)
+            types, expected = KINDS[kind]
+            if not isinstance(value, types) or isinstance(value, bool) or not abs(value) < inf:
+                raise SettingError(item.name, value, expected)
+            if kind == "float":
+                object.__setattr__(self, item.name, float(value))
+        most = sum(country.population_millions > 0 for country in load_countries())
+        self._require("titles", self.titles >= 2, "at least 2")
+        self._require("territories", 2 <= self.territories <= most, f"from 2 to {most}")
+        self._require("users", self.users >= self.territories, f"at least territories = {self.territories}")
+        self._require("groups", 1 <= self.groups <= self.territories, f"1 to {self.territories} territories")
+        for share in ("shift", "inactive"):
+            self._require(share, 0 <= getattr(self, share) <= 1, "a share from 0 to 1")
+        for share in ("local", "regional"):
+            self._require(share, 0 <= getattr(self, share) < 1, "a share from 0 to below 1")
+        self._require("local", self.n_global >= 1, "with regional, to leave a global title or more")
+        for amount in ("taste", "repeats", "noise", "history_days", "test_days", "seed"):
+            self._require(amount, getattr(self, amount) >= 0, "at least 0")
+        self._require("streams", self.streams > 0, "above 0")
+        for count in ("train_days", "user_dim", "title_dim"):
+            self._require(count, getattr(self, count) >= 1, "at least 1")
+
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise SettingError(name, getattr(self, name), expected)
+
+    @property
+    def n_local(self) -> int:
+        return round(self.titles * self.local)
+
+    @property
+    def n_regional(self) -> int:
+        return round(self.titles * self.regional)
+
+    @property
+    def n_global(self) -> int:
+        return self.titles - self.n_local - self.n_regional
+
+    @property
+    def end_day(self) -> int:
+        """The first day that the log does not have."""
+        return self.train_days + self.test_days
+
+
+def make_territories(config: WorldConfig, rng: np.random.Generator) -> Territories:
+    """The territories of a world, largest audience first: the major markets, then by jittered population.
+
+    Audiences fall geometrically with rank, from 1 to 1/120 over the 16 majors and on to 1/100,000 over all;
+    but each territory has a user at least, so that the last ones are larger than that in a small world.
+    """
+    countries = {country.code: country for country in load_countries() if country.population_millions > 0}
+    jitter = np.exp(POPULATION_JITTER * rng.standard_normal(len(countries)))
+    size = {c: countries[c].population_millions * j for c, j in zip(countries, jitter, strict=True)}
+    by_size = sorted(countries.keys() - set(MAJOR_MARKETS), key=lambda code: (-size[code], code))
+    table = look_up([*MAJOR_MARKETS, *by_size][: config.territories])
+    return replace(table, audience=_audiences(config.users, config.territories))
+
+
+def _audiences(users: int, territories: int) -> np.ndarray:
+    """Users of each territory by rank: (C,) int64, descending, at least 1, and ``users`` in all."""
+    majors = np.geomspace(1, 1 / MAJOR_SPREAD, MAJORS)
+    minors = np.geomspace(majors[-1] / MINOR_GAP, 1 / WORLD_SPREAD, max(territories - MAJORS, 1))
+    weight = np.concatenate([majors, minors])[:territories]
+    audience = 1 + np.floor((users - territories) * weight / weight.sum()).astype(np.int64)
+    audience[0] += users - audience.sum()
+    return audience

@@ -1,0 +1,47 @@
+"""Conduct an experiment: from what was asked for to the files of its directory, training only what is missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from twotower.core.progress import Progress
+from twotower.core.storage import read_json, write_file
+from twotower.experiments.measures import measure_missing
+from twotower.experiments.plan import RECORD, REPORT, TABLES, Plan, begin
+from twotower.experiments.record import make_record
+from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.runs import train_missing
+from twotower.experiments.setup import Laboratory
+from twotower.training.warm_up import compile_kernels
+
+
+def conduct(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """Train, measure and judge what is missing; the record, which then lies in ``experiments.json`` with its tables.
+
+    Errors: InputError for settings that cannot be, and when something else was begun under this name.
+    """
+    for method in plan.methods:
+        plan.config(method, 0)  # now, rather than after minutes of work
+    laboratory = Laboratory(plan, progress)
+    created = begin(laboratory.plan, laboratory.fingerprints)
+    compile_kernels(progress)
+    train_missing(laboratory, progress)
+    audience = measure_missing(laboratory, progress)
+    record = make_record(laboratory, audience, created, progress)
+    write_file(plan.path / RECORD, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    tables = plan.path / TABLES
+    tables.mkdir(exist_ok=True)
+    for name, text in experiment_tables(record).items():
+        write_file(tables / f"{name}.csv", text)
+    return record
+
+
+def write_report(path: Path) -> Path:
+    """Make ``experiments.report.html`` from the record of an experiment at ``path``; its path.
+
+    Errors: InputError when a package is missing that the report needs.
+    """
+    from twotower.experiments.report.html.page import write_report as write  # here: what it needs may be missing
+
+    write(read_json(path / RECORD), path / REPORT)
+    return path / REPORT

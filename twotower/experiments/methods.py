@@ -1,0 +1,150 @@
+"""The methods that an experiment compares: on which sample each is trained, with which settings, on which groups.
+
+A method is a few words and what it changes in the settings that all share: a new one is an entry below. The five of
+``DEFAULT_METHODS`` take the paper's claim apart: what upsampling brings, what heads bring, what both bring, and what
+as many further users would have brought had they been drawn at random.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twotower.core.config import CELL_OFFSETS, MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
+from twotower.core.errors import InputError
+
+SAMPLES = ("random", "upsampled", "more-random")
+GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
+DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
+OURS = "mtl"  # the method that an experiment is about, where it is among those asked for
+BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
+TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior")  # of the model; others are groups' own
+COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
+GROUP_TRAINING = ("head_decay", "bias_decay", "task_weights", "pcgrad")  # of training, for groups
+OWN_OFFSETS = {"title_offsets": "territory"}
+PENALTY = 1.0  # factor of the penalty of "popularity-penalty"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a model. Overrides are of ``config.ModelConfig`` and ``config.TrainConfig``."""
+
+    name: str
+    about: str  # one sentence
+    sample: str = "upsampled"  # one of SAMPLES
+    grouping: str = "none"  # one of GROUPINGS: who shares a head
+    separate: bool = False  # a model a group of territories, with nothing in common
+    model: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def multi_task(self) -> bool:
+        return self.grouping != "none"
+
+    def config(self, preset: str, settings: Mapping[str, Mapping[str, Any]], groups: int, seed: int) -> Config:
+        """The effective configuration: preset, heads of ``--mtl``, shared ``settings``, then the method's own.
+
+        Errors: InputError for settings that cannot be.
+        """
+        shared = {"model": dict(settings.get("model", {})), "train": dict(settings.get("train", {}))}
+        heads: dict[str, Any] = {"groups": groups, **MTL_HEADS[preset]}
+        if not self.multi_task:
+            heads = {}
+            for_all = {"title_offsets"} if shared["model"].get("title_offsets") in COMMON_OFFSETS else set()
+            for_all |= {*TOWER_SETTINGS, "group_prior"}
+            shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
+            shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
+        model: dict[str, Any] = {**heads, **shared["model"], **self.model}
+        if model.get("title_offsets") not in CELL_OFFSETS:
+            shared["model"].pop("group_prior", None)  # there is nothing that it would draw to anything
+        bias = {**heads, **shared["model"]}.get("title_bias", False)
+        training = mtl_training(preset, shared["train"], bias) if heads else {}
+        return Config.from_layers(
+            (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
+            ("--mtl", {"model": heads, "train": training}),
+            ("settings", shared),
+            (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
+        )
+
+
+def _heads(name: str, about: str, **model: Any) -> Method:
+    """Heads alone: a title has one offset for all, as under the baselines."""
+    return Method(
+        name, about, grouping="geography", model={"title_offsets": "title", **model},
+        train={"head_decay": 0.0, "bias_decay": 0.0},
+    )  # fmt: skip
+
+
+def _training(name: str, about: str, **train: Any) -> Method:
+    """``mtl``, trained in another way."""
+    return Method(name, about, grouping="geography", train=train)
+
+
+def _rival(name: str, about: str, **train: Any) -> Method:
+    """One model for all on the sample of ``mtl``, with another remedy for popularity bias; offsets would undo it."""
+    return Method(name, about, model={"title_offsets": "none"}, train=train)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("baseline", "One model for all territories, on users drawn at random.", sample="random"),
+        Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
+        Method("mtl", "A head a group, offsets of titles a territory; random and active users.", grouping="geography"),
+        Method("mtl-random", "As mtl, on random users alone.", "random", "geography"),
+        Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
+        _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
+        _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
+        _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
+        _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
+        Method("offsets", "No heads: one model, and an offset a title and territory.", model=OWN_OFFSETS),
+        Method("separate", "A model for each group of territories, on its own users alone.", separate=True),
+        Method("no-offsets", "As upsampled, without offsets of titles.", model={"title_offsets": "none"}),
+        _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
+        _heads("mmoe", "Experts of low rank that all groups share, and a gate per group.", head="mmoe"),
+        _heads("cross-stitch", "Dense heads, each a learned mixture of all groups'.", head="cross-stitch"),
+        _training(
+            "unshrunk", "As mtl, with heads that do not decay to what all share.", head_decay=0.0, bias_decay=0.0
+        ),
+        _training("by-count", "As mtl, with groups weighted by their pairs once more.", task_weights="count"),
+        _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
+        _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),
+        _training("pcgrad", "As mtl, without gradients of groups that oppose each other.", pcgrad=True),
+        _rival("ipw", "One model for all, with rare titles weighing more (inverse propensities).", debias="ipw"),
+        _rival("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
+        _rival(
+            "popularity-penalty",
+            "One model for all, with a penalty on scores that follow popularity.",
+            debias="penalty",
+            debias_strength=PENALTY,
+        ),
+        Method(
+            "group-batchnorm",
+            "As mtl, with batch-norm of users by the moments of their group alone.",
+            grouping="geography",
+            model={"batchnorm": "group"},
+        ),
+        Method("viewing-groups", "As mtl, with territories grouped by what is watched there.", grouping="viewing"),
+        Method("random-groups", "As mtl, with territories grouped at random: a control.", grouping="random"),
+        Method("shuffled", "As mtl, with users dealt to the heads by chance: a control.", grouping="shuffled"),
+    )
+}
+
+
+def find_methods(names: str) -> list[Method]:
+    """The methods of a list with commas, each once, or ``all``. Errors: InputError for one that does not exist."""
+    if names.strip() == "all":
+        return list(METHODS.values())
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise InputError(f"--methods {names!r}: expected some of {', '.join(METHODS)}")
+    for name in wanted:
+        if name not in METHODS:
+            raise InputError(f"--methods: no method {name!r}, expected some of {', '.join(METHODS)}")
+    return [METHODS[name] for name in wanted]
+
+
+def choose_roles(names: list[str]) -> tuple[str, list[str]]:
+    """Which of some methods the experiment is about, and those that it is judged against."""
+    ours = OURS if OURS in names else names[-1]
+    others = [name for name in names if name != ours]
+    return ours, [name for name in BASELINES if name in others] or others

@@ -1,0 +1,108 @@
+"""The test users whose scores of all titles are looked at: the same for every run.
+
+A run's weights are those that the last period was judged by, which have learned from all days before it. So users are
+looked at on its first day: what they could be offered is what their territory has, launched by then, and that they had
+not watched before, in the test periods that have passed neither. Names: n users, T titles, C territories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress
+from twotower.data.dataset import Dataset
+from twotower.experiments.separate import members_of
+from twotower.experiments.setup import Laboratory
+from twotower.metrics.local_titles import TitleHomes, title_homes
+from twotower.metrics.popularity_bias import profile_popularity
+from twotower.model.engine.topk import logits
+from twotower.model.retrieval import Retrieval, Users
+from twotower.serving.open_run import open_model
+from twotower.serving.recommend import watched
+from twotower.training.predict import user_groups
+from twotower.training.run import RunReader
+
+MOST_USERS = 20_000  # test users whose scores of all titles are computed
+MOST_SCORES = 1 << 26  # at most, of users × titles: 256 MiB
+PROBED = 100_000  # pairs of a kind whose probabilities are kept, for distances between models
+
+
+@dataclass(frozen=True, eq=False)
+class Audience:
+    """Some test users, what they may be offered, and what is known of the titles."""
+
+    rows: np.ndarray  # (n,) int64 users, ascending
+    territory: np.ndarray  # (n,) int64
+    day: int  # on which they are looked at
+    allowed: np.ndarray  # (n, T) bool: the territory has it by then, and the user has not watched it
+    popularity: np.ndarray  # (T,) training positives
+    profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
+    homes: TitleHomes
+    probes: dict[str, tuple[np.ndarray, np.ndarray]]  # kind of title → user (position) and title of some allowed pairs
+
+
+def gather_audience(laboratory: Laboratory, progress: Progress) -> Audience:
+    """Choose them by chance, but the same ones every time."""
+    dataset, sampled = laboratory.dataset, laboratory.reference
+    most = max(1, min(MOST_USERS, MOST_SCORES // dataset.n_titles))
+    rows = np.sort(np.random.default_rng(0).permutation(sampled.test_users)[:most])
+    day = laboratory.last_period[0]
+    start, seen = watched(dataset, rows, day, progress)
+    territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
+    there = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)  # (C, T)
+    allowed = there[territory]
+    allowed[np.repeat(np.arange(len(rows)), np.diff(start)), seen] = False
+    counts = laboratory.positives[laboratory.plan.method(laboratory.plan.ours).sample]  # (C, T)
+    popularity = counts.sum(axis=0)
+    homes = title_homes(counts, dataset.territories.audience)
+    kinds = {"local": homes.local[territory], "global": np.broadcast_to(homes.is_global, allowed.shape)}
+    probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
+    profile = profile_popularity(start, seen, popularity)
+    return Audience(rows, territory, day, allowed, popularity, profile, homes, probes)
+
+
+def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """User and title of at most ``most`` true cells of a mask (n, T), by chance, but the same ones every time."""
+    cells = np.flatnonzero(mask)
+    if len(cells) > most:
+        cells = np.sort(np.random.default_rng(0).choice(cells, most, replace=False))
+    user, title = np.unravel_index(cells, mask.shape)
+    return user.astype(np.int32), title.astype(np.int32)
+
+
+def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """Logits (n, T) float32 of users for all titles under a finished run; ``dataset`` says whose head serves whom.
+
+    Errors: InputError as for ``open_model``, and when a score is not finite.
+    """
+    if parts := RunReader(run).parts:
+        return score_by_parts(parts, dataset, rows, progress)
+    model, territory_group = open_model(run, dataset)
+    found = Retrieval(model, dataset.title_vectors, progress)
+    group = user_groups(dataset, territory_group, model.config.groups)[rows]
+    kind = np.asarray(dataset.head_territory)[rows].astype(np.int64)
+    scale, offset = model.params["logit.scale"][0], found.territory_bias(territory_group)  # (C, T)
+    if model.title_offsets is not None:
+        offset = offset + model.title_offsets
+    scores = np.empty((len(rows), dataset.n_titles), np.float32)
+
+    def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
+        logits(dots, scale, offset, kind[who], first)
+        scores[who, first : first + dots.shape[1]] = dots
+
+    found.scan(Users(dataset.user_vectors, rows, group), keep, progress)
+    if not np.isfinite(scores).all():
+        raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+    return scores
+
+
+def score_by_parts(parts: Sequence[Path], dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """The same under a run that consists of a model a group of territories."""
+    scores = np.empty((len(rows), dataset.n_titles), np.float32)
+    for path in parts:
+        mine = members_of(path, dataset)[rows]
+        scores[mine] = score_all(path, dataset, rows[mine], progress)
+    return scores

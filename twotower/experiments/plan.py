@@ -1,0 +1,148 @@
+"""What an experiment is asked for, and the file that holds it to that when it is taken up again.
+
+experiments/NAME/plan.json                what was asked for: settings, samples, methods, seeds
+experiments/NAME/runs/METHOD-SEED/        ordinary run directories
+experiments/NAME/measures/METHOD-SEED.*   what each run shows test users (JSON, and samples of probabilities)
+experiments/NAME/measures/A-over-B.json   one method's gains over another
+experiments/NAME/experiment.json          the record
+experiments/NAME/tables/*.csv             its tables
+experiments/NAME/report.html              one page to read
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from twotower.core.config import Config
+from twotower.core.errors import InputError
+from twotower.core.storage import read_json, write_json
+from twotower.data.sampling.sample_config import SampleConfig
+from twotower.experiments.methods import Method, choose_roles
+
+FORMAT_VERSION = 1
+PLAN, RECORD, REPORT = "plan.json", "experiment.json", "report.html"
+RUNS, MEASURES, TABLES = "runs", "measures", "tables"
+EXPERIMENTS = Path("experiments")  # where experiments lie unless told
+NOT_COMPARED = {"seed", "threads"}  # settings that may change between two calls
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that ``twotower experiment`` was asked for."""
+
+    dataset: Path
+    path: Path  # of the experiment
+    name: str
+    methods: tuple[Method, ...]
+    seeds: int
+    groups: int
+    periods: int
+    preset: str
+    settings: Mapping[str, Mapping[str, Any]]  # of the model and of training, shared by all methods
+    sample: SampleConfig  # as upsampled
+    min_positives: int
+    replicates: int
+
+    @property
+    def ours(self) -> str:
+        return choose_roles([method.name for method in self.methods])[0]
+
+    @property
+    def baselines(self) -> list[str]:
+        return choose_roles([method.name for method in self.methods])[1]
+
+    def method(self, name: str) -> Method:
+        return next(method for method in self.methods if method.name == name)
+
+    def config(self, method: Method, seed: int) -> Config:
+        """The effective configuration of a run. Errors: InputError for settings that cannot be."""
+        incremental = {"train": {"incremental_periods": self.periods, **self.settings.get("train", {})}}
+        return method.config(self.preset, {**self.settings, **incremental}, self.groups, seed)
+
+    def run_path(self, method: str, seed: int) -> Path:
+        return self.path / RUNS / f"{method}-{seed}"
+
+    def measures_path(self, method: str, seed: int) -> Path:
+        return self.path / MEASURES / f"{method}-{seed}.json"
+
+    def runs(self) -> list[tuple[Method, int]]:
+        """Every run, seed by seed: an experiment that is stopped can compare the methods with the seeds it has."""
+        return [(method, seed) for seed in range(self.seeds) for method in self.methods]
+
+    def facts(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+        """What must be the same when the experiment is taken up again; ``fingerprints`` are of the samples."""
+        return {
+            "settings": {
+                "groups": self.groups,
+                "periods": self.periods,
+                "preset": self.preset,
+                "sample": asdict(self.sample),
+            },
+            "methods": {
+                method.name: {
+                    "sample": method.sample,
+                    "grouping": method.grouping,
+                    **without_seed(self.config(method, 0).to_dict()),
+                }
+                for method in self.methods
+            },
+            "samples": dict(fingerprints),
+        }
+
+
+def without_seed(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A configuration without what differs between the runs of a method."""
+    return {
+        section: {key: value for key, value in values.items() if key not in NOT_COMPARED}
+        for section, values in config.items()
+    }
+
+
+def begin(plan: Plan, fingerprints: Mapping[str, str]) -> str:
+    """Write ``plan.json``, or check that an experiment that lies there was begun in the same way; when it was begun.
+
+    More methods and more seeds may be asked for. Errors: InputError with the first setting that differs.
+    """
+    file, new = plan.path / PLAN, plan.facts(fingerprints)
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    if file.is_file():
+        old = read_json(file)
+        if not isinstance(old, dict) or old.get("format") != FORMAT_VERSION:
+            raise InputError(f"{file}: not the plan of an experiment in format {FORMAT_VERSION}")
+        check_same(file, old, new)
+        created = old["created"]
+        for part in ("methods", "samples"):
+            new[part] = {**old[part], **new[part]}
+    elif plan.path.exists() and any(plan.path.iterdir()):
+        raise InputError(f"{plan.path}: exists and is no experiment (no {PLAN}); give another --name or --out")
+    try:
+        plan.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{plan.path}: cannot write there ({error.strerror})") from None
+    dataset = str(plan.dataset.resolve())
+    write_json(file, {"format": FORMAT_VERSION, "created": created, "name": plan.name, "dataset": dataset, **new})
+    return created
+
+
+def check_same(file: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Errors: InputError with the first setting that an experiment was begun with and that is another now."""
+    usual = without_seed(Config().to_dict())  # an experiment may be older than a setting
+    known = {name: {section: {**usual.get(section, {}), **value} if isinstance(value, Mapping) else value
+                    for section, value in facts.items()} for name, facts in old["methods"].items()}  # fmt: skip
+    before, now = flat({**old, "methods": known}), flat(new)
+    for key in now:
+        if key in before and before[key] != now[key]:
+            what = key.replace("settings.", "", 1)
+            if key.startswith("samples."):
+                raise InputError(f"{file}: sample or vectors of {what} are no longer those that it was begun with")
+            raise InputError(f"{file}: begun with {what} = {before[key]!r}, now {now[key]!r}; give another --name")
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in facts.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

@@ -1,0 +1,190 @@
+"""Everything that an experiment found, as one record of plain values: ``experiments.json``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twotower.core.environment import environment_facts
+from twotower.core.progress import Progress
+from twotower.core.serialisation import plain
+from twotower.core.storage import read_json
+from twotower.core.version import __version__
+from twotower.experiments.gains import Judge, comparisons
+from twotower.experiments.measures import Measured
+from twotower.experiments.panel import Audience
+from twotower.experiments.plan import FORMAT_VERSION
+from twotower.experiments.setup import Laboratory
+from twotower.experiments.summary import summary
+from twotower.experiments.titles import (
+    distance_records,
+    histogram_record,
+    kind_records,
+    pair_records,
+    title_records,
+    title_scores,
+)
+from twotower.metrics.gains import mean_and_spread, spread
+from twotower.metrics.popularity_bias import MEASURES
+from twotower.metrics.results import mean_defined, ratio
+from twotower.training.run import RUN, RunReader
+
+CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
+
+
+def make_record(laboratory: Laboratory, audience: Audience, created: str, progress: Progress) -> dict[str, Any]:
+    """The record of an experiment whose runs have all been trained and measured."""
+    plan, judge, measured = laboratory.plan, Judge(laboratory), Measured(laboratory)
+    methods = [method_record(laboratory, method.name) for method in plan.methods]
+    scores = title_scores(laboratory)
+    record: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "created": created,
+        "twotower": __version__,
+        "name": plan.name,
+        "ours": plan.ours,
+        "baselines": plan.baselines,
+        "summary": [],
+        "dataset": dataset_record(laboratory),
+        "samples": sample_records(laboratory),
+        "environment": environment_facts(),
+        "seconds": sum(sum(method["seconds"]) for method in methods),
+        "methods": methods,
+        "periods": [{"name": period_name(days), "days": list(days)} for days in laboratory.periods],
+        "territories": territory_records(laboratory, judge),
+        "min_positives": plan.min_positives,
+        "replicates": plan.replicates,
+        "audience": len(audience.rows),
+        "audience_day": audience.day,
+        "pr_auc": {method.name: judge.pr_auc(method.name) for method in plan.methods},
+        "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
+        "titles": title_records(laboratory, audience, scores),
+        "title_pairs": pair_records(laboratory, audience, scores),
+        "title_kinds": kind_records(laboratory, audience, scores),
+        "bias": {method.name: bias_record(judge, measured, method.name) for method in plan.methods},
+        "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
+        "calibration": {method.name: calibration_record(judge, measured, method.name) for method in plan.methods},
+        "distances": distance_records(laboratory, audience, measured),
+        "histograms": histogram_record(laboratory, audience, measured),
+    }
+    told: dict[str, Any] = plain(record)
+    return told | {"summary": summary(told)}
+
+
+def period_name(days: tuple[int, ...]) -> str:
+    return f"day {days[0]}" if len(days) == 1 else f"days {days[0]}–{days[-1]}"
+
+
+def dataset_record(laboratory: Laboratory) -> dict[str, Any]:
+    """What the data are."""
+    dataset = laboratory.dataset
+    return {
+        "path": without_folders(str(dataset.path)),
+        "users": dataset.n_users,
+        "titles": dataset.n_titles,
+        "territories": dataset.n_territories,
+        "train_days": dataset.train_days,
+        "test_days": dataset.test_days,
+        "has_time": dataset.has_time,
+        "vectors": [dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]],
+        "about": without_folders(dataset.manifest.get("provenance", {})),
+    }
+
+
+def without_folders(facts: Any) -> Any:
+    """Nested facts with the names of files alone: where they lay on one machine is nobody else's business."""
+    if isinstance(facts, dict):
+        return {key: without_folders(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [without_folders(value) for value in facts]
+    return Path(facts).name if isinstance(facts, str) and Path(facts).is_absolute() else facts
+
+
+def sample_records(laboratory: Laboratory) -> dict[str, dict[str, Any]]:
+    """How each sample was drawn, and what came of it."""
+    found = {}
+    for kind, sampled in laboratory.samples.items():
+        pairs = sampled.train_pairs()
+        found[kind] = {
+            **sampled.config,
+            "train_users": len(sampled.train_users),
+            "active_users": int(sampled.active.sum()),
+            "test_users": len(sampled.test_users),
+            "train_positives": int(pairs.label.sum()),
+            "train_pairs": len(pairs),
+        }
+    return found
+
+
+def method_record(laboratory: Laboratory, name: str) -> dict[str, Any]:
+    """What a method is, and the figures of its runs."""
+    plan = laboratory.plan
+    method, seeds = plan.method(name), list(range(plan.seeds))
+    facts = [read_json(RunReader(plan.run_path(name, seed)).path / RUN) for seed in seeds]
+    settings = plan.config(method, 0).to_dict()
+    settings["train"] = {key: value for key, value in settings["train"].items() if key != "seed"}
+    return {
+        "name": name,
+        "about": method.about,
+        "sample": method.sample,
+        "settings": settings,
+        "groups": method.grouping,
+        "seeds": seeds,
+        **{key: [fact.get(key) for fact in facts] for key in ("overall", "macro")},
+        "title_offsets": [fact.get("title_offsets") for fact in facts],
+        "seconds": [fact.get("seconds", 0.0) for fact in facts],
+    }
+
+
+def territory_records(laboratory: Laboratory, judge: Judge) -> list[dict[str, Any]]:
+    """Every territory with its support, by audience: Table 1."""
+    territories, support, order = laboratory.dataset.territories, judge.support(), judge.order
+    groups, rate = laboratory.geography, ratio(support["positives"], support["pairs"])
+    trained = {kind: counts.sum(axis=1) for kind, counts in laboratory.positives.items()}
+    return [
+        {
+            "code": territories.code[c],
+            "name": territories.name[c],
+            "group": groups[c],
+            "audience": territories.audience[c],
+            "test_users": support["users"][c],
+            "test_pairs": support["pairs"][c],
+            "test_positives": support["positives"][c],
+            "base_rate": rate[c],
+            "train_positives": {kind: counts[c] for kind, counts in trained.items()},
+            "major": judge.major[c],
+            "judged": support["judged"][c],
+        }
+        for c in order
+    ]
+
+
+def bias_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
+    """Every measure of popularity bias: mean and spread over seeds, of all users and per territory."""
+    found = {name: measured.by_territory(method, name)[:, judge.order] for name in MEASURES}  # (S, C) each
+    return {
+        "overall": {name: list(mean_and_spread(np.array(measured.overall(method, name)))) for name in MEASURES},
+        "territories": {name: mean_defined(values, axis=0) for name, values in found.items()},
+        "territory_spreads": {name: spread(values) for name, values in found.items()},
+    }
+
+
+def calibration_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
+    """The reliability curve of all seeds' test pairs together; its error and excess per territory, over seeds."""
+    curves = measured.calibration(method)
+    pairs = np.array([curve["pairs"] for curve in curves])  # (S, M)
+    by_territory = {name: measured.calibration_by_territory(method, name)[:, judge.order] for name in CALIBRATION}
+
+    def pooled(column: str) -> np.ndarray:
+        values = np.array([[np.nan if x is None else x for x in curve[column]] for curve in curves], float)
+        return ratio(np.where(pairs > 0, values * pairs, 0.0).sum(axis=0), pairs.sum(axis=0))
+
+    return {
+        "edges": curves[0]["edges"],
+        "predicted": pooled("predicted"),
+        "observed": pooled("observed"),
+        "pairs": pairs.sum(axis=0),
+        **{name: float(np.mean([curve[name] for curve in curves])) for name in CALIBRATION},
+        "territories": {name: mean_defined(values, axis=0) for name, values in by_territory.items()},
+        "territory_spreads": {name: spread(values) for name, values in by_territory.items()},
+    }

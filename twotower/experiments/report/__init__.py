@@ -1,0 +1,1 @@
+"""What an experiment shows: terminal tables, CSV, one HTML page."""

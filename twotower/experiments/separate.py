@@ -1,0 +1,80 @@
+"""A model for each group of territories, with nothing in common: what heads would have to beat if sharing were useless.
+
+Each is an ordinary run on the pairs of its group's users, ``METHOD-SEED/group-k``; together they are the run of the
+method, with the scores of all test users and no weights of its own.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress
+from twotower.core.storage import read_json, write_json
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Pairs, Sample
+from twotower.experiments.methods import Method
+from twotower.experiments.setup import Laboratory
+from twotower.metrics.results import Evaluation
+from twotower.training.job import PLAN
+from twotower.training.periods import train_and_score
+from twotower.training.predict import evaluate_pairs
+from twotower.training.run import RunReader, RunWriter
+from twotower.training.trainer import Trainer
+
+
+def train_separately(laboratory: Laboratory, method: Method, seed: int, progress: Progress) -> None:
+    """Train, judge and keep one run of as many models as there are groups of territories.
+
+    Errors: InputError, with the group, when one has nothing to learn from.
+    """
+    plan, sampled, dataset = laboratory.plan, laboratory.samples[method.sample], laboratory.dataset
+    path, started, config = plan.run_path(method.name, seed), time.perf_counter(), plan.config(method, seed)
+    groups = laboratory.geography
+    names = [f"group-{k}" for k in range(plan.groups)]
+    facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    logits = np.empty(len(laboratory.test_pairs), np.float32)
+    with RunWriter(path, parts=names, **facts) as whole:
+        whole.save_config(config.to_dict())
+        for k, name in enumerate(names):
+            mine = np.flatnonzero(groups == k)
+            part = OfTerritories(dataset, sampled.name, mine)
+            with RunWriter(path / name, **facts) as writer:
+                writer.save_config(config.to_dict())
+                write_json(writer.path / PLAN, {"territories": mine.tolist()})
+                try:
+                    trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
+                    train_and_score(trainer, part, len(laboratory.periods), writer, progress)
+                except InputError as error:
+                    raise InputError(f"{method.name}, group {k} of territories: {error}") from None
+                writer.training_path.unlink(missing_ok=True)
+            logits[part.has(laboratory.test_pairs)] = RunReader(path / name).scores
+        results: Evaluation = evaluate_pairs(dataset, groups, laboratory.test_pairs, logits, progress)
+        whole.save_results(results, logits, laboratory.test_pairs.digest())
+        whole.facts["seconds"] = round(time.perf_counter() - started, 3)
+
+
+class OfTerritories(Sample):
+    """A sample with the pairs of users of some territories alone."""
+
+    def __init__(self, dataset: Dataset, name: str, territories: np.ndarray):
+        super().__init__(dataset, name)
+        self.members = np.isin(np.asarray(dataset.user_territory), territories)
+
+    def has(self, pairs: Pairs) -> np.ndarray:
+        """Which pairs (n,) bool are of these users."""
+        return self.members[pairs.user]
+
+    def _pairs(self, split: str, day: int) -> Pairs:
+        pairs = super()._pairs(split, day)
+        return pairs.take(self.has(pairs))
+
+
+def members_of(part: Path, dataset: Dataset) -> np.ndarray:
+    """Which users (U,) bool a part's model is for. Errors: InputError when it does not say so."""
+    try:
+        return np.isin(np.asarray(dataset.user_territory), read_json(part / PLAN)["territories"])
+    except (KeyError, TypeError):
+        raise InputError(f"{part / PLAN}: damaged") from None

@@ -1,0 +1,153 @@
+"""What all runs of an experiment share: the dataset, the samples, and who goes through which head."""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import asdict, replace
+from functools import cached_property
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Pairs, Sample
+from twotower.data.sampling.sample_config import SampleConfig
+from twotower.data.sampling.sampler import sample
+from twotower.data.viewing_groups import random_groups, viewing_groups
+from twotower.experiments.methods import Method
+from twotower.experiments.plan import Plan
+from twotower.metrics.local_titles import count_positives
+from twotower.training.job import choose_groups, fingerprint, make_if_missing, open_dataset
+from twotower.training.periods import period_of, periods
+
+SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
+DEV_PREFIX = "dev-"  # of those with other users in place of the test users
+CHANCE_STREAM = 77  # beside those of training, for groups that are drawn
+
+
+class Laboratory:
+    """Opened once; everything heavy is read once. ``periods`` are the test days in blocks."""
+
+    def __init__(self, plan: Plan, progress: Progress):
+        """Make what is missing, the built-in world and the samples.
+
+        Errors: InputError when a sample lies there that was drawn otherwise, and as for drawing samples.
+        """
+        self.dataset = open_dataset(plan.dataset, progress)
+        self.samples: dict[str, Sample] = open_samples(self.dataset, plan, progress)
+        self.dataset.check_vectors(progress)
+        test_days = next(iter(self.samples.values())).test_days  # the same in all samples
+        self.periods = periods(test_days, max(1, plan.periods)) if self.dataset.test_days else [tuple(test_days)]
+        incremental = len(self.periods) if len(self.periods) > 1 else 0
+        self.plan = replace(plan, periods=incremental)  # as far as there are days
+        if any(method.multi_task for method in plan.methods):
+            choose_groups(self.dataset.territories, plan.groups)  # can that be?
+
+    @property
+    def last_period(self) -> tuple[int, ...]:
+        """The test days that the weights of the runs were judged on: those after the last update."""
+        return self.periods[-1]
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of what each sample's models are trained on."""
+        return {kind: fingerprint(self.dataset, sampled) for kind, sampled in self.samples.items()}
+
+    @cached_property
+    def reference(self) -> Sample:
+        """The sample of the method that the experiment is about: local titles and popularity are read off it."""
+        return self.samples[self.plan.method(self.plan.ours).sample]
+
+    @cached_property
+    def test_pairs(self) -> Pairs:
+        """The test pairs, which all samples share."""
+        return self.reference.test_pairs()
+
+    @cached_property
+    def period(self) -> np.ndarray:
+        """Period of each test pair (B,)."""
+        return period_of(self.test_pairs.day, self.periods)
+
+    @cached_property
+    def positives(self) -> dict[str, np.ndarray]:
+        """Training positives per territory and title (C, T) of each sample."""
+        return {kind: self._positives(sampled) for kind, sampled in self.samples.items()}
+
+    def _positives(self, sampled: Sample) -> np.ndarray:
+        pairs = sampled.train_pairs()
+        positive = pairs.take(pairs.label > 0)
+        territory = np.asarray(self.dataset.user_territory)[positive.user]
+        return count_positives(positive.title, territory, self.dataset.n_titles, self.dataset.n_territories)
+
+    @cached_property
+    def geography(self) -> np.ndarray:
+        """Group of each territory (C,): the dataset's own if it has that many, else geographic."""
+        return choose_groups(self.dataset.territories, self.plan.groups)
+
+    def heads(self, method: Method, seed: int) -> tuple[Dataset, np.ndarray]:
+        """A dataset that says whose head serves each user, and the group of each territory (C,), for a run.
+
+        What is drawn, random groups and the shuffling, is drawn anew for each seed.
+        """
+        territories, rng = self.dataset.territories, np.random.default_rng([seed, CHANCE_STREAM])
+        if not method.multi_task:
+            return self.dataset, choose_groups(territories, 1)
+        if method.grouping == "viewing":
+            positives, availability = self.positives[method.sample], self.dataset.availability
+            return self.dataset, viewing_groups(territories, positives, availability, self.plan.groups)
+        if method.grouping == "random":
+            return self.dataset, random_groups(territories, self.plan.groups, rng)
+        if method.grouping == "shuffled":
+            return shuffled_heads(self.dataset, rng), self.geography
+        return self.dataset, self.geography
+
+
+def shuffled_heads(dataset: Dataset, rng: np.random.Generator) -> Dataset:
+    """The dataset, but each user goes through the head of some other user's territory: a control.
+
+    Heads are as large as before, and learn from anybody. Users are judged where they live.
+    """
+    other = copy(dataset)
+    other.head_territory = rng.permutation(np.asarray(dataset.user_territory))
+    return other
+
+
+def open_samples(dataset: Dataset, plan: Plan, progress: Progress) -> dict[str, Sample]:
+    """The samples that the plan's methods are trained on, by kind; those that are missing are drawn.
+
+    All have the same test users and the same random users. Errors: InputError where one was drawn otherwise.
+    """
+    kinds = {method.sample for method in plan.methods}
+    if "more-random" in kinds:
+        kinds.add("upsampled")  # it says how many more
+    opened: dict[str, Sample] = {}
+    for kind in ("random", "upsampled", "more-random"):
+        if kind in kinds:
+            opened[kind] = open_sample(dataset, kind, sample_config(kind, plan.sample, opened), progress)
+    digests = {kind: sampled.test_users.tobytes() for kind, sampled in opened.items()}
+    if len(set(digests.values())) > 1:
+        raise InputError(f"{dataset.path}: its samples {', '.join(digests)} have different test users")
+    return opened
+
+
+def sample_config(kind: str, upsampled: SampleConfig, opened: Mapping[str, Sample]) -> SampleConfig:
+    """How a kind of sample is drawn, beside the upsampled one."""
+    if kind == "upsampled":
+        return upsampled
+    if kind == "random":
+        return replace(upsampled, active_users=0)
+    drawn = opened["upsampled"].config["drawn"]
+    return replace(upsampled, random_users=drawn["random_users"] + drawn["active_users"], active_users=0)
+
+
+def open_sample(dataset: Dataset, kind: str, config: SampleConfig, progress: Progress) -> Sample:
+    """A sample of the dataset, drawn now where there is none. Errors: InputError where it was drawn otherwise."""
+    name = (DEV_PREFIX if config.dev_users else SAMPLE_PREFIX) + kind
+    make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, config, progress, name))
+    opened = Sample(dataset, name)
+    defaults = asdict(SampleConfig())  # a sample may be older than an option
+    for key, wanted in asdict(config).items():
+        if (drawn := opened.config.get(key, defaults[key])) != wanted:
+            found = f"{drawn!r}, this experiment asks for {wanted!r}"
+            raise InputError(f"{opened.path}: drawn with {key} = {found}; remove it, or ask for the same")
+    return opened

@@ -1,0 +1,165 @@
+"""The record of an experiment in plain words, for who reads no table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twotower.experiments.report.wording import all_pairs
+from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
+
+Record = Mapping[str, Any]
+Told = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
+
+
+def summary(record: Record) -> list[str]:
+    """Sentences, the most important first; what is unknown is left out."""
+    found = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
+    found += [*ingredient_sentences(record), *offset_sentences(record), *bias_sentences(record)]
+    return [*found, *support_sentences(record)]
+
+
+def comparison(record: Record, ours: str, theirs: str) -> Mapping[str, Any] | None:
+    """The gains of one method over another, if they were judged."""
+    return next((g for g in record["gains"] if (g["ours"], g["theirs"]) == (ours, theirs)), None)
+
+
+def gain_sentences(record: Record, theirs: str) -> list[str]:
+    """What ours gains over one baseline: first whether it does, then how much."""
+    gains = comparison(record, record["ours"], theirs)
+    if gains is None:
+        return []
+    where = "major" if gains["major"]["judged"] else "all"
+    overall, told = gains["overall"], gains[where]
+    found = f"{verdict(record['ours'], theirs, overall, told)} {all_pairs(record).capitalize()}: {percent(overall)}."
+    if not told["judged"]:
+        return [f"{found} No territory has enough positives to be judged."]
+    word = "major territories" if where == "major" else "territories"
+    if told["judged"] == 1:
+        name, judgement = only_judged(record, gains, where)
+        return [f"{found} Of the {word} one alone can be judged, {name}: {percent(told)}, {judgement}."]
+    return [
+        f"{found} Mean of the {told['judged']} {word} that can be judged: {percent(told)}; ahead in {told['won']}, "
+        f"surely better in {told['better']}, surely worse in {told['worse']} (corrected for many territories; sign "
+        f"test p = {told['sign_p']:.2g}, if territories were independent).{minor_words(gains, where)}"
+    ]
+
+
+def minor_words(gains: Mapping[str, Any], where: str) -> str:
+    """The mean with those that are not major, where some of them can be judged."""
+    every = gains["all"]
+    if where == "all" or every["judged"] == gains["major"]["judged"]:
+        return ""
+    return f" With minor ones, of all {every['judged']}: {percent(every)}; ahead in {every['won']}."
+
+
+def verdict(ours: str, theirs: str, overall: Told, told: Told) -> str:
+    """Whether ours is better, by the intervals over all pairs and of the mean over territories."""
+    pairs, territories = standing(overall), standing(told)
+    if "unknown" in (pairs, territories):
+        pairs = territories = territories if pairs == "unknown" else pairs
+    if pairs == territories:
+        return {
+            "better": f"{ours} is better than {theirs}.",
+            "worse": f"{ours} is worse than {theirs}.",
+            "undecided": f"Whether {ours} is better or worse than {theirs} is undecided.",
+            "unknown": f"Nothing is known of {ours} against {theirs}.",
+        }[pairs]
+    return f"{ours} against {theirs}: {pairs} over all pairs, {territories} on average over territories."
+
+
+def standing(told: Told) -> str:
+    """better, worse or undecided by an interval, unknown without one."""
+    if told["mean"] is None or told["low"] is None:
+        return "unknown"
+    return "better" if told["low"] > 0 else "worse" if told["high"] < 0 else "undecided"
+
+
+def only_judged(record: Record, gains: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """The one territory that can be judged, by name, and its verdict."""
+    found = [
+        (territory["name"], said)
+        for territory, said in zip(record["territories"], gains["verdict"], strict=True)
+        if said != TOO_SMALL and (where == "all" or territory["major"])
+    ]
+    return found[0]
+
+
+def ingredient_sentences(record: Record) -> list[str]:
+    """What single ingredients bring, where the methods that isolate them are there."""
+    questions = (
+        ("upsampled", "baseline", "Active users alone"),
+        ("more-random", "baseline", "As many more random users instead"),
+        ("mtl-random", "baseline", "Heads without active users"),
+    )
+    found = []
+    for ours, theirs, what in questions:
+        gains = comparison(record, ours, theirs)
+        if gains is not None and ours != record["ours"] and gains["overall"]["mean"] is not None:
+            found.append(f"{what} ({ours} against {theirs}): over all pairs {percent(gains['overall'])}.")
+    return found
+
+
+def offset_sentences(record: Record) -> list[str]:
+    """Whether what single territories seem to like lasts: what drew their offsets of titles to what holds for all."""
+    ours = next(method for method in record["methods"] if method["name"] == record["ours"])
+    told = [found for found in ours.get("title_offsets") or () if found and "group_prior" in found]
+    if not told:
+        return []
+    where = {"group": "groups", "territory": "territories"}[told[0]["level"]]
+    priors = [found["group_prior"] for found in told if found["group_prior"] is not None]
+    runs = f"{len(told) - len(priors)} of {len(told)} runs of {ours['name']}"
+    found = [f"In {runs}, offsets of titles by {where} predict nothing, and are 0."] if len(priors) < len(told) else []
+    if priors:
+        drawn = " to ".join(f"{prior:g}" for prior in sorted({min(priors), max(priors)}))
+        found.append(
+            f"In {len(priors)} of {len(told)} runs of {ours['name']}, offsets of titles by {where} predict labels that "
+            f"they were not counted on; {drawn} pseudo-positives draw them to those of all."
+        )
+    return found
+
+
+def bias_sentences(record: Record) -> list[str]:
+    """Whether local titles rose and global ones fell."""
+    ours, bias = record["ours"], record["bias"]
+    found = []
+    for theirs in record["baselines"]:
+        parts = []
+        for measure, what in (("local_share", "local titles"), ("global_share", "global titles")):
+            mine, other = (bias[name]["overall"][measure] for name in (ours, theirs))
+            if mine[0] is not None and other[0] is not None:
+                parts.append(f"{what} fill {share(mine)} of the top 10 instead of {share(other)}")
+        if parts:
+            found.append(f"With {ours} rather than {theirs}, {', and '.join(parts)}.")
+    if bias[ours]["overall"]["local_share"][0] is None:
+        found.append("No test user lives where titles are local, by the training data: nothing is known of them.")
+    return found
+
+
+def support_sentences(record: Record) -> list[str]:
+    """What the experiment cannot say."""
+    territories, seeds = record["territories"], len(record["methods"][0]["seeds"])
+    judged = sum(territory["judged"] for territory in territories)
+    found = [
+        f"{judged} of {len(territories)} territories {'has' if judged == 1 else 'have'} enough test positives to be "
+        f"judged one by one (at least {record['min_positives']}, of {ENOUGH_USERS} users)."
+    ]
+    if any(sample.get("dev_users") for sample in record["samples"].values()):
+        found.append("Judged on users who are kept for choosing: the test users have not been looked at.")
+    if seeds == 1:
+        found.append("With one seed nothing is known of how much luck in training matters: intervals tell of users.")
+    elif seeds == 2:
+        found.append("Two seeds say next to nothing of how much luck in training matters: take five to be sure.")
+    return found
+
+
+def share(told: Sequence[float | None]) -> str:
+    """A share with its spread over seeds: ``1.8 ± 0.3 %``."""
+    mean, spread = told
+    return f"{100 * (mean or 0):.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + " %"
+
+
+def percent(told: Mapping[str, Any]) -> str:
+    """A mean gain with its interval: ``+1.20 % (95 % interval +0.30 to +2.10)``."""
+    if told["mean"] is None:
+        return "undefined"
+    ends = "" if told["low"] is None else f" (95 % interval {told['low']:+.2f} to {told['high']:+.2f})"
+    return f"{told['mean']:+.2f} %{ends}".replace("-", "−")

@@ -1,0 +1,154 @@
+"""What is looked into: a network, trained or fresh, and one batch of the data it learns from."""
+
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twotower.core.config import Config
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.data.batches import Batch
+from twotower.data.dataset import Dataset
+from twotower.data.epochs import epoch_batches
+from twotower.data.sample import Sample
+from twotower.data.territories import Territories
+from twotower.model.two_tower import TwoTower
+from twotower.serving.open_run import check_fits
+from twotower.training.checkpoint import load_model, load_training
+from twotower.training.job import choose_groups, open_dataset, open_sample
+from twotower.training.loop import TrainingState
+from twotower.training.run import LOG, RUN, TRAINING, RunReader
+from twotower.training.trainer import Trainer
+from twotower.training.warm_up import compile_kernels
+
+NAMED = 3  # territories of a group that stand in its name, the largest
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with its data, and one batch."""
+
+    name: str  # of the run, or of the dataset
+    trained: bool
+    trainer: Trainer
+    sample: Sample
+    group_names: list[str]  # (K,)
+    number: int  # of the batch in the first epoch, from 1
+    batch: Batch  # its own arrays: it holds as long as it is kept
+
+    @property
+    def config(self) -> Config:
+        return self.trainer.config
+
+    @property
+    def model(self) -> TwoTower:
+        return self.trainer.model
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.trainer.dataset
+
+    @property
+    def territory_group(self) -> np.ndarray:
+        """Group of each territory (C,)."""
+        return self.trainer.territory_group
+
+    def facts(self) -> dict[str, Any]:
+        """What a record says about its subject, as plain values."""
+        config = self.config.to_dict()
+        return {
+            "name": self.name,
+            "trained": self.trained,
+            "dataset": self.dataset.path.name,
+            "sample": self.sample.name,
+            "batch": self.number,
+            "pairs": len(self.batch),
+            "users": len(self.batch.user_rows),
+            "titles": len(self.batch.title_rows),
+            "model": config["model"],
+            "train": config["train"],
+            "widths": list(self.model.widths),
+        }
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory holds a run, finished or not, rather than a dataset."""
+    return (path / RUN).is_file() or (path / LOG).is_file()
+
+
+def subject_of_run(
+    path: Path,
+    directory: Path | None = None,
+    number: int = 1,
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> Subject:
+    """A trained network, with the settings, groups and sample of its run; ``directory`` is where its dataset is now.
+
+    Errors: InputError when the run is incomplete, does not fit the dataset, or has no such batch.
+    """
+    run = RunReader(path)
+    dataset = Dataset.open(directory or run.dataset)
+    config = Config.from_dict(run.config, str(path / "config.toml"))
+    trained = load_model(run.weights_path)
+    check_fits(run, dataset, trained)
+    subject = make_subject(path.name, dataset, Sample(dataset, run.sample), run.evaluation.territories.group, config,
+                           number, batch_size, progress)  # fmt: skip
+    model = subject.model
+    if (path / TRAINING).is_file():  # Adam's moments; what else is in it is of the last epoch, not of the best
+        load_training(path / TRAINING, model, subject.trainer.optimiser, TrainingState())
+    model.params.flat[:], model.running.flat[:] = trained.params.flat, trained.running.flat
+    model.title_offsets = trained.title_offsets
+    return replace(subject, trained=True)
+
+
+def subject_of_dataset(
+    directory: Path, config: Config, sample_name: str = "default", grouping: Path | None = None,
+    number: int = 1, batch_size: int | None = None, progress: Progress = silent,
+) -> Subject:  # fmt: skip
+    """A fresh network on a dataset's sample; both are made where ``twotower train`` would make them."""
+    dataset = open_dataset(directory, progress)
+    sampled = open_sample(dataset, sample_name, progress)
+    groups = choose_groups(dataset.territories, config.model.groups, grouping)
+    return make_subject(dataset.path.name, dataset, sampled, groups, config, number, batch_size, progress)
+
+
+def make_subject(
+    name: str, dataset: Dataset, sampled: Sample, territory_group: np.ndarray, config: Config,
+    number: int = 1, batch_size: int | None = None, progress: Progress = silent,
+) -> Subject:  # fmt: skip
+    """A fresh network and batch ``number`` of its first epoch, of ``batch_size`` pairs unless the config's.
+
+    Errors: InputError when there is no such batch.
+    """
+    if batch_size is not None:
+        config = replace(config, train=replace(config.train, batch_size=batch_size))
+    compile_kernels(progress)
+    trainer = Trainer(dataset, sampled, territory_group, config, progress)
+    batch = one_batch(trainer, number)
+    names = group_names(dataset.territories, territory_group, config.model.groups)
+    return Subject(name, False, trainer, sampled, names, number, batch)
+
+
+def one_batch(trainer: Trainer, number: int) -> Batch:
+    """Batch ``number``, from 1, of the first epoch, as a copy. Errors: InputError when there are fewer."""
+    if not 1 <= number <= trainer.steps():
+        raise InputError(f"--batch {number}: an epoch has the batches 1 to {trainer.steps()}")
+    settings, pairs = trainer.config.train, trainer.pairs
+    rng = np.random.default_rng([settings.seed, 1, 0])  # as Trainer.batches
+    index = next(islice(epoch_batches(pairs, trainer.batch_size, rng, settings.batching), number - 1, None))
+    batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+    return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
+
+
+def group_names(territories: Territories, territory_group: np.ndarray, groups: int) -> list[str]:
+    """A name for each group: its number and its largest territories, as ``0 · US GB CA …``."""
+    names = []
+    for k in range(groups):
+        members = [c for c in territories.majors(len(territories)) if groups == 1 or territory_group[c] == k]
+        codes = " ".join(territories.code[c] for c in members[:NAMED])
+        names.append(f"{k} · {codes}{' …' if len(members) > NAMED else ''}")
+    return names

@@ -1,0 +1,253 @@
+"""How sure a gain is: it is measured again on test users and seeds drawn with replacement, many times.
+
+A replicate of the test draws, in each territory, as many users as it has, with replacement; a user brings all pairs of
+all periods along, and is the same for both methods and all seeds. So that pairs of one user, which are alike, count as
+one observation (the cluster bootstrap: Field & Welsh 2007, "Bootstrapping clustered data"; Cameron, Gelbach & Miller
+2008), that a territory keeps its number of users (strata), and that what a user decides for both methods cancels out.
+
+Seeds are a second, much smaller sample, of trainings. A gain varies with the users, with the seed, and with what a seed
+does to single users:
+
+    variance of the mean = σ_u²/U + σ_s²/S + σ_us²/(U S)
+
+Drawing users, with all seeds kept, shows the first and the last term. Drawing seeds too, independently, would count the
+last one three times (Owen 2007, "The pigeonhole bootstrap"), and five values have no tails to draw from. So the middle
+term is added to a replicate instead: √(σ_s²/S) times a draw from Student's t with S − 1 degrees of freedom, the same
+draw for all territories. σ_s² is the variance of the gain over seeds less the part of it that users explain, σ_us²/U,
+which the replicates show: the moment estimate of a variance component (Searle, Casella & McCulloch 1992), not below 0.
+One seed says nothing of other trainings: the interval then holds for that training alone.
+
+Undefined: a gain of a territory in a period in which no positive counts is NaN, and a replicate's gain is the mean over
+the other periods. Where none is left the replicate is NaN for this territory, and left out. An interval needs
+DEFINED_SHARE of the replicates.
+
+Names: B pairs, S seeds, N periods, C territories, R replicates, U users with pairs.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.metrics.average_precision import check_key, check_labels
+from twotower.metrics.gains import relative_gain, spread
+from twotower.metrics.rankings import Ranking
+from twotower.metrics.results import mean_defined
+
+STAGE = "bootstrap"
+LEVEL = 0.95  # of intervals
+DEFINED_SHARE = 0.9  # of the replicates must be defined for an interval to be given
+TURN = 5  # replicates that a thread computes between two signs of life
+
+
+@dataclass(frozen=True, eq=False)
+class BootstrapGains:
+    """Gains in percent of ours over theirs, as measured and as they came out in the replicates; NaN: undefined."""
+
+    seeds: np.ndarray  # (S, N, C) as measured, per seed and period
+    overall_seeds: np.ndarray  # (S, N) the same for the pairs of all territories in one ranking
+    drawn: np.ndarray  # (R, S, C) on the users drawn, the mean over periods
+    overall_drawn: np.ndarray  # (R, S)
+    luck: np.ndarray  # (R,) of the seeds: draws from Student's t, 0 with one seed
+    users: np.ndarray  # (C,) int64, users with pairs
+    positives: np.ndarray  # (C,) int64
+    users_with_positives: np.ndarray  # (C,) int64
+
+    @property
+    def by_period(self) -> np.ndarray:
+        """Gain per period and territory (N, C), the mean over seeds."""
+        return self.seeds.mean(axis=0)
+
+    @property
+    def by_seed(self) -> np.ndarray:
+        """Gain per seed and territory (S, C), the mean over the periods in which it is defined."""
+        return mean_defined(self.seeds, axis=1)
+
+    @property
+    def estimate(self) -> np.ndarray:
+        """Gain per territory (C,), the mean over periods and seeds."""
+        return self.by_seed.mean(axis=0)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation (n − 1) over seeds (C,); NaN with one seed."""
+        return spread(self.by_seed)
+
+    @property
+    def replicates(self) -> np.ndarray:
+        """Gain per territory in each replicate (R, C), users drawn and the seeds' luck added."""
+        return with_luck(self.drawn, self.by_seed, self.luck)
+
+    @property
+    def overall(self) -> float:
+        """Gain in the ranking of all territories together, the mean over periods and seeds."""
+        return float(mean_defined(self.overall_seeds, axis=1).mean())
+
+    @property
+    def overall_replicates(self) -> np.ndarray:
+        """The same in each replicate (R,)."""
+        return with_luck(self.overall_drawn, mean_defined(self.overall_seeds, axis=1), self.luck)
+
+    def mean(self, rows: np.ndarray) -> float:
+        """Mean gain over some territories, those where it is defined, each with the same weight."""
+        return float(mean_defined(self.estimate[rows]))
+
+    def mean_over(self, rows: np.ndarray) -> np.ndarray:
+        """The same mean in each replicate (R,)."""
+        drawn, by_seed = mean_defined(self.drawn[:, :, rows], axis=2), mean_defined(self.by_seed[:, rows], axis=1)
+        return with_luck(drawn, by_seed, self.luck)
+
+
+def bootstrap_gains(
+    labels: np.ndarray,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    user: np.ndarray,
+    territory: np.ndarray,
+    n_territories: int,
+    period: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    replicates: int = 1000,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> BootstrapGains:
+    """The gain of ``ours`` over ``theirs``, both (S, B) scores of S seeds matched one to one, with replicates.
+
+    ``labels`` (B,) are 0 and 1, ``user`` (B,) any integers, ``territory`` (B,) 0 to ``n_territories`` − 1, ``period``
+    (B,) 0 to N − 1. The same ``rng`` gives the same bits on any number of threads.
+
+    Errors: InputError when shapes differ, a label or key is out of range, a score is NaN, or a user has pairs in two
+    territories.
+    """
+    ours, theirs, user = np.asarray(ours), np.asarray(theirs), np.asarray(user)
+    positive = check_labels(labels)
+    if ours.ndim != 2 or ours.shape != theirs.shape or ours.shape[1:] != positive.shape or not len(ours):
+        raise InputError(f"scores {ours.shape} and {theirs.shape}: expected two tables, seeds × {positive.size} pairs")
+    territory = check_key(territory, n_territories, positive.size, "territories")
+    n_periods = int(np.max(period, initial=0)) + 1
+    period = check_key(period, n_periods, positive.size, "periods")
+    population = Population(user, territory, n_territories)
+    rankings = [
+        CellRankings(positive, scores, population.row, territory, period, (n_periods, n_territories))
+        for pair in zip(ours, theirs, strict=True)
+        for scores in pair
+    ]
+
+    def gains(weight: np.ndarray) -> np.ndarray:
+        """Gain per seed, period and territory, and last of all territories together: (S, N, C + 1)."""
+        pr_auc = np.stack([ranking.average_precision(weight) for ranking in rankings])
+        return relative_gain(pr_auc[0::2], pr_auc[1::2])
+
+    drawn = np.empty((replicates, len(ours), n_territories + 1))
+    starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
+    luck = rng.standard_t(len(ours) - 1, replicates) if len(ours) > 1 else np.zeros(replicates)
+
+    def take_turn(turn: range) -> int:
+        for r in turn:
+            drawn[r] = mean_defined(gains(population.draw(np.random.default_rng(starts[r]))), axis=1)
+        return turn.stop
+
+    progress(STAGE, 0, replicates)
+    turns = [range(start, min(start + TURN, replicates)) for start in range(0, replicates, TURN)]
+    with ThreadPoolExecutor(threads) as pool:
+        done: Iterable[int] = pool.map(take_turn, turns)
+        for count in done:
+            progress(STAGE, count, replicates)
+
+    measured = gains(np.ones(population.size, np.int32))
+    return BootstrapGains(
+        seeds=measured[..., :-1],
+        overall_seeds=measured[..., -1],
+        drawn=drawn[..., :-1],
+        overall_drawn=drawn[..., -1],
+        luck=luck,
+        users=population.residents,
+        positives=np.bincount(territory[positive], minlength=n_territories),
+        users_with_positives=population.residents_among(population.row[positive]),
+    )
+
+
+def with_luck(drawn: np.ndarray, by_seed: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · luck.
+
+    ``drawn`` (R, S, …) gains on the users drawn, ``by_seed`` (S, …) as measured, ``luck`` (R,).
+    """
+    of_users = drawn.mean(axis=1)
+    n_seeds = len(by_seed)
+    if n_seeds == 1:
+        return of_users
+    apart = drawn - of_users[:, None]
+    apart -= mean_defined(apart, axis=0)
+    users_part = mean_defined(apart**2, axis=0).sum(axis=0) / (n_seeds - 1)  # σ_us²/U
+    seed_variance = np.maximum(0.0, spread(by_seed) ** 2 - users_part)  # σ_s²
+    return of_users + luck.reshape(-1, *[1] * (of_users.ndim - 1)) * np.sqrt(seed_variance / n_seeds)
+
+
+def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high end of the percentile interval (Efron & Tibshirani 1993, §13.3) along the first axis.
+
+    ``replicates`` (R, …); NaN where fewer than DEFINED_SHARE of them are defined.
+    """
+    replicates = np.asarray(replicates)
+    trusted = np.count_nonzero(~np.isnan(replicates), axis=0) >= max(1, DEFINED_SHARE * len(replicates))
+    tail = (1 - level) / 2
+    ends = np.nanquantile(np.where(trusted, replicates, 0.0), [tail, 1 - tail], axis=0)
+    low, high = np.where(trusted, ends, np.nan)
+    return low, high
+
+
+class Population:
+    """The users with pairs, numbered territory by territory, and how replicates draw them."""
+
+    def __init__(self, user: np.ndarray, territory: np.ndarray, n_territories: int):
+        """Errors: InputError when ``user`` (B,) are not as many integers as ``territory`` (B,), or one has two."""
+        if user.shape != territory.shape or user.dtype.kind not in "iu":
+            raise InputError(f"users: {user.dtype} {user.shape}, expected {len(territory)} integers, one a pair")
+        known, first, number = np.unique(user, return_index=True, return_inverse=True)
+        moved = np.flatnonzero(territory[first][number] != territory)
+        if moved.size:
+            raise InputError(f"users: user {user[moved[0]]} has pairs in two territories, the second in row {moved[0]}")
+        order = np.argsort(territory[first], kind="stable")
+        rank = np.empty(len(known), np.int32)
+        rank[order] = np.arange(len(known))
+        self.size = len(known)
+        self.row = rank[number]  # (B,) each pair's user, from 0 to U − 1
+        self.home = territory[first][order]  # (U,)
+        self.residents = np.bincount(self.home, minlength=n_territories)  # (C,)
+        self._first = (np.cumsum(self.residents) - self.residents)[self.home]  # (U,) the first user of the territory
+
+    def residents_among(self, rows: np.ndarray) -> np.ndarray:
+        """How many distinct users (C,) of each territory are among some rows."""
+        return np.bincount(self.home[np.unique(rows)], minlength=len(self.residents))
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """How often each user counts (U,) int32 when each territory draws its number of users with replacement."""
+        drawn = self._first + (rng.random(self.size) * self.residents[self.home]).astype(np.int64)
+        return np.bincount(drawn, minlength=self.size).astype(np.int32)
+
+
+class CellRankings:
+    """One method's scores of one seed, ranked within each territory and period, and within each period."""
+
+    def __init__(
+        self,
+        positive: np.ndarray,
+        scores: np.ndarray,
+        row: np.ndarray,
+        territory: np.ndarray,
+        period: np.ndarray,
+        shape: tuple[int, int],
+    ):
+        """``row`` (B,) is each pair's user in weightings, ``shape`` (N, C)."""
+        self.shape = shape
+        self.by_territory = Ranking(positive, scores, row, period * np.int32(shape[1]) + territory, shape[0] * shape[1])
+        self.together = Ranking(positive, scores, row, period, shape[0])
+
+    def average_precision(self, weight: np.ndarray) -> np.ndarray:
+        """PR-AUC per period and territory, and last of all territories together: (N, C + 1)."""
+        by_territory = self.by_territory.average_precision(weight).reshape(self.shape)
+        return np.column_stack([by_territory, self.together.average_precision(weight)])

@@ -1,0 +1,284 @@
+"""Popularity bias of a model's scores and of its top titles, per territory and overall.
+
+Every test user is offered the k titles with the highest scores among those allowed (available, launched, not watched
+before). A figure of a user is averaged over the users of a territory, and over all users, each with the same weight;
+``MEASURES`` says what is computed, docs/popularity-bias.md gives formulas, sources and limits.
+
+Scores are read a block of users at a time: of the probabilities only sums are kept.
+
+Names: n users, T titles, C territories, k titles for each user.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.metrics.results import mean_defined, ratio
+from twotower.metrics.top_titles import NOBODY, TOP, blocks, check_scores, count_places, top_titles
+
+HEAD_SHARE = 0.8  # of the training positives belong to the head; the titles outside are the long tail
+
+
+class Measure(NamedTuple):
+    """What a figure is called, what it says, where it comes from, and which way is less bias."""
+
+    title: str
+    about: str
+    source: str
+    better: str  # "higher", "lower" or "neither"
+
+
+MEASURES = {
+    "mean_score": Measure(
+        "Mean score",
+        "Mean predicted probability over all allowed pairs. The scale that local and global scores are to be read on.",
+        "",
+        "neither",
+    ),
+    "local_score": Measure(
+        "Mean score of local titles",
+        "Mean predicted probability of the titles local to the user's own territory.",
+        "Gampa et al. 2023, section 4.4",
+        "neither",
+    ),
+    "global_score": Measure(
+        "Mean score of global titles",
+        "Mean predicted probability of global titles.",
+        "Gampa et al. 2023, section 4.4",
+        "neither",
+    ),
+    "local_to_global": Measure(
+        "Local over global score",
+        "Mean score of local over that of global titles, for the same users: scoring everything higher leaves it.",
+        "after Gampa et al. 2023, section 4.4",
+        "higher",
+    ),
+    "local_share": Measure(
+        "Local titles in the top 10",
+        "Share of a user's top 10 that is local to the user's territory; users of territories with local titles.",
+        "",
+        "higher",
+    ),
+    "local_exposure": Measure(
+        "Exposure of local titles",
+        "The same, each place weighted by 1 / log2(1 + rank): the first place counts 3.5 times the tenth.",
+        "Singh & Joachims 2018",
+        "higher",
+    ),
+    "global_share": Measure(
+        "Global titles in the top 10", "Share of a user's top 10 that is global titles.", "", "lower"
+    ),
+    "global_exposure": Measure(
+        "Exposure of global titles",
+        "The same, each place weighted by 1 / log2(1 + rank).",
+        "Singh & Joachims 2018",
+        "lower",
+    ),
+    "average_popularity": Measure(
+        "Average recommendation popularity",
+        "Mean number of training positives of the titles in a user's top 10.",
+        "ARP: Yin et al. 2012, Abdollahpouri et al. 2019",
+        "lower",
+    ),
+    "long_tail_share": Measure(
+        "Long tail in the top 10",
+        "Share of a user's top 10 outside the most popular titles that hold 80 % of the training positives.",
+        "APLT: Abdollahpouri et al. 2017, 2019",
+        "higher",
+    ),
+    "popularity_lift": Measure(
+        "Popularity lift",
+        "How much more popular the top 10 of users are than what they watched themselves; 0: as popular.",
+        "ΔGAP: Abdollahpouri et al. 2019",
+        "lower",
+    ),
+    "gini": Measure(
+        "Gini of exposure",
+        "Inequality of the places that allowed titles get in the top 10s; 0: all the same, near 1: a few have all.",
+        "Gini 1912; Fleder & Hosanagar 2009",
+        "lower",
+    ),
+    "coverage": Measure(
+        "Catalogue coverage",
+        "Share of the allowed titles that are in the top 10 of at least one user.",
+        "Ge et al. 2010",
+        "higher",
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PopularityBias:
+    """Every measure, per territory and overall; NaN where undefined, such as where nobody lives."""
+
+    overall: dict[str, float]
+    territories: dict[str, np.ndarray]  # each (C,) float64
+    users: np.ndarray  # (C,) int64 test users
+    top: np.ndarray  # (n, k) int32 the titles that were judged, NOBODY where there are fewer
+
+    def record(self) -> dict[str, Any]:
+        """{"overall": {measure: value}, "territories": {measure: [C values]}}, None where undefined."""
+        return {
+            "overall": {name: number(self.overall[name]) for name in MEASURES},
+            "territories": {name: [number(x) for x in self.territories[name].tolist()] for name in MEASURES},
+        }
+
+
+def measures(
+    scores: np.ndarray,
+    allowed: np.ndarray,
+    user_territory: np.ndarray,
+    popularity: np.ndarray,
+    local: np.ndarray,
+    is_global: np.ndarray,
+    profile: np.ndarray | None = None,
+    k: int = TOP,
+    progress: Progress = silent,
+) -> PopularityBias:
+    """All ``MEASURES`` of the logits ``scores`` (n, T) of test users for all titles.
+
+    ``allowed`` (n, T) bool, which titles a user may be offered; ``user_territory`` (n,) integer; ``popularity`` (T,)
+    training positives of each title; ``local`` (C, T) bool, titles local to a territory; ``is_global`` (T,) bool;
+    ``profile`` (n,) mean popularity of what each user watched (see ``profile_popularity``), NaN for nothing.
+
+    Errors: InputError when shapes do not fit, a territory does not exist, or a score is NaN.
+    """
+    scores, allowed, user_territory = np.asarray(scores), np.asarray(allowed), np.asarray(user_territory)
+    popularity, local, is_global = np.asarray(popularity, np.float64), np.asarray(local), np.asarray(is_global)
+    n, T = check_scores(scores, allowed)
+    C = len(local)
+    profile = np.full(n, np.nan) if profile is None else np.asarray(profile, np.float64)
+    expected = {"user_territory": (n,), "popularity": (T,), "local": (C, T), "is_global": (T,), "profile": (n,)}
+    given = (user_territory, popularity, local, is_global, profile)
+    for (name, shape), column in zip(expected.items(), given, strict=True):
+        if column.shape != shape:
+            raise InputError(f"{name}: {column.shape}, expected {shape}")
+    if n and not 0 <= int(user_territory.min()) <= int(user_territory.max()) < C:
+        raise InputError(f"user_territory: {user_territory.min()} to {user_territory.max()}, expected 0 to {C - 1}")
+
+    top = np.full((n, min(k, T)), NOBODY, np.int32)
+    total, count = np.zeros((3, n)), np.zeros((3, n))  # of all, local and global titles: probabilities, and how many
+    reachable = np.zeros((C, T), bool)  # allowed to somebody of the territory
+    for rows in blocks(n, T):
+        here, home = allowed[rows], user_territory[rows]
+        top[rows] = top_titles(scores[rows], here, k)
+        p = probability(scores[rows])
+        for which, mask in enumerate((here, here & local[home], here & is_global)):
+            total[which, rows] = np.where(mask, p, np.float32(0)).sum(axis=1, dtype=np.float64)
+            count[which, rows] = np.count_nonzero(mask, axis=1)
+        for c in np.unique(home):
+            reachable[c] |= here[home == c].any(axis=0)
+        progress("popularity bias", rows.stop, n)
+
+    by_user = top_figures(top, popularity, local[user_territory[:, None], top], is_global)
+    has_local = np.any(local, axis=1, keepdims=True)[user_territory, 0]
+    for name in ("local_share", "local_exposure"):
+        by_user[name][~has_local] = np.nan
+    per_territory = {name: group_mean(values, user_territory, C) for name, values in by_user.items()}
+    overall = {name: float(mean_defined(values)) for name, values in by_user.items()}
+
+    both = ~np.isnan(profile) & ~np.isnan(by_user["average_popularity"])
+    offered, own = np.where(both, by_user["average_popularity"], 0), np.where(both, profile, 0)
+    sums = [group_sum(values, user_territory, C) for values in (offered, own)]
+    per_territory["popularity_lift"] = ratio(*sums) - 1
+    overall["popularity_lift"] = float(ratio(offered.sum(), own.sum()) - 1)
+
+    for which, name in enumerate(("mean_score", "local_score", "global_score")):
+        sums = [group_sum(values, user_territory, C) for values in (total[which], count[which])]
+        per_territory[name], overall[name] = ratio(*sums), float(ratio(total[which].sum(), count[which].sum()))
+    per_territory["local_to_global"] = ratio(per_territory["local_score"], per_territory["global_score"])
+    # overall against global scores of the same users: those of territories with local titles
+    there = ratio(total[2, has_local].sum(), count[2, has_local].sum())
+    overall["local_to_global"] = float(ratio(np.array(overall["local_score"]), there))
+
+    places = count_places(top, user_territory, C, T)
+    shapes = [(places[c][reachable[c]] if reachable[c].any() else np.empty(0)) for c in range(C)]
+    shapes.append(places.sum(axis=0)[reachable.any(axis=0)])
+    for name, figure in (("gini", gini), ("coverage", covered)):
+        *each, whole = [figure(counts) for counts in shapes]
+        per_territory[name], overall[name] = np.array(each), whole
+    return PopularityBias(overall, per_territory, np.bincount(user_territory, minlength=C), top)
+
+
+def top_figures(
+    top: np.ndarray, popularity: np.ndarray, is_local: np.ndarray, is_global: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Figures of each user's titles ``top`` (n, k), each (n,), NaN where a user has none; ``is_local`` (n, k)."""
+    there = (top != NOBODY).astype(np.float64)
+    attention = there / np.log2(2 + np.arange(top.shape[1]))  # rank 1 comes first
+    tail = long_tail(popularity)
+
+    def mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return ratio((values * weight).sum(axis=1), weight.sum(axis=1))
+
+    return {
+        "local_share": mean(is_local, there),
+        "local_exposure": mean(is_local, attention),
+        "global_share": mean(is_global[top], there),
+        "global_exposure": mean(is_global[top], attention),
+        "average_popularity": mean(popularity[top], there),
+        "long_tail_share": mean(tail[top], there),
+    }
+
+
+def long_tail(popularity: np.ndarray, head_share: float = HEAD_SHARE) -> np.ndarray:
+    """Titles (T,) outside the head: the fewest, most popular ones that hold ``head_share`` of all positives.
+
+    Of equally popular titles the lower one comes first. A title without positives is in the tail.
+    """
+    order = np.argsort(-popularity, kind="stable")
+    before = np.cumsum(popularity[order]) - popularity[order]  # held by the more popular ones
+    tail = np.empty(len(order), bool)
+    tail[order] = before >= head_share * popularity.sum()
+    return tail
+
+
+def profile_popularity(start: np.ndarray, titles: np.ndarray, popularity: np.ndarray) -> np.ndarray:
+    """Mean popularity of what each of n users watched, (n,), NaN for nothing.
+
+    User i watched ``titles[start[i]:start[i + 1]]``; ``start`` is (n + 1,).
+    """
+    counts = np.diff(start)
+    running = np.concatenate([[0.0], np.cumsum(np.asarray(popularity, np.float64)[titles])])
+    return ratio(running[start[1:]] - running[start[:-1]], counts)
+
+
+def gini(counts: np.ndarray) -> float:
+    """Gini coefficient of counts: mean difference of two of them over twice the mean; NaN when all are 0.
+
+    Σ_i (2i − m − 1) x_i / (m Σ x) over the m counts in ascending order, i from 1.
+    """
+    x, m = np.sort(counts).astype(np.float64), len(counts)
+    if not m or not x[-1] > 0:
+        return float("nan")
+    return float((2 * np.arange(1, m + 1) - m - 1) @ x / (m * x.sum()))
+
+
+def covered(counts: np.ndarray) -> float:
+    """Share of the counts that are not 0; NaN without any."""
+    return float(np.count_nonzero(counts) / len(counts)) if len(counts) else float("nan")
+
+
+def group_sum(values: np.ndarray, key: np.ndarray, n_keys: int) -> np.ndarray:
+    """Sums of values (n,) by key, (n_keys,) float64."""
+    return np.bincount(key, weights=values, minlength=n_keys)
+
+
+def group_mean(values: np.ndarray, key: np.ndarray, n_keys: int) -> np.ndarray:
+    """Means by key of the values (n,) that are not NaN, (n_keys,) float64; NaN where there is none."""
+    defined = ~np.isnan(values)
+    return ratio(group_sum(np.where(defined, values, 0), key, n_keys), np.bincount(key[defined], minlength=n_keys))
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^−z), in the logits' precision."""
+    with np.errstate(over="ignore"):  # e^−z = inf gives 0, which is right
+        return 1 / (1 + np.exp(-logits))
+
+
+def number(x: float) -> float | None:
+    """A float for JSON, None for NaN."""
+    return None if np.isnan(x) else float(x)

@@ -1,0 +1,99 @@
+"""Results for machines: CSV and JSON. What is undefined is an empty cell in CSV and null in JSON."""
+
+from typing import Any
+
+from twotower.core.serialisation import csv_text
+from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
+from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
+
+
+def territory_rows(evaluation: Evaluation) -> dict[str, list[Any]]:
+    """The table of the territories with test pairs, by audience."""
+    columns, rows = evaluation.territories.columns(), evaluation.territories.largest()
+    return {name: [column[row] for row in rows] for name, column in columns.items()}
+
+
+def title_rows(evaluation: Evaluation) -> dict[str, list[Any]]:
+    """The table of the titles with test pairs, by positives."""
+    columns, rows = evaluation.titles.columns(), evaluation.titles.most_positives()
+    return {name: [column[row] for row in rows] for name, column in columns.items()}
+
+
+def evaluation_record(evaluation: Evaluation, min_positives: int = ENOUGH_POSITIVES) -> dict[str, Any]:
+    """The figures of the whole test set; the macro also of the territories with enough positives alone."""
+    territories = evaluation.territories
+    return {
+        "overall": evaluation.overall,
+        "macro": territories.macro(),
+        "macro_territories": int(territories.counted().sum()),
+        "min_positives": min_positives,
+        "macro_supported": territories.macro(min_positives),
+        "macro_supported_territories": int(territories.counted(min_positives).sum()),
+        "pairs": evaluation.pairs,
+        "positives": evaluation.positives,
+        "base_rate": evaluation.base_rate,
+    }
+
+
+def comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """A comparison: the figures of its methods, and the gains of those that were judged."""
+    return {
+        "test_digest": comparison.test_digest,
+        "days": comparison.days,
+        "methods": [method_record(method) for method in comparison.methods],
+        "comparisons": [gains_record(gains, comparison) for gains in comparison.gains],
+    }
+
+
+def method_record(method: Method) -> dict[str, Any]:
+    """The figures of one method over its runs."""
+    return {
+        "name": method.name,
+        "runs": list(method.runs),
+        "seeds": list(method.seeds),
+        "overall": dict(zip(("mean", "spread"), mean_and_spread(method.overall), strict=True)),
+        "macro": dict(zip(("mean", "spread"), mean_and_spread(method.macro), strict=True)),
+    }
+
+
+def gains_record(gains: Gains, comparison: Comparison) -> dict[str, Any]:
+    """One method judged against another: the summary over the chosen territories, and each of them."""
+    territories, rows = comparison.territories, comparison.rows
+    mean, mean_spread = gains.mean(rows)
+    return {
+        "ours": gains.ours.name,
+        "theirs": gains.theirs.name,
+        "matches": len(gains.matches),
+        "matched_by_seed": gains.same_seeds,
+        "mean_gain": mean,
+        "mean_gain_spread": mean_spread,
+        "territories_won": gains.won(rows),
+        "territories_defined": gains.defined(rows),
+        "territories": [
+            {
+                "code": territories.code[c],
+                "name": territories.name[c],
+                "group": territories.group[c],
+                "audience": territories.audience[c],
+                "positives": territories.positives[c],
+                "pr_auc_ours": gains.ours.mean_pooled[c],
+                "pr_auc_theirs": gains.theirs.mean_pooled[c],
+                "gain_by_day": {str(day): gains.by_day[d, c] for d, day in enumerate(comparison.days)},
+                "gain": gains.average[c],
+                "spread": gains.spread[c],
+            }
+            for c in rows
+        ],
+    }
+
+
+def gains_csv(comparison: Comparison) -> str:
+    """All gains as one flat table: a row a comparison and territory, a column a test day."""
+    table: dict[str, list[Any]] = {}
+    for gains in comparison_record(comparison)["comparisons"]:
+        for territory in gains["territories"]:
+            row = {"ours": gains["ours"], "theirs": gains["theirs"], **territory}
+            row |= {f"gain_day_{day}": gain for day, gain in row.pop("gain_by_day").items()}
+            for name, cell in row.items():
+                table.setdefault(name, []).append(cell)
+    return csv_text(table)

@@ -1,0 +1,146 @@
+"""What may be said of gains: p-values, corrections for many territories, verdicts.
+
+Only territories with enough behind them are judged, by their support and never by their gain: so that leaving out the
+others does not favour anybody, and they cost the judged ones nothing in the correction.
+
+Names: C territories, R replicates. NaN is undefined everywhere, and is not one of the tests that are corrected for.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest, false_discovery_control
+
+from twotower.metrics.bootstrap import DEFINED_SHARE, LEVEL, BootstrapGains, percentile_interval
+from twotower.metrics.results import ENOUGH_POSITIVES
+
+ENOUGH_USERS = 30  # with positives; with fewer clusters resampling them is not to be trusted (Cameron et al. 2008)
+BETTER, WORSE, UNDECIDED, TOO_SMALL = "better", "worse", "undecided", "too small"
+
+
+def sign_test(wins: int, n: int) -> float:
+    """Two-sided p-value of ``wins`` among ``n`` comparisons without a draw, if either side were as likely to win.
+
+    Exact: the binomial distribution with 1/2 (Arbuthnott 1710; Conover 1999, §3.4). 1 when there is no comparison.
+    It takes the comparisons for independent. Territories are not when one training judges all of them: a seed that
+    is lucky is lucky in many places. Over the territories of one set of seeds it is optimistic.
+    """
+    return float(binomtest(wins, n).pvalue) if n else 1.0
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p-values (C,), at any dependence: at 5 %, a wrong verdict *anywhere* in at most 5 % of experiments.
+
+    The i-th smallest of m is multiplied by m − i + 1, and none is below a smaller one's (Holm 1979).
+    """
+    p = np.asarray(p, np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    rows = np.flatnonzero(~np.isnan(p))
+    rows = rows[np.argsort(p[rows], kind="stable")]
+    adjusted[rows] = np.minimum(1.0, np.maximum.accumulate(p[rows] * np.arange(len(rows), 0, -1)))
+    return adjusted
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Adjusted p-values (C,): at 5 %, at most 5 % of the *verdicts* are expected to be wrong.
+
+    Benjamini & Hochberg 1995; it holds for independent tests, and for tests that rise and fall together in the sense of
+    Benjamini & Yekutieli 2001.
+    """
+    p = np.asarray(p, np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    tested = ~np.isnan(p)
+    if tested.any():
+        adjusted[tested] = false_discovery_control(p[tested])
+    return adjusted
+
+
+def bootstrap_p(replicates: np.ndarray) -> np.ndarray:
+    """Two-sided p-value (C,) of the gain being 0, from its replicates (R, C), by turning the interval round.
+
+    The p-value is the smallest 1 − level whose percentile interval leaves 0 out: 2 · min(share ≤ 0, share ≥ 0)
+    (Efron & Tibshirani 1993, §15.4 of intervals and tests), where one is added above and below the line so that it is
+    never 0 (Davison & Hinkley 1997, §4.2): at least 2 / (R + 1). NaN where an interval is.
+    """
+    replicates = np.asarray(replicates)
+    defined = np.count_nonzero(~np.isnan(replicates), axis=0)
+    below, above = np.count_nonzero(replicates <= 0, axis=0), np.count_nonzero(replicates >= 0, axis=0)
+    p = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (defined + 1))
+    return np.where(defined >= max(1, DEFINED_SHARE * len(replicates)), p, np.nan)
+
+
+CORRECTIONS = {"benjamini-hochberg": benjamini_hochberg, "holm": holm}
+
+
+def enough_support(
+    gains: BootstrapGains, min_positives: int = ENOUGH_POSITIVES, min_users: int = ENOUGH_USERS
+) -> np.ndarray:
+    """Which territories (C,) bool can be judged: so many positives, of so many users, and a gain that is defined."""
+    enough = (gains.positives >= min_positives) & (gains.users_with_positives >= min_users)
+    return enough & ~np.isnan(bootstrap_p(gains.replicates))
+
+
+def verdicts(estimate: np.ndarray, p_adjusted: np.ndarray, judged: np.ndarray, level: float = LEVEL) -> np.ndarray:
+    """ "better", "worse" or "undecided" (C,); "too small" where not judged.
+
+    ``estimate`` (C,) gains, ``p_adjusted`` (C,) for the judged territories.
+    """
+    sure = p_adjusted <= 1 - level + 1e-12  # 1 − 0.95 is not quite 0.05
+    told = np.where(sure & (estimate > 0), BETTER, np.where(sure & (estimate < 0), WORSE, UNDECIDED))
+    return np.where(judged, told, TOO_SMALL)
+
+
+def summarise(
+    gains: BootstrapGains,
+    major: np.ndarray,
+    judged: np.ndarray | None = None,
+    correction: str = "benjamini-hochberg",
+    level: float = LEVEL,
+) -> dict[str, Any]:
+    """What a result record tells of one method's gains over another's, as plain Python values, None: undefined.
+
+    ``major`` (C,) bool marks the territories of the first summary; ``judged`` (C,) bool is ``enough_support`` when
+    None. Keys: by_period [N][C], and [C] each of average, spread, low, high, p, p_adjusted, verdict; major and all,
+    over the judged territories among them: mean, low, high, won, judged, better, worse, sign_p; overall: mean,
+    low, high. p is given where there is an interval, p_adjusted where a territory is judged: these are one family.
+    """
+    judged = enough_support(gains) if judged is None else np.asarray(judged, bool)
+    low, high = percentile_interval(gains.replicates, level)
+    p = bootstrap_p(gains.replicates)
+    p_adjusted = CORRECTIONS[correction](np.where(judged, p, np.nan))
+    verdict = verdicts(gains.estimate, p_adjusted, judged, level)
+
+    def over(chosen: np.ndarray) -> dict[str, Any]:
+        rows = np.flatnonzero(chosen & judged)
+        won, lost = int((gains.estimate[rows] > 0).sum()), int((gains.estimate[rows] < 0).sum())
+        return {
+            **mean_with_interval(gains.mean(rows), gains.mean_over(rows), level),
+            "won": won,
+            "judged": len(rows),
+            "better": int((verdict[rows] == BETTER).sum()),
+            "worse": int((verdict[rows] == WORSE).sum()),
+            "sign_p": sign_test(won, won + lost),
+        }
+
+    columns = {"by_period": gains.by_period, "average": gains.estimate, "spread": gains.spread}
+    columns |= {"low": low, "high": high, "p": p, "p_adjusted": p_adjusted}
+    return {
+        **{name: plain(values) for name, values in columns.items()},
+        "verdict": verdict.tolist(),
+        "major": over(np.asarray(major, bool)),
+        "all": over(np.ones(len(judged), bool)),
+        "overall": mean_with_interval(gains.overall, gains.overall_replicates, level),
+    }
+
+
+def mean_with_interval(mean: float, replicates: np.ndarray, level: float = LEVEL) -> dict[str, float | None]:
+    """A mean and the interval of its replicates (R,), None where undefined."""
+    low, high = percentile_interval(replicates, level)
+    return {"mean": plain(np.asarray(mean)), "low": plain(low), "high": plain(high)}
+
+
+def plain(values: np.ndarray) -> Any:
+    """Numbers as nested lists of Python's own, None for NaN."""
+    cells = np.array(values, object)
+    cells[np.isnan(values)] = None
+    return cells.tolist()

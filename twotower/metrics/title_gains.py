@@ -1,0 +1,95 @@
+"""Local titles beside global ones with as many positives, and what a model gains on each: the paper's Table 3.
+
+A model that lowers all popular titles would raise local ones by the way. So a local title is compared with a global one
+that had as many training positives in that territory: what is left between the two is not the number of examples.
+
+Names: C territories, T titles, S runs (seeds).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.metrics.gains import match_runs, relative_gain
+from twotower.metrics.local_titles import TitleHomes
+from twotower.metrics.results import mean_defined
+
+
+class TitlePair(NamedTuple):
+    """A local title, and the global one that is comparable to it in the local one's home."""
+
+    territory: int
+    local: int  # title
+    global_: int  # title
+    local_positives: int  # in training, in the territory
+    global_positives: int
+
+
+class KindGains(NamedTuple):
+    """The gains of all titles of a kind, each counted once; quartiles are NaN without titles."""
+
+    titles: int
+    ahead: int  # of them, with a gain above 0
+    quarter: float
+    median: float
+    three_quarters: float
+
+
+def gains_of_kind(gained: np.ndarray, chosen: np.ndarray) -> KindGains:
+    """What the ``chosen`` (T,) bool of the ``gained`` (T,) percent come to; undefined gains are left out.
+
+    Quartiles and not a mean: a title whose PR-AUC was next to nothing may gain some hundred percent.
+    """
+    gains = gained[chosen & ~np.isnan(gained)]
+    quartiles = np.quantile(gains, [0.25, 0.5, 0.75]).tolist() if len(gains) else [np.nan] * 3
+    return KindGains(len(gains), int(np.count_nonzero(gains > 0)), *quartiles)
+
+
+def comparable_pairs(
+    positives: np.ndarray,
+    homes: TitleHomes,
+    territories: np.ndarray | None = None,
+    eligible: np.ndarray | None = None,
+    per_territory: int = 1,
+) -> list[TitlePair]:
+    """For each territory its local titles with most training positives there, and a global title beside each.
+
+    ``positives`` (C, T) training positives; ``territories``, in whose order the pairs come, by default all;
+    ``eligible`` (T,) bool, the titles to choose from, such as those with enough test positives to be judged by.
+    The global title is the one whose number of training positives in the territory is closest, of equally close ones
+    the one with fewer, then the lower one; none is taken twice in one territory. Territories without a local or a
+    global title are left out.
+
+    Errors: InputError when shapes do not fit.
+    """
+    positives = np.asarray(positives)
+    C, T = homes.local.shape
+    eligible = np.ones(T, bool) if eligible is None else np.asarray(eligible, bool)
+    if positives.shape != (C, T) or eligible.shape != (T,):
+        raise InputError(f"positives {positives.shape}, eligible {eligible.shape}: expected {(C, T)} and {(T,)}")
+    pairs = []
+    for c in range(C) if territories is None else np.asarray(territories).tolist():
+        here = positives[c]
+        local = np.flatnonzero(homes.is_local & (homes.home == c) & eligible)
+        free = homes.is_global & eligible & (here > 0)
+        for title in local[np.argsort(-here[local], kind="stable")][:per_territory]:
+            rivals = np.flatnonzero(free)
+            if not len(rivals):
+                break
+            closest = rivals[np.lexsort((rivals, here[rivals], np.abs(here[rivals] - here[title])))[0]]
+            free[closest] = False
+            pairs.append(TitlePair(c, int(title), int(closest), int(here[title]), int(here[closest])))
+    return pairs
+
+
+def title_gains(
+    ours: np.ndarray, theirs: np.ndarray, our_seeds: Sequence[int], their_seeds: Sequence[int]
+) -> np.ndarray:
+    """Relative gain of PR-AUC of each title in percent, (T,), from PR-AUC (S, T) of either side's runs.
+
+    100 · (ours − theirs) / theirs, runs matched by seed as in ``gains``, mean over the matches; NaN where undefined.
+    """
+    pairs, _ = match_runs(our_seeds, their_seeds)
+    return mean_defined(np.stack([relative_gain(ours[a], theirs[b]) for a, b in pairs]), axis=0)

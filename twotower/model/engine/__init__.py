@@ -1,0 +1,1 @@
+"""What makes the network fast: products, kernels, flat arrays, threads, top-k."""

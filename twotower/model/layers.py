@@ -1,0 +1,249 @@
+"""The layers: parameters, forward and backward, a tile of rows at a time.
+
+A layer holds its parameters and their gradients, nothing of a batch: what backward needs is an explicit output of
+forward, and where a tile's work goes is an argument. Every method may be called by several threads for different tiles.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.core.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM
+from twotower.model.engine import gemm, kernels
+from twotower.model.engine.arena import Arena
+from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Tile
+
+Block = tuple[str, int | None]  # a parameter by name, or the part of it that belongs to one group
+
+
+class Scratch:
+    """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
+
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
+        self.A, self.dA, self.dZ = (np.empty((TILE_ROWS, D), np.float32) for _ in range(3))
+        self.H, self.dH = (np.empty((TILE_ROWS, rank), np.float32) for _ in range(2))
+        self.gate, self.dgate = (np.empty((TILE_ROWS, experts), np.float32) for _ in range(2))
+        size = max(gemm.work_size(TILE_ROWS, max(widest, D, rank), columns) for columns in (D, max(D, rank)))
+        self.gemm = np.empty(size, np.float32)
+
+
+class ScratchPool:
+    """As many sets of scratch as there are threads at work."""
+
+    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
+        """``rank`` is the width of the layer within a head."""
+        self.sizes = D, widest, rank, experts
+        self.free: list[Scratch] = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Scratch]:
+        try:
+            scratch = self.free.pop()
+        except IndexError:
+            scratch = Scratch(*self.sizes)
+        try:
+            yield scratch
+        finally:
+            self.free.append(scratch)
+
+
+class GradientSums:
+    """Weight gradients summed over tiles: by chunks first, then over the chunks, always in the same order.
+
+    The first chunk that reaches a block writes the gradient itself; the others write parts that are added at the end.
+    Only blocks that some tile reached are written at all. A block is a parameter, or one group's part of it.
+    """
+
+    def __init__(self, grads: Mapping[str, np.ndarray], shared: list[str], grouped: list[str], groups: int):
+        blocks: list[Block] = [(name, None) for name in shared]
+        blocks += [(name, k) for name in grouped for k in range(groups)]
+        self.sums = {(name, k): grads[name] if k is None else grads[name][k] for name, k in blocks}
+        self.parts = {block: np.empty((CHUNKS - 1, total.size), np.float32) for block, total in self.sums.items()}
+        self.reached: list[set[Block]] = [set() for _ in range(CHUNKS)]
+
+    def begin(self) -> None:
+        """Forget the last batch."""
+        for blocks in self.reached:
+            blocks.clear()
+
+    def target(self, name: str, index: int | None, tile: Tile, first_chunk: int) -> tuple[np.ndarray, int]:
+        """Where a tile's contribution goes, and whether it is added to what is there (1) or replaces it (0)."""
+        block, chunk = (name, index), tile.chunk
+        total = self.sums[block]
+        accumulate = block in self.reached[chunk]
+        self.reached[chunk].add(block)
+        return total if chunk == first_chunk else self.parts[block][chunk - 1].reshape(total.shape), int(accumulate)
+
+    def blocks(self) -> list[Block]:
+        """The blocks that were reached, the largest first: they are shared out among threads."""
+        return sorted(set().union(*self.reached), key=lambda block: (-self.sums[block].size, str(block)))
+
+    def finish(self, block: Block) -> None:
+        """Add the parts of one block to its gradient: those of the chunks after the first, which follow each other."""
+        chunks = [chunk for chunk in range(CHUNKS) if block in self.reached[chunk]]
+        kernels.sum_parts(self.sums[block].reshape(-1), self.parts[block][chunks[0] : chunks[-1]])
+
+
+class Dense:
+    """Z = X W, without bias: batch-norm follows."""
+
+    def __init__(
+        self, name: str, params: Mapping[str, np.ndarray], index: int | None = None, input_gradient: bool = True
+    ):
+        self.name, self.index = name, index
+        self.W = params[name] if index is None else params[name][index]  # (F, D)
+        size = gemm.packed_size
+        self.packed = np.empty(size(*self.W.shape), np.float32)
+        self.packed_transposed = np.empty(size(*self.W.shape[::-1]) if input_gradient else 0, np.float32)
+
+    def pack(self) -> None:
+        """Lay the weights out for the matrix product, once a step."""
+        gemm.pack(self.packed, self.W)
+        if self.packed_transposed.size:
+            gemm.pack_transposed(self.packed_transposed, self.W)
+
+    def forward(self, Z: np.ndarray, X: np.ndarray, scratch: Scratch) -> np.ndarray:
+        gemm.matmul(Z, X, self.packed, scratch.gemm, 0)  # Z = X W
+        return Z
+
+    def backward_weights(
+        self, sums: GradientSums, tile: Tile, first_chunk: int, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
+    ) -> None:
+        dW, accumulate = sums.target(self.name, self.index, tile, first_chunk)
+        gemm.matmul_transposed(dW, X, dZ, scratch.gemm, accumulate)  # dW += Xᵀ dZ
+
+    def backward_input(self, dX: np.ndarray, dZ: np.ndarray, scratch: Scratch, accumulate: int = 0) -> np.ndarray:
+        gemm.matmul(dX, dZ, self.packed_transposed, scratch.gemm, accumulate)  # dX = dZ Wᵀ
+        return dX
+
+
+class Pool(NamedTuple):
+    """Rows of a batch whose pairs batch-norm takes its moments over: all rows, or those of one group."""
+
+    tiles: slice  # of the batch's
+    rows: int
+
+
+def pools_of(runs: list[list[Tile]], pools: int) -> list[Pool]:
+    """One pool of all tiles, or one a group; a group's tiles follow each other, and it may have none."""
+    tiles = np.zeros(pools, np.int64)
+    rows = np.zeros(pools, np.int64)
+    for run in runs:
+        for tile in run:
+            at = tile.group if pools > 1 else 0
+            tiles[at] += 1
+            rows[at] += tile.rows.stop - tile.rows.start
+    ends = np.cumsum(tiles).tolist()
+    return [Pool(slice(start, end), n) for start, end, n in zip([0, *ends], ends, rows.tolist(), strict=False)]
+
+
+class BatchStatistics:
+    """What batch-norm's forward leaves for its backward: each pool's moments, and the tiles' shares in them."""
+
+    def __init__(self, D: int, tiles: int, pools: int = 1):
+        self.mean, self.rstd = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
+        self.dgamma, self.dbeta = np.empty((pools, D), np.float32), np.empty((pools, D), np.float32)
+        self.pairs = np.zeros(pools, np.int64)  # which its moments are taken over
+        self.weight = np.empty(tiles)  # pairs behind the rows of each tile
+        self.tile_mean, self.tile_squares = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
+        self.tile_dgamma, self.tile_dbeta = np.empty((tiles, D), np.float32), np.empty((tiles, D), np.float32)
+        self.double = np.empty((tiles, D))  # tiles are summed in float64
+
+    def pool(self, group: int) -> int:
+        """The pool that a group's rows belong to."""
+        return group if len(self.pairs) > 1 else 0
+
+
+class BatchNormReLU:
+    """Batch normalisation over pairs, computed on unique rows with counts, and ReLU (``floor`` 0) or none (−inf).
+
+    The moments are those of all pairs or, where the running statistics have a row a group, of each group's own pairs;
+    gamma and beta are everybody's.
+    """
+
+    def __init__(self, name: str, layer: str, params: Arena, grads: Arena, running: Arena, floor: float):
+        self.gamma, self.beta = params[f"{name}.gamma{layer}"], params[f"{name}.beta{layer}"]  # (D,)
+        self.dgamma, self.dbeta = grads[f"{name}.gamma{layer}"], grads[f"{name}.beta{layer}"]
+        D = len(self.gamma)
+        self.running_mean = running[f"{name}.mean{layer}"].reshape(-1, D)  # (pools, D)
+        self.running_var = running[f"{name}.var{layer}"].reshape(-1, D)
+        self.floor = floor
+
+    def observe(self, stats: BatchStatistics, tile: Tile, Z: np.ndarray, counts: np.ndarray) -> None:
+        """Note a tile's moments."""
+        stats.weight[tile.number] = counts.sum()
+        kernels.moments(stats.tile_mean[tile.number], stats.tile_squares[tile.number], Z, counts)
+
+    def combine(self, stats: BatchStatistics, pools: list[Pool]) -> None:
+        """Each pool's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow.
+
+        Of a group without a row in the batch nothing moves; nor do the running statistics of one with a single row,
+        which has no spread, and would take that for the group's.
+        """
+        for k, (tiles, rows) in enumerate(pools):
+            if rows:
+                B, squares = self._combine_tiles(stats, k, tiles)
+                if rows > 1 or len(pools) == 1:
+                    variance, mean = squares / max(B - 1, 1), self.running_mean[k]
+                    mean += BATCHNORM_MOMENTUM * (stats.mean[k] - mean)
+                    moved = BATCHNORM_MOMENTUM * (variance - self.running_var[k])
+                    self.running_var[k] += moved.astype(np.float32)
+
+    @staticmethod
+    def _combine_tiles(stats: BatchStatistics, k: int, tiles: slice) -> tuple[float, np.ndarray]:
+        """Mean and 1/deviation of pool ``k``; returns its pairs, and the sums of squared deviations (D,) float64."""
+        weight, deviation = stats.weight[tiles], stats.double[tiles]
+        B = weight.sum()
+        deviation[...] = stats.tile_mean[tiles]
+        mean = weight @ deviation / B
+        for of_tile in deviation:  # at once it would be buffered, in 64 KiB
+            of_tile -= mean
+        deviation *= deviation
+        squares = weight @ deviation
+        deviation[...] = stats.tile_squares[tiles]
+        squares += deviation.sum(0)
+        stats.mean[k] = mean
+        stats.rstd[k] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
+        return B, squares
+
+    def use_running(self, stats: BatchStatistics) -> None:
+        """For evaluation: the running moments in place of the batch's."""
+        stats.mean[:] = self.running_mean
+        stats.rstd[:] = 1 / np.sqrt(self.running_var + BATCHNORM_EPS)
+
+    def forward(self, A: np.ndarray, Z: np.ndarray, stats: BatchStatistics, group: int) -> np.ndarray:
+        """``A`` of rows of one group."""
+        k = stats.pool(group)
+        kernels.batchnorm_relu(A, Z, stats.mean[k], stats.rstd[k], self.gamma, self.beta, self.floor)
+        return A
+
+    def backward_relu(
+        self, stats: BatchStatistics, tile: Tile, dY: np.ndarray, dA: np.ndarray, A: np.ndarray, Z: np.ndarray
+    ) -> None:
+        """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are noted a tile."""
+        dgamma, dbeta = stats.tile_dgamma[tile.number], stats.tile_dbeta[tile.number]
+        k = stats.pool(tile.group)
+        kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean[k], stats.rstd[k], self.floor)
+
+    def combine_backward(self, stats: BatchStatistics, pools: list[Pool]) -> None:
+        """Gradients of gamma and beta from the tiles' sums, in float64; each pool's pairs, and their sums."""
+        for k, (tiles, _) in enumerate(pools):
+            stats.pairs[k] = stats.weight[tiles].sum()
+        double = stats.double[: pools[-1].tiles.stop]
+        of_parts = (self.dgamma, stats.dgamma, stats.tile_dgamma), (self.dbeta, stats.dbeta, stats.tile_dbeta)
+        for total, of_pool, of_tile in of_parts:
+            double[...] = of_tile[: len(double)]
+            total[:] = double.sum(0)
+            for k, (tiles, _) in enumerate(pools):
+                of_pool[k] = total if len(pools) == 1 else double[tiles].sum(0)
+
+    def backward(
+        self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, group: int
+    ) -> np.ndarray:
+        """``dZ`` of rows of one group; they moved the moments of their pool."""
+        k = stats.pool(group)
+        moments, sums = (stats.mean[k], stats.rstd[k]), (stats.dgamma[k], stats.dbeta[k])
+        kernels.batchnorm_backward(dZ, dY, Z, counts, *moments, self.gamma, *sums, stats.pairs[k])
+        return dZ

@@ -1,0 +1,397 @@
+"""The textbook: every operation of the network, forward and backward, in plain NumPy.
+
+    B pairs in a batch · R rows · K territory groups · D hidden width · F features · r rank of a low-rank head
+    dX is the gradient of the loss with respect to X, and has X's shape.
+
+    tower      X (B,F) → Z1 = X W1 → A1 = relu(batchnorm(Z1)) → Z2 = A1 W2 → A2 = relu(batchnorm(Z2))    (B,D)
+    head k     U = head_k(A2), for the rows of group k only
+    score      z = s·<U, V> + c + <title features, C_k>,  p = sigmoid(z)
+    loss       Σ_k Σ_i mask_ik · BCE(z_ik, y_i) / B,  mask = one-hot of the row's group
+
+``loss_and_gradients`` is the specification: it works on expanded batches, one row a pair, and knows nothing of unique
+rows, sorting or workspaces. ``kernels`` says the same under the same names, fast: its functions take their outputs
+first and then the parameters that stand here. Wherever ``floor`` appears, 0 makes a ReLU and −inf a linear layer.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotower.core.config import BATCHNORM_EPS, ModelConfig
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def dense(X, W):
+    """Dense layer without bias, (R,F) by (F,D): batch-norm follows and would cancel the bias."""
+    return X @ W  # (R, D)
+
+
+def dense_backward(dZ, X, W):
+    """Gradients of ``dense`` for its weights and its input."""
+    # forward: Z = X W   so: dW = Xᵀ dZ, dX = dZ Wᵀ
+    return X.T @ dZ, dZ @ W.T  # (F, D), (R, F)
+
+
+def moments(Z, counts):
+    """Mean of each column, and the sum of its squared deviations, each row counted ``counts`` times.
+
+    Without the counts a repeated user would count once, which is a different model.
+    """
+    mean = counts @ Z / counts.sum()  # (D,)
+    return mean, counts @ (Z - mean) ** 2  # (D,), (D,)
+
+
+def batchnorm_relu(Z, mean, rstd, gamma, beta, floor):
+    """Batch normalisation (Ioffe & Szegedy 2015) and ReLU: ``rstd`` is 1/√(variance + eps)."""
+    return np.maximum(gamma * (Z - mean) * rstd + beta, floor)  # (R, D)
+
+
+def relu_backward(dA, A, Z, mean, rstd, floor):
+    """Gradient before the ReLU, and those of gamma and beta, which are its sums over the rows."""
+    # forward: A = max(Y, floor), Y = gamma·Ẑ + beta   so: dY = dA where A > floor, dgamma = Σ dY·Ẑ, dbeta = Σ dY
+    dY = np.where(floor < A, dA, 0).astype(dA.dtype)  # (R, D)
+    return dY, (dY * ((Z - mean) * rstd)).sum(0), dY.sum(0)  # (R, D), (D,), (D,)
+
+
+def batchnorm_backward(dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, B):
+    """Gradient of ``batchnorm_relu`` for Z, through the batch's own mean and variance.
+
+    ``dY`` is already summed over the duplicates of a row; the row occurs ``counts`` times among the ``B`` pairs.
+    """
+    # forward: Ẑ = (Z − mean)·rstd, and each of a row's c copies moved the mean and the variance
+    # so:      dZ = gamma·rstd·(dY − c·Σ dY/B − c·Ẑ·Σ(dY·Ẑ)/B)
+    Z_hat = (Z - mean) * rstd
+    return gamma * rstd * (dY - counts[:, None] * (dbeta + Z_hat * dgamma) / B)  # (R, D)
+
+
+def head_output(U, A, b, residual, floor):
+    """Finish a head: add its bias and, for residual heads, the tower's own output."""
+    return np.maximum(U + residual * A + b, floor)  # (n, D)
+
+
+def head_output_backward(dU, U, floor):
+    """Gradient before the head's last ReLU, in place of ``dU``."""
+    return np.where(floor < U, dU, 0).astype(dU.dtype)  # (n, D)
+
+
+def pair_dots(U, V, pair_start, pair_title):
+    """Dot product of each pair: pairs pair_start[r]:pair_start[r+1] belong to user row r."""
+    users = np.repeat(np.arange(len(U)), np.diff(pair_start))
+    titles = pair_title[pair_start[0] : pair_start[-1]]
+    return (U[users] * V[titles]).sum(1)  # (pairs,)
+
+
+def binary_cross_entropy(z, y, B):
+    """Loss of each logit, and the gradient of their sum over ``B``."""
+    # log(1 + exp(−|z|)) neither overflows nor loses the small probabilities
+    loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    return loss, (sigmoid(z) - y) / B  # (n,), (n,)
+
+
+def user_gradient(ddots, V, pair_start, pair_title):
+    """Gradient of ``pair_dots`` for U, given the gradient of each dot product."""
+    # forward: dot_i = <U_u, V_t>   so: dU_u = Σ over the pairs of u of ddot_i · V_t
+    dU = np.zeros((len(pair_start) - 1, V.shape[1]), V.dtype)
+    users = np.repeat(np.arange(len(dU)), np.diff(pair_start))
+    span = slice(pair_start[0], pair_start[-1])
+    np.add.at(dU, users, ddots[:, None] * V[pair_title[span]])
+    return dU  # (R, D)
+
+
+def title_gradient(ddots, U, pair_user, pair_title, columns):
+    """Gradient of ``pair_dots`` for V, in the columns from ``columns[0]`` to ``columns[1]``."""
+    span = slice(*columns)
+    dV = np.zeros((pair_title.max() + 1, U[:, span].shape[1]), U.dtype)
+    np.add.at(dV, pair_title, ddots[:, None] * U[pair_user, span])
+    return dV  # (T, columns)
+
+
+def sum_parts(G, parts):
+    """A gradient and its parts (n, size) from other rows of the batch, added one after the other."""
+    for part in parts:
+        G = G + part
+    return G  # (size,)
+
+
+def adam(P, M, V, G, lr, beta1, beta2, eps, t):
+    """One step of Adam, Algorithm 1 of Kingma & Ba 2015: bias-corrected, eps added outside the root.
+
+    ``t`` counts this block's own updates from 1: a head whose group is absent is not updated and does not count.
+    """
+    M = beta1 * M + (1 - beta1) * G
+    V = beta2 * V + (1 - beta2) * G * G
+    M_hat, V_hat = M / (1 - beta1**t), V / (1 - beta2**t)
+    return P - lr * M_hat / (np.sqrt(V_hat) + eps), M, V
+
+
+def decay(P, lr, rate):
+    """Decoupled weight decay, before the step of Adam (AdamW, Algorithm 2 of Loshchilov & Hutter 2019)."""
+    return P - lr * rate * P
+
+
+def sigmoid(z):
+    """1/(1 + e^−z), written so that neither tail overflows."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
+
+
+def softmax(L):
+    """Shares (n, E) of each row's logits, which add up to 1."""
+    e = np.exp(L - L.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)  # (n, E)
+
+
+def softmax_backward(dg, g):
+    """Gradient of ``softmax`` for its logits, given its output."""
+    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
+    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
+
+
+class ExpandedBatch(NamedTuple):
+    """A batch with one row a pair, as a framework would see it."""
+
+    user_features: np.ndarray  # (B, F_u)
+    title_features: np.ndarray  # (B, F_t)
+    group: np.ndarray  # (B,) the group of the pair's territory
+    labels: np.ndarray  # (B,) 0 or 1
+    territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
+
+
+def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
+    """One row a pair from a batch of unique rows."""
+    group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
+    return ExpandedBatch(
+        batch.user_features[batch.pair_user].astype(dtype),
+        batch.title_features[batch.pair_title].astype(dtype),
+        group[batch.pair_user],
+        batch.labels.astype(dtype),
+        batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
+    )
+
+
+class Terms(NamedTuple):
+    """What an objective adds to the masked loss, a pair at a time; the defaults change nothing."""
+
+    weights: Any = 1.0  # (B,)
+    offsets: Any = 0.0  # (B,) on top of the logits
+    log_variances: Any = 0.0  # (K,) learned
+    popularity: Any = 0.0  # (B,) of the pair's title
+    penalty: float = 0.0
+
+
+def correlation_penalty(z, y, x, strength):
+    """λ Σ over the labels of the squared correlation of z and x, and its gradient for z."""
+    loss, dz = 0.0, np.zeros_like(z)
+    for label in (0, 1):
+        mine = y == label
+        if mine.sum() > 2 and np.ptp(z[mine]) > 0 and np.ptp(x[mine]) > 0:
+            Z, X = z[mine] - z[mine].mean(), x[mine] - x[mine].mean()
+            ZX, ZZ, XX = Z @ X, Z @ Z, X @ X
+            loss += strength * ZX**2 / (ZZ * XX)
+            # forward: R = λ·(Z·X)²/(Z·Z · X·X)   so: dz = 2λ·(Z·X)/(Z·Z · X·X)·(X − (Z·X)/(Z·Z)·Z); centring is free
+            dz[mine] = 2 * strength * ZX / (ZZ * XX) * (X - ZX / ZZ * Z)
+    return loss, dz
+
+
+def masked_logits(p, A, V, batch, model):
+    """The logit of every pair under the head of its own group, from the towers' outputs A and V (B,D)."""
+    z = np.zeros(len(A))
+    for k in range(model.groups):
+        mine = batch.group == k
+        U = head(p, k, A[mine], model)
+        X, territory = batch.title_features[mine], batch.territory[mine] if model.territory_bias else None
+        if model.territory_bias:
+            U = U + p["territory.b"][territory]
+        z[mine] = p["logit.scale"][0] * (U * V[mine]).sum(1) + p["logit.bias"][0]
+        if model.title_bias:
+            z[mine] += X @ p["title_bias.C"][k]
+        if model.title_bias and model.territory_bias:
+            z[mine] += (X * p["territory.C"][territory]).sum(1)
+    return z  # (B,)
+
+
+def group_sums(X, group):
+    """For each row the sum over all rows of its group; a selection, so that NaN stays within its group."""
+    sums = np.empty_like(X)
+    for k in np.unique(group):
+        sums[group == k] = X[group == k].sum(0)
+    return sums  # (B, D)
+
+
+def group_moments(Z, group, pairs):
+    """``moments`` of each row's own group, whose pairs are ``pairs`` (B,1): batch-norm that sees no other group."""
+    mean = group_sums(Z, group) / pairs
+    return mean, group_sums((Z - mean) ** 2, group)  # (B, D), (B, D)
+
+
+class TowerTape(NamedTuple):
+    """What a tower's backward needs of its forward."""
+
+    X: np.ndarray
+    group: np.ndarray | None  # (B,) of each row, where each group has moments of its own
+    pairs: Any  # behind a row's moments: B, or (B,1) of its group
+    layers: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]
+
+
+def tower(
+    p: Arrays, name: str, X: np.ndarray, floor: float, group: np.ndarray | None = None
+) -> tuple[np.ndarray, TowerTape]:
+    """Two dense layers, each with batch-norm and ReLU; ``floor`` belongs to the last.
+
+    Batch-norm takes the moments of all rows or, with the ``group`` (B,) of each, those of the row's own group.
+    """
+    ones, A = np.ones(len(X), X.dtype), X
+    pairs = len(X) if group is None else group_sums(ones[:, None], group)
+    tape = TowerTape(X, group, pairs, [])
+    for layer, layer_floor in (("1", 0.0), ("2", floor)):
+        below = A
+        Z = dense(below, p[f"{name}.W{layer}"])
+        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)
+        rstd = 1 / np.sqrt(squares / pairs + BATCHNORM_EPS)
+        A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
+        tape.layers.append((below, Z, mean, rstd, A, layer_floor))
+    return A, tape
+
+
+def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dict[str, np.ndarray]:
+    """Gradients of a tower's parameters: the forward list reversed."""
+    grads: dict[str, np.ndarray] = {}
+    ones = np.ones(len(tape.X), dA.dtype)
+    for layer, (below, Z, mean, rstd, A, floor) in zip("21", reversed(tape.layers), strict=True):
+        dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)
+        sums = dgamma, dbeta
+        if tape.group is not None:  # gamma and beta are everybody's, but a row moved the moments of its group alone
+            sums = group_sums(dY * ((Z - mean) * rstd), tape.group), group_sums(dY, tape.group)
+        dZ = batchnorm_backward(dY, Z, ones, mean, rstd, p[f"{name}.gamma{layer}"], *sums, tape.pairs)
+        dW, dA = dense_backward(dZ, below, p[f"{name}.W{layer}"])
+        grads |= {f"{name}.W{layer}": dW, f"{name}.gamma{layer}": dgamma, f"{name}.beta{layer}": dbeta}
+    return grads
+
+
+def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
+    """The user embedding under head ``k``; without heads the tower's output itself.
+
+    Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
+    """
+    if model.head == "none":
+        return A
+    if model.head == "mmoe":
+        gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r): r columns an expert
+        return head_output((gate * (A @ p["experts.P"])) @ p["experts.Q"], A, 0, 1, model.head_floor)
+    if model.head == "lowrank":
+        return head_output(A @ p["head.P"][k] @ p["head.Q"][k], A, 0, 1, model.head_floor)
+    return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head != "plain", model.head_floor)
+
+
+def head_backward(
+    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
+    if model.head == "none":
+        return {}, dU
+    dU = head_output_backward(dU, U, model.head_floor)
+    if model.head == "mmoe":
+        H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])
+        gate = np.repeat(g, model.rank, axis=1)
+        dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])
+        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)
+        dP, dA = dense_backward(gate * dgated, A, p["experts.P"])
+        dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])
+        return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
+    if model.head == "lowrank":
+        P, Q = p["head.P"][k], p["head.Q"][k]
+        dQ, dH = dense_backward(dU, A @ P, Q)
+        dP, dA = dense_backward(dH, A, P)
+        return {"head.P": dP, "head.Q": dQ}, dU + dA
+    dW, dA = dense_backward(dU, A, p["head.W"][k])
+    return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
+
+
+def stitch(alpha, W):
+    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
+    return np.tensordot(alpha, W, 1)
+
+
+def stitch_backward(dmixed, alpha, W):
+    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
+    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
+    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
+
+
+def loss_and_gradients(
+    params: Arrays, batch: ExpandedBatch, model: ModelConfig, terms: Terms | None = None, *, masked: bool = True
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Masked loss of a batch and its gradient for every parameter: what training means.
+
+    The mask selects rows and never multiplies them (NaN·0 is NaN): head k's computation holds the rows of group k and
+    no other, so that a foreign row cannot reach it. A group without rows has loss 0 and gradient exactly 0.
+    With ``terms`` the gradients have one more name, ``group.log_variance`` (K,).
+
+    ``masked=False`` takes the mask off, to see what it keeps out: every head sees all B rows, and the loss counts
+    them under each of the K heads. (Not with a penalty, which wants one logit a pair.)
+    """
+    p, B = dict(params), len(batch.labels)
+    if model.head == "cross-stitch":
+        p["head.W"] = stitch(p["head.alpha"], p["stitch.W"])
+    of_group = batch.group if model.batchnorm == "group" else None
+    A, user_tape = tower(p, "user", batch.user_features, model.tower_floor, of_group)
+    V, title_tape = tower(p, "title", batch.title_features, model.output_floor)
+    s, c = p["logit.scale"][0], p["logit.bias"][0]
+
+    grads = {name: np.zeros_like(value) for name, value in p.items()}
+    dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
+    if terms is not None:
+        weights, offsets = (np.broadcast_to(value, B) for value in terms[:2])
+        log_variance, dz_penalty = np.zeros(model.groups) + terms.log_variances, np.zeros(B)
+        grads["group.log_variance"] = np.zeros(model.groups)
+        if terms.penalty:
+            z = masked_logits(p, A, V, batch, model)
+            loss, dz_penalty = correlation_penalty(z, batch.labels, terms.popularity, terms.penalty)
+    for k in range(model.groups):
+        mine = batch.group == k  # column k of the one-hot mask
+        mine |= not masked
+        U = U_head = head(p, k, A[mine], model)
+        if model.territory_bias:
+            territory = batch.territory[mine]
+            U = U_head + p["territory.b"][territory]
+        dots = (U * V[mine]).sum(1)
+        z = s * dots + c
+        if model.title_bias:
+            z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+        if model.title_bias and model.territory_bias:
+            z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
+        z = z if terms is None else z + offsets[mine]
+        losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
+        if terms is not None:
+            weight, s_k = weights[mine] * np.exp(-log_variance[k]), log_variance[k]
+            grads["group.log_variance"][k] = (0.5 - weight * losses).sum() / B
+            losses, dz = weight * losses + s_k / 2, weight * dz + dz_penalty[mine]
+        loss += losses.sum() / B
+
+        grads["logit.scale"] += dz @ dots
+        grads["logit.bias"] += dz.sum()
+        if model.title_bias:
+            grads["title_bias.C"][k] = dz @ batch.title_features[mine]
+        dV[mine] += s * dz[:, None] * U
+        dU = s * dz[:, None] * V[mine]
+        if model.territory_bias:
+            np.add.at(grads["territory.b"], territory, dU)
+        if model.title_bias and model.territory_bias:
+            np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model)
+        dA[mine] += dA_head
+        for name, grad in head_grads.items():
+            if name.startswith("experts."):
+                grads[name] += grad
+            else:
+                grads[name][k] = grad
+
+    grads |= tower_backward(p, "title", dV, title_tape)
+    grads |= tower_backward(p, "user", dA, user_tape)
+    if model.head == "cross-stitch":
+        grads["head.alpha"], grads["stitch.W"] = stitch_backward(grads.pop("head.W"), p["head.alpha"], p["stitch.W"])
+    if not model.learned_logit:
+        grads["logit.scale"][:] = grads["logit.bias"][:] = 0
+    return float(loss), grads

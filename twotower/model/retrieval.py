@@ -1,0 +1,253 @@
+"""All users against all titles: either side is embedded once, and a block of logits is used while it is in cache.
+
+    user features  (n, F_u) → tower → head of the user's group → U (n, D) ╮
+                                                                          ├ z = s·U Vᵀ + offset → the k best of a row
+    title features (T, F_t) → tower → V (T, D), once and for all ─────────╯
+
+A tile of users goes through tower and head, meets the titles a block at a time, and of its logits only the k best of
+each user are kept: neither the (n, T) logits nor the (n, D) embeddings ever exist as a whole. Tiles are the work of the
+model's threads, and each owns what it writes: the same bits on any number of threads.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.core.progress import Progress, silent
+from twotower.model.engine import gemm
+from twotower.model.engine.threads import TILE_ROWS, Tile, chunked_tiles
+from twotower.model.engine.topk import NOBODY, keep_best, logits
+from twotower.model.layers import BatchStatistics, Scratch
+from twotower.model.tower import Tower
+from twotower.model.two_tower import TwoTower
+
+TITLE_BLOCK = 256  # titles that a tile of users meets at a time: their logits stay in the second-level cache
+PRODUCTS = 1 << 36  # multiply-adds between two reports of progress: about half a second
+
+#: Called with the places of a tile's users among those asked for (n,), the first title of a block, and <U, V> (n, w).
+Consumer = Callable[[np.ndarray, int, np.ndarray], None]
+
+
+class Users(NamedTuple):
+    """Whom to score: rows of a feature table, which may be memory-mapped and half precision, and their groups."""
+
+    table: np.ndarray  # (N, F_u) float32 or float16
+    rows: np.ndarray  # (n,) integer
+    group: np.ndarray  # (n,) integer, 0 ≤ group < K
+
+
+class Choice(NamedTuple):
+    """What each user may choose from. Users of one kind share their offsets; −inf: this title is not for them."""
+
+    offset: np.ndarray  # (M, T) float32, added to s·<U, V>
+    kind: np.ndarray  # (n,) integer: the row of ``offset`` of each user
+    seen_start: np.ndarray  # (n+1,) int64: user i has seen seen[seen_start[i]:seen_start[i+1]]
+    seen: np.ndarray  # titles, ascending within each user
+
+
+class TowerAtRest:
+    """A tower with its running statistics in place of a batch's."""
+
+    def __init__(self, tower: Tower):
+        pools, D = tower.norm1.running_mean.shape
+        self.tower = tower
+        self.stats1, self.stats2 = BatchStatistics(D, 0, pools), BatchStatistics(D, 0, pools)
+        tower.norm1.use_running(self.stats1)
+        tower.norm2.use_running(self.stats2)
+
+    def embed(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
+        """A2 (n, D) of the features of a tile of one group; it lies in ``scratch.A``."""
+        A, Z = scratch.A[: len(X)], scratch.dZ[: len(X)]
+        self.tower.dense1.forward(Z, X, scratch)
+        self.tower.norm1.forward(A, Z, self.stats1, group)
+        self.tower.dense2.forward(Z, A, scratch)
+        return self.tower.norm2.forward(A, Z, self.stats2, group)
+
+
+class Buffers:
+    """What one thread needs besides the model's scratch: a tile's features, and its logits with a block of titles."""
+
+    def __init__(self, widest: int, dtype: np.dtype):
+        self.X = np.empty((TILE_ROWS, widest), np.float32)
+        self.stored = np.empty((TILE_ROWS if dtype == np.float16 else 0, widest), np.float16)
+        self.dots = np.empty(TILE_ROWS * TITLE_BLOCK, np.float32)
+
+    def gather(self, table: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rows of a table as float32 (n, F)."""
+        X = self.X.reshape(-1)[: len(rows) * table.shape[1]].reshape(len(rows), table.shape[1])
+        if table.dtype == np.float32:
+            return np.take(table, rows, axis=0, out=X, mode="clip")  # callers check rows; "raise" would copy once more
+        X[...] = np.take(table, rows, axis=0, out=self.stored.reshape(-1)[: X.size].reshape(X.shape), mode="clip")
+        return X
+
+
+class Retrieval:
+    """The titles of a table as a trained model sees them, laid out for products with any number of users.
+
+    The weights are those of the moment: after another step of training, make another. What a territory has to itself is
+    no matter of users: s·<U + b_c, V> = s·<U, V> + s·<b_c, V> is the same for all of them, and part of the offset.
+    """
+
+    def __init__(self, model: TwoTower, title_table: np.ndarray, progress: Progress = silent):
+        """``title_table`` (T, F_t) float32 or float16. Raises ValueError when its width is not the model's."""
+        check_width("titles", title_table, model.widths[1])
+        self.model, D, T = model, model.config.hidden, len(title_table)
+        model.pack()
+        self.user_tower, self.title_tower = (TowerAtRest(tower) for tower in (model.user_tower, model.title_tower))
+        self.V = np.empty((T, D), np.float32)
+        self.bias = np.zeros((model.config.groups, T), np.float32)  # c, and what the group's title bias adds
+        self.own = np.zeros((model.territories, T), np.float32)  # what a territory adds to its group's
+        table = np.asarray(title_table)
+
+        def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
+            X = buffers.gather(table, np.arange(tile.rows.start, tile.rows.stop))
+            if model.config.title_bias:
+                np.matmul(model.params["title_bias.C"], X.T, out=self.bias[:, tile.rows])
+            if "territory.C" in model.params:
+                np.matmul(model.params["territory.C"], X.T, out=self.own[:, tile.rows])
+            self.V[tile.rows] = self.title_tower.embed(X, tile.group, scratch)
+
+        self._each_tile(embed, np.array([0, T]), table, "embedding titles", progress)
+        self.bias += model.params["logit.bias"]
+        if model.offsets is not None:
+            self.own += model.params["logit.scale"] * (model.offsets.b @ self.V.T)
+        self.starts = range(0, T, TITLE_BLOCK)  # first title of each block
+        widths = [min(TITLE_BLOCK, T - start) for start in self.starts]
+        self.packed = [np.empty(gemm.packed_size(D, width), np.float32) for width in widths]
+        blocks = list(zip(self.packed, self.starts, strict=True))
+        model.workers.run(lambda b: gemm.pack_transposed(b[0], self.V[b[1] : b[1] + TITLE_BLOCK]), blocks)
+
+    def territory_bias(self, group: np.ndarray) -> np.ndarray:
+        """What a territory adds to s·<U, V> of each title, (C, T) float32; ``group`` (C,) of each territory.
+
+        Raises ValueError when the model has offsets of another number of territories.
+        """
+        bias = self.bias[group if len(self.bias) > 1 else np.zeros(len(group), np.int64)]
+        if len(self.own):
+            if len(self.own) != len(group):
+                raise ValueError(f"groups of {len(group)} territories, and offsets of {len(self.own)}")
+            bias += self.own
+        return bias
+
+    def scan(self, users: Users, consume: Consumer, progress: Progress = silent, stage: str = "scoring users") -> None:
+        """Call ``consume`` with the products of every tile of users and every block of titles.
+
+        Its array is a workspace, which it may overwrite; several threads call it at once, each for other users.
+
+        Raises ValueError when shapes do not fit the model and each other, IndexError for rows outside the table.
+        """
+        table, order, segments = self._by_group(users)
+        blocks = list(zip(self.starts, self.packed, strict=True))
+
+        def score(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
+            who = order[tile.rows]
+            U = self._embed_users(buffers.gather(table, users.rows[who]), tile.group, scratch)
+            for start, packed in blocks:
+                width = min(TITLE_BLOCK, len(self.V) - start)
+                dots = buffers.dots[: len(U) * width].reshape(len(U), width)
+                gemm.matmul(dots, U, packed, scratch.gemm, 0)  # U Vᵀ
+                consume(who, start, dots)
+
+        self._each_tile(score, segments, table, stage, progress)
+
+    def embed_users(self, out: np.ndarray, users: Users, progress: Progress = silent) -> None:
+        """Fill ``out`` (n, D) float32, which may be memory-mapped, with s·U of each user: <out, V> is then s·<U, V>.
+
+        Raises ValueError and IndexError as ``scan`` does.
+        """
+        table, order, segments = self._by_group(users)
+        scale = self.model.params["logit.scale"]
+
+        def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
+            who = order[tile.rows]
+            out[who] = scale * self._embed_users(buffers.gather(table, users.rows[who]), tile.group, scratch)
+
+        self._each_tile(embed, segments, table, "embedding users", progress)
+
+    def top(self, k: int, users: Users, choice: Choice, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+        """The k best titles of each user that it may have and has not seen, best first: titles, logits, (n, k) each.
+
+        Exact; of equal logits the lower title comes first. Where there are fewer than k titles stand NOBODY and −inf.
+
+        Raises ValueError and IndexError as ``scan`` does, and where ``choice`` does not fit.
+        """
+        check_choice(choice, len(users.rows), len(self.V))
+        titles = np.full((len(users.rows), k), NOBODY, np.int32)
+        scores = np.full((len(users.rows), k), -np.inf, np.float32)
+        scale = self.model.params["logit.scale"][0]
+        kind, start = (np.ascontiguousarray(index, np.int64) for index in (choice.kind, choice.seen_start))
+        seen = np.ascontiguousarray(choice.seen, np.int32)
+
+        def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
+            logits(dots, scale, choice.offset, kind[who], first)
+            keep_best(titles, scores, who, dots, first, start, seen)
+
+        self.scan(users, keep, progress)
+        return titles, scores
+
+    def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The table, the places (n,) of users with those of a head side by side, and the bounds of each head's."""
+        check_users(users, self.model)
+        order = np.argsort(users.group, kind="stable")  # within a head in the order of the table
+        bounds = np.searchsorted(users.group[order], np.arange(self.model.config.groups + 1))
+        return np.asarray(users.table), order, bounds
+
+    def _embed_users(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
+        """U (n, D) of a tile's features, through the head of its group; it lies in ``scratch``."""
+        A2 = self.user_tower.embed(X, group, scratch)
+        if self.model.heads is None:
+            return A2
+        return self.model.heads.forward(scratch.dA[: len(X)], A2, group, scratch)
+
+    def _each_tile(
+        self, work: Callable[[Tile, Buffers, Scratch], None], segments: np.ndarray, table: np.ndarray,
+        stage: str, progress: Progress,
+    ) -> None:  # fmt: skip
+        """Share the tiles of grouped rows out among the threads, whoever is free; report between batches of them."""
+        tiles = [tile for run in chunked_tiles(segments) for tile in run] if segments[-1] else []
+        workers, total = self.model.workers, int(segments[-1])
+        spare = [Buffers(table.shape[1], table.dtype) for _ in range(workers.threads)]
+        per_row = self.model.config.hidden * (len(self.V) + table.shape[1] + 2 * self.model.config.hidden)
+        step = max(workers.threads, PRODUCTS // (per_row * TILE_ROWS))
+        for start in range(0, len(tiles), step):
+            queue = iter(tiles[start : start + step])  # next() of a list's iterator is one operation under the GIL
+
+            def serve(buffers: Buffers, queue: Iterator[Tile] = queue) -> None:
+                with self.model.scratches.borrow() as scratch:
+                    for tile in queue:
+                        work(tile, buffers, scratch)
+
+            workers.run(serve, spare)
+            progress(stage, max(tile.rows.stop for tile in tiles[start : start + step]), total)
+
+
+def check_width(name: str, table: np.ndarray, width: int) -> None:
+    """Raises ValueError for a table of another dtype or width."""
+    if table.ndim != 2 or table.shape[1] != width or table.dtype not in (np.float16, np.float32):
+        raise ValueError(f"{name}: {table.dtype} {table.shape}, expected float16 or float32 of width {width}")
+
+
+def check_users(users: Users, model: TwoTower) -> None:
+    """Raises ValueError and IndexError where users do not fit the model and each other."""
+    check_width("users", users.table, model.widths[0])
+    if users.rows.shape != users.group.shape or users.rows.ndim != 1:
+        raise ValueError(f"rows {users.rows.shape} and groups {users.group.shape} differ")
+    check_range("rows", users.rows, len(users.table))
+    check_range("group", users.group, model.config.groups)
+
+
+def check_choice(choice: Choice, n: int, T: int) -> None:
+    """Raises ValueError and IndexError where a choice does not fit n users and T titles."""
+    if choice.offset.shape[1:] != (T,) or choice.offset.dtype != np.float32 or not choice.offset.flags.c_contiguous:
+        raise ValueError(f"offset {choice.offset.dtype} {choice.offset.shape}, expected contiguous float32 (…, {T})")
+    if choice.kind.shape != (n,) or choice.seen_start.shape != (n + 1,):
+        raise ValueError(f"kind {choice.kind.shape} and seen_start {choice.seen_start.shape} for {n} users")
+    check_range("kind", choice.kind, len(choice.offset))
+    check_range("seen_start", choice.seen_start, len(choice.seen) + 1)
+
+
+def check_range(name: str, values: np.ndarray, n: int) -> None:
+    """Raises IndexError where a value is not from 0 to n − 1."""
+    if len(values) and not 0 <= int(values.min()) <= int(values.max()) < n:
+        raise IndexError(f"{name} goes from {values.min()} to {values.max()}, expected 0 to {n - 1}")

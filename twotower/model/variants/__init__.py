@@ -1,0 +1,1 @@
+"""What the main path does not need."""

@@ -1,0 +1,1 @@
+"""Serving: a finished run, opened for a dataset; recommendations and embeddings."""

@@ -1,0 +1,181 @@
+"""The best titles for users of a dataset under a trained model: what they may have, and have not watched yet."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import whole_file
+from twotower.data.dataset import HISTORY, Dataset
+from twotower.model.engine.topk import NOBODY
+from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.serving.open_run import open_model
+from twotower.training.predict import user_groups
+from twotower.training.warm_up import compile_kernels
+
+WRITE_ROWS = 1 << 16  # lines of a CSV that are made together
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The k best titles of n users, best first; NOBODY (−1) and −inf where a user has fewer."""
+
+    user: np.ndarray  # (n,) int64 row of the dataset's users
+    title: np.ndarray  # (n, k) int32 row of the dataset's titles
+    score: np.ndarray  # (n, k) float32 logit
+
+    def counts(self) -> np.ndarray:
+        """How many titles each user gets, (n,)."""
+        return np.count_nonzero(self.title != NOBODY, axis=1)
+
+
+def recommend(
+    run_path: Path,
+    dataset: Dataset,
+    users: np.ndarray | None = None,
+    top: int = 10,
+    day: int | None = None,
+    progress: Progress = silent,
+) -> Recommendations:
+    """The ``top`` best titles of users (n,), all of the dataset unless told, under the weights of a finished run.
+
+    Recommendations are made at the start of ``day``, by default the day after the log: of titles launched by
+    then and available in the user's territory, and of those that the user has not watched before. Equal scores
+    go to the title that stands first in the table.
+
+    Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log.
+    """
+    end = dataset.train_days + dataset.test_days
+    day = end if day is None else day
+    if not 0 <= day <= end:
+        raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
+    rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
+    model, territory_group = open_model(run_path, dataset, rows)
+    compile_kernels(progress)
+    dataset.check_vectors(progress)
+    with threadpool_limits(1, "blas"):
+        found = Retrieval(model, dataset.title_vectors, progress)
+        group = user_groups(dataset, territory_group, model.config.groups)[rows]
+        choice = Choice(
+            additions(found, model.title_offsets, dataset, territory_group, day),
+            np.asarray(dataset.user_territory)[rows],
+            *watched(dataset, rows, day, progress),
+        )
+        top = min(top, dataset.n_titles)
+        title, score = found.top(top, Users(dataset.user_vectors, rows, group), choice, progress)
+    return Recommendations(rows, title, score)
+
+
+def additions(
+    found: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
+) -> np.ndarray:
+    """What a territory adds to the score of a title, (C, T) float32: −inf unless it can be watched there on ``day``."""
+    bias = found.territory_bias(territory_group)
+    if title_offsets is not None:
+        bias = bias + title_offsets
+    allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
+    return np.where(allowed, bias, np.float32(-np.inf))
+
+
+def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+    """What each of the users (n,) watched before ``day``, history included: start (n+1,) int64, and titles, ascending.
+
+    Raises ValueError when a user is named twice.
+    """
+    from scipy import sparse  # here, because it is slow to import
+
+    place = np.full(dataset.n_users, -1, np.int32)
+    place[rows] = np.arange(len(rows))
+    if np.count_nonzero(place >= 0) != len(rows):
+        raise ValueError("a user is named twice")
+    users, titles = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for past in range(HISTORY, day):
+        user, title = dataset.events(past)
+        mine = place[user]
+        users.append(mine[mine >= 0])
+        titles.append(title[mine >= 0])
+        progress("reading what was watched", past - HISTORY + 1, day - HISTORY)
+    user, title = np.concatenate(users), np.concatenate(titles)
+    shape = len(rows), dataset.n_titles
+    seen = sparse.csr_matrix((np.ones(len(user), bool), (user, title)), shape=shape)
+    seen.sum_duplicates()  # and the titles of each user ascend
+    return seen.indptr.astype(np.int64), seen.indices.astype(np.int32)
+
+
+def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path | None = None) -> np.ndarray:
+    """Rows of the users of a file, in its order, or of all; with ``territories``, of those who live there (n,) int64.
+
+    Errors: InputError for a territory or a user that the dataset does not know, and when nobody is left.
+    """
+    rows = np.arange(dataset.n_users) if file is None else users_from_file(dataset, file)
+    if territories:
+        wanted = [dataset.territories.index(name) for name in territories]
+        rows = rows[np.isin(np.asarray(dataset.user_territory)[rows], wanted)]
+    if not len(rows):
+        where = f" in {', '.join(territories)}" if territories else ""
+        raise InputError(f"{file or dataset.path}: no users{where}")
+    return rows
+
+
+def users_from_file(dataset: Dataset, file: Path) -> np.ndarray:
+    """Rows (n,) int64 of the users whose ids stand first on each line of a text or CSV file, each once.
+
+    A first line ``user`` is a heading. In a dataset without ids, such as a simulated one, users are numbers from 0.
+
+    Errors: InputError with file and line for a user that the dataset does not know.
+    """
+    ids = dataset.user_ids if dataset.user_ids is not None else map(str, range(dataset.n_users))
+    row_of = {name: row for row, name in enumerate(ids)}
+    rows = []
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines)
+            for cells in reader:
+                name = cells[0].strip() if cells else ""
+                if name in row_of:
+                    rows.append(row_of[name])
+                elif name and not (name == "user" and reader.line_num == 1):
+                    raise InputError(f"{file} line {reader.line_num}: no user {name!r} in {dataset.path}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not readable ({getattr(error, 'strerror', None) or error})") from None
+    return np.array(list(dict.fromkeys(rows)), np.int64)
+
+
+def write_csv(file: IO[str], dataset: Dataset, found: Recommendations, progress: Progress = silent) -> None:
+    """Write user, rank, title and score, a line a recommendation, best first; ranks begin with 1."""
+    user_ids, title_ids = dataset.user_ids, np.array(dataset.title_ids, object)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("user", "rank", "title", "score"))
+    n, k = found.title.shape
+    step = max(1, WRITE_ROWS // k)
+    for start in range(0, n, step):
+        row, rank = np.nonzero(found.title[start : start + step] != NOBODY)
+        user = found.user[start + row].tolist()
+        names = user if user_ids is None else [user_ids[u] for u in user]
+        title, score = title_ids[found.title[start + row, rank]], found.score[start + row, rank].astype(str)
+        writer.writerows(zip(names, (rank + 1).tolist(), title.tolist(), score.tolist(), strict=True))
+        progress("writing recommendations", min(start + step, n), n)
+
+
+@contextmanager
+def whole_text(path: Path) -> Iterator[IO[str]]:
+    """A file to write text to, which appears under its name when it is complete.
+
+    Errors: InputError, at once, when nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: cannot write (it is a directory)")
+    with whole_file(path) as partial:
+        try:
+            partial.touch()
+        except OSError as error:
+            raise InputError(f"{path}: cannot write ({error.strerror})") from None
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            yield file

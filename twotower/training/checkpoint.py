@@ -1,0 +1,144 @@
+"""Weights and training state on disk: written whole or not at all, read without pickle, resumed exactly.
+
+weights     parameters, running statistics and title offsets by name; the model's shape in the metadata
+training    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from twotower.core.config import ModelConfig
+from twotower.core.errors import InputError
+from twotower.model.adam import Adam
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import Uncertainty
+from twotower.training.loop import TrainingState
+
+OFFSETS = "title_offsets"  # (C, T), where there are any
+
+
+def save_weights(path: Path, model: TwoTower) -> None:
+    """Write what is needed to score: parameters, running statistics, and the model's shape."""
+    shape = {"model": asdict(model.config), "user_width": model.widths[0], "title_width": model.widths[1]}
+    shape["territories"] = model.territories
+    offsets = {} if model.title_offsets is None else {OFFSETS: model.title_offsets}
+    _save(path, _named(model) | offsets, shape)
+
+
+def load_model(path: Path, threads: int = 1) -> TwoTower:
+    """The model of a run. Errors: InputError when its weights are missing, damaged or of another shape."""
+    arrays, shape = _load(path)
+    try:
+        config = ModelConfig(**shape["model"])
+        model = TwoTower(
+            config, shape["user_width"], shape["title_width"], np.random.default_rng(0), threads=threads,
+            territories=shape.get("territories", 0),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} holds NaN or infinity")
+    _fill(path, _named(model), arrays)
+    model.title_offsets = arrays.get(OFFSETS)
+    return model
+
+
+def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+    """Write all that the next epoch depends on."""
+    counters = {
+        "epoch": state.epoch,
+        "steps": state.steps,
+        "best_score": state.best_score,
+        "misses": state.misses,
+        "adam_steps": optimiser.steps,
+    }
+    if (learned := _uncertainty(model)) is not None:
+        counters["uncertainty_steps"] = learned.adam.steps
+    _save(path, _training_arrays(model, optimiser, state), counters)
+
+
+def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
+    """Put model, optimiser and state back to where the last finished epoch left them, bit for bit.
+
+    Errors: InputError when the file is missing, damaged, or of a model of another shape.
+    """
+    arrays, counters = _load(path)
+    needed = _COUNTERS | ({"uncertainty_steps"} if _uncertainty(model) is not None else set())
+    if not counters.keys() >= needed or len(counters["adam_steps"]) != len(optimiser.steps):
+        raise InputError(f"{path}: not the training state of such a model")
+    if "best.params" in arrays:
+        state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
+    _fill(path, _training_arrays(model, optimiser, state), arrays)
+    state.epoch, state.steps = counters["epoch"], counters["steps"]
+    state.best_score, state.misses = counters["best_score"], counters["misses"]
+    optimiser.steps = counters["adam_steps"]
+    if (learned := _uncertainty(model)) is not None:
+        learned.adam.steps = counters["uncertainty_steps"]
+
+
+_COUNTERS = {"epoch", "steps", "best_score", "misses", "adam_steps"}
+
+
+def _named(model: TwoTower) -> dict[str, np.ndarray]:
+    return {**model.params, **{f"running.{name}": value for name, value in model.running.items()}}
+
+
+def _uncertainty(model: TwoTower) -> Uncertainty | None:
+    """The log-variances of groups, where the model's objective learns them."""
+    return model.objective.uncertainty if model.objective is not None else None
+
+
+def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> dict[str, np.ndarray]:
+    arrays = {"params": model.params.flat, "running": model.running.flat}
+    arrays |= {"adam.m": optimiser.m.flat, "adam.v": optimiser.v.flat}
+    if (learned := _uncertainty(model)) is not None:
+        of_groups = {"params": learned.params, "m": learned.adam.m, "v": learned.adam.v}
+        arrays |= {f"uncertainty.{name}": arena.flat for name, arena in of_groups.items()}
+    if state.best is not None:
+        arrays |= {"best.params": state.best[0], "best.running": state.best[1]}
+    return arrays
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
+        partial.replace(path)
+    except SafetensorError as error:  # of a full disk, too, whose number stands in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    if not path.is_file():
+        raise InputError(f"{path}: missing")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            facts = json.loads((file.metadata() or {})["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("its facts are no object")
+        return arrays, facts
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not readable as weights ({error})") from None
+
+
+def _fill(path: Path, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
+    for name, target in targets.items():
+        if name not in arrays or arrays[name].shape != target.shape:
+            found = arrays[name].shape if name in arrays else "nothing"
+            raise InputError(f"{path}: {name} has shape {found}, expected {target.shape}")
+        target[...] = arrays[name]

@@ -1,0 +1,212 @@
+"""From a directory to a finished run: what is missing on the way is made, and everything is kept."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+
+from twotower.core.config import Config, ModelConfig, load_toml
+from twotower.core.errors import InputError
+from twotower.core.formatting import counted
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import read_json, write_json
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
+from twotower.data.sampling.sample_config import SampleConfig
+from twotower.data.sampling.sampler import sample
+from twotower.data.synthetic.simulate import simulate
+from twotower.data.synthetic.world import WorldConfig
+from twotower.data.territories import Territories, geographic_groups, grouping_from_file
+from twotower.metrics.results import Evaluation
+from twotower.training.periods import check_days, train_and_score
+from twotower.training.run import CONFIG, RUN, RunWriter, next_run_path
+from twotower.training.trainer import Trainer
+from twotower.training.warm_up import compile_kernels
+
+DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
+RUNS = Path("runs")
+PLAN = "plan.json"  # what a run needs to be resumed: dataset, sample, their fingerprint, label and groups
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that ``twotower train`` was asked for."""
+
+    directory: Path
+    config: Config
+    sample_name: str = "default"
+    grouping: Path | None = None  # a CSV of groups, instead of the dataset's or of geographic ones
+    run_path: Path | None = None
+    label: str | None = None
+
+    def run(self, progress: Progress = silent) -> tuple[Path, Evaluation]:
+        """Make what is missing, train and test; returns the run's directory and its results."""
+        check_place(self.run_path, self.label)  # now, rather than after minutes of work
+        dataset = open_dataset(self.directory, progress)
+        sampled = open_sample(dataset, self.sample_name, progress)
+        check_days(dataset, sampled, self.config.train.incremental_periods)
+        groups = choose_groups(dataset.territories, self.config.model.groups, self.grouping)
+        label = self.label or default_label(self.config.model, sampled)
+        trainer = Trainer(dataset, sampled, groups, self.config, progress)
+        with ExitStack() as stack:
+            writer = begin_run(stack, self.run_path, dataset, sampled, label, self.config.train.seed)
+            writer.save_config(self.config.to_dict())
+            plan = {"dataset": str(dataset.path.resolve()), "sample": sampled.name, "label": label}
+            plan |= {"fingerprint": fingerprint(dataset, sampled), "groups": groups.tolist()}
+            write_json(writer.path / PLAN, plan)
+            return writer.path, train_and_test(trainer, sampled, writer, progress)
+
+
+def resume(path: Path, progress: Progress, directory: Path | None = None) -> tuple[Path, Evaluation]:
+    """Go on with an interrupted run from its last finished epoch; the result is that of an uninterrupted one.
+
+    ``directory`` is where the dataset is now, if it was moved.
+
+    Errors: InputError when there is nothing to resume, or dataset or sample are not those of the run.
+    """
+    if not (path / PLAN).is_file():
+        raise InputError(f"{path}: no run to resume (it has no {PLAN})")
+    if (path / RUN).is_file():
+        raise InputError(f"{path}: this run has finished; there is nothing to resume")
+    plan = read_json(path / PLAN)
+    config = Config.from_dict(load_toml(path / CONFIG), str(path / CONFIG))
+    try:
+        dataset = Dataset.open(directory or plan["dataset"])
+        sampled = Sample(dataset, plan["sample"])
+        groups, label = np.array(plan["groups"], np.int16), plan["label"]
+        same = fingerprint(dataset, sampled) == plan["fingerprint"]
+    except (KeyError, TypeError):
+        raise InputError(f"{path / PLAN}: damaged") from None
+    if not same:
+        raise InputError(f"{sampled.path}: its pairs or vectors are no longer those that {path} began with")
+    trainer = Trainer(dataset, sampled, groups, config, progress)
+    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
+    with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
+        trainer.resume(writer)
+        return path, train_and_test(trainer, sampled, writer, progress)
+
+
+def check_place(run_path: Path | None, label: str | None) -> None:
+    """Errors: InputError when a run could not be written where it is meant to be."""
+    path = run_path or next_run_path(RUNS, label or "baseline")
+    if path.exists():
+        raise InputError(f"{path}: exists already; give another directory")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise InputError(f"{path}: cannot write in {parent}")
+
+
+def begin_run(
+    stack: ExitStack, path: Path | None, dataset: Dataset, sampled: Sample, label: str, seed: int
+) -> RunWriter:
+    """Open a run at ``path``, or under the next free number: runs may be started side by side."""
+    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    while True:
+        place = path or next_run_path(RUNS, label)
+        try:
+            return stack.enter_context(RunWriter(place, **facts))
+        except InputError:
+            if path is not None or not place.exists():  # otherwise somebody else was faster
+                raise
+
+
+def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
+    """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
+
+    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished; OSError and MemoryError have it as
+    ``go_on``.
+    """
+    try:
+        compile_kernels(progress)
+        if periods := trainer.config.train.incremental_periods:
+            return train_and_score(trainer, sampled, periods, writer, progress)
+        trainer.run(writer, progress)
+        return trainer.test(sampled, writer, progress)
+    except (KeyboardInterrupt, OSError, MemoryError) as stop:
+        if writer.training_path.is_file():
+            go_on = f"twotower train --resume {quote(str(writer.path))}"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(go_on) from None
+            stop.go_on = go_on  # type: ignore[union-attr]
+        raise
+
+
+def fingerprint(dataset: Dataset, sampled: Sample) -> str:
+    """A digest of the pairs, vectors and territories of users that a model is trained on."""
+    files = dataset.manifest["files"]
+    tables = {name: files.get(name) for name in ("users.npy", "titles.npy", "user_territory.npy")}
+    parts = json.dumps([tables, sampled.manifest["files"]], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def open_dataset(directory: Path, progress: Progress) -> Dataset:
+    """A dataset; the built-in world is made in its usual place where there is none yet."""
+    if directory == DEFAULT_WORLD:
+        make_if_missing(directory, lambda: simulate(directory, progress=progress))
+    return Dataset.open(directory)
+
+
+def open_sample(dataset: Dataset, name: str, progress: Progress) -> Sample:
+    """A sample of the dataset; the default one is drawn with the default settings where there is none."""
+    if name == "default":
+        make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, SampleConfig(), progress, name))
+    return Sample(dataset, name)
+
+
+def make_if_missing(path: Path, make: Callable[[], object]) -> None:
+    """Make a directory where there is none; if another run that was started beside this one is faster, use its."""
+    if path.exists():
+        return
+    try:
+        make()
+    except InputError:
+        if not path.exists():
+            raise
+
+
+def choose_groups(territories: Territories, groups: int, file: Path | None = None) -> np.ndarray:
+    """Group of each territory (C,): from a file, else the dataset's own if it has that many, else geographic.
+
+    Errors: InputError when there are fewer territories than groups, or the file has another number of groups.
+    """
+    if file is not None:
+        chosen = grouping_from_file(file, territories)
+        found = int(chosen.max()) + 1
+        if found != groups:
+            raise InputError(f"{file}: {counted(found, 'group')}, but the model has {groups} (see --mtl and --groups)")
+        return chosen
+    if groups == 1:
+        return np.zeros(len(territories), np.int16)
+    stored = territories.group
+    if stored.min() >= 0 and stored.max() + 1 == groups:
+        return stored
+    return geographic_groups(territories, groups)
+
+
+def known_groups(directory: Path, file: Path | None = None) -> int | None:
+    """How many groups of territories a file, or else a dataset, has; None where there are none yet."""
+    if not directory.exists():
+        return None
+    territories = Dataset.open(directory).territories
+    groups = territories.group if file is None else grouping_from_file(file, territories)
+    return int(groups.max()) + 1 if groups.min() >= 0 else None
+
+
+def known_test_days(directory: Path) -> int:
+    """How many test days a dataset has, or the built-in world will have where there is none yet."""
+    return Dataset.open(directory).test_days if directory.exists() else WorldConfig().test_days
+
+
+def default_label(model: ModelConfig, sampled: Sample) -> str:
+    """A method's name: baseline or mtl, with the paper's upsampling or without."""
+    method = f"mtl-{model.groups}" if model.multi_task else "baseline"
+    method += "-territories" if model.territory_bias else ""
+    method += "-group-batchnorm" if model.batchnorm == "group" else ""
+    return f"{method}-upsampled" if sampled.active.any() else method

@@ -1,0 +1,149 @@
+"""The training loop: batch → forward → loss → backward → step → record; it yields results, prints nothing."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotower.core.config import Config, TrainConfig
+from twotower.model.adam import Adam
+from twotower.model.two_tower import Losses, TwoTower
+from twotower.model.variants import debiasing, pcgrad
+from twotower.model.variants.objective import Objective, Uncertainty
+
+SURGERY = 4  # the random stream of gradient surgery
+
+
+class Scores(NamedTuple):
+    """What a validation measured: PR-AUC, NaN where it is undefined."""
+
+    macro: float  # mean over territories, which early stopping looks at
+    overall: float
+
+
+class Step(NamedTuple):
+    """One batch was learned from."""
+
+    epoch: int  # from 0
+    step: int  # of the epoch, from 1
+    losses: Losses
+
+
+class Validation(NamedTuple):
+    """The model was evaluated on the validation users."""
+
+    epoch: int
+    steps: int  # so far, over all epochs
+    scores: Scores
+    best: bool  # no validation before was better: these weights are kept
+
+
+class EpochEnd(NamedTuple):
+    """An epoch is over, or training stopped early in it: the moment for a checkpoint."""
+
+    epoch: int
+
+
+@dataclass
+class TrainingState:
+    """Where training stands between two epochs."""
+
+    epoch: int = 0  # finished
+    steps: int = 0  # taken
+    best_score: float = -1.0  # macro PR-AUC of the best validation
+    misses: int = 0  # validations since then
+    best: tuple[np.ndarray, np.ndarray] | None = None  # parameters and running statistics of that moment
+
+
+def fit(
+    model: TwoTower,
+    optimiser: Adam,
+    batches: Callable[[int], Iterable],
+    steps_per_epoch: int,
+    validate: Callable[[], Scores] | None,
+    config: TrainConfig,
+    state: TrainingState,
+) -> Iterator[Step | Validation | EpochEnd]:
+    """Train until the epochs are over or validation has not improved ``config.patience`` times in a row.
+
+    ``batches(epoch)`` yields an epoch's batches, and ``validate`` scores the held-out users; without it the
+    last weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint is where
+    training goes on.
+    """
+    validations_per_epoch = min(config.validations_per_epoch, steps_per_epoch)
+    checks = {round(steps_per_epoch * (i + 1) / validations_per_epoch) for i in range(validations_per_epoch)}
+    while state.epoch < config.epochs and state.misses < config.patience:
+        for step, batch in enumerate(batches(state.epoch), 1):
+            losses = learn(model, optimiser, batch, config, state.steps)
+            state.steps += 1
+            yield Step(state.epoch, step, losses)
+            if validate is not None and step in checks:
+                scores = validate()
+                improved = keep_best(model, state, scores.macro)
+                yield Validation(state.epoch, state.steps, scores, improved)
+                if state.misses >= config.patience:
+                    break
+        state.epoch += 1
+        yield EpochEnd(state.epoch)
+    if state.best is not None:
+        model.params.flat[:], model.running.flat[:] = state.best
+
+
+def learn(model: TwoTower, optimiser: Adam, batch: Any, config: TrainConfig, steps: int) -> Losses:
+    """One step along the gradient of a batch, the one after ``steps`` others."""
+    if config.pcgrad:
+        losses = pcgrad.loss_and_gradients(model, batch, np.random.default_rng([config.seed, SURGERY, steps]))
+    else:
+        losses = model.loss_and_gradients(batch)
+    optimiser.update(model.grads, losses.present, model.workers)
+    if model.objective is not None and model.objective.uncertainty is not None:
+        model.objective.uncertainty.update(losses.by_group, losses.pairs_by_group, model.workers)
+    return losses
+
+
+def keep_best(model: TwoTower, state: TrainingState, score: float) -> bool:
+    """Copy the weights when ``score`` is the best so far, and count the misses otherwise."""
+    if not score > state.best_score:
+        state.misses += 1
+        return False
+    state.best_score, state.misses = score, 0
+    state.best = model.params.flat.copy(), model.running.flat.copy()
+    return True
+
+
+def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
+    """Adam over all parameters of ``model``, with the decay of its matrices."""
+    spans = model.shared_span(), model.group_spans() + model.territory_spans()
+    adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
+    adam.decay(model.matrix_spans("tower"), config.tower_decay)
+    adam.decay(model.matrix_spans("head"), config.head_decay)
+    adam.decay(model.matrix_spans("bias"), config.bias_decay)
+    return adam
+
+
+def make_objective(
+    config: Config, group: np.ndarray, title: np.ndarray, label: np.ndarray, titles: int
+) -> Objective | None:
+    """What training adds to the masked loss; None where it adds nothing. Counts are of the training pairs alone.
+
+    ``group``, ``title`` and ``label`` (n,) are of the training pairs, ``titles`` how many there are in all.
+    """
+    settings, K = config.train, config.model.groups
+    if settings.task_weights == "equal" and settings.debias == "none":
+        return None
+    objective, strength = Objective(), settings.debias_strength
+    if settings.task_weights == "uncertainty":
+        betas = settings.beta1, settings.beta2
+        objective.uncertainty = Uncertainty(K, settings.learning_rate, *betas, settings.eps)
+    elif settings.task_weights != "equal":
+        objective.group_weight = debiasing.group_weights(np.bincount(group, minlength=K), settings.task_weights)
+    negatives, positives = (np.bincount(title[label == y], minlength=titles) for y in (0, 1))
+    if settings.debias == "ipw":
+        of_positives = debiasing.inverse_propensities(positives, strength)
+        objective.title_weight = np.stack([np.ones_like(of_positives), of_positives])
+    elif settings.debias == "logq":
+        objective.title_offset = debiasing.title_log_odds(positives, negatives, strength)
+    elif settings.debias == "penalty":
+        objective.popularity, objective.penalty = np.log1p(positives).astype(np.float32), strength
+    return objective

@@ -1,0 +1,92 @@
+"""Incremental training: test days are judged block by block, and between blocks the model learns what has passed.
+
+The paper (section 4.2) trains all models on the train data of day i−1 before it evaluates them on the test data of
+day i. Here the test days are cut into periods. The first is judged by the model as it was trained; before each
+later one the model is trained one more epoch on the pairs of the *training* users on the days of the period before.
+Test users are never learned from, and no day is learned from before it has been judged.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Sample
+from twotower.metrics.results import Evaluation
+from twotower.training.checkpoint import save_weights
+from twotower.training.run import RunWriter
+from twotower.training.trainer import Trainer
+
+
+def periods(test_days: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    """The days in order, cut into ``n`` blocks of one length or, in front, of one day more; fewer where days are fewer.
+
+    Errors: ValueError for ``n`` below 1.
+    """
+    if n < 1:
+        raise ValueError(f"{n} periods: expected at least 1")
+    days = sorted(int(day) for day in test_days)
+    blocks = np.array_split(np.array(days, int), min(n, len(days)) or 1)
+    return [tuple(block.tolist()) for block in blocks if len(block)]
+
+
+def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """The period (n,) int64, from 0, that each ``day`` (n,) lies in. Errors: ValueError for a day of none."""
+    period = np.full(len(day), -1, np.int64)
+    for number, block in enumerate(blocks):
+        period[np.isin(day, block)] = number
+    if (period < 0).any():
+        raise ValueError(f"day {day[np.argmin(period)]} is in no period")
+    return period
+
+
+def check_days(dataset: Dataset, sampled: Sample, n_periods: int) -> None:
+    """Errors: InputError when somebody asked for periods, and there are fewer days, or nothing to learn between two."""
+    if n_periods and dataset.test_days < 2:
+        days = ("no test days", "one test day")[dataset.test_days]
+        raise InputError(f"{dataset.path}: {days}, so nothing to learn between two of them; leave out --incremental")
+    if n_periods > dataset.test_days:
+        days = f"{dataset.path} has {dataset.test_days} test days"
+        raise InputError(f"--periods {n_periods}: {days}; expected at most so many blocks of them")
+    if n_periods:
+        check_sample(sampled, n_periods)
+
+
+def check_sample(sampled: Sample, n_periods: int) -> None:
+    """Errors: InputError when the sample was drawn without the pairs that incremental training learns from.
+
+    A single period, as where there are no test days, needs none.
+    """
+    if len(periods(sampled.test_days, n_periods)) > 1 and not sampled.update_days:
+        raise InputError(
+            f"{sampled.path}: no pairs of training users on test days (an older sample, or none of them has a first "
+            "stream there); draw it again with twotower sample --overwrite, or leave out --incremental"
+        )
+
+
+def train_and_score(
+    trainer: Trainer, sampled: Sample, n_periods: int, writer: RunWriter, progress: Progress = silent
+) -> Evaluation:
+    """Train, then judge each period and learn from it before the next; all is kept with the run.
+
+    The run's scores are those of each period's own model, in the order of ``sampled.test_pairs()``, and its weights
+    those after the last update, which the last period was judged by. With one period this is ``run`` and ``test``.
+    A trainer that was resumed ends as if nothing had been: updates are made again from the end of training.
+
+    Errors: InputError as for ``check_sample``, and when training diverges.
+    """
+    check_sample(sampled, n_periods)
+    blocks = periods(sampled.test_days, n_periods)
+    trainer.run(writer, progress)
+    pairs = sampled.test_pairs()
+    period = period_of(pairs.day, blocks)
+    logits = np.empty(len(pairs), np.float32)
+    for number in range(len(blocks)):
+        if number:
+            trainer.update(sampled.update_pairs(blocks[number - 1]), writer, progress)
+        here = period == number
+        logits[here] = trainer.predict(pairs.take(here), progress)
+    save_weights(writer.weights_path, trainer.model)
+    return trainer.save_results(pairs, logits, writer, progress)

@@ -1,0 +1,88 @@
+"""Scores of user–title pairs under a trained model."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.core.progress import Progress, silent
+from twotower.data.batches import Batcher
+from twotower.data.dataset import Dataset
+from twotower.data.epochs import LabelledPairs
+from twotower.data.sample import Pairs
+from twotower.metrics.per_territory import evaluate_scores
+from twotower.metrics.results import Evaluation
+from twotower.model.two_tower import TwoTower
+
+SCORING_BATCH = 32768  # pairs scored at a time
+
+
+def user_groups(dataset: Dataset, territory_group: np.ndarray, groups: int) -> np.ndarray:
+    """Group of every user (U,); all 0 for a model with one group. ``territory_group``: (C,), UNKNOWN also for users."""
+    if groups == 1:
+        return np.zeros(dataset.n_users, np.int32)
+    return np.asarray(territory_group, np.int32)[dataset.head_territory]
+
+
+def user_territories(dataset: Dataset, model: TwoTower) -> np.ndarray | None:
+    """Territory of every user (U,), for a model that has something for each territory; else None."""
+    return dataset.head_territory if model.territories else None
+
+
+class Scorer(NamedTuple):
+    """What ``predict_pairs`` needs of a dataset."""
+
+    batcher: Batcher
+    territory: np.ndarray  # (U,) of each user: whose offsets of titles are theirs
+
+
+def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Scorer:
+    """Batches for ``predict_pairs``, and where users live."""
+    groups = model.config.groups
+    members = np.maximum(user_groups(dataset, territory_group, groups), 0)  # of those without a head none is scored
+    batcher = Batcher(
+        dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
+        user_territory=user_territories(dataset, model),
+    )  # fmt: skip
+    return Scorer(batcher, np.asarray(dataset.head_territory))
+
+
+def predict_pairs(
+    model: TwoTower,
+    scorer: Scorer,
+    pairs: LabelledPairs,
+    progress: Progress = silent,
+    stage: str = "scoring",
+) -> np.ndarray:
+    """Logits (n,) float32 of the pairs, in their order, title offsets included.
+
+    They are taken user by user, so that each user is embedded about once.
+    """
+    batcher, logits = scorer.batcher, np.empty(len(pairs.user), np.float32)
+    by_user = np.argsort(pairs.user, kind="stable")
+    for start in range(0, len(by_user), batcher.batch_size):
+        index = by_user[start : start + batcher.batch_size]
+        batch = batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+        logits[index[batch.order]] = model.predict(batch)
+        progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
+    if model.title_offsets is not None:
+        logits += model.title_offsets[scorer.territory[pairs.user], pairs.title]
+    return logits
+
+
+def evaluate_pairs(
+    dataset: Dataset, territory_group: np.ndarray, pairs: Pairs, scores: np.ndarray, progress: Progress = silent
+) -> Evaluation:
+    """What scores (n,) of a dataset's pairs are worth per territory, title and day; groups (C,) as trained with."""
+    return evaluate_scores(
+        pairs.label,
+        scores,
+        user=pairs.user,
+        title=pairs.title,
+        day=pairs.day,
+        user_territory=dataset.user_territory,
+        territories=replace(dataset.territories, group=territory_group),
+        title_ids=dataset.title_ids,
+        title_kind=dataset.titles.get("kind"),
+        progress=progress,
+    )

@@ -1,0 +1,309 @@
+"""A run on disk: what was trained and what it is worth. This is the only file that knows the layout.
+
+    run.json                   label, seed, dataset, sample, overall figures, digest of the test pairs
+    config.toml                the effective configuration
+    weights.safetensors        the parameters kept (written by whoever trains; here only named)
+    training.safetensors       what the next epoch depends on, for resuming (optional)
+    metrics.jsonl              a line of JSON a step, and one a validation
+    territories.csv            code, name, group, audience, users, pairs, positives, base_rate, pr_auc
+    territories_by_day.csv     the same for each test day alone, with a first column day
+    titles.csv                 title, kind, pairs, positives, base_rate, pr_auc
+    predictions/scores.npy     (B,) float32, in the order of the sample's test pairs
+    environment.json           machine and versions
+    plan.json                  dataset, sample, label and groups, for resuming (written by whoever trains)
+    group-0/ …                 in place of weights: a run a group of territories, where each has a model to itself
+
+``run.json`` is written last: a run without it has not finished, and is not read. In the tables an empty cell
+is an undefined value.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from twotower.core.config import load_toml
+from twotower.core.environment import environment_facts
+from twotower.core.errors import InputError
+from twotower.core.serialisation import csv_text, plain
+from twotower.core.storage import (
+    file_facts,
+    load_array,
+    missing_parents,
+    name_place,
+    read_csv,
+    read_json,
+    remove_if_empty,
+    write_file,
+    write_json,
+)
+from twotower.core.version import __version__
+from twotower.metrics.records import evaluation_record
+from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
+
+FORMAT_VERSION = 1
+RUN = "run.json"
+CONFIG = "config.toml"
+WEIGHTS = "weights.safetensors"
+TRAINING = "training.safetensors"
+LOG = "metrics.jsonl"
+TERRITORIES = "territories.csv"
+DAYS = "territories_by_day.csv"
+TITLES = "titles.csv"
+SCORES = "predictions/scores.npy"
+ENVIRONMENT = "environment.json"
+REQUIRED = (CONFIG, WEIGHTS, LOG, TERRITORIES, DAYS, TITLES, SCORES, ENVIRONMENT)
+TEXT_COLUMNS = {"code", "name", "title", "kind"}  # of the tables; the others hold numbers
+
+Results = TypeVar("Results", TerritoryResults, TitleResults)
+
+
+def required_files(parts: Sequence[str]) -> list[str]:
+    """What a run must have; one that consists of others has no weights of its own."""
+    return [name for name in REQUIRED if name != WEIGHTS or not parts]
+
+
+class RunWriter:
+    """Write a run piece by piece, as a context manager; ``run.json`` makes it one when the body has ended.
+
+    When the body raises, nothing remains, unless something can be resumed from: then the directory stays, not
+    readable as a run, and a writer with ``resume`` goes on in it and adds to its log.
+
+    ``dataset`` and ``sample`` say what was trained on, ``label`` what method this is: runs that differ in
+    nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of.
+
+    Errors: InputError when ``path`` exists (or, to resume, does not), or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        label: str,
+        dataset: str | Path,
+        sample: str,
+        seed: int,
+        resume: bool = False,
+        parts: Sequence[str] = (),
+    ):
+        self.path = Path(path)
+        self.resume = resume
+        self.required = required_files(parts)
+        self.made: list[Path] = []  # directories above it that were not there
+        self.facts: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "label": label,
+            "seed": int(seed),
+            "dataset": str(Path(dataset).resolve()),
+            "sample": sample,
+            "twotower": __version__,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        if parts:
+            self.facts["parts"] = list(parts)
+
+    def __enter__(self) -> "RunWriter":
+        if self.resume:
+            self._check_unfinished()
+        else:
+            self._make_directory()
+        self._log: IO[str] = open(self.path / LOG, "a", encoding="utf-8")
+        write_json(self.path / ENVIRONMENT, environment_facts())
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, error: object, trace: object) -> None:
+        self._log.close()
+        if error_type is not None:
+            if not (self.weights_path.is_file() or self.training_path.is_file()):
+                shutil.rmtree(self.path, ignore_errors=True)
+                remove_if_empty(self.made)
+            name_place(error, self.path)
+            return
+        missing = [name for name in self.required if not (self.path / name).is_file()]
+        if missing:
+            raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
+        sizes = {name: facts["bytes"] for name, facts in file_facts(self.path).items()}
+        write_json(self.path / RUN, self.facts | {"bytes": sizes})
+
+    def _make_directory(self) -> None:
+        self.made = missing_parents(self.path)
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(f"{self.path}: exists already; give another directory") from None
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot write there ({error.strerror})") from None
+
+    def _check_unfinished(self) -> None:
+        if not (self.path / LOG).is_file():
+            raise InputError(f"{self.path}: no run to resume")
+        if (self.path / RUN).is_file():
+            raise InputError(f"{self.path}: this run has finished; there is nothing to resume")
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / WEIGHTS
+
+    @property
+    def training_path(self) -> Path:
+        return self.path / TRAINING
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
+        self._log.write(json.dumps(plain(values), allow_nan=False) + "\n")
+        self._log.flush()
+
+    def save_config(self, config: str | Mapping[str, Any]) -> None:
+        """The effective configuration, as TOML text or as nested dictionaries."""
+        import tomli_w
+
+        text = config if isinstance(config, str) else tomli_w.dumps(config)
+        (self.path / CONFIG).write_text(text, encoding="utf-8")
+
+    def save_environment(self, **facts: Any) -> None:
+        """Add facts to ``environment.json``, such as the threads and the kernels in use."""
+        write_json(self.path / ENVIRONMENT, environment_facts() | facts)
+
+    def save_results(self, evaluation: Evaluation, scores: np.ndarray, test_digest: str) -> None:
+        """What the test pairs gave: their evaluation, their scores (B,), and the digest that names them."""
+        if len(scores) != evaluation.pairs:
+            raise ValueError(f"{len(scores)} scores for the evaluation of {evaluation.pairs} pairs")
+        (self.path / SCORES).parent.mkdir(exist_ok=True)
+        np.save(self.path / SCORES, np.ascontiguousarray(scores, np.float32))
+        write_file(self.path / TERRITORIES, csv_text(evaluation.territories.columns()))
+        write_file(self.path / TITLES, csv_text(evaluation.titles.columns()))
+        by_day: dict[str, list[Any]] = {"day": []}
+        for day, results in evaluation.days.items():
+            by_day["day"] += [day] * len(results.code)
+            for name, column in results.columns().items():
+                by_day.setdefault(name, []).extend(column)
+        write_file(self.path / DAYS, csv_text(by_day))
+        self.facts |= {"test_digest": test_digest, **plain(evaluation_record(evaluation))}
+
+
+class RunReader:
+    """A finished run, opened for reading.
+
+    Errors: InputError when the directory is no run, has not finished, or lost a file or a part of one.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: no such run")
+        if not (self.path / RUN).is_file():
+            begun = (self.path / LOG).is_file()
+            raise InputError(f"{self.path}: {'training did not finish' if begun else 'not a run'} (no {RUN})")
+        facts = read_json(self.path / RUN)
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT_VERSION:
+            raise InputError(f"{self.path / RUN}: not format {FORMAT_VERSION} of a run")
+        try:
+            self.label: str = facts["label"]
+            self.seed: int = facts["seed"]
+            self.dataset = Path(facts["dataset"])
+            self.sample: str = facts["sample"]
+            self.test_digest: str = facts["test_digest"]
+            self.version: str = facts["twotower"]
+            self.created: str = facts["created"]
+            self.vectors: str | None = facts.get("vectors")  # digests of what the weights are made for, where known
+            self.titles: str | None = facts.get("titles")
+            overall = facts["overall"]
+            self.overall = float("nan") if overall is None else float(overall)
+            self.parts = [self.path / name for name in facts.get("parts", ())]
+            needed = required_files(facts.get("parts", ()))
+            sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
+        except KeyError as error:
+            raise InputError(f"{self.path / RUN}: no {error} in it") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.path / RUN}: damaged ({error})") from None
+        for name, size in sizes.items():
+            file = self.path / name
+            if not file.is_file():
+                raise InputError(f"{file}: missing; the run is incomplete")
+            if file.stat().st_size != size:
+                raise InputError(f"{file}: {file.stat().st_size} bytes, {RUN} says {size}")
+
+    @property
+    def weights_path(self) -> Path:
+        """Errors: InputError when the run consists of others, which have the weights."""
+        if self.parts:
+            models = f"consists of {len(self.parts)} models without common weights"
+            raise InputError(f"{self.path}: {models}; expected one of them, such as {self.parts[0]}")
+        return self.path / WEIGHTS
+
+    @property
+    def training_path(self) -> Path:
+        return self.path / TRAINING
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return load_toml(self.path / CONFIG)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return read_json(self.path / ENVIRONMENT)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The scores (B,) float32 of the test pairs, in their order, memory-mapped."""
+        return load_array(self.path / SCORES)
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        lines = (self.path / LOG).read_text(encoding="utf-8").splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.path / LOG}: not JSON lines ({error})") from None
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The results as they were saved."""
+        by_day = read_csv(self.path / DAYS)
+        day = _column(self.path / DAYS, by_day, "day")
+        days = {}
+        for number in np.unique(day):
+            rows = np.flatnonzero(day == number)
+            of_day = {name: [column[i] for i in rows] for name, column in by_day.items()}
+            days[int(number)] = _results(TerritoryResults, self.path / DAYS, of_day)
+        territories = _results(TerritoryResults, self.path / TERRITORIES, read_csv(self.path / TERRITORIES))
+        titles = _results(TitleResults, self.path / TITLES, read_csv(self.path / TITLES))
+        return Evaluation(self.overall, territories, titles, days)
+
+
+def next_run_path(root: str | Path, label: str) -> Path:
+    """``root/001-label``, or the number after the highest there is; ask for it right before the run begins.
+
+    Errors: InputError when the label would not make a plain file name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", label):
+        raise InputError(f"label {label!r}: expected letters, digits, '_', '-', '+' and '.'")
+    found = [re.match(r"(\d{3,})-", path.name) for path in Path(root).glob("*-*")]
+    return Path(root) / f"{max((int(match[1]) for match in found if match), default=0) + 1:03d}-{label}"
+
+
+def _results(kind: type[Results], path: Path, columns: Mapping[str, list[str]]) -> Results:
+    """A table of results from its columns of text. Errors: InputError that names file and column."""
+    return kind(**{field.name: _column(path, columns, field.name) for field in fields(kind)})
+
+
+def _column(path: Path, columns: Mapping[str, list[str]], name: str) -> Any:
+    """One column: words, or numbers, among which an empty cell is NaN."""
+    if name not in columns:
+        raise InputError(f"{path}: no column {name!r}")
+    if name in TEXT_COLUMNS:
+        return columns[name]
+    try:
+        if name == "pr_auc":
+            return np.array([float(cell or "nan") for cell in columns[name]])
+        return np.array([int(cell) for cell in columns[name]], np.int64)
+    except ValueError as error:
+        raise InputError(f"{path}, column {name!r}: {error}") from None

@@ -1,0 +1,149 @@
+"""Compile kernels once, on tiny inputs; they are kept for the next run (see ``jit``).
+
+``compile_kernels`` is for training and recommending, and takes milliseconds when nothing is left to compile, so that
+every training begins with it. ``rehearse`` is for the other commands, and does their work in small.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+
+import numpy as np
+
+from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
+from twotower.core.jit import COMPILES
+from twotower.core.progress import Progress, silent
+from twotower.data.batches import Batcher
+from twotower.metrics.average_precision import average_precision, average_precision_by
+from twotower.metrics.rankings import weighted_average_precision
+from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.two_tower import TwoTower
+from twotower.training.loop import make_optimiser
+
+STAGE = "compiling kernels (kept in a cache for the next run)"
+REHEARSAL = "rehearsing sampling and import (kept likewise)"
+HEARTBEAT = 0.5  # seconds between two signs of life; a cold cache takes many seconds, and no kernel reports
+PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
+
+
+def compile_kernels(progress: Progress = silent) -> None:
+    """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
+    with _heartbeat(progress, STAGE):
+        _compile_batches()
+        _compile_plain_network()
+        _compile_lowrank_network()
+        _compile_metrics()
+        _compile_retrieval()
+    progress(STAGE, 1, 1)
+
+
+def rehearse(progress: Progress = silent) -> None:
+    """Sample a world and import a log, both tiny, in a directory that is removed again."""
+    with _heartbeat(progress, REHEARSAL), TemporaryDirectory(prefix="twotower-") as directory:
+        _rehearse_sampling(Path(directory))
+        _rehearse_import(Path(directory))
+    progress(REHEARSAL, 1, 1)
+
+
+@contextmanager
+def _heartbeat(progress: Progress, stage: str) -> Iterator[None]:
+    """Report that the stage has begun, and then every half second until the body ends."""
+    over = Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            progress(stage, 0, 1)
+
+    progress(stage, 0, 1)
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _compile_batches() -> None:
+    for table in (np.float16, np.float32):
+        batcher = _batcher(table)
+        for mode in BATCHINGS:
+            list(batcher.batches(_Pairs(), np.random.default_rng(0), mode))
+
+
+def _compile_plain_network() -> None:
+    _one_step(ModelConfig(hidden=WIDTH, groups=2, head="plain", output="relu"))
+
+
+def _compile_lowrank_network() -> None:
+    _one_step(ModelConfig(hidden=WIDTH, groups=2, head="lowrank", rank=1, title_bias=True))
+
+
+def _compile_metrics() -> None:
+    scores, key = np.arange(PAIRS, dtype=np.float32), np.zeros(PAIRS, np.int64)
+    average_precision(_Pairs.label, scores)
+    average_precision_by(_Pairs.label, scores, key, 1)
+    weighted_average_precision(_Pairs.label, scores, key)
+
+
+def _compile_retrieval() -> None:
+    network = TwoTower(ModelConfig(hidden=WIDTH), WIDTH, WIDTH, np.random.default_rng(0))
+    found, users = Retrieval(network, np.eye(TITLES, WIDTH, dtype=np.float32)), np.zeros(USERS, np.int64)
+    nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
+    found.top(1, Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users), Choice(found.bias, users, *nothing_seen))
+
+
+def _rehearse_sampling(directory: Path) -> None:
+    from twotower.data.sampling.sample_config import SampleConfig
+    from twotower.data.sampling.sampler import sample
+    from twotower.data.synthetic.simulate import simulate
+    from twotower.data.synthetic.world import WorldConfig
+
+    sizes = {"users": 300, "titles": 30, "territories": 6, "groups": 2, "user_dim": WIDTH, "title_dim": WIDTH}
+    days = {"history_days": 10, "train_days": 8, "test_days": 3}
+    sample(simulate(directory / "world", WorldConfig(**sizes, **days)), SampleConfig())
+
+
+def _rehearse_import(directory: Path) -> None:
+    """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
+    from twotower.data.ingest.columns import Integers
+    from twotower.data.ingest.days import Days
+    from twotower.data.ingest.import_log import ImportConfig, import_logs
+    from twotower.data.ingest.string_table import FIRST_SLOTS
+    from twotower.data.ingest.tables import QUICK_FROM
+    from twotower.data.ingest.vocabulary import Names
+
+    events = FIRST_SLOTS  # of as many users, more than fit into the first table of spellings
+    note = "." * (QUICK_FROM // events if COMPILES else 0)
+    lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02},{note}\n' for i in range(events))
+    log = directory / "log.csv"
+    log.write_text("user,title,territory,time,note\n" + "".join(lines), encoding="utf-8")
+    import_logs(directory / "log", ImportConfig(events=(log,), time="time", available_after=1))
+    numbers = Integers(np.arange(events))
+    Names().codes(numbers)
+    Days().codes(numbers)
+
+
+class _Pairs:
+    """As many pairs as it takes."""
+
+    user = np.arange(PAIRS, dtype=np.int64) % USERS
+    title = (np.arange(PAIRS) % TITLES).astype(np.int32)
+    label = (np.arange(PAIRS) % 2).astype(np.float32)
+
+
+def _batcher(table: type) -> Batcher:
+    users: np.ndarray = np.eye(USERS, WIDTH, dtype=table)
+    titles: np.ndarray = np.eye(TITLES, WIDTH, dtype=table)
+    users.flags.writeable = titles.flags.writeable = False  # as memory maps are: another type to Numba
+    return Batcher(users, titles, np.arange(USERS) % 2, 2, PAIRS)
+
+
+def _one_step(model: ModelConfig) -> None:
+    network = TwoTower(model, WIDTH, WIDTH, np.random.default_rng(0))
+    batch = _batcher(np.float32).batch(_Pairs.user, _Pairs.title, _Pairs.label)
+    network.loss_and_gradients(batch)
+    make_optimiser(network, TrainConfig()).update(network.grads, [0, 1], network.workers)
+    network.predict(batch)
