@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, seed_sequence
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.synthetic.affinity import Affinity, make_affinity
@@ -50,7 +51,7 @@ def simulate(
     Errors: InputError when ``path`` exists and ``overwrite`` is false, or cannot be written.
     """
     config = config or WorldConfig()
-    world_seed, title_seed, user_seed = np.random.SeedSequence(config.seed).spawn(3)
+    world_seed, title_seed, user_seed = seed_sequence(config.seed, Stream.SYNTHETIC_WORLD).spawn(3)
     # One BLAS thread: with more, sums are split elsewhere, and last bits depend on the number of cores.
     with DatasetWriter(path, "world", config.seed, asdict(config), overwrite) as writer, threadpool_limits(1):
         world = make_world(config, world_seed)
