@@ -233,7 +233,7 @@ def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig)
     if day is not None:
         return split_by_day(day, config.train_days, config.test_days, config.calendar)
     share = HISTORY_SHARE if config.history_share is None else config.history_share
-    return split_at_random(user, share, generator(config.seed, Stream.HISTORY_SPLIT))
+    return split_at_random(user, share, generator(config.seed, Stream.RANDOM_SPLIT))
 
 
 def launch_days(title: np.ndarray, day: np.ndarray, n_titles: int) -> np.ndarray:

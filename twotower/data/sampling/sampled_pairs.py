@@ -7,16 +7,16 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-from twotower.core.random_streams import Stream, generator, random_key
+from twotower.core.random_streams import Stream, generator, seed_sequence
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
-from twotower.data.sample import SPLITS
 from twotower.data.sampling.imbalance import Drawn, SampleSummary
 from twotower.data.sampling.negatives import Candidates, sample_negatives
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampled_users import Users
 
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
+NEGATIVES_OF = {"train": Stream.TRAIN_NEGATIVES, "test": Stream.TEST_NEGATIVES, "update": Stream.UPDATE_NEGATIVES}
 
 
 class PairDrawer:
@@ -49,12 +49,12 @@ class PairDrawer:
                 f"{self.dataset.path}: {who} no first stream {where} "
                 f"on days {days.start}–{days.stop - 1}: draw more users"
             )
-        seed, number = self.config.seed, SPLITS.index(split)
-        key = random_key(seed, Stream.NEGATIVES, number)
+        seed, stream = self.config.seed, NEGATIVES_OF[split]
+        key = int(seed_sequence(seed, stream).generate_state(1, np.uint64)[0])
         bounds = np.searchsorted(day, np.arange(days.start, days.stop + 1))
         for i, today in enumerate(days):
             of_day = slice(bounds[i], bounds[i + 1])
-            rng = generator(seed, Stream.USERS_OF_NEGATIVES, number, today)
+            rng = generator(seed, stream, today)
             asked = self.ask_for_negatives(user[of_day], users, rng)
             negatives = sample_negatives(*asked, today, self.territory, self.watched, self.candidates, key)
             both = np.concatenate([user[of_day], negatives.user])
