@@ -45,7 +45,7 @@ def test_the_line_in_the_list_is_the_first_line_of_the_help(name):
 
 
 def test_every_file_of_a_command_is_listed():
-    files = [path for path in Path(cli.__file__).parent.glob("*.py") if "\n@click.command" in path.read_text()]
+    files = [path for path in (Path(twotower.__file__).parent / "cli").glob("*.py") if "\n@click.command" in path.read_text()]
     assert {path.stem.rstrip("_") for path in files} == set(COMMANDS)
 
 
