@@ -25,7 +25,7 @@ SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
 DEV_PREFIX = "dev-"  # of those with other users in place of the test users
 
 
-class Laboratory:
+class Setup:
     """Opened once; everything heavy is read once. ``periods`` are the test days in blocks."""
 
     def __init__(self, plan: Plan, progress: Progress):
@@ -45,7 +45,7 @@ class Laboratory:
 
     @property
     def last_period(self) -> tuple[int, ...]:
-        """The test days that the weights of the runs were judged on: those after the last update."""
+        """The test days that the weights of the runs were evaluated on: those after the last update."""
         return self.periods[-1]
 
     @cached_property
@@ -56,7 +56,7 @@ class Laboratory:
     @cached_property
     def reference(self) -> Sample:
         """The sample of the method that the experiment is about: local titles and popularity are read off it."""
-        return self.samples[self.plan.method(self.plan.ours).sample]
+        return self.samples[self.plan.method(self.plan.main_method).sample]
 
     @cached_property
     def test_pairs(self) -> Pairs:
@@ -105,7 +105,7 @@ class Laboratory:
 def shuffled_heads(dataset: Dataset, rng: np.random.Generator) -> Dataset:
     """The dataset, but each user goes through the head of some other user's territory: a control.
 
-    Heads are as large as before, and learn from anybody. Users are judged where they live.
+    Heads are as large as before, and learn from anybody. Users are evaluated where they live.
     """
     other = copy(dataset)
     other.head_territory = rng.permutation(np.asarray(dataset.user_territory))
