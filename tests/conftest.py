@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from snapshots import Snapshot
 
-# A kernel compiles in the first call that a deadline would time. Under CI the draws are the same each time: a change
-# is judged by what it does, not by luck; everywhere else they go on exploring.
-settings.register_profile("twotower", deadline=None, derandomize="CI" in os.environ, print_blob=True)
-settings.load_profile("twotower")
+# Profiles, by HYPOTHESIS_PROFILE: `dev` explores; `ci`, the default under CI, draws the same examples each time, so that
+# a change is judged by what it does; `thorough` looks longer. No deadline: a first call compiles its kernel.
+settings.register_profile("dev", deadline=None, print_blob=True)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("dev"))
+settings.register_profile("mutations", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("jinja2", reason="the report needs jinja2: pip install -e '.
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip install -e '.[report]'")
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / "twotower" / "report" / "html"
+HOME = ROOT / "twotower" / "experiments" / "report" / "html"
 
 
 class Outline(HTMLParser):

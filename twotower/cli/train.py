@@ -91,7 +91,8 @@ def effective_config(
         raise InputError(f"--debias-strength {given['debias_strength']}: there is nothing to strengthen, see --debias")
     for name in ("patience", "validations_per_epoch"):
         if name in given and config.train.validation == 0:
-            raise InputError(f"--{name} {given[name]}: there is no validation, its share is 0")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {given[name]}: there is no validation, its share is 0")
     return config
 
 
