@@ -6,7 +6,7 @@ A world is one territory, each user with eight pairs, and two models with S trai
 is watched) and an ease (how well both models see it), so that pairs of a user are alike; each training has noise of its
 own, and the seed moves the distance between positives and negatives by a normal draw. The truth is the gain among very
 many users, averaged over all seeds by Gauss–Hermite quadrature. Nothing is timed; the
-table it prints is that of docs/evaluation.md.
+table it prints is that of docs/explanation/evaluation.md.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gain_map                         # everything: a quarter of an hour on two quiet cores
     python -m benchmarks.gain_map --users 15000 --worlds 0,1 --seeds 1     # a part; it joins what is in the JSON
-    python -m benchmarks.gain_map --page                  # nothing is trained: the table and plot of docs/gain-map.md
+    python -m benchmarks.gain_map --page                  # train nothing: write docs/explanation/gain-map.md, .svg
 
 A world is told by its ``shift``, which says how much the tastes of the groups of territories differ; at 0 places still
 have titles of their own. ``alike`` is a world of shift 0 where every title is available everywhere: nothing in it
@@ -39,7 +39,7 @@ MIN_POSITIVES = (
 @click.option("--worlds", default=WORLDS, help="How much groups differ, from 0 to 1; alike: nothing differs.")
 @click.option("--users", default=USERS, help="Sizes of the world.")
 @click.option("--seeds", default=5, help="Runs of each method.")
-@click.option("--page", is_flag=True, help="Train nothing: write docs/gain-map.md and its plot.")
+@click.option("--page", is_flag=True, help="Train nothing: write docs/explanation/gain-map.md and its plot.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where worlds are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the figures are kept.")
 def main(worlds: str, users: str, seeds: int, page: bool, work: Path, target: Path) -> None:

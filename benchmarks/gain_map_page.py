@@ -1,4 +1,4 @@
-"""What docs/gain-map.md shows: a table, and a plot of gains over shift and size, from the JSON of gain_map.py."""
+"""The tables and the plot of docs/explanation/gain-map.md, from the JSON of gain_map.py."""
 
 import io
 from itertools import pairwise
@@ -16,7 +16,7 @@ from benchmarks.gain_map import named, order
 from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes, plain
 from benchmarks.page import filled, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "gain-map.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "gain-map.md"
 PLOT = PAGE.with_suffix(".svg")
 MARK = "gain-map"
 MAIN_COMPARISON = "mtl over upsampled"

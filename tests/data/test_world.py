@@ -96,7 +96,7 @@ def test_titles_are_divided_into_kinds_without_rest():
 
 
 def test_the_page_about_the_world_lists_every_setting():
-    page = (Path(__file__).parents[2] / "docs" / "world.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "world.md").read_text("utf-8")
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     listed = {row[0].strip("| `"): row[1] for row in rows}
     assert listed == {field.name: str(field.default) for field in fields(WorldConfig)}

@@ -10,6 +10,7 @@ from tiny_experiments import run, run_tiny
 
 from twotower.cli.experiment import experiment
 from twotower.core.progress import silent
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
@@ -42,7 +43,7 @@ def finished(tiny_world, tmp_path_factory) -> Path:
 def test_scores_of_the_panel_are_those_of_the_test_pairs(finished, name):
     dataset = Dataset.open(finished / "world")
     if name == "shuffled":
-        dataset = shuffled_heads(dataset, np.random.default_rng([0, 77]))
+        dataset = shuffled_heads(dataset, generator(0, Stream.SHUFFLED_HEADS))
     pairs = Sample(dataset, "experiment-upsampled").test_pairs()
     path = finished / f"zoo/runs/{name}-0"
     rows, place = np.unique(pairs.user, return_inverse=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
 from twotower.experiments.plan import MEASURES, Plan
@@ -105,7 +106,7 @@ class Judge:
             self.territory,
             self.C,
             self.setup.period,
-            rng=np.random.default_rng(0),
+            rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.plan.replicates,
             threads=usable_cores(),
             progress=lambda stage, done, total: progress(f"{stage}: {method} over {baseline}", done, total),

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.experiments.separate import members_of
 from twotower.experiments.setup import Setup
@@ -48,7 +49,7 @@ def choose_panel(setup: Setup, progress: Progress) -> Panel:
     """Choose them by chance, but the same ones every time."""
     dataset, sampled = setup.dataset, setup.reference
     most = max(1, min(MOST_USERS, MOST_SCORES // dataset.n_titles))
-    rows = np.sort(np.random.default_rng(0).permutation(sampled.test_users)[:most])
+    rows = np.sort(generator(0, Stream.PANEL_USERS).permutation(sampled.test_users)[:most])
     day = setup.last_period[0]
     start, seen = watched(dataset, rows, day, progress)
     territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
@@ -68,7 +69,7 @@ def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """User and title of at most ``most`` true cells of a mask (n, T), by chance, but the same ones every time."""
     cells = np.flatnonzero(mask)
     if len(cells) > most:
-        cells = np.sort(np.random.default_rng(0).choice(cells, most, replace=False))
+        cells = np.sort(generator(0, Stream.PANEL_PAIRS).choice(cells, most, replace=False))
     user, title = np.unravel_index(cells, mask.shape)
     return user.astype(np.int32), title.astype(np.int32)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.data.sampling.sample_config import SampleConfig
@@ -22,7 +23,6 @@ from twotower.training.periods import period_of, periods
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
 DEV_PREFIX = "dev-"  # of those with other users in place of the test users
-CHANCE_STREAM = 77  # beside those of training, for groups that are drawn
 
 
 class Setup:
@@ -89,16 +89,16 @@ class Setup:
 
         What is drawn, random groups and the shuffling, is drawn anew for each seed.
         """
-        territories, rng = self.dataset.territories, np.random.default_rng([seed, CHANCE_STREAM])
+        territories = self.dataset.territories
         if not method.multi_task:
             return self.dataset, choose_groups(territories, 1)
         if method.grouping == "viewing":
             positives, availability = self.positives[method.sample], self.dataset.availability
             return self.dataset, viewing_groups(territories, positives, availability, self.plan.groups)
         if method.grouping == "random":
-            return self.dataset, random_groups(territories, self.plan.groups, rng)
+            return self.dataset, random_groups(territories, self.plan.groups, generator(seed, Stream.RANDOM_GROUPS))
         if method.grouping == "shuffled":
-            return shuffled_heads(self.dataset, rng), self.geography
+            return shuffled_heads(self.dataset, generator(seed, Stream.SHUFFLED_HEADS)), self.geography
         return self.dataset, self.geography
 
 

@@ -2,7 +2,7 @@
 
 Every test user is recommended the k titles with the highest scores among those allowed (available, launched, not
 watched before). Figures are averaged over the users of a territory, and over all users, each with the same weight;
-``MEASURES`` says what is computed, docs/popularity-bias.md gives formulas, sources and limits.
+``MEASURES`` says what is computed, docs/explanation/popularity-bias.md gives formulas, sources and limits.
 
 Scores are read a block of users at a time: of the probabilities only sums are kept.
 

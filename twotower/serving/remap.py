@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.random_streams import placeholder
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
@@ -54,8 +55,7 @@ def transferred(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
 
 def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
     """The same model for other territories: each has what ``row`` (C,) of the old ones had to itself, −1 nothing."""
-    rng = np.random.default_rng(0)  # all that it draws is written over
-    moved = TwoTower(model.config, *model.widths, rng, threads=model.workers.threads, territories=len(row))
+    moved = TwoTower(model.config, *model.widths, placeholder(), threads=model.workers.threads, territories=len(row))
     for name, value in model.params.items():
         if name.startswith("territory."):
             moved.params[name][...] = np.where((row < 0)[:, None], 0, value[row])

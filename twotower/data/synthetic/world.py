@@ -21,7 +21,7 @@ POPULATION_JITTER = 0.7  # of log population: a large country is not always a la
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """What a world is made of; docs/world.md has the maths of each setting."""
+    """What a world is made of; docs/explanation/world.md has the maths of each setting."""
 
     users: int = setting(60_000, "Users, over all territories.")
     titles: int = setting(300, "Titles, of all kinds.")
