@@ -9,8 +9,8 @@ import pytest
 from hypothesis import Phase, settings
 from snapshots import Snapshot
 
-# Profiles, by HYPOTHESIS_PROFILE: `dev` explores; `ci`, the default under CI, draws the same examples each time, so that
-# a change is judged by what it does; `thorough` looks longer. No deadline: a first call compiles its kernel.
+# Profiles, by HYPOTHESIS_PROFILE: `dev` explores; `ci`, the default under CI, tries the same examples each time, so
+# that a change is judged by what it does; `thorough` looks longer. No deadline: a first call compiles its kernel.
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.register_profile("thorough", settings.get_profile("dev"))

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONS = "-q --tb=no --no-header --color=no -o addopts= -p no:cacheprovider -p no:xdist -p no:warnings".split()
+QUIET = ["-q", "--tb=no", "--no-header", "--color=no", "-o", "addopts="]
+OPTIONS = [*QUIET, *(word for plugin in ("cacheprovider", "xdist", "warnings") for word in ("-p", f"no:{plugin}"))]
 
 
 class Outcome(NamedTuple):
