@@ -132,7 +132,7 @@ class Feed:
         """The first epoch's batches, without the thread."""
         settings = self.trainer.config.train
         rng = np.random.default_rng([settings.seed, 1, 0])
-        return batcher.batches(self.trainer.pairs, rng, settings.batching)
+        return batcher.batch_views(self.trainer.pairs, rng, settings.batching)
 
     def _begin(self) -> None:
         """Back to the initial weights."""

@@ -70,7 +70,7 @@ def _compile_batches() -> None:
     for table in (np.float16, np.float32):
         batcher = _batcher(table)
         for mode in BATCHINGS:
-            list(batcher.batches(_Pairs(), np.random.default_rng(0), mode))
+            list(batcher.batch_views(_Pairs(), np.random.default_rng(0), mode))
 
 
 def _compile_plain_network() -> None:
