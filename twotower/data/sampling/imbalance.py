@@ -21,7 +21,7 @@ class SampleSummary:
     """The contents of a sample per territory."""
 
     territories: Territories
-    audience: np.ndarray  # (C,) int64 users of the dataset
+    users: np.ndarray  # (C,) int64 users of the dataset
     random: SampledCounts  # random training users
     active: SampledCounts  # active training users
     test: SampledCounts
@@ -35,9 +35,9 @@ class SampleSummary:
 
     @property
     def majors(self) -> np.ndarray:
-        """Rows of the largest audiences, at most 16, largest first."""
-        order = np.argsort(-self.audience, kind="stable")[:MAJORS]
-        return order[self.audience[order] > 0]
+        """Rows of the territories with most users, at most 16, largest first."""
+        order = np.argsort(-self.users, kind="stable")[:MAJORS]
+        return order[self.users[order] > 0]
 
     def spread(self) -> tuple[float, float]:
         """Largest over smallest number of positives among the majors: of random users alone, and of all."""
