@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, settings
 from snapshots import Snapshot
 
-# Profiles, by HYPOTHESIS_PROFILE: `dev` explores; `ci`, the default under CI, tries the same examples each time, so
-# that a change is judged by what it does; `thorough` looks longer. No deadline: a first call compiles its kernel.
-settings.register_profile("dev", deadline=None, print_blob=True)
-settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
-settings.register_profile("thorough", settings.get_profile("dev"))
-settings.register_profile("mutations", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+from examples import load_profile
+
+load_profile()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

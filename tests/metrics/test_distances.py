@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.distances import distance
 
@@ -33,7 +34,7 @@ def test_scores_that_move_apart_have_a_distance_without_a_shift():
 
 
 @pytest.mark.filterwarnings("ignore:ks_2samp")  # its p-value, which nobody asks for
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SCORES, SCORES)
 def test_they_are_those_of_scipy(a, b):
     assert distance(a, b).ks == pytest.approx(stats.ks_2samp(a, b).statistic, abs=1e-12)
