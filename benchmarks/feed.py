@@ -130,9 +130,7 @@ class Feed:
 
     def _in_turn(self, batcher: Batcher) -> Iterable[Batch]:
         """The first epoch's batches, without the thread."""
-        settings = self.trainer.config.train
-        rng = np.random.default_rng([settings.seed, 1, 0])
-        return batcher.batches(self.trainer.pairs, rng, settings.batching)
+        return batcher.batches(self.trainer.pairs, self.trainer.order(0), self.trainer.config.train.batching)
 
     def _begin(self) -> None:
         """Back to the initial weights."""
@@ -147,7 +145,7 @@ class Feed:
         for batch in batches:
             losses = self.model.loss_and_gradients(batch)
             present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            self.trainer.optimiser.update(self.model.grads, present, self.model.workers)
+            self.trainer.optimiser.update(self.model.grads, present, self.model.threads)
             times.append(time.perf_counter())
         return times[-1] - times[0]
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from twotower.core.checks import check_ascending, check_labels, check_rows, check_shape, check_type
+from twotower.core.checks import check_ascending, check_rows, check_shape, check_type
 from twotower.model.parameters import Floats
 
 Integers = np.ndarray  # of one integer dtype
@@ -53,7 +53,9 @@ class Batch(Protocol):
 def check_batch(batch: Batch, widths: tuple[int, int], groups: int, territories: int) -> None:
     """Whether a batch fits a network with features of these widths, K groups and C territories.
 
-    Errors: ValueError for shapes, dtypes and labels, IndexError for rows and territories out of range.
+    Labels may be anything here, since a batch to predict has none: see ``check_labels``.
+
+    Errors: ValueError for shapes and dtypes, IndexError for rows and territories out of range.
     """
     R, T, B = len(batch.user_features), len(batch.title_features), len(batch.labels)
     if B == 0:
@@ -66,7 +68,6 @@ def check_batch(batch: Batch, widths: tuple[int, int], groups: int, territories:
         check_type(f"{name}_features", features, np.float32)
         check_type(f"{name}_counts", counts, np.float32)
     check_type("labels", batch.labels, np.float32)
-    check_labels("labels", batch.labels)
     for name, bounds, parts, last in (
         ("segments", batch.segments, groups, R), ("pair_start", batch.pair_start, R, B),
     ):  # fmt: skip

@@ -29,8 +29,8 @@ HEADS = {
     "mmoe": "twotower.model.variants.experts:Experts",
     "cross-stitch": "twotower.model.variants.cross_stitch:CrossStitch",
 }
-#: What a territory adds to any head, where ``territory_bias`` is set.
-TERRITORY_BIAS = "twotower.model.variants.territory_bias:TerritoryBias"
+#: What stands around the head where ``territory_bias`` is set.
+AROUND = "twotower.model.variants.territory_bias:TerritoryBias"
 
 
 class Head:
@@ -47,7 +47,8 @@ class Head:
         """The head's parameters by name: head.… with a row per group, territory.… per territory, others shared."""
         return {}
 
-    def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
+    def __init__(self, params: Arena, grads: Arena, model: ModelConfig, inner: "Head | None" = None):
+        """``inner`` is the head that one around another adds to."""
         self.params, self.grads, self.model, self.floor = params, grads, model, model.head_floor
         self.no_bias = np.zeros(model.hidden, np.float32)
         self.matrices: list[Dense] = []  # laid out for the matrix product at every step
@@ -182,7 +183,7 @@ def head_parameters(model: ModelConfig, title_width: int, territories: int) -> d
     """What a model's head declares, and what territories add to it."""
     found = registered(HEADS[model.head]).parameters(model, title_width, territories)
     if model.territory_bias:
-        found = found | registered(TERRITORY_BIAS).parameters(model, title_width, territories)
+        found = found | registered(AROUND).parameters(model, title_width, territories)
     return found
 
 
@@ -190,7 +191,5 @@ def make_head(params: Arena, grads: Arena, model: ModelConfig) -> Head:
     """The head of a model."""
     head = registered(HEADS[model.head])(params, grads, model)
     if model.territory_bias:
-        bias = registered(TERRITORY_BIAS)(params, grads, model)
-        bias.around(head)
-        return bias
+        return registered(AROUND)(params, grads, model, head)
     return head

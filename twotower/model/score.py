@@ -17,7 +17,7 @@ from twotower.model.batch import Batch
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads, column_spans
 from twotower.model.loss import PairWork
-from twotower.model.parameters import Arena, Floats, Parameter, constant
+from twotower.model.parameters import Arena, Floats, Owner, Parameter, constant
 
 
 class Score:
@@ -31,7 +31,7 @@ class Score:
         """
         learned = model.learned_logit
         s, c = (1 / math.sqrt(model.hidden), math.log(base_rate / (1 - base_rate))) if learned else (1.0, 0.0)
-        owner = "all" if learned else "nobody"
+        owner: Owner = "all" if learned else "nobody"
         found = {
             "logit.scale": Parameter((1,), constant(s), owner),
             "logit.bias": Parameter((1,), constant(c), owner),
@@ -98,7 +98,7 @@ class Score:
 
 
 @njit(cache=True, nogil=True)
-def logits(dots, scale, offset, kind, first):  # type: ignore[no-untyped-def]
+def logits(dots, scale, offset, kind, first):
     """z = s·<U, V> + offset, in place: dots (n, w), offset (M, T), kind (n,); the block begins with title ``first``.
 
     No multiply-add is fused, so that a logit has one value, wherever it is computed.

@@ -10,9 +10,11 @@ User rows are sorted by group; a tile of rows goes through its own head, its pai
 is in cache. Of the activations only Z1, Z2, U and V are kept; the others are computed again on the way back.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
-from twotower.core.checks import check_between, check_count
+from twotower.core.checks import check_between, check_count, check_labels
 from twotower.core.config import ModelConfig
 from twotower.model import tower as towers
 from twotower.model.batch import Batch, check_batch
@@ -46,8 +48,8 @@ class TwoTower:
         Raises ValueError for widths or threads below 1, a base rate that is no probability, and territories below 1
         where the model has parameters per territory.
         """
-        for name, value in (("user_width", user_width), ("title_width", title_width), ("threads", threads)):
-            check_count(name, value)
+        for name, count in (("user_width", user_width), ("title_width", title_width), ("threads", threads)):
+            check_count(name, count)
         check_between("base_rate", base_rate, 0, 1)
         self.config, self.widths = model, (user_width, title_width)
         self.parameters = declare(model, self.widths, territories, base_rate)
@@ -167,9 +169,10 @@ class TwoTower:
         Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
         ``objective`` is the model's own unless told.
 
-        Raises ValueError and IndexError for a batch that does not fit, as ``check_batch`` says.
+        Raises ValueError for labels other than 0 and 1, and as ``check_batch`` for a batch that does not fit.
         """
         check_batch(batch, self.widths, self.config.groups, self.territories)
+        check_labels("labels", batch.labels)
         return self.backward_pass(batch, objective)
 
     def backward_pass(self, batch: Batch, objective: MaskedLoss | None = None) -> Losses:
@@ -213,7 +216,7 @@ class TwoTower:
     def _finish(self, batch: Batch, added: float) -> Losses:
         """Gradients of the score's parameters, zeros for absent groups, and the losses."""
         B, bounds = len(batch.labels), batch.pair_start[batch.segments].tolist()
-        spans = [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+        spans = [slice(start, stop) for start, stop in pairwise(bounds)]
         counts = [span.stop - span.start for span in spans]
         losses = [self.pairs.total(self.pairs.loss[span]) / B for span in spans]
         self.score.finish(self.pairs, batch, spans)

@@ -18,7 +18,7 @@ def group_weights(pairs: np.ndarray, kind: str) -> Floats:
 
 
 def inverse_propensities(positives: Floats, strength: float) -> Floats:
-    """Weight (T,) float32 of a title's positives: c/θ, at most LARGEST_WEIGHT, with θ = (popularity/the largest)^strength.
+    """Weight (T,) float32 of a title's positives: c/θ, at most LARGEST_WEIGHT; θ = (popularity/largest)^strength.
 
     Propensities after Saito et al. 2020, who take 1/2 for the strength; c makes the mean over all positives 1
     (self-normalised, Schnabel et al. 2016), clipped weights included. ``positives`` (T,) counts them.

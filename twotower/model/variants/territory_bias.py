@@ -26,20 +26,16 @@ class TerritoryBias(Head):
             found["territory.C"] = Parameter((territories, title_width), owner="territory")
         return found
 
-    def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
+    def __init__(self, params: Arena, grads: Arena, model: ModelConfig, inner: Head | None = None):
+        assert inner is not None
         super().__init__(params, grads, model)
         self.b, self.db = params["territory.b"], grads["territory.b"]
         self.C, self.dC = params.get("territory.C"), grads.get("territory.C")
         self.of_pair = np.empty(0, np.int32)
         self.bias = np.empty((len(self.b), 0), np.float32)
+        self.head, self.matrices, self.scratch = inner, inner.matrices, inner.scratch
+        self.shared, self.by_group, self.by_territory = inner.shared, inner.by_group, inner.by_territory
 
-    def around(self, head: Head) -> None:
-        """Take another head as the one to add to."""
-        self.head = head
-        self.matrices, self.shared, self.by_group, self.scratch = (
-            head.matrices, head.shared, head.by_group, head.scratch
-        )  # fmt: skip
-        self.by_territory = head.by_territory
 
     def prepare(self) -> None:
         self.head.prepare()
