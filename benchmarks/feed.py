@@ -145,7 +145,7 @@ class Feed:
         for batch in batches:
             losses = self.model.loss_and_gradients(batch)
             present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            self.trainer.optimiser.update(self.model.grads, present, self.model.workers)
+            self.trainer.optimiser.update(self.model.grads, present, self.model.threads)
             times.append(time.perf_counter())
         return times[-1] - times[0]
 

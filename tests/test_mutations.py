@@ -86,15 +86,15 @@ MUTATIONS = LESSONS | {
     ),
     "a gradient averaged over all cells instead of the rows": (
         "model/two_tower.py",
-        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)",
-        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B * self.config.groups)",
+        "loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B)",
+        "loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B * self.config.groups)",
         "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-plain]",
     ),
     "tiles that send rows through another group's head": (
         "model/heads.py",
-        "k, where = tile.group, (sums, tile, first_chunk)",
-        "k, where = 0, (sums, tile, first_chunk)",
-        "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-plain]",
+        "P, Q = self.P[tile.group], self.Q[tile.group]",
+        "P, Q = self.P[0], self.Q[0]",
+        "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-lowrank]",
     ),
     "an absent group's gradient left over from the last batch": (
         "model/two_tower.py",
@@ -103,13 +103,13 @@ MUTATIONS = LESSONS | {
         "model/test_two_tower.py::test_a_group_that_is_absent_now_leaves_nothing_of_an_earlier_batch[plain]",
     ),
     "cross-stitched heads with an absent group's gradient of the last batch": (
-        "model/heads.py",
-        "dmixed[np.diff(segments) == 0] = 0",
+        "model/variants/cross_stitch.py",
+        "self.dmixed[np.diff(batch.segments) == 0] = 0",
         "pass",
         "model/test_two_tower.py::test_a_group_that_is_absent_now_leaves_nothing_of_an_earlier_batch[cross-stitch]",
     ),
     "a gate's gradient without what the other experts lose": (
-        "model/heads.py",
+        "model/variants/experts.py",
         "dlogits -= np.einsum",
         "np.einsum",
         "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-mmoe]",
@@ -121,7 +121,7 @@ MUTATIONS = LESSONS | {
         "model/test_reference.py::test_the_whole_model",
     ),
     "a territory's offset that ignores the logit's scale": (
-        "model/heads.py",
+        "model/variants/territory_bias.py",
         "(self.db, pairs.ddots[:B], V)",
         "(self.db, pairs.dz[:B], V)",
         "model/test_two_tower.py::test_gradients_of_the_offsets_of_territories[plain]",
@@ -145,13 +145,13 @@ MUTATIONS = LESSONS | {
         "model/test_objective.py::test_the_fast_model_equals_the_textbook[all]",
     ),
     "a penalty that can be escaped by small logits": (
-        "model/variants/objective.py",
+        "model/variants/penalty.py",
         "(X_hat - correlation * Z_hat)",
         "X_hat",
         "model/test_objective.py::test_the_penaltys_gradient",
     ),
     "log-variances without their own price": (
-        "model/variants/objective.py",
+        "model/variants/uncertainty.py",
         "counts / (2 * counts.sum()) - np.array(by_group)",
         "-np.array(by_group)",
         "model/test_objective.py::test_the_step_of_the_log_variances_follows_the_textbook",
