@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.core.formatting import counted
-from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
+from twotower.metrics.averages import mean_and_spread
+from twotower.metrics.gains import Comparison, Gains, Method
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
 from twotower.report.terminal import PIPE_WIDTH
 
