@@ -97,7 +97,8 @@ def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     kept.write_text(json.dumps({"origin": before["origin"] | {"run": "an earlier one"}, "bias": {}, "calibration": {}}))
     gains = tmp_path / "zoo/measures/mtl-over-baseline.json"
     told = json.loads(gains.read_text())
-    gains.write_text(json.dumps({"origin": told["origin"] | {"runs": [["earlier"], ["ones"]]}, "gains": {"overall": None}}))
+    origin = told["origin"] | {"runs": [["earlier"], ["ones"]]}
+    gains.write_text(json.dumps({"origin": origin, "gains": {"overall": None}}))
     run_tiny(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
     after = json.loads(kept.read_text())
     assert json.loads(gains.read_text())["gains"] == told["gains"]
@@ -136,7 +137,7 @@ def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
 def opened(home: Path, periods: int) -> Setup:
     """The setup of the experiment, or of one with other periods."""
     asked = {"seeds": 1, "groups": 2, "periods": periods, "preset": "default", "settings": {}}
-    drawn = SampleConfig(0.3, 0.5, 0.3, quota="adaptive", alpha=8.0)
+    drawn = SampleConfig("30%", "50%", "30%", quota="adaptive", alpha=8.0)
     methods = tuple(find_methods("upsampled,mtl"))
     plan = Plan(home / "world", home / "zoo", "zoo", methods, **asked, sample=drawn, min_positives=3, replicates=20)
     return Setup(plan, silent)
