@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.metrics.averages import mean_defined, ratio, spread
+from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
 from twotower.metrics.results import TerritoryResults
 
 
