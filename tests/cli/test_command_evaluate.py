@@ -16,7 +16,7 @@ from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
 from twotower.metrics.results import ENOUGH_POSITIVES
-from twotower.training import predict
+from twotower.serving import open_run
 from twotower.training.run import RunReader
 
 DAYS = (60, 61)
@@ -62,10 +62,10 @@ def run(tmp_path, monkeypatch):
         progress("scoring", len(pairs), len(pairs))
         return make_scores(make_pairs(DAYS))[np.isin(make_pairs(DAYS).day, pairs.day)]
 
-    expected = list(inspect.signature(predict.score_pairs).parameters)
+    expected = list(inspect.signature(open_run.score_pairs).parameters)
     assert list(inspect.signature(score_pairs).parameters) == expected
     called = []
-    monkeypatch.setattr(predict, "score_pairs", score_pairs)
+    monkeypatch.setattr(open_run, "score_pairs", score_pairs)
     return RunReader(path)
 
 
@@ -162,7 +162,7 @@ def test_test_pairs_that_have_changed_are_refused(run, tmp_path):
 
 @pytest.mark.parametrize("place", ["absent/x.csv", ".", "run/run.json/x.csv"])
 def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(predict, "score_pairs", lambda *arguments: pytest.fail("too late"))
+    monkeypatch.setattr(open_run, "score_pairs", lambda *arguments: pytest.fail("too late"))
     before = sorted(path.name for path in tmp_path.iterdir())
     result = CliRunner().invoke(cli, ["evaluate", "run", "--csv", place])
     assert result.exit_code == 2 and result.stdout == ""
@@ -176,7 +176,7 @@ def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monk
         (["absent"], "absent: no such run"),
         (["run", "--day", "7"], "--day 7: the test days are 60, 61"),
         (["run", "--csv", "absent/x.csv"], "cannot write"),
-        (["run", "--by", "title", "--min-positives", "3"], "--min-positives does nothing with --by title"),
+        (["run", "--by", "title", "--min-positives", "3"], "--min-positives has no effect with --by title"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, arguments, message):

@@ -120,8 +120,9 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
       twotower sample world --active 0 --name baseline
       twotower sample lastfm --random 30% --active 3000 --quota equal --alpha auto
     """
-    from twotower.cli.given_options import refuse_given
+    from twotower.cli.config_options import given_options
     from twotower.cli.summaries.sample import print_sample
+    from twotower.core.no_effect import refuse_no_effect
     from twotower.data.dataset import Dataset
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.data.sampling.sampler import sample as draw
@@ -129,8 +130,7 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
     from twotower.report.terminal import stdout_console
 
     config = SampleConfig(**options)
-    if config.active_users == 0:
-        refuse_given(("quota", "window"), "without active users (--active 0)")
+    refuse_no_effect("sample", given_options(), options)
     with show_progress() as progress:
         dataset = Dataset.open(directory)
         summary = draw(dataset, config, progress, name, overwrite)
