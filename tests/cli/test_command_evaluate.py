@@ -48,6 +48,14 @@ def make_dataset(path, pairs):
 
 
 @pytest.fixture
+def titles_like_markup(monkeypatch):
+    """Titles that a terminal or rich would take for commands."""
+    titles = ["Face [/Off]", "[unknown]", "[bold red]Alert", "\x1b[2Jgone", "\u202etfel", "plain"]
+    monkeypatch.setitem(TITLES, "title", titles)
+    return titles
+
+
+@pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run on a dataset, whose weights would score the pairs as it once did."""
     monkeypatch.chdir(tmp_path)
@@ -110,9 +118,17 @@ def test_titles_instead_of_territories(run):
     assert found["titles"][0]["positives"] == max(row["positives"] for row in found["titles"])
 
 
+def test_titles_are_printed_as_they_are(titles_like_markup, run):
+    text = evaluate("--by", "title", "--all")
+    printed = [line[:20].removesuffix("global").removesuffix("local").strip() for line in text.splitlines()[2:]]
+    shown = ["Face [/Off]", "[unknown]", "[bold red]Alert", r"\x1b[2Jgone", r"\u202etfel", "plain"]
+    assert sorted(line.split("  ")[0] for line in printed if line) == sorted(shown)
+    assert not {"\x1b", "\u202e"} & set(text)
+
+
 @pytest.mark.parametrize("by", ["territory", "title"])
 def test_all_prints_every_row(run, monkeypatch, by):
-    monkeypatch.setattr("twotower.report.tables.TOP", 3)
+    monkeypatch.setattr("twotower.report.evaluation.TOP", 3)
     assert "the first 3 of" in evaluate("--by", by)
     assert "the first 3 of" not in evaluate("--by", by, "--all")
 
