@@ -371,7 +371,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeyp
     hint, end = stopped.stderr.splitlines()
     assert (hint, end) == ("Go on with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
     resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Go on with: "))[1:])
-    assert resumed.exit_code == 0 and "The run lies in runs/001-baseline-upsampled" in resumed.stdout
+    assert resumed.exit_code == 0 and "Saved to runs/001-baseline-upsampled" in resumed.stdout
     assert RunReader("runs/001-baseline-upsampled").config["train"]["epochs"] == 3
 
 

@@ -41,7 +41,8 @@ class ShortHelp(click.Command):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             everything = EVERYTHING in ctx.meta
-            if record is not None and (everything or param.name in self.common | {"help", "help_all"}):
+            listed = everything or param.name in self.common or (isinstance(param, click.Option) and param.is_eager)
+            if record is not None and listed:
                 section = settings.get(param.name or "") if everything else None
                 title = {"model": "Model", "train": "Training"}.get(section or "", "Options")
                 groups.setdefault(title, []).append(record)

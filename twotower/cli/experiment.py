@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from twotower.cli.config_options import chosen_settings, config_options
+from twotower.cli.config_options import ShortHelp, chosen_settings, config_options
 from twotower.cli.sample import Alpha, Amount
 from twotower.core.config import Config, load_toml
 from twotower.core.errors import InputError
@@ -15,6 +15,10 @@ from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
+COMMON = {
+    "methods", "seeds", "groups", "periods", "name", "out", "preset", "config_file", "dev_users", "html", "hidden",
+    "epochs", "batch_size", "learning_rate", "threads",
+}  # fmt: skip
 NOT_SHARED = {"groups", "seed", "incremental_periods"}  # settings that the experiment makes itself
 
 
@@ -25,7 +29,7 @@ def shared_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
               help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
