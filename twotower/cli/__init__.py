@@ -21,7 +21,7 @@ SECTIONS = {
         "import": "Turn watch logs into a dataset.",
         "embed": "Make user and title vectors where none exist.",
         "group": "Group the territories for the heads.",
-        "sample": "Draw the users, positives and negatives to learn from.",
+        "sample": "Sample the users, positives and negatives to train and test on.",
     },
     "Model": {
         "train": "Train a model and evaluate it on unseen users and days.",

@@ -26,7 +26,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("debias_strength",), lambda v: v["debias"] == "none", "without --debias"),
         Rule(("patience", "validations_per_epoch"), lambda v: v["validation"] == 0, "with --validation 0"),
     ),
-    "sample": (Rule(("quota", "window"), lambda v: not v["active_users"], "without active users (--active 0)"),),
+    "sample": (Rule(("quota", "window"), lambda v: not v["active_users"], "without active users (--active-users 0)"),),
     "evaluate": (Rule(("min_positives",), lambda v: v["by"] == "title", "with --by title: it is about territories"),),
     "import": (
         Rule(("time_format", "train_days", "test_days", "calendar"), lambda v: v["time"] is None, "without --time"),
