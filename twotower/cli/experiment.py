@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from twotower.cli.sample import Alpha, Amount
+from twotower.cli.sample import sample_options
 from twotower.cli.train import DEFAULT_GROUPS, DEFAULT_PERIODS, config_options
 from twotower.core.config import PRESETS, Config, ModelConfig, TrainConfig, load_toml
 from twotower.core.errors import InputError
@@ -34,27 +34,16 @@ def shared_options(command: Any) -> Any:
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
               help="Groups of territories, each with its own head.")  # fmt: skip
 @click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
-              help="Blocks of test days; models go on learning from one before the next is judged.")  # fmt: skip
+              help="Blocks of test days; models go on learning from one before the next is evaluated.")  # fmt: skip
 @click.option("--name", metavar="NAME", help="Name of the experiment.  [default: that of the dataset]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="Directory of the experiment.  [default: experiments/NAME]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
               help="Shape of the network: what works by evidence, or the paper to the letter.")  # fmt: skip
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
-@click.option("--random", "random_users", type=Amount(), default=0.3, show_default=True,
-              help="Users drawn at random: a number, or a share of those who are not test users.")  # fmt: skip
-@click.option("--active", "active_users", type=Amount(), default=0.5, show_default=True,
-              help="Active users of the upsampled sample: a number, or so many to a random user.")  # fmt: skip
-@click.option("--quota", type=click.Choice(["proportional", "equal", "adaptive"]), default="adaptive",
-              show_default=True, help="How active users are shared out among territories.")  # fmt: skip
-@click.option("--test-users", type=Amount(), default=0.3, show_default=True,
-              help="Users kept for the test: a number, or a share of all.")  # fmt: skip
-@click.option("--alpha", type=Alpha(), default=8.0, show_default=True,
-              help="Negatives a positive; auto: users over daily first-time streamers, as in the paper.")  # fmt: skip
-@click.option("--dev-users", is_flag=True,
-              help="Judge on users that are neither training nor test users, to choose settings by.")  # fmt: skip
+@sample_options("random_users", "active_users", "quota", "test_users", "alpha", "dev_users")
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
-              help="Test positives of a territory that is judged.")  # fmt: skip
+              help="Test positives of a territory that is evaluated.")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
               help="Of the bootstrap: more make smoother intervals.")  # fmt: skip
 @click.option("--html/--no-html", default=True, show_default=True, help="Write report.html, a page to read.")
@@ -69,10 +58,10 @@ def experiment(
     out: Path | None,
     preset: str,
     config_file: Path | None,
-    random_users: int | float,
-    active_users: int | float,
+    random_users: int | str,
+    active_users: int | str,
     quota: str,
-    test_users: int | float,
+    test_users: int | str,
     alpha: float | str,
     dev_users: bool,
     min_positives: int,
@@ -83,7 +72,7 @@ def experiment(
     """Run the paper's experiment: methods over seeds, gains, bias.
 
     DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
-    sample of the same users, with the same settings and seeds, and judged on the same test users. Samples are drawn
+    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Samples are drawn
     where they are missing. Runs that have finished are not trained again: the same command goes on after an
     interruption, and with more --seeds or --methods it trains what is new. Whoever chooses among methods by their
     results should do so with --dev-users, and look at the test users once, at the end.
@@ -98,7 +87,7 @@ def experiment(
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.experiments import experiment
     from twotower.experiments.plan import EXPERIMENTS, Plan
-    from twotower.experiments.report.tables import print_experiment
+    from twotower.experiments.report.terminal import print_experiment
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
     from twotower.training.job import known_test_days
@@ -124,7 +113,7 @@ def experiment(
     )
     started = time.perf_counter()
     with show_progress() as progress:
-        record = experiment.conduct(plan, progress)
+        record = experiment.run_experiment(plan, progress)
     seconds = time.perf_counter() - started
     print_experiment(record, stdout_console())
     click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")

@@ -16,6 +16,7 @@ from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
@@ -24,14 +25,15 @@ from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
+from twotower.model.loss import Losses
 from twotower.model.title_offsets import fit_offsets, judging_folds
-from twotower.model.two_tower import Losses, TwoTower
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 from twotower.training.run import LOG, RunWriter
 
-UPDATES, JUDGES = 3, 5  # random streams, beside weights (0), epochs (1), validation users (2) and surgery (4)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
 
@@ -62,18 +64,19 @@ class Trainer:
         tables = dataset.user_vectors, dataset.title_vectors
         self.members = user_groups(dataset, territory_group, model.groups)
         widths = tables[0].shape[1], tables[1].shape[1]
-        rng = np.random.default_rng([settings.seed, 0])
+        rng = generator(settings.seed, Stream.INITIAL_WEIGHTS)
         threads = settings.threads or usable_cores()
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = loop.make_optimiser(self.model, settings)
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
-        self.model.objective = loop.make_objective(config, *of_pairs, len(tables[1]))
+        self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
         self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
         territory = user_territories(dataset, self.model)
-        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
+        shape = model.groups, self.batch_size, 2
+        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:
@@ -82,8 +85,11 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        rng = np.random.default_rng([self.config.train.seed, 1, epoch])
-        return prefetch(self.batcher.batches(self.pairs, rng, self.config.train.batching))
+        return prefetch(self.batcher.batch_views(self.pairs, self.order(epoch), self.config.train.batching))
+
+    def order(self, epoch: int) -> np.random.Generator:
+        """The random order of an epoch's pairs."""
+        return generator(self.config.train.seed, Stream.PAIR_ORDER, epoch)
 
     def validate(self, progress: Progress = silent) -> loop.Scores:
         """PR-AUC on the held-out users."""
@@ -137,8 +143,8 @@ class Trainer:
             return
         first, last = int(pairs.day.min()), int(pairs.day.max())
         days = f"day {first}" if first == last else f"days {first}–{last}"
-        rng = np.random.default_rng([self.config.train.seed, UPDATES, first])
-        batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
+        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
+        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
         seen, started = 0, time.perf_counter()
@@ -167,7 +173,7 @@ class Trainer:
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.group_prior
-        folds = judging_folds(pairs.day, pairs.user, np.random.default_rng([self.config.train.seed, JUDGES]))
+        folds = judging_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
         fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
         told: dict[str, Any] = {"level": level, "prior": priors[0]}
@@ -194,7 +200,7 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
-        writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
+        writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 
     def _predict(self, pairs: Pairs, progress: Progress, stage: str) -> np.ndarray:
@@ -221,7 +227,7 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
     pairs = sampled.train_pairs()
     if share == 0:
         return pairs, pairs.take(np.zeros(len(pairs), bool))
-    rng = np.random.default_rng([seed, 2])
+    rng = generator(seed, Stream.VALIDATION_USERS)
     has_pairs, chosen_users = np.zeros((2, sampled.n_users), bool)
     has_pairs[pairs.user] = True
     users = np.flatnonzero(has_pairs)

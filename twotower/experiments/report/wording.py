@@ -16,29 +16,30 @@ TWO_FIGURES = (
 
 def has_periods(record: Record) -> bool:
     """Whether models went on learning between blocks of test days."""
-    return len(record.get("periods") or ()) > 1
+    return len(record["periods"]) > 1
 
 
 def all_pairs(record: Record) -> str:
     """What the gain over all pairs is a gain of: never called overall, as the PR-AUC of all periods together is."""
-    return "all pairs, a ranking a period" if has_periods(record) else "all pairs in one ranking"
+    return "all pairs, one ranking per period" if has_periods(record) else "all pairs in one ranking"
 
 
 def as_of(record: Record) -> str:
-    """When users are offered titles, for weights that have learned between periods; nothing where there are none.
-
-    Records without ``audience_day`` are older: there it was the first test day, whatever the weights had learned since.
-    """
+    """The day that recommendations are computed for, when models are updated between periods; else empty."""
     if not has_periods(record):
         return ""
-    days = [period["days"] for period in record["periods"]]
-    day = record.get("audience_day")
-    if day is None:
-        return (
-            f"Offers are those of day {days[0][0]}, the first of the test, though the weights have learned of the days "
-            f"before day {days[-1][0]}: what was launched or watched since is not counted as such."
-        )
     return (
-        f"Offers are those of day {day}, the first of the last period, which the weights were judged on: what users "
-        "watched in earlier test periods counts as watched."
+        f"Recommendations are computed as of day {record['panel_day']}, the first day of the last test period: titles "
+        "that a user watched in earlier test periods count as watched."
     )
+
+
+def main_gains(record: Record) -> list[Record]:
+    """The comparisons that the experiment is about: its main method over the baselines, or the first of all."""
+    gains, main = record["gains"], (record["main_method"], record["baselines"])
+    return [g for g in gains if g["method"] == main[0] and g["baseline"] in main[1]] or gains[:1]
+
+
+def mean_of(gains: Record) -> Record:
+    """The mean over the major territories, or over all where no major one can be evaluated."""
+    return gains["major"] if gains["major"]["evaluated"] else gains["all"]

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
 from twotower.lab.leaks.perturbation import (
@@ -37,9 +38,9 @@ from twotower.lab.leaks.perturbation import (
 )
 from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
+from twotower.model.variants.objective import Objective
 
 DRAWS = 3  # disturbances of each kind
-STREAM = 4  # the random stream of disturbances, beside a trainer's own (0 to 3)
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
 TOWERS = (USER_TOWER, TITLE_TOWER)
 OWN = ("head.", "title_bias.")  # parameters with a part for each group
@@ -123,7 +124,7 @@ class Engine:
         self.names = [name for name in self.model.grads if name.startswith(OWN)]
         self.shared = [name for name in self.model.grads if name.startswith(SHARED)]
         objective = self.model.objective
-        self.objective = objective and replace(objective, penalty=0.0)
+        self.objective = replace(objective, penalty=0.0) if isinstance(objective, Objective) else objective
         self.moments: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def remember(self, batch: Batch, k: int) -> Own:
@@ -135,7 +136,7 @@ class Engine:
     def own(self, batch: Batch, k: int, held: Collection[str] = ()) -> Own:
         """Gradients after one real step's backward pass; running statistics stay as they are."""
         with np.errstate(all="ignore"), self._holding(held):
-            self.model.loss_and_gradients(batch)
+            self.model.backward_pass(batch)  # unchecked: NaN may stand in it
         parts = {f"{name}[{k}]": self.model.grads[name][k].copy() for name in self.names}
         for name in (name for name in self.model.grads if name.startswith("territory.")):
             parts[f"{name} of its territories"] = self.model.grads[name][self._territories(k)]
@@ -143,7 +144,7 @@ class Engine:
 
     def takes_nan(self, what: str) -> bool:
         """Weights by label and title are looked up with the label: NaN has no place in the table."""
-        looked_up = self.objective is not None and self.objective.title_weight is not None
+        looked_up = isinstance(self.objective, Objective) and self.objective.title_weight is not None
         return what == USERS or (what == LABELS and not looked_up)
 
     def _territories(self, k: int) -> np.ndarray:
@@ -172,7 +173,7 @@ def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent
     notes = []
     if engine.shared:
         notes.append(f"Shared by design: {', '.join(engine.shared)}. They move with the rows of all groups.")
-    if subject.model.objective is not None and subject.model.objective.penalty:
+    if isinstance(subject.model.objective, Objective) and subject.model.objective.penalty:
         notes.append("Left out: the penalty on popularity, a correlation over all pairs, which heads feel by design.")
     facts = {"model": None, "batchnorm": subject.model.config.batchnorm, "shared": engine.shared}
     return record_of(engine, subject, draws, facts, notes, progress)
@@ -192,7 +193,7 @@ def record_of(
             for number, what in enumerate(KINDS):
                 progress("disturbing rows of other groups", k * len(KINDS) + number, groups * len(KINDS))
                 base = set_apart(subject.batch, row_group, k) if what == TITLES else subject.batch
-                rng = np.random.default_rng([seed, STREAM, k, number])
+                rng = generator(seed, Stream.LEAKS, k, number)
                 rows.append(examine(suspect, base, k, what, outside(base, row_group, k), draws, rng))
     progress("disturbing rows of other groups", groups * len(KINDS), groups * len(KINDS))
     return {
