@@ -316,7 +316,7 @@ def test_a_run_prints_its_table_where_it_lies_and_what_to_do_next(here, tiny_wor
     overall = next(line for line in lines if line.startswith("overall"))
     assert overall.split()[-1] == f"{evaluation.overall:.4f}"
     path = "runs/001-mtl-2-upsampled"
-    assert lines[-2] == f"The run lies in {path}."
+    assert lines[-2] == f"Saved to {path}."
     assert lines[-1] == f"Next: twotower evaluate {path} --by title; twotower compare {path} OTHER_RUN"
 
 
@@ -371,7 +371,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeyp
     hint, end = stopped.stderr.splitlines()
     assert (hint, end) == ("Go on with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
     resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Go on with: "))[1:])
-    assert resumed.exit_code == 0 and "The run lies in runs/001-baseline-upsampled" in resumed.stdout
+    assert resumed.exit_code == 0 and "Saved to runs/001-baseline-upsampled" in resumed.stdout
     assert RunReader("runs/001-baseline-upsampled").config["train"]["epochs"] == 3
 
 

@@ -206,7 +206,7 @@ def train(
         path, evaluation = work(progress)
     print_table(territory_table(evaluation, TOP), stdout_console())
     run = quote(str(path))
-    click.echo(f"The run lies in {path}.")
+    click.echo(f"Saved to {path}.")
     click.echo(f"Next: twotower evaluate {run} --by title; twotower compare {run} OTHER_RUN")
 
 
