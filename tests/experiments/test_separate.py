@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_experiments import conducted
+from tiny_experiments import run_tiny
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent
@@ -25,7 +25,7 @@ def separate(tiny_world, tmp_path_factory):
     """An experiment with separate models, its record, and the world that it was made in."""
     folder = tmp_path_factory.mktemp("separate")
     world = Path(shutil.copytree(tiny_world, folder / "world"))
-    record = conducted(world, folder / "e", "--periods", 2, methods="upsampled,separate,mtl")
+    record = run_tiny(world, folder / "e", "--periods", 2, methods="upsampled,separate,mtl")
     return world, folder / "e", record
 
 
@@ -41,7 +41,7 @@ def test_separate_models_learn_from_their_own_users_alone(separate):
         run = RunReader(part)
         assert np.array_equal(run.scores, whole.scores[of_pair == k])
         assert np.array_equal(members_of(part, dataset), np.asarray(group)[np.asarray(dataset.user_territory)] == k)
-        assert load_model(run.weights_path).model.head == "none"
+        assert load_model(run.weights_path).config.head == "none"
         trained = sum(sum(line["pairs_by_group"]) for line in run.log if line.get("epoch") == 1)
         of_group = OfTerritories(dataset, whole.sample, np.flatnonzero(np.asarray(group) == k))
         everyone, mine = sampled.train_pairs(), of_group.train_pairs()

@@ -15,7 +15,7 @@ DEFAULT_GROUPS = 4  # as in the paper
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--groups", type=int, metavar="K", help=f"Number of groups.  [default: {DEFAULT_GROUPS}]")
 @click.option("--majors", type=click.IntRange(1), default=16, show_default=True, metavar="N",
-              help="Territories that count as major: those with the largest audience.")  # fmt: skip
+              help="Territories that count as major: those with the most users.")  # fmt: skip
 @click.option("--from", "file", type=click.Path(path_type=Path), metavar="FILE",
               help="Read the groups from a CSV with the columns territory,group instead.")  # fmt: skip
 @click.option("--all", "name_all", is_flag=True, help="Name every territory, not the major ones alone.")
@@ -37,7 +37,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
     from twotower.data.territories import geographic_groups, grouping_from_file
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     territories = Dataset.open(directory).territories
     if file is None:

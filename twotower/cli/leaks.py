@@ -18,7 +18,7 @@ OF_THE_NETWORK = {"head": "--head", "hidden": "--hidden", "preset": "--preset", 
 
 @click.command()
 @subject_options
-@click.option("--model", metavar="FILE.py:NAME", help="Check this function of yours instead; see docs/own-model.md.")
+@click.option("--model", metavar="FILE.py:NAME", help="Check your own gradient function: docs/how-to/own-model.md.")
 @click.option("--draws", type=click.IntRange(1), default=3, show_default=True, help="Disturbances of each kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of a table.")
 def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: int, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: in
     from twotower.lab.leaks.own_model import find_leaks_of
     from twotower.lab.leaks.tables import print_leaks
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     context = click.get_current_context()
     idle = [flag for name, flag in OF_THE_NETWORK.items() if model

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator, placeholder
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
 from twotower.lab.attribution.gradient_matrix import Block, blocks_of
@@ -37,7 +38,6 @@ from twotower.training.loop import make_optimiser
 FORMAT = 1
 PAIRS = 256
 FEWEST_PAIRS = 8  # a group: of four users, two each
-STREAM = 6  # the random stream of elements and directions
 LOSS_TOLERANCE = 1e-5  # engine against textbook, of the loss
 #: A ReLU's input nearer to 0 than this may lie on the other side in float32, and its gradient is then another one.
 #: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until none is so near.
@@ -110,8 +110,8 @@ def check(
 
 def copy_of(subject: Subject) -> TwoTower:
     """The subject's network again, on one thread: so few pairs give others nothing to do."""
-    model, train = subject.model, subject.config.train
-    network = TwoTower(model.config, *model.widths, np.random.default_rng(train.seed), threads=1,
+    model = subject.model
+    network = TwoTower(model.config, *model.widths, placeholder(), threads=1,
                        territories=subject.dataset.n_territories)  # fmt: skip
     network.params.flat[:], network.running.flat[:] = model.params.flat, model.running.flat
     network.objective = model.objective
@@ -169,15 +169,19 @@ def check_blocks(
     checked: list[CheckedBlock] = []
     dz, dots = np.abs(network.pairs.dz[:B]).astype(np.float64), np.abs(network.pairs.dots[:B])
     terms = {"logit.scale": float(dz @ dots), "logit.bias": float(dz.sum())}
+
+    def rng() -> np.random.Generator:
+        return generator(seed, Stream.GRADIENT_CHECK, len(checked))
+
     for block in blocks:
-        rng, name = np.random.default_rng([seed, STREAM, len(checked)]), block.parameter
+        name = block.parameter
         places, engine = local(network, block), block.of(network.grads)
-        checked.append(CheckedBlock(block, places, gradients[name], engine, rng, terms.get(name, 0.0)))
+        checked.append(CheckedBlock(block, places, gradients[name], engine, rng(), terms.get(name, 0.0)))
     if LOG_VARIANCE in book.params:
-        rng, gradient = np.random.default_rng([seed, STREAM, len(checked)]), gradients[LOG_VARIANCE]
+        gradient = gradients[LOG_VARIANCE]
         block = Block(LOG_VARIANCE, LOG_VARIANCE, None, "loss", None, gradient.shape, slice(0, len(gradient)))
         engine = gradient_of_log_variance(network, losses)
-        checked.append(CheckedBlock(block, np.arange(len(gradient)), gradient, engine, rng, 1.0))
+        checked.append(CheckedBlock(block, np.arange(len(gradient)), gradient, engine, rng(), 1.0))
     with losses_alone(), ThreadPoolExecutor(usable_cores()) as pool:
         tasks = [[pool.submit(book.difference, way, relus) for way in of.ways()] for of in checked]
         together = [task for of_block in tasks for task in of_block]

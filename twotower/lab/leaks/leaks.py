@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
 from twotower.lab.leaks.perturbation import (
@@ -39,7 +40,6 @@ from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
 
 DRAWS = 3  # disturbances of each kind
-STREAM = 4  # the random stream of disturbances, beside a trainer's own (0 to 3)
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
 TOWERS = (USER_TOWER, TITLE_TOWER)
 OWN = ("head.", "title_bias.")  # parameters with a part for each group
@@ -192,7 +192,7 @@ def record_of(
             for number, what in enumerate(KINDS):
                 progress("disturbing rows of other groups", k * len(KINDS) + number, groups * len(KINDS))
                 base = set_apart(subject.batch, row_group, k) if what == TITLES else subject.batch
-                rng = np.random.default_rng([seed, STREAM, k, number])
+                rng = generator(seed, Stream.LEAKS, k, number)
                 rows.append(examine(suspect, base, k, what, outside(base, row_group, k), draws, rng))
     progress("disturbing rows of other groups", groups * len(KINDS), groups * len(KINDS))
     return {
