@@ -15,7 +15,8 @@ from twotower.experiments.rivals.knowledge import FOLDS, Knowledge
 from twotower.experiments.rivals.neighbours import MOST_TITLES, Ease, ItemKNN
 from twotower.experiments.rivals.popularity import RecentPopular, log_rates
 
-BLOCK_CELLS = 1 << 21  # users × titles whose terms are held at a time
+BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
+SMALLEST_COSINE = 1e-3  # added before the log
 RIDGE = 1e-3  # of the standardised weights, per pair
 NEWTON_STEPS = 12
 
@@ -23,7 +24,7 @@ Array = np.ndarray
 
 
 class Terms:
-    """The terms m (n, T, F) of users, from what is known."""
+    """The terms m of users and titles, from what is known: F arrays, those that a territory has with each title first."""
 
     def __init__(self, known: Knowledge):
         self.known = known
@@ -34,29 +35,37 @@ class Terms:
         tables.append(RecentPopular(known).table - tables[3] - tables[4] - tables[5])
         day = int(known.pairs.day.max(initial=0)) + 1
         age = np.log1p(np.maximum(day - known.launch_day, 0)).astype(np.float32)
-        tables.append(np.broadcast_to(age, tables[0].shape))
-        self.tables = np.stack(tables, axis=2)  # (C, T, f)
-        self.knn = ItemKNN(known)
-        self.ease = Ease(known) if known.history.shape[1] <= MOST_TITLES else None
+        tables.append(np.tile(age, (len(known.group), 1)))
+        self.tables = tables  # (C, T) each
+        self.goes_with_history: list[ItemKNN | Ease] = [ItemKNN(known)]
+        if known.history.shape[1] <= MOST_TITLES:
+            self.goes_with_history.append(Ease(known))
         self.length = np.log1p(known.history.sum(1)).astype(np.float32)  # (U,)
 
-    def of_users(self, users: Array) -> Array:
-        """m (n, T, F) float32 of users (n,)."""
-        knn, length = self.knn.scores(users), self.length[users][:, None]
-        own = [knn, np.log(knn + 1e-3), knn * length, np.broadcast_to(length, knn.shape)]
-        if self.ease is not None:
-            own += [(ease := self.ease.scores(users)), ease * length]
-        return np.concatenate([self.tables[self.known.territory[users]], np.stack(own, axis=2)], axis=2)
+    def own(self, user: Array, scores: list[Array]) -> list[Array]:
+        """The terms that a user has with a title, from how well it goes with the history: (n,) or (n, T) each."""
+        length = self.length[user].reshape(-1, *[1] * (scores[0].ndim - 1))
+        knn, *ease = scores
+        terms = [knn, np.log(knn + SMALLEST_COSINE), knn * length, np.broadcast_to(length, knn.shape)]
+        return terms + [term for score in ease for term in (score, score * length)]
 
     def of_pairs(self, user: Array, title: Array) -> Array:
         """m (n, F) float32 of pairs (n,), in any order."""
-        found: list[tuple[Array, Array]] = []
-        for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.tables.shape[1])):
-            found.append((index, self.of_users(users)[row, title[index]]))
-        terms = np.empty((len(user), found[0][1].shape[1]), np.float32)
-        for index, values in found:
-            terms[index] = values
-        return terms
+        scores = [np.empty(len(user), np.float32) for _ in self.goes_with_history]
+        for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.tables[0].shape[1])):
+            for model, score in zip(self.goes_with_history, scores, strict=True):
+                score[index] = model.scores(users)[row, title[index]]
+        territory = self.known.territory[user]
+        return np.stack([table[territory, title] for table in self.tables] + self.own(user, scores), axis=1)
+
+    def logits(self, users: Array, weights: Array, bias: float) -> Array:
+        """w·m + b (n, T) float32 of users (n,)."""
+        table = sum(w * t for w, t in zip(weights, self.tables, strict=False))
+        z = np.asarray(table, np.float32)[self.known.territory[users]] + np.float32(bias)
+        own = self.own(users, [model.scores(users) for model in self.goes_with_history])
+        for w, term in zip(weights[len(self.tables) :], own, strict=True):
+            z += np.float32(w) * term
+        return z
 
 
 def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
@@ -73,7 +82,7 @@ def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
 def logistic_regression(X: Array, y: Array) -> tuple[Array, float]:
     """Weights (F,) and bias of the ridge logistic regression of y (n,) on X (n, F), by Newton's method."""
     mean, spread = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
-    spread[spread == 0] = 1
+    spread[spread < 1e-6] = 1  # a constant has no weight, but for rounding
     Z = np.concatenate([(X - mean) / spread, np.ones((len(X), 1))], axis=1)
     w = np.zeros(Z.shape[1])
     penalty = RIDGE * len(y) * np.r_[np.ones(X.shape[1]), 0]
@@ -95,16 +104,13 @@ class Counts:
     def __init__(self, known: Knowledge):
         pairs = known.pairs
         part = known.fold[pairs.user]
-        X = np.empty((len(pairs), 0), np.float32)
-        for fold in range(FOLDS):
-            own = part == fold
-            terms = Terms(known.without_labels_of(fold)).of_pairs(pairs.user[own], pairs.title[own])
-            if not X.shape[1]:
-                X = np.empty((len(pairs), terms.shape[1]), np.float32)
-            X[own] = terms
-        self.weights, self.bias = logistic_regression(X, pairs.label)
+        order = np.argsort(part, kind="stable")
+        by_fold = [pairs.take(part == fold) for fold in range(FOLDS)]
+        X = np.concatenate([Terms(known.without_labels_of(fold)).of_pairs(own.user, own.title)
+                            for fold, own in enumerate(by_fold)])  # fmt: skip
+        self.weights, self.bias = logistic_regression(X, pairs.label[order])
         self.terms = Terms(known)
 
     def scores(self, users: Array) -> Array:
         """Logits (n, T) float32 of users (n,)."""
-        return (self.terms.of_users(users) @ self.weights + self.bias).astype(np.float32)
+        return self.terms.logits(users, self.weights, self.bias)

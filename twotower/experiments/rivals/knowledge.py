@@ -50,9 +50,13 @@ class Knowledge:
         users = self.history.shape[0]
         return generator(self.seed, Stream.RIVAL_FOLDS).permutation(users) % FOLDS
 
+    def only(self, pairs: Pairs) -> "Knowledge":
+        """The same with other labelled pairs."""
+        return replace(self, pairs=pairs)
+
     def without_labels_of(self, fold: int) -> "Knowledge":
         """The same, but for the labels of the users of one part."""
-        return replace(self, pairs=self.pairs.take(self.fold[self.pairs.user] != fold))
+        return self.only(self.pairs.take(self.fold[self.pairs.user] != fold))
 
 
 def ones(user: np.ndarray, title: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:

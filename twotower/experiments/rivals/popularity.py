@@ -52,5 +52,5 @@ class RecentPopular(Popular):
     def __init__(self, known: Knowledge):
         positive = known.pairs.take(known.pairs.label > 0)
         since = np.quantile(positive.day, 1 - RECENT_SHARE, method="lower") if len(positive) else 0
-        recent = known.without_history(positive.take(positive.day >= since))
+        recent = known.only(positive.take(positive.day >= since))
         self.territory, self.table = known.territory, log_rates(recent.labels, recent, "territory")
