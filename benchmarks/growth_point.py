@@ -105,7 +105,7 @@ class Subject:
         """The next batch, from index arrays: unique rows, grouped, gathered."""
         chosen = self.index_batches[self.turn % len(self.index_batches)]
         self.turn += 1
-        return self.batcher.batch(chosen.user, chosen.title, chosen.labels)
+        return self.batcher.batch_view(chosen.user, chosen.title, chosen.labels)
 
     def run(self, steps: int, timed: bool = True) -> None:
         """So many batches and steps, one after the other. Errors: RuntimeError for a loss that is not finite."""

@@ -104,7 +104,7 @@ class Stopwatches:
             for i in range(steps):
                 chosen = workload.batches[i % len(workload.batches)]
                 started = time.perf_counter()
-                batch = ours.batcher.batch(chosen.user, chosen.title, chosen.labels)
+                batch = ours.batcher.batch_view(chosen.user, chosen.title, chosen.labels)
                 self.phases[BATCH] += time.perf_counter() - started
                 losses = ours.model.loss_and_gradients(batch)
                 present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]

@@ -134,7 +134,7 @@ class Ours:
         labels = np.zeros(PAIRS, np.float32)
         for start in range(0, users * T, PAIRS):
             pair = np.arange(start, min(start + PAIRS, users * T))
-            p.model.predict(batcher.batch(pair // T, pair % T, labels[: len(pair)]))
+            p.model.predict(batcher.batch_view(pair // T, pair % T, labels[: len(pair)]))
 
 
 def check(problem: Problem, contenders: dict[str, Callable[[np.ndarray], Found]]) -> dict[str, float]:

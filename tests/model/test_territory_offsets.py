@@ -106,7 +106,7 @@ def test_all_titles_have_the_scores_that_the_model_gives_to_pairs(rng, title_bia
     territory_group = np.array([0, 2, 1, 1, 0])
     territory = rng.integers(0, TERRITORIES, N)
     group = territory_group[territory]
-    batcher = Batcher(users, titles, group, 3, N * T, user_territory=territory)
+    batcher = Batcher(users, titles, group, 3, N * T, user_territory=territory, n_territories=5)
     batch = batcher.batch(np.repeat(np.arange(N), T), np.tile(np.arange(T), N), np.zeros(N * T))
     np.testing.assert_array_equal(batch.user_territory, territory[batch.user_rows])
     expected = np.empty(N * T, np.float32)
@@ -123,8 +123,8 @@ def test_all_titles_have_the_scores_that_the_model_gives_to_pairs(rng, title_bia
 
 def test_a_batcher_wants_a_territory_for_each_user():
     tables = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32), np.zeros(4, int), 1, 8
-    with pytest.raises(ValueError, match=r"user_territory \(3,\) and 4 users differ"):
-        Batcher(*tables, user_territory=np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"user_territory has shape \(3,\), expected \(4,\)"):
+        Batcher(*tables, user_territory=np.zeros(3, int), n_territories=2)
     assert Batcher(*tables).batch(*(np.zeros(2, int),) * 3).user_territory.shape == (0,)
 
 

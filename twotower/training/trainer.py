@@ -73,7 +73,8 @@ class Trainer:
         self.state = loop.TrainingState()
         self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
         territory = user_territories(dataset, self.model)
-        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
+        shape = model.groups, self.batch_size, 2
+        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:
@@ -82,7 +83,7 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        return prefetch(self.batcher.batches(self.pairs, self.order(epoch), self.config.train.batching))
+        return prefetch(self.batcher.batch_views(self.pairs, self.order(epoch), self.config.train.batching))
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -141,7 +142,7 @@ class Trainer:
         first, last = int(pairs.day.min()), int(pairs.day.max())
         days = f"day {first}" if first == last else f"days {first}–{last}"
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
+        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
         seen, started = 0, time.perf_counter()

@@ -71,7 +71,7 @@ def _compile_batches() -> None:
     for table in (np.float16, np.float32):
         batcher = _batcher(table)
         for mode in BATCHINGS:
-            list(batcher.batches(_Pairs(), placeholder(), mode))
+            list(batcher.batch_views(_Pairs(), placeholder(), mode))
 
 
 def _compile_plain_network() -> None:

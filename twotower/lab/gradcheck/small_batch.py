@@ -43,7 +43,7 @@ class SmallBatches:
         self.members = trainer.members  # (U,) group of each user
         tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
         territory = user_territories(trainer.dataset, trainer.model)
-        self.batcher = Batcher(*tables, self.members, self.groups, pairs, buffers=1, user_territory=territory)
+        self.batcher = Batcher(*tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories)
         own = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
         rest = trainer.pairs
         everything = PairsOf(rest.user, rest.title, rest.label)
@@ -80,7 +80,7 @@ class SmallBatches:
 
     def of(self, parts: list[PairsOf]) -> Batch:
         """A batch of its own of some pairs."""
-        batch = self.batcher.batch(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        batch = self.batcher.batch_view(*(np.concatenate(values) for values in zip(*parts, strict=True)))
         return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
 
     def part(self, batch: Batch, groups: list[int]) -> Batch:
