@@ -16,7 +16,7 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.sample import Pairs
 
-FOLDS = 5  # parts of the training users: what a rival learns from a user's labels never counts those labels
+FOLDS = 3  # parts of the training users: what a rival learns from a user's labels never counts those labels
 
 
 @dataclass(frozen=True, eq=False)
