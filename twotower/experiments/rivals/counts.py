@@ -3,8 +3,8 @@
     z(u, t) = w·m(u, t) + b
 
 m holds how often the title is watched everywhere, in the user's group and in the user's territory, in history and among
-the labels, all of them and the latest; how long it has been there; how well it goes with the user's history; and how long
-that is. What is counted for a training pair leaves out the labels of its user's fold, so that no label predicts itself.
+the labels, all of them and the latest; the days since its launch; how well it goes with the user's history; and the
+length of that history. The labels of a training pair's fold of users are left out: no label predicts itself.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from twotower.experiments.rivals.knowledge import FOLDS, Knowledge
-from twotower.experiments.rivals.neighbours import MOST_TITLES, Ease, ItemKNN
+from twotower.experiments.rivals.neighbours import Ease, ItemKNN
 from twotower.experiments.rivals.popularity import RecentPopular, log_rates
 
 BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 
 class Terms:
-    """The terms m of users and titles, from what is known: F arrays, those that a territory has with each title first."""
+    """The terms m of users and titles: F arrays, first those of a territory and a title."""
 
     def __init__(self, known: Knowledge):
         self.known = known
@@ -37,17 +37,15 @@ class Terms:
         age = np.log1p(np.maximum(day - known.launch_day, 0)).astype(np.float32)
         tables.append(np.tile(age, (len(known.group), 1)))
         self.tables = tables  # (C, T) each
-        self.goes_with_history: list[ItemKNN | Ease] = [ItemKNN(known)]
-        if known.history.shape[1] <= MOST_TITLES:
-            self.goes_with_history.append(Ease(known))
+        self.goes_with_history: list[ItemKNN | Ease] = [ItemKNN(known), Ease(known)]
         self.length = np.log1p(known.history.sum(1)).astype(np.float32)  # (U,)
 
     def own(self, user: Array, scores: list[Array]) -> list[Array]:
         """The terms that a user has with a title, from how well it goes with the history: (n,) or (n, T) each."""
         length = self.length[user].reshape(-1, *[1] * (scores[0].ndim - 1))
-        knn, *ease = scores
-        terms = [knn, np.log(knn + SMALLEST_COSINE), knn * length, np.broadcast_to(length, knn.shape)]
-        return terms + [term for score in ease for term in (score, score * length)]
+        knn, ease = scores
+        own = np.broadcast_to(length, knn.shape)
+        return [knn, np.log(knn + SMALLEST_COSINE), knn * own, own, ease, ease * own]
 
     def of_pairs(self, user: Array, title: Array) -> Array:
         """m (n, F) float32 of pairs (n,), in any order."""
@@ -69,7 +67,7 @@ class Terms:
 
 
 def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Pairs (n,) by blocks of at most ``most`` users: their indices, the block's users, and each pair's row among them."""
+    """Pairs (n,) in blocks of at most ``most`` users: their indices, the users, and each pair's row among these."""
     users, row = np.unique(user, return_inverse=True)
     order = np.argsort(row, kind="stable")
     ends = np.searchsorted(row[order], np.arange(0, len(users) + most, most))

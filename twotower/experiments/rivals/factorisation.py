@@ -14,7 +14,7 @@ DECAY = 0.05  # of the factors
 
 
 def solve(X: np.ndarray, Y: np.ndarray, watched: sp.csr_array, steps: int = STEPS) -> np.ndarray:
-    """Factors (n, f) of rows that fit ``watched`` (n, m) given Y (m, f), starting from X: a few CG steps, all rows at once.
+    """Factors (n, f) of rows that fit ``watched`` (n, m) given Y (m, f): a few CG steps from X, all rows at once.
 
     Row u solves (YᵀY + α·Y_uᵀY_u + λI) x = (1 + α)·Y_uᵀ1, with Y_u the rows of Y that u watched.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from twotower.experiments.rivals.knowledge import Knowledge
+from twotower.experiments.rivals.knowledge import Knowledge, ones
 
 PSEUDO_USERS = 20.0  # that a territory borrows from its group, and a group from the world
 RECENT_SHARE = 0.1  # of the labels, the latest ones, that "recent-popular" counts
@@ -18,8 +18,7 @@ def log_rates(matrix: sp.csr_array, known: Knowledge, level: str) -> np.ndarray:
     """
     C = len(known.group)
     users = np.bincount(known.territory, minlength=C).astype(np.float64)  # (C,)
-    member = sp.csr_array((np.ones(len(known.territory), np.float32), (known.territory, np.arange(len(known.territory)))),
-                          shape=(C, len(known.territory)))  # fmt: skip
+    member = ones(known.territory, np.arange(len(known.territory)), (C, len(known.territory)))
     viewers = (member @ matrix).toarray().astype(np.float64)  # (C, T)
     could = users @ known.availability.T.astype(np.float64)  # (T,) users whose territory has the title
     world = (viewers.sum(0) + 0.5) / (could + 1)
