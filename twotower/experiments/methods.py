@@ -160,6 +160,7 @@ def find_methods(names: str) -> list[Method]:
 
 def choose_roles(names: list[str]) -> tuple[str, list[str]]:
     """Which of some methods the experiment is about, and those that it is evaluated against."""
-    method = MAIN_METHOD if MAIN_METHOD in names else names[-1]
+    networks = [name for name in names if name not in METHODS or not METHODS[name].rival] or names
+    method = MAIN_METHOD if MAIN_METHOD in names else networks[-1]
     others = [name for name in names if name != method]
     return method, [name for name in BASELINES if name in others] or others

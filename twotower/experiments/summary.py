@@ -25,10 +25,10 @@ def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] 
 
 def rival_sentences(record: Record) -> list[str]:
     """Whether the network earns its keep over counting: the main method against the best of the simple rivals."""
-    rivals = [method for method in record["methods"] if method["rival"] and method["overall"]["mean"] is not None]
-    if not rivals or comparison(record, record["main_method"], rivals[0]["name"]) is None:
+    rivals = [method for method in record["methods"] if method["rival"] and None not in method["overall"]]
+    if not rivals:
         return []
-    best = max(rivals, key=lambda method: float(method["overall"]["mean"]))["name"]
+    best = max(rivals, key=lambda method: sum(method["overall"]))["name"]
     gains = comparison(record, record["main_method"], best)
     if gains is None:
         return []

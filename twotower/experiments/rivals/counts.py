@@ -96,17 +96,18 @@ def logistic_regression(X: Array, y: Array) -> tuple[Array, float]:
     return weights, float(w[-1] - weights @ mean)
 
 
+def training_terms(known: Knowledge) -> tuple[Array, Array]:
+    """m (n, F) and labels (n,) of the training pairs, fold by fold: each without the labels of its fold of users."""
+    by_fold = [known.pairs.take(known.fold[known.pairs.user] == fold) for fold in range(FOLDS)]
+    m = [Terms(known.without_labels_of(fold)).of_pairs(own.user, own.title) for fold, own in enumerate(by_fold)]
+    return np.concatenate(m), np.concatenate([own.label for own in by_fold])
+
+
 class Counts:
-    """The regression, fitted on the training pairs."""
+    """The regression, fitted on the training pairs; it scores users whose labels nobody knows."""
 
     def __init__(self, known: Knowledge):
-        pairs = known.pairs
-        part = known.fold[pairs.user]
-        order = np.argsort(part, kind="stable")
-        by_fold = [pairs.take(part == fold) for fold in range(FOLDS)]
-        X = np.concatenate([Terms(known.without_labels_of(fold)).of_pairs(own.user, own.title)
-                            for fold, own in enumerate(by_fold)])  # fmt: skip
-        self.weights, self.bias = logistic_regression(X, pairs.label[order])
+        self.weights, self.bias = logistic_regression(*training_terms(known))
         self.terms = Terms(known)
 
     def scores(self, users: Array) -> Array:
