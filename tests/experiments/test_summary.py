@@ -114,7 +114,8 @@ def with_priors(*priors: float | None) -> dict[str, Any]:
     """A record of as many runs of method; None is an infinite prior."""
     told = record(BETTER, BETTER)
     of_runs = [{"level": "territory", "prior": 5.0, "group_prior": prior} for prior in priors]
-    return told | {"methods": [{"name": "mtl", "rival": False, "seeds": list(range(len(priors))), "title_offsets": of_runs}]}
+    method = {"name": "mtl", "rival": False, "seeds": list(range(len(priors))), "title_offsets": of_runs}
+    return told | {"methods": [method]}
 
 
 @pytest.mark.parametrize(
