@@ -226,7 +226,7 @@ class Dataset:
                 if first < 0 and not finite.all():
                     first = start + int(np.argmin(finite))
                 done += len(finite)
-                progress("looking at all vectors", done, total)
+                progress("checking vectors", done, total)
             if bad:
                 count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
                 raise InputError(f"{self.path / name}: {count}, the first is row {first}")

@@ -58,9 +58,9 @@ def simulate(
         write_titles(writer, world, generator(config.seed, Stream.WORLD_TITLES))
         write_users(writer, world, seed_sequence(config.seed, Stream.WORLD_USERS), progress)
         world.affinity.write(writer)
-        progress("summing up files", 0, 1)
+        progress("computing checksums", 0, 1)
         writer.finish(config.train_days, config.test_days, has_time=True)
-    progress("summing up files", 1, 1)
+    progress("computing checksums", 1, 1)
     return Dataset.open(path)
 
 
