@@ -61,7 +61,7 @@ def test_it_imports_prints_and_says_what_is_next(here):
     assert lines[-4:] == [
         "5 events: 2 days of history (2024-01-01 … 2024-01-02), 2 days of training (2024-01-03 … 2024-01-04), "
         "1 day of test (2024-01-05 … 2024-01-05).",
-        "1 user seen in several territories: each is put where most of its events are.",
+        "1 user seen in several territories: assigned to the one with most of their events.",
         "1 territory without a place, for no such country is known: Atlantis.",
         "set is imported. Next: twotower embed set",
     ]
@@ -171,7 +171,7 @@ def test_an_existing_dataset_is_replaced_only_on_demand(here):
         (["--events", "log.csv"], "log.csv: no column 'user'; it has 'who', 'what', 'where', 'when'"),
         (["--events", "log.csv", *COLUMNS, "--time", "what"], "log.csv, line 2, column 'what': 'alpha' is not a time"),
         (["--events", "log.csv", *COLUMNS, "--titles", "log.csv", "--titles-id", "who"], "'ann' occurs a second time"),
-        (["--events", "log.csv", *COLUMNS, "--keep-titles", "z"], "no event is left of 5: 3 titles left out"),
+        (["--events", "log.csv", *COLUMNS, "--keep-titles", "z"], "no events are left of 5: 3 titles left out"),
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "("], "keep_titles = '(': no regular expression"),
         (["--events", "log.csv", *COLUMNS, "--time", "when", "--test-days", "5"], "5 days: too few for 1 training"),
         (["--events", "log.csv", *COLUMNS, "--seed", "-1"], "seed = -1: expected a whole number >= 0"),

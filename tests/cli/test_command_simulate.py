@@ -40,7 +40,7 @@ def test_where_all_tastes_are_of_one_group_no_heads_are_proposed(tmp_path):
 def test_the_summary_counts_what_is_in_the_world(toy):
     path, result = toy
     world = Dataset.open(path)
-    events, days = world.manifest["counts"]["events"], world.truth("discoveries")
+    events, days = world.manifest["counts"]["events"], world.truth("first_streams")
     assert "600 users in 20 territories" in result.stdout
     assert "40 titles: 14 global, 6 regional, 20 local" in result.stdout
     assert f"{events:,} streams: history, 60 training days, 3 test days" in result.stdout

@@ -29,7 +29,7 @@ def print_world(console: Console, world: Any) -> None:
 
 def world_table(world: Any) -> Table:
     """Users and positives of each major territory, of the others together, and of all."""
-    positives = world.truth("discoveries")  # (C, days)
+    positives = world.truth("first_streams")  # (C, days)
     train, test = (days.sum(axis=1) for days in np.split(positives, [world.train_days], axis=1))  # (C,)
     table = new_table(
         ("code", "major territory"),

@@ -23,24 +23,24 @@ POPULATION_JITTER = 0.7  # of log population: a large country is not always a la
 class WorldConfig:
     """What a world is made of; docs/explanation/world.md has the maths of each setting."""
 
-    users: int = setting(60_000, "Users, over all territories.")
-    titles: int = setting(300, "Titles, of all kinds.")
+    users: int = setting(60_000, "Users in all territories.")
+    titles: int = setting(300, "Titles of all kinds.")
     territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.")
-    groups: int = setting(4, "Regions whose tastes differ.")
-    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.")
-    taste: float = setting(1.5, "How much a user's own taste decides: deviation of log-affinity, in nats.")
-    local: float = setting(0.5, "Share of the titles that are available in one territory only.")
-    regional: float = setting(0.15, "Share of the titles that are available around their home.")
-    streams: float = setting(0.5, "First streams a user and day while all titles are still to discover.")
-    inactive: float = setting(0.5, "Share of the users who hardly ever watch.")
-    repeats: float = setting(1.0, "Streams after a first stream, on average.")
-    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.")
-    history_days: int = setting(60, "Days of the log before the first training day.")
+    groups: int = setting(4, "Groups of territories with different tastes.")
+    shift: float = setting(0.5, "How much the groups' tastes differ: 0, not at all, to 1, nothing in common.")
+    taste: float = setting(1.5, "Strength of a user's own taste: standard deviation of log-affinity, in nats.")
+    local: float = setting(0.5, "Share of titles available in one territory only.")
+    regional: float = setting(0.15, "Share of titles available in their home territory and its neighbours.")
+    streams: float = setting(0.5, "First streams per user and day, as long as all titles are new.")
+    inactive: float = setting(0.5, "Share of users who hardly ever watch.")
+    repeats: float = setting(1.0, "Mean number of repeats of a first stream.")
+    noise: float = setting(10.0, "First streams after which a user vector contains half of the user's taste.")
+    history_days: int = setting(60, "Days before the first training day.")
     train_days: int = setting(60, "Training days.")
-    test_days: int = setting(3, "Test days after them; with none, test users are judged on the training days.")
+    test_days: int = setting(3, "Test days after them; with 0, test users are evaluated on the training days.")
     user_dim: int = setting(512, "Width of the user vectors.")
-    title_dim: int = setting(768, "Width of the text part of the title vectors; categories come on top.")
-    seed: int = setting(0, "The same seed and settings make the same world, to the byte.")
+    title_dim: int = setting(768, "Width of the text part of the title vectors; categories add to it.")
+    seed: int = setting(0, "The same seed and settings give the same world, byte for byte.")
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -84,7 +84,7 @@ class WorldConfig:
 
     @property
     def end_day(self) -> int:
-        """The first day that the log does not have."""
+        """The first day after the log."""
         return self.train_days + self.test_days
 
 
