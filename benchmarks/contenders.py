@@ -32,7 +32,7 @@ class Ours:
     def step(self, batch: IndexBatch) -> float:
         losses = self.model.loss_and_gradients(self._batch(batch))
         present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-        self.adam.update(self.model.grads, present, self.model.workers)
+        self.adam.update(self.model.grads, present, self.model.threads)
         return losses.total
 
     def loss_and_gradients(self, batch: IndexBatch) -> tuple[float, Arrays]:

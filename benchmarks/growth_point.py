@@ -116,7 +116,7 @@ class Subject:
             losses = self.model.loss_and_gradients(batch)
             differentiated = time.perf_counter()
             present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            self.adam.update(self.model.grads, present, self.model.workers)
+            self.adam.update(self.model.grads, present, self.model.threads)
             updated = time.perf_counter()
             if not math.isfinite(losses.total):
                 raise RuntimeError(f"{self.point}: the loss is {losses.total}")

@@ -24,10 +24,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import GROUP_SHARES, TITLE_WIDTH, USER_WIDTH
-from twotower.core.config import BATCHNORM_EPS, MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import BATCHNORM_EPS, ModelConfig
+from twotower.core.presets import PRESETS
 from twotower.data.batches import Batcher
 from twotower.model import reference, retrieval
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 
 try:
@@ -48,7 +49,7 @@ TOLERANCE = 1e-5  # of a score, in units of the largest one
 BUSY = 0.8  # a round that reads less than this share of the best one was not alone on the machine
 PAUSE = 0.1  # seconds between contenders, in which the waiting threads of the last one fall asleep
 FIRST = "twotower, top 10"  # whom the others are compared with
-MODEL = ModelConfig(groups=K, **PRESETS["default"], **MTL_HEADS["default"])  # twotower train --mtl
+MODEL = ModelConfig(groups=K, **PRESETS["default"].model, **PRESETS["default"].mtl_model)  # twotower train --mtl
 
 Found = tuple[np.ndarray, np.ndarray]  # titles and scores, (n, k) each
 
@@ -107,12 +108,12 @@ class Ours:
     def __init__(self, problem: Problem):
         self.problem = problem
 
-    def _prepare(self, rows: np.ndarray | None) -> tuple[Retrieval, Users, Choice]:
+    def _prepare(self, rows: np.ndarray | None) -> tuple[Retrieval, Users, Candidates]:
         p = self.problem
         rows = np.arange(len(p.users)) if rows is None else rows
         found = Retrieval(p.model, p.titles)
         offset = np.where(p.allowed, found.bias, np.float32(-np.inf))
-        choice = Choice(offset, p.group[rows], np.arange(len(rows) + 1) * SEEN, p.seen[rows].reshape(-1))
+        choice = Candidates(offset, p.group[rows], np.arange(len(rows) + 1) * SEEN, p.seen[rows].reshape(-1))
         return found, Users(p.users, rows, p.group[rows]), choice
 
     def top(self, rows: np.ndarray | None = None) -> Found:

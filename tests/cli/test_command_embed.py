@@ -46,7 +46,7 @@ def test_it_makes_vectors_prints_their_parts_and_says_what_is_next(world):
         "all 10",
     ]
     assert "1 user without history: these columns are 0." in lines
-    assert lines[-1] == "world has vectors. Next: twotower train world --mtl --groups 3"
+    assert lines[-1] == "Vectors saved to world. Next: twotower train world --mtl --groups 3"
     assert "SVD of history" in result.stderr
 
 
@@ -55,7 +55,7 @@ def test_what_is_next_has_the_groups_that_the_dataset_has(world):
         grouped = CliRunner().invoke(cli, ["group", "world", "--groups", str(groups)])
         assert grouped.stdout.endswith(f"Next: twotower train world{heads}\n"), grouped.output
         result = run("world", "--overwrite")
-        assert result.stdout.endswith(f"world has vectors. Next: twotower train world{heads}\n"), result.output
+        assert result.stdout.endswith(f"Vectors saved to world. Next: twotower train world{heads}\n"), result.output
 
 
 def test_every_setting_is_an_option_with_the_same_default():

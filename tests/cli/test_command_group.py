@@ -37,7 +37,7 @@ def test_groups_are_stored_in_the_dataset(world):
     assert result.exit_code == 0, result.output
     assert np.array_equal(groups_in(world.path), geographic_groups(world.territories, 3))
     stored, following = result.stdout.splitlines()[-1].split(" Next: ")
-    assert stored == f"The groups are stored in {world.path}."
+    assert stored == f"Groups saved to {world.path}."
     assert following == f"twotower train {world.path} --mtl --groups 3"
 
 

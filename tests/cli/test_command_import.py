@@ -63,7 +63,7 @@ def test_it_imports_prints_and_says_what_is_next(here):
         "1 day of test (2024-01-05 … 2024-01-05).",
         "1 user seen in several territories: assigned to the one with most of their events.",
         "1 territory without a place, for no such country is known: Atlantis.",
-        "set is imported. Next: twotower embed set",
+        "Saved to set. Next: twotower embed set",
     ]
 
 
@@ -196,9 +196,9 @@ def test_a_file_in_utf_16_is_told_as_such(here):
 
 def test_the_next_command_can_be_pasted(here):
     result = run("my shop", "--events", "log.csv", *COLUMNS)
-    assert result.stdout.splitlines()[-1] == "my shop is imported. Next: twotower embed 'my shop'"
+    assert result.stdout.splitlines()[-1] == "Saved to my shop. Next: twotower embed 'my shop'"
     embedded = CliRunner().invoke(cli, ["embed", "my shop"]).stdout.splitlines()[-1]
-    assert embedded == "my shop has vectors. Next: twotower train 'my shop' --mtl --groups 2"
+    assert embedded == "Vectors saved to my shop. Next: twotower train 'my shop' --mtl --groups 2"
 
 
 LASTFM = [

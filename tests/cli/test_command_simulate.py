@@ -29,7 +29,7 @@ def test_a_world_is_made_and_the_next_step_named(toy):
     assert result.exit_code == 0, result.output
     assert Dataset.open(path).n_users == 600
     last = result.stdout.splitlines()[-1]
-    assert last == f"The world lies in {path}. Next: twotower train {path} --mtl --groups 4"
+    assert last == f"Saved to {path}. Next: twotower train {path} --mtl --groups 4"
 
 
 def test_where_all_tastes_are_of_one_group_no_heads_are_proposed(tmp_path):
@@ -117,7 +117,7 @@ def test_an_existing_world_is_only_replaced_when_asked(toy):
     [
         (["--users", "100"], "users = 100: expected at least territories = 200"),
         (["--users", "many"], "'many' is not a valid integer"),
-        (["--shift", "2"], "shift = 2.0: expected a share from 0 to 1"),
+        (["--shift", "2"], "shift = 2.0: expected from 0 to 1"),
         (["--shift", "nan"], "shift = nan: expected a number"),
         (["--groups", "201"], "groups = 201: expected 1 to 200 territories"),
         (["--local", "0.9", "--regional", "0.2"], "local = 0.9: expected with regional"),

@@ -135,7 +135,9 @@ def test_columns_of_the_log_are_settled_by_majority():
 
 def test_a_column_of_both_the_log_and_the_table_is_refused():
     known = SideData(users=table("a", age=["1"]), user_info=("age",))
-    with pytest.raises(InputError, match="column 'age' is in the events and in --users: remove it from one, or drop --user-info age"):
+    with pytest.raises(
+        InputError, match="column 'age' is in the events and in --users: remove it from one, or drop --user-info age"
+    ):
         describe(log("a", "x", age=["1"]), known)
 
 

@@ -148,7 +148,7 @@ def test_own_vectors_come_in_again(tmp_path):
     new = newcomers(tmp_path / "new")
     for given, fault in (
         ({}, rf"has user vectors of its own: give those of {new}, from the same model, with --user-vectors FILE"),
-        ({"user_vectors": files["narrow"]}, r"narrow.npy: 2 dimensions, those of .*old have 5"),
+        ({"user_vectors": files["narrow"]}, r"narrow.npy: 2 dimensions, the vectors of .*old have 5"),
         ({"user_vectors": files["y"], "title_vectors": files["z"]}, r"has no title vectors of its own to be like"),
     ):
         with pytest.raises(InputError, match=fault):
@@ -187,13 +187,13 @@ def test_what_cannot_be_copied_is_told_in_one_line(tmp_path, old, tiny_world):
     assert "were not made by twotower embed" in failing_line("embed", new, "--basis-from", tiny_world)
     assert "no such directory" in failing_line("embed", new, "--basis-from", tmp_path / "nowhere")
     line = failing_line("embed", new, "--basis-from", old, "--profile", "sex")
-    assert line == f"--profile has no effect with --basis-from {old}: its settings are used"
+    assert line == f"--profile has no effect with --basis-from {old}: its vectors are made in the same way"
     other = newcomers(tmp_path / "other", titles=("T5", "new", "T3"), events=[])
     line = failing_line("embed", other, "--basis-from", old)
     assert line == f"{other}: none of its 3 titles, such as 'T5', is in {old}"
     poor = newcomers(tmp_path / "poor", columns={"words": ["", "", ""], "genre": ["", "", ""]})
     line = failing_line("embed", poor, "--basis-from", old)
-    assert line == f"{poor}: no title column 'home', which the vectors of {old} are made of"
+    assert line == f"{poor}: no title column 'home', as in the vectors of {old}"
     (old / "basis" / "history-s.npy").write_bytes((old / "basis" / "text-s.npy").read_bytes())
     assert "history-s.npy" in failing_line("embed", new, "--basis-from", old)
     forget_basis(old)

@@ -226,7 +226,7 @@ def test_shapes_that_do_not_fit_are_refused(labels, scores):
     [
         (np.array([0, 3, 1]), "row 1 holds 3, expected 0 to 2"),
         (np.array([0, 1, -1]), "row 2 holds -1, expected 0 to 2"),
-        (np.array([0, 1]), "expected 3 integers, one a pair"),
+        (np.array([0, 1]), "expected 3 integers, one per row"),
         (np.array([0.0, 1.0, 1.0]), "float64"),
     ],
 )

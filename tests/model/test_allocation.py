@@ -44,7 +44,7 @@ def network(model, B, threads=1):
 
 def step(net, optimiser, batch):
     losses = net.loss_and_gradients(batch)
-    optimiser.update(net.grads, losses.present, net.workers)
+    optimiser.update(net.grads, losses.present, net.threads)
 
 
 pytestmark = pytest.mark.skipif(

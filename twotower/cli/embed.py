@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from twotower.cli.train import DEFAULT_GROUPS
+from twotower.core.presets import DEFAULT_GROUPS
 
 FILE = click.Path(path_type=Path)
 
@@ -80,8 +80,9 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
     """
     from rich.console import Console
 
-    from twotower.cli.given_options import refuse_given
+    from twotower.cli.config_options import given_options
     from twotower.cli.summaries.features import print_vectors
+    from twotower.core.no_effect import refuse_no_effect
     from twotower.data.features.embed import EmbedConfig
     from twotower.data.features.embed import embed as make
     from twotower.data.features.projection import embed_with_basis
@@ -90,7 +91,7 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
 
     own = {name: options[name] for name in ("user_vectors", "title_vectors")}
     if basis_from is not None:
-        refuse_given(options.keys() - own.keys(), f"with --basis-from {basis_from}: its settings are used")
+        refuse_no_effect("embed", given_options(), {**options, "basis_from": basis_from})
         with show_progress() as progress:
             summary = embed_with_basis(directory, basis_from, **own, progress=progress, overwrite=overwrite)
         print_vectors(Console(), summary)

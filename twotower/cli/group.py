@@ -7,8 +7,7 @@ import click
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-
-DEFAULT_GROUPS = 4  # as in the paper
+from twotower.core.presets import DEFAULT_GROUPS
 
 
 @click.command()

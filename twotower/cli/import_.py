@@ -6,10 +6,16 @@ from typing import Any
 
 import click
 
+from twotower.cli.config_options import ShortHelp
+
 FILE = click.Path(path_type=Path)
+COMMON = {
+    "events", "markets", "user", "title", "territory", "time", "time_format", "users", "titles", "train_days",
+    "test_days", "overwrite",
+}  # fmt: skip
 
 
-@click.command("import")
+@click.command("import", cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=FILE, metavar="[DIR]")
 @click.option("--events", multiple=True, type=FILE, metavar="FILE", help="A file of watch events; repeatable.")
 @click.option(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from twotower.core.config import kind_of
+from twotower.core.settings import kind_of
 from twotower.data.synthetic.world import WorldConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -6,6 +6,7 @@ measures only what is new.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def is_measured(setup: Setup, method: str, seed: int) -> bool:
     path = setup.plan.measures_path(method, seed)
     if not (path.is_file() and path.with_suffix(".npz").is_file()):
         return False
-    return read_json(path).get("of") == origin(setup, method, seed)
+    return read_json(path).get("origin") == origin(setup, method, seed)
 
 
 def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
@@ -77,14 +78,20 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     pairs, p = setup.test_pairs, probability(np.asarray(RunReader(path).scores))
     home = np.asarray(dataset.user_territory)[pairs.user]
     ece, excess = calibration_by(pairs.label, p, home, dataset.n_territories)
-    calibration = reliability(pairs.label, p).record() | {"territories": {"ece": ece, "excess": excess}}
+    curve = reliability(pairs.label, p)
+    calibration = {**asdict(curve), "ece": curve.ece, "excess": curve.excess}
+    calibration["territories"] = {"ece": ece, "excess": excess}
     arrays: dict[str, Any] = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
     if seed == HISTOGRAM_SEED:
         arrays["histograms"] = histograms(setup, panel, scores)
     file.parent.mkdir(exist_ok=True)
     with whole_file(file.with_suffix(".npz")) as partial, open(partial, "wb") as out:
         np.savez(out, **arrays)
-    record = {"of": origin(setup, method.name, seed), "bias": bias.record(), "calibration": calibration}
+    record = {
+        "origin": origin(setup, method.name, seed),
+        "bias": {"overall": bias.overall, "territories": bias.territories},
+        "calibration": calibration,
+    }
     write_file(file, json.dumps(plain(record)))
 
 

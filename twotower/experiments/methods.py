@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.core.config import CELL_OFFSETS, MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
+from twotower.core.config import CELL_OFFSETS, Config
 from twotower.core.errors import InputError
+from twotower.core.presets import PRESETS, Layer, build_config
 
 SAMPLES = ("random", "upsampled", "more-random")
 GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
@@ -46,24 +47,17 @@ class Method:
         Errors: InputError for settings that cannot be.
         """
         shared = {"model": dict(settings.get("model", {})), "train": dict(settings.get("train", {}))}
-        heads: dict[str, Any] = {"groups": groups, **MTL_HEADS[preset]}
         if not self.multi_task:
-            heads = {}
             for_all = {"title_offsets"} if shared["model"].get("title_offsets") in COMMON_OFFSETS else set()
             for_all |= {*TOWER_SETTINGS, "group_prior"}
             shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
-        model: dict[str, Any] = {**heads, **shared["model"], **self.model}
-        if model.get("title_offsets") not in CELL_OFFSETS:
-            shared["model"].pop("group_prior", None)  # there is nothing that it would draw to anything
-        bias = {**heads, **shared["model"]}.get("title_bias", False)
-        training = mtl_training(preset, shared["train"], bias) if heads else {}
-        return Config.from_layers(
-            (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
-            ("--mtl", {"model": heads, "train": training}),
-            ("settings", shared),
-            (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
-        )
+        own = {"model": self.model, "train": {**self.train, "seed": seed}}
+        layers: list[Layer] = [("settings", shared), (f"method {self.name}", own)]
+        offsets = {**(PRESETS[preset].mtl_model if self.multi_task else {}), **shared["model"], **self.model}
+        if offsets.get("title_offsets") not in CELL_OFFSETS:
+            shared["model"].pop("group_prior", None)  # nothing that it could shrink
+        return build_config(preset, self.multi_task, layers, groups=groups)
 
 
 def _heads(name: str, about: str, **model: Any) -> Method:

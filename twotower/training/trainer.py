@@ -25,8 +25,10 @@ from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
+from twotower.model.loss import Losses
 from twotower.model.title_offsets import fit_offsets, judging_folds
-from twotower.model.two_tower import Losses, TwoTower
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
@@ -69,7 +71,7 @@ class Trainer:
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = loop.make_optimiser(self.model, settings)
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
-        self.model.objective = loop.make_objective(config, *of_pairs, len(tables[1]))
+        self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
         self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
         territory = user_territories(dataset, self.model)
@@ -198,7 +200,7 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
-        writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
+        writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 
     def _predict(self, pairs: Pairs, progress: Progress, stage: str) -> np.ndarray:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.model.engine.arena import Arena
+from twotower.model.parameters import Arena
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.one_group import gradients_of_group
 
 PARTS = {
     "user": "user tower",
@@ -117,7 +118,7 @@ def gradient_matrix(
     parts = np.empty((K, towers.stop), np.float32)  # (K, numbers in both towers)
     rest = [g.copy() for g in gradients]
     for k in range(K):
-        model.loss_and_gradients(batch, only=k)
+        gradients_of_group(model, batch, k)
         parts[k] = model.grads.flat[towers]
         for n, block in enumerate(blocks):
             g_k = block.of(model.grads)

@@ -13,6 +13,7 @@ import numpy as np
 from twotower.model import reference
 from twotower.model.engine import kernels
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import Objective
 
 
 class MaskOff(NamedTuple):
@@ -70,7 +71,7 @@ def mask_off(model: TwoTower, batch: Any, A2: np.ndarray) -> MaskOff:
             found.foreign[name][k] = np.linalg.norm(sums[name])
 
     if own:
-        model.workers.run(one_head, range(K))
+        model.threads.run(one_head, range(K))
     return found
 
 
@@ -80,7 +81,7 @@ class HeadPass:
     def __init__(self, model: TwoTower, batch: Any, params: dict[str, np.ndarray]):
         self.model, self.batch, self.params = model, batch, params
         self.masked = model.pairs.dz[: len(batch.labels)].copy()  # (B,) of the pass with the mask on
-        self.terms = None if model.objective is None else model.objective.terms(batch)
+        self.terms = model.objective.terms(batch) if isinstance(model.objective, Objective) else None
 
     def pairs_of(self, rows: slice) -> slice:
         """The pairs of some user rows."""

@@ -27,8 +27,8 @@ from twotower.lab.attribution.summary import summary
 from twotower.lab.attribution.units import Activations, activations, dead_units
 from twotower.lab.attribution.updates import copy_of, update_norms
 from twotower.lab.subject import Subject
+from twotower.model.loss import Losses
 from twotower.model.reference import sigmoid
-from twotower.model.two_tower import Losses
 
 FORMAT = 1
 
@@ -50,7 +50,7 @@ def inspect(subject: Subject, progress: Progress = silent) -> dict[str, Any]:
         dead = [layer._asdict() for layer in dead_units(model, batch, A)]
         unmasked = mask_off(model, batch, A.user2)
         blocks = from_the_loss_down(blocks_of(model, subject.territory_group))
-        updates = update_norms(optimiser, whole, losses.present, blocks, model.workers)
+        updates = update_norms(optimiser, whole, losses.present, blocks, model.threads)
         tick()
         matrix = gradient_matrix(model, batch, blocks, whole, tick)
     record = plain({

@@ -6,8 +6,8 @@ import numpy as np
 
 from twotower.lab.attribution.gradient_matrix import Block
 from twotower.model.adam import Adam
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
+from twotower.model.parameters import Arena
 
 
 def copy_of(arena: Arena) -> Arena:
@@ -28,12 +28,12 @@ def copied_optimiser(optimiser: Adam) -> Adam:
 
 
 def update_norms(
-    optimiser: Adam, grads: Arena, present: Iterable[int], blocks: list[Block], workers: Workers
+    optimiser: Adam, grads: Arena, present: Iterable[int], blocks: list[Block], threads: Threads
 ) -> np.ndarray:
     """Norm (N,) of what the next step would add to each block, weight decay included; the optimiser stays as it is.
 
     A block whose group is absent is not updated: 0.
     """
     taken = copied_optimiser(optimiser)
-    taken.update(grads, present, workers)
+    taken.update(grads, present, threads)
     return np.array([np.linalg.norm(block.of(taken.params) - block.of(optimiser.params)) for block in blocks])

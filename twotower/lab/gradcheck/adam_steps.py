@@ -39,7 +39,7 @@ def adam_steps(
         moved = np.isin(owner, [0, *(1 + block for block in losses.present)])
         counts[np.unique(owner[moved])] += 1
         before = [arena.flat.copy() for arena in (network.params, optimiser.m, optimiser.v)]
-        optimiser.update(network.grads, losses.present, network.workers)
+        optimiser.update(network.grads, losses.present, network.threads)
         expected = textbook(before, network.grads.flat, rates, counts[owner].clip(1), config)
         steps.append(judged(number, network, optimiser, before, expected, moved, counts[owner], blocks))
     return steps

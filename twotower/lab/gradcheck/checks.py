@@ -31,8 +31,10 @@ from twotower.lab.gradcheck.masked_blocks import local, masked_blocks
 from twotower.lab.gradcheck.planted_bugs import PlantedBug, changed_line, planted, require_possible
 from twotower.lab.gradcheck.small_batch import SmallBatches
 from twotower.lab.subject import Subject
-from twotower.model.two_tower import Losses, TwoTower
-from twotower.model.variants.objective import LOG_VARIANCE
+from twotower.model.loss import Losses
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import Objective
+from twotower.model.variants.uncertainty import LOG_VARIANCE
 from twotower.training.loop import make_optimiser
 
 FORMAT = 1
@@ -70,7 +72,7 @@ def check(
         progress("choosing a batch", 0, 1)
         taken = network.loss_and_gradients(other)
         if not subject.trained:
-            make_optimiser(network, subject.config.train).update(network.grads, taken.present, network.workers)
+            make_optimiser(network, subject.config.train).update(network.grads, taken.present, network.threads)
         batch, nearest, tries = far_from_kinks(network, small, relus)
         progress("choosing a batch", 1, 1)
 
@@ -192,7 +194,7 @@ def check_blocks(
 
 def gradient_of_log_variance(network: TwoTower, losses: Losses) -> np.ndarray:
     """The engine's gradient for the learned weights of the groups, (K,), which it makes in its step."""
-    assert network.objective is not None and network.objective.uncertainty is not None
+    assert isinstance(network.objective, Objective) and network.objective.uncertainty is not None
     taken = copy.deepcopy(network.objective.uncertainty)
-    taken.update(losses.by_group, losses.pairs_by_group, network.workers)
+    taken.update(losses.by_group, losses.pairs_by_group, network.threads)
     return taken.grads[LOG_VARIANCE].astype(np.float64)

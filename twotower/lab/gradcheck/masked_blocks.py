@@ -10,6 +10,7 @@ from twotower.lab.attribution.gradient_matrix import Block
 from twotower.lab.gradcheck.finite_differences import Textbook
 from twotower.lab.gradcheck.small_batch import SmallBatches
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.one_group import gradients_of_group
 
 
 def masked_blocks(
@@ -30,7 +31,7 @@ def masked_blocks(
     sizes = {k: largest(network, own[k]) for k in present}
     foreign = dict.fromkeys(present, 0.0)
     for source in present:
-        network.loss_and_gradients(batch, only=source)
+        gradients_of_group(network, batch, source)
         for k in present:
             if k != source:
                 foreign[k] = worse(foreign[k], largest(network, own[k]))

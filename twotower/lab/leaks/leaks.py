@@ -38,6 +38,7 @@ from twotower.lab.leaks.perturbation import (
 )
 from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
+from twotower.model.variants.objective import Objective
 
 DRAWS = 3  # disturbances of each kind
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
@@ -123,7 +124,7 @@ class Engine:
         self.names = [name for name in self.model.grads if name.startswith(OWN)]
         self.shared = [name for name in self.model.grads if name.startswith(SHARED)]
         objective = self.model.objective
-        self.objective = objective and replace(objective, penalty=0.0)
+        self.objective = replace(objective, penalty=0.0) if isinstance(objective, Objective) else objective
         self.moments: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def remember(self, batch: Batch, k: int) -> Own:
@@ -135,7 +136,7 @@ class Engine:
     def own(self, batch: Batch, k: int, held: Collection[str] = ()) -> Own:
         """Gradients after one real step's backward pass; running statistics stay as they are."""
         with np.errstate(all="ignore"), self._holding(held):
-            self.model.loss_and_gradients(batch)
+            self.model.backward_pass(batch)  # unchecked: NaN may stand in it
         parts = {f"{name}[{k}]": self.model.grads[name][k].copy() for name in self.names}
         for name in (name for name in self.model.grads if name.startswith("territory.")):
             parts[f"{name} of its territories"] = self.model.grads[name][self._territories(k)]
@@ -143,7 +144,7 @@ class Engine:
 
     def takes_nan(self, what: str) -> bool:
         """Weights by label and title are looked up with the label: NaN has no place in the table."""
-        looked_up = self.objective is not None and self.objective.title_weight is not None
+        looked_up = isinstance(self.objective, Objective) and self.objective.title_weight is not None
         return what == USERS or (what == LABELS and not looked_up)
 
     def _territories(self, k: int) -> np.ndarray:
@@ -172,7 +173,7 @@ def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent
     notes = []
     if engine.shared:
         notes.append(f"Shared by design: {', '.join(engine.shared)}. They move with the rows of all groups.")
-    if subject.model.objective is not None and subject.model.objective.penalty:
+    if isinstance(subject.model.objective, Objective) and subject.model.objective.penalty:
         notes.append("Left out: the penalty on popularity, a correlation over all pairs, which heads feel by design.")
     facts = {"model": None, "batchnorm": subject.model.config.batchnorm, "shared": engine.shared}
     return record_of(engine, subject, draws, facts, notes, progress)
