@@ -32,7 +32,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     """
     from dataclasses import replace
 
-    from twotower.cli.summaries.world import print_groups
+    from twotower.cli.summaries.groups import print_groups
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
     from twotower.data.territories import geographic_groups, grouping_from_file
