@@ -18,6 +18,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
 from twotower.experiments import experiment, runs
+from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.training.run import RunReader
@@ -271,7 +272,7 @@ def test_another_setting_is_one_clear_error(own):
         *begun, "--hidden", "6"
     )
     assert "begun with groups = 2, now 3" in failing_line(*begun, "--groups", "3")
-    assert "drawn with alpha = 8.0, this experiment asks for 4.0" in failing_line(*begun, "--alpha", "4")
+    assert "sampled with alpha = 8.0, this experiment asks for 4.0" in failing_line(*begun, "--alpha", "4")
     assert "drawn with quota = 'adaptive', this experiment asks for 'equal'" in failing_line(*begun, "--quota", "equal")
     assert len(RunReader(path / "runs/baseline-0").scores)
 
@@ -364,3 +365,18 @@ def test_a_table_without_rows_has_the_header_that_it_would_have_with_some():
     bare = {**record, "gains": [], "distances": [], "title_pairs": [], "histograms": histograms}
     for name in ("table2", "table2_summary", "table3", "distances", "histograms"):
         assert experiment_tables(bare)[name] == full[name].splitlines()[0] + "\n"
+
+
+def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finished, record):
+    runs = finished[1] / "runs"
+    patterns = [str(runs / f"{name}-[01]") for name in ("mtl", "baseline", "upsampled")]
+    found = compare_runs(patterns, top=None, min_positives=record["min_positives"], replicates=record["replicates"])
+    assert found["note"] == "" and len(found["periods"]) == 3
+    place = {territory["code"]: c for c, territory in enumerate(record["territories"])}
+    here = [place[territory["code"]] for territory in found["territories"]]
+    for gains in found["gains"]:
+        (same,) = [g for g in record["gains"] if (g["method"], g["baseline"]) == (gains["method"], gains["baseline"])]
+        for name in ("average", "spread", "low", "high", "p", "p_adjusted", "verdict"):
+            assert gains[name] == [same[name][c] for c in here], name
+        assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
+    assert any(low is not None for low in found["gains"][0]["low"])
