@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.calibration import bin_of, calibration_by, reliability
 
@@ -63,7 +64,7 @@ def test_a_calibrated_model_has_no_error_however_bad_its_ranking():
     assert reliability(rng.random(200_000) < p**2, p).ece == pytest.approx(1 / 2 - 1 / 3, abs=0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=1), st.integers(1, 30))
 def test_the_error_is_at_least_the_excess_and_at_most_one(pairs, bins):
     labels, p = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs], np.float32)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.distances import distance
 
@@ -29,7 +30,7 @@ def test_scores_that_move_apart_have_a_distance_without_a_shift():
     assert found == (0.5, 0.5, 0.0)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SCORES, SCORES)
 def test_they_follow_their_definitions(a, b):
     x = np.sort(np.concatenate([a, b]))

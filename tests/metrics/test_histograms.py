@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics import histograms
 from twotower.metrics.histograms import normalised, user_histograms
@@ -30,7 +31,7 @@ def test_shares_add_up_to_one_and_are_undefined_without_users():
     assert np.isnan(shares[2]).all()
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 9999))
 def test_each_histogram_is_that_of_numpy(seed):
     rng = np.random.default_rng(seed)

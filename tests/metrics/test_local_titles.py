@@ -5,9 +5,10 @@ import gzip
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.local_titles import NOWHERE, count_positives, title_locality
 
@@ -75,7 +76,7 @@ def test_of_equally_good_homes_the_one_with_fewest_users_is_taken():
     assert title_locality(np.full((3, 1), 4), np.array([50, 10, 10])).home_territory.tolist() == [1]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 9999))
 def test_no_title_is_both_and_the_order_of_territories_does_not_matter(seed):
     rng = np.random.default_rng(seed)

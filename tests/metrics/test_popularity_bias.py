@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics import top_titles as blocks_of
 from twotower.metrics.popularity_bias import MEASURES, gini, long_tail, measures, probability, profile_popularity
@@ -138,7 +139,7 @@ def test_a_model_that_prefers_popular_titles_is_found_out_by_every_measure():
             assert (sign * fair.territories[name] >= sign * biased.territories[name]).all(), name
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 9999))
 def test_neither_the_order_of_users_nor_blocks_change_a_figure(seed):
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ measures only what is new.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, whole_file, write_file
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
+from twotower.experiments.rivals.runs import score_panel
 from twotower.experiments.setup import Setup
 from twotower.metrics.calibration import calibration_by, reliability
 from twotower.metrics.histograms import user_histograms
@@ -62,9 +64,14 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     """Measure one run and keep what was found."""
     plan = setup.plan
     path, file = plan.run_path(method.name, seed), plan.measures_path(method.name, seed)
+    if method.rival and seed:
+        return measure_as_first(setup, method, seed)
     dataset, _ = setup.heads(method, seed)
     with threadpool_limits(1, "blas"):
-        scores = score_all(path, dataset, panel.rows, silent)
+        if method.rival:
+            scores = score_panel(setup, method, panel.rows)
+        else:
+            scores = score_all(path, dataset, panel.rows, silent)
     locality = panel.locality
     bias = measures(
         scores,
@@ -93,6 +100,14 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
         "calibration": calibration,
     }
     write_file(file, json.dumps(plain(record)))
+
+
+def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
+    """The measures of a run that is the same with every seed."""
+    first, file = (setup.plan.measures_path(method.name, s) for s in (0, seed))
+    with whole_file(file.with_suffix(".npz")) as partial:
+        shutil.copyfile(first.with_suffix(".npz"), partial)
+    write_file(file, json.dumps(read_json(first) | {"of": origin(setup, method.name, seed)}))
 
 
 def shown_titles(setup: Setup, panel: Panel) -> tuple[np.ndarray, np.ndarray]:

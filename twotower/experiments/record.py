@@ -121,6 +121,7 @@ def method_record(setup: Setup, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "about": method.about,
+        "rival": method.rival,
         "sample": method.sample,
         "settings": settings,
         "grouping": method.grouping,
