@@ -35,7 +35,7 @@ def compare(
     as_json: bool,
     csv_path: str | None,
 ) -> None:
-    """Compare runs: relative gains of PR-AUC per territory.
+    """Compare runs: relative gains per territory.
 
     Compares the first RUN with each of the others: 100 · (method − baseline) / baseline of the PR-AUC of each
     territory, as in Table 2 of the paper. Runs that differ only in their seed are one method. All runs must have been
