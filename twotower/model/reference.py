@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, ModelConfig
+from twotower.model.batch import Batch
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -159,7 +160,7 @@ class ExpandedBatch(NamedTuple):
     territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
 
 
-def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
+def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
     """One row a pair from a batch of unique rows."""
     group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
     return ExpandedBatch(
@@ -195,20 +196,31 @@ def correlation_penalty(z, y, x, strength):
     return loss, dz
 
 
+def score(p, s, c, k, U, V, batch, mine, model):
+    """Dot products and logits of the pairs ``mine`` under head k, whose output for them is U: (n,), (n,).
+
+    z = s·<U, V> + c + <X, C_k> + <X, C_r> with the title's features X, group k and the pair's territory r; a model
+    without title biases has the first two terms alone.
+    """
+    dots = (U * V[mine]).sum(1)
+    z = s * dots + c
+    if model.title_bias:
+        z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+    if model.title_bias and model.territory_bias:
+        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
+    return dots, z
+
+
 def masked_logits(p, A, V, batch, model):
     """The logit of every pair under the head of its own group, from the towers' outputs A and V (B,D)."""
-    z = np.zeros(len(A))
+    z, s, c = np.zeros(len(A)), p["logit.scale"][0], p["logit.bias"][0]
     for k in range(model.groups):
         mine = batch.group == k
-        U = head(p, k, A[mine], model)
-        X, territory = batch.title_features[mine], batch.territory[mine] if model.territory_bias else None
+        territory = batch.territory[mine] if len(batch.territory) else None
+        U = head(p, k, A[mine], model, territory)
         if model.territory_bias:
             U = U + p["territory.b"][territory]
-        z[mine] = p["logit.scale"][0] * (U * V[mine]).sum(1) + p["logit.bias"][0]
-        if model.title_bias:
-            z[mine] += X @ p["title_bias.C"][k]
-        if model.title_bias and model.territory_bias:
-            z[mine] += (X * p["territory.C"][territory]).sum(1)
+        z[mine] = score(p, s, c, k, U, V, batch, mine, model)[1]
     return z  # (B,)
 
 
@@ -270,8 +282,12 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
     return grads
 
 
-def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
+def head(
+    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: np.ndarray | None = None
+) -> np.ndarray:
     """The user embedding under head ``k``; without heads the tower's output itself.
+
+    ``territory`` is (n,), or None where it is not known: only a head with something per territory reads it.
 
     Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
     """
@@ -286,8 +302,9 @@ def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
 
 
 def head_backward(
-    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig,
+    territory: np.ndarray | None = None,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:  # fmt: skip
     """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
     if model.head == "none":
         return {}, dU
@@ -352,16 +369,11 @@ def loss_and_gradients(
     for k in range(model.groups):
         mine = batch.group == k  # column k of the one-hot mask
         mine |= not masked
-        U = U_head = head(p, k, A[mine], model)
+        territory = batch.territory[mine] if len(batch.territory) else None
+        U = U_head = head(p, k, A[mine], model, territory)
         if model.territory_bias:
-            territory = batch.territory[mine]
             U = U_head + p["territory.b"][territory]
-        dots = (U * V[mine]).sum(1)
-        z = s * dots + c
-        if model.title_bias:
-            z = z + batch.title_features[mine] @ p["title_bias.C"][k]
-        if model.title_bias and model.territory_bias:
-            z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
+        dots, z = score(p, s, c, k, U, V, batch, mine, model)
         z = z if terms is None else z + offsets[mine]
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
         if terms is not None:
@@ -377,16 +389,16 @@ def loss_and_gradients(
         dV[mine] += s * dz[:, None] * U
         dU = s * dz[:, None] * V[mine]
         if model.territory_bias:
-            np.add.at(grads["territory.b"], territory, dU)
+            np.add.at(grads["territory.b"], batch.territory[mine], dU)
         if model.title_bias and model.territory_bias:
-            np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
-        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model)
+            np.add.at(grads["territory.C"], batch.territory[mine], dz[:, None] * batch.title_features[mine])
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)
         dA[mine] += dA_head
         for name, grad in head_grads.items():
-            if name.startswith("experts."):
-                grads[name] += grad
-            else:
+            if name.startswith("head."):
                 grads[name][k] = grad
+            else:
+                grads[name] += grad
 
     grads |= tower_backward(p, "title", dV, title_tape)
     grads |= tower_backward(p, "user", dA, user_tape)

@@ -98,7 +98,7 @@ class Score:
 
 
 @njit(cache=True, nogil=True)
-def logits(dots, scale, offset, kind, first):
+def logits(dots: Floats, scale: float, offset: Floats, kind: np.ndarray, first: int) -> None:
     """z = s·<U, V> + offset, in place: dots (n, w), offset (M, T), kind (n,); the block begins with title ``first``.
 
     No multiply-add is fused, so that a logit has one value, wherever it is computed.

@@ -15,6 +15,7 @@ key of Numba's cache, so that code for one processor is never taken for another'
 
 import itertools
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -314,11 +315,12 @@ def _numpy_product(C, A, B, work, accumulate):
         np.matmul(A, B, out=C, casting="no")
 
 
-if PATH == "numpy":
-    pack, pack_transposed = _numpy_pack, _numpy_pack_transposed
-    matmul, matmul_transposed = _numpy_matmul, _numpy_matmul_transposed
-else:
-    pack, pack_transposed, matmul, matmul_transposed = _pack, _pack_transposed, _matmul, _matmul_transposed
+Pack = Callable[[np.ndarray, np.ndarray], None]
+Product = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], None]
+pack: Pack = _numpy_pack if PATH == "numpy" else _pack
+pack_transposed: Pack = _numpy_pack_transposed if PATH == "numpy" else _pack_transposed
+matmul: Product = _numpy_matmul if PATH == "numpy" else _matmul
+matmul_transposed: Product = _numpy_matmul_transposed if PATH == "numpy" else _matmul_transposed
 
 
 def self_check() -> bool:
