@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "str": (str, "a text"),
 }
 
-HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
+HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
 LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")

@@ -28,6 +28,7 @@ HEADS = {
     "lowrank": "twotower.model.heads:LowRankHead",
     "mmoe": "twotower.model.variants.experts:Experts",
     "cross-stitch": "twotower.model.variants.cross_stitch:CrossStitch",
+    "market-gate": "twotower.model.variants.market_gate:MarketGate",
 }
 #: What stands around the head where ``territory_bias`` is set.
 AROUND = "twotower.model.variants.territory_bias:TerritoryBias"

@@ -296,6 +296,8 @@ def head(
     if model.head == "mmoe":
         gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r): r columns an expert
         return head_output((gate * (A @ p["experts.P"])) @ p["experts.Q"], A, 0, 1, model.head_floor)
+    if model.head == "market-gate":
+        return head_output(A * p["territory.m"][territory], A, 0, 1, model.head_floor)
     if model.head == "lowrank":
         return head_output(A @ p["head.P"][k] @ p["head.Q"][k], A, 0, 1, model.head_floor)
     return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head != "plain", model.head_floor)
@@ -317,6 +319,10 @@ def head_backward(
         dP, dA = dense_backward(gate * dgated, A, p["experts.P"])
         dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
+    if model.head == "market-gate":
+        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])
+        np.add.at(dm, territory, dU * A)
+        return {"territory.m": dm}, dU * (1 + m)
     if model.head == "lowrank":
         P, Q = p["head.P"][k], p["head.Q"][k]
         dQ, dH = dense_backward(dU, A @ P, Q)
