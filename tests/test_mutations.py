@@ -118,7 +118,7 @@ MUTATIONS = LESSONS | {
         "adjusted[tested] = p[tested]", "metrics/test_significance.py"
     ),
     "a prior of offsets that is judged by the pairs it was counted on": (
-        "model/title_offsets.py", "counted = folds.fold < judge if folds.ordered else ~judged",
+        "model/title_offsets.py", "counted = folds.fold < fold if folds.ordered else ~held_out",
         "counted = folds.fold >= 0", "model/test_title_offsets.py"
     ),
 }  # fmt: skip

@@ -1,13 +1,13 @@
 """The matrix product behind one interface; which kernel runs is decided by the processor, once.
 
-    pack(packed, W)                              lay W (K,N) out in panels, once a step
+    pack(packed, W)                              lay W (K,N) out in panels, once per step
     matmul(C, A, packed, work, accumulate)       C (+)= A W
     matmul_transposed(C, A, B, work, accumulate) C (+)= Aᵀ B, for weight gradients
 
 On x86-64 with FMA the micro-kernel is written below in LLVM IR: it keeps a block of C (ROWS × COLUMNS) in vector
-registers and walks along K, one broadcast of A and one load of W a multiply-add, 16 lanes wide with AVX-512 and 8 with
+registers and walks along K, one broadcast of A and one load of W per multiply-add, 16 lanes wide with AVX-512 and 8 with
 AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
-All of them run on one thread and release the GIL: parallelism lies above, over tiles of rows (see ``threads``).
+All of them run on one thread and release the GIL: parallelism is above, over tiles of rows (see ``threads``).
 
 Numba's own NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another path, for tests and comparisons; they are part of the
 key of Numba's cache, so that code for one processor is never taken for another's.
@@ -30,7 +30,7 @@ from twotower.core.jit import njit
 
 LONG = 64  # multiply-adds along k that are worth a look ahead
 LINE = 16  # floats of a cache line
-CROWDED = 1024  # floats: what lies 4 KiB apart competes for the same few places in a cache
+CROWDED = 1024  # floats: addresses 4 KiB apart map to the same few cache lines
 ROW_BLOCK = 96  # rows of A that stay in the second-level cache while all panels of W pass by
 
 
@@ -271,7 +271,7 @@ def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
     N = B.shape[1]
     block, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :]
-    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read where it lies
+    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read in place
     if N % CROWDED == 0:
         _pack(panels, B)
         right, right_step, right_panel = panels.ctypes.data, 4 * COLUMNS, 4 * COLUMNS * n

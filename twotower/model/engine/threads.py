@@ -54,7 +54,7 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
 class Threads:
     """Threads that run one function over several items; the caller is one of them.
 
-    Each item owns what it writes, so that neither the number of threads nor who takes what changes a bit of the result.
+    Each item owns what it writes, so that neither the number of threads nor the order of the items changes a bit of the result.
     """
 
     def __init__(self, count: int):
@@ -62,7 +62,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(count - 1, "twotower") if count > 1 else None
 
     def run(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
-        """Call ``work`` with every item, and return when all calls have; an error of theirs is raised here."""
+        """Call ``work`` with every item, and return when all calls have; an error of a call is raised here."""
         waiting = iter(items)
 
         def take_turns() -> None:
