@@ -20,6 +20,10 @@ import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, ModelConfig
 from twotower.model.batch import Batch
+from twotower.model.reference_variants import Terms as Terms
+from twotower.model.reference_variants import correlation_penalty as correlation_penalty
+from twotower.model.reference_variants import group_moments as group_moments
+from twotower.model.reference_variants import group_sums as group_sums
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -172,30 +176,6 @@ def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
     )
 
 
-class Terms(NamedTuple):
-    """What an objective adds to the masked loss, a pair at a time; the defaults change nothing."""
-
-    weights: Any = 1.0  # (B,)
-    offsets: Any = 0.0  # (B,) on top of the logits
-    log_variances: Any = 0.0  # (K,) learned
-    popularity: Any = 0.0  # (B,) of the pair's title
-    penalty: float = 0.0
-
-
-def correlation_penalty(z, y, x, strength):
-    """λ Σ over the labels of the squared correlation of z and x, and its gradient for z."""
-    loss, dz = 0.0, np.zeros_like(z)
-    for label in (0, 1):
-        mine = y == label
-        if mine.sum() > 2 and np.ptp(z[mine]) > 0 and np.ptp(x[mine]) > 0:
-            Z, X = z[mine] - z[mine].mean(), x[mine] - x[mine].mean()
-            ZX, ZZ, XX = Z @ X, Z @ Z, X @ X
-            loss += strength * ZX**2 / (ZZ * XX)
-            # forward: R = λ·(Z·X)²/(Z·Z · X·X)   so: dz = 2λ·(Z·X)/(Z·Z · X·X)·(X − (Z·X)/(Z·Z)·Z); centring is free
-            dz[mine] = 2 * strength * ZX / (ZZ * XX) * (X - ZX / ZZ * Z)
-    return loss, dz
-
-
 def score(p, s, c, k, U, V, batch, mine, model):
     """Dot products and logits of the pairs ``mine`` under head k, whose output for them is U: (n,), (n,).
 
@@ -222,20 +202,6 @@ def masked_logits(p, A, V, batch, model):
             U = U + p["territory.b"][territory]
         z[mine] = score(p, s, c, k, U, V, batch, mine, model)[1]
     return z  # (B,)
-
-
-def group_sums(X, group):
-    """For each row the sum over all rows of its group; a selection, so that NaN stays within its group."""
-    sums = np.empty_like(X)
-    for k in np.unique(group):
-        sums[group == k] = X[group == k].sum(0)
-    return sums  # (B, D)
-
-
-def group_moments(Z, group, pairs):
-    """``moments`` of each row's own group, whose pairs are ``pairs`` (B,1): batch-norm that sees no other group."""
-    mean = group_sums(Z, group) / pairs
-    return mean, group_sums((Z - mean) ** 2, group)  # (B, D), (B, D)
 
 
 class TowerTape(NamedTuple):
@@ -283,7 +249,7 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
 
 
 def head(
-    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: np.ndarray | None = None
+    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None
 ) -> np.ndarray:
     """The user embedding under head ``k``; without heads the tower's output itself.
 
@@ -305,7 +271,7 @@ def head(
 
 def head_backward(
     p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig,
-    territory: np.ndarray | None = None,
+    territory: Any = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:  # fmt: skip
     """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
     if model.head == "none":

@@ -2,14 +2,14 @@
 
     offset(cell, title) = log( (positives + prior) / (expected positives + prior) )
 
-A cell is the whole world, a group or a territory. "Expected" sums the probabilities that the network gives to the cell's
-training pairs of the title. Equally many pseudo-positives on both sides (``prior``) shrink the offset of a cell with
-little data towards 0: the posterior mean of a rate with a Gamma prior of mean 1 under Poisson counts (empirical Bayes;
-Clayton & Kaldor 1987), close to a random intercept per title and cell. Nothing here has a gradient: offsets are computed
-once the weights are final.
+A cell is the whole world, a group or a territory. "Expected" sums the probabilities that the network gives to the
+cell's training pairs of the title. Equally many pseudo-positives on both sides (``prior``) shrink the offset of a cell
+with little data towards 0: the posterior mean of a rate with a Gamma prior of mean 1 under Poisson counts (empirical
+Bayes; Clayton & Kaldor 1987), close to a random intercept per title and cell. Nothing here has a gradient: offsets are
+computed once the weights are final.
 
-How much groups or territories differ varies between logs, so their prior is selected on held-out pairs by log loss. Where
-preferences of cells do not persist, the selected prior is infinite and their offsets are 0.
+How much groups or territories differ varies between logs, so their prior is selected on held-out pairs by log loss.
+Where preferences of cells do not persist, the selected prior is infinite and their offsets are 0.
 """
 
 import math
@@ -24,7 +24,7 @@ PRIORS = (math.inf, *(float(m * 10**e) for e in (2, 1, 0) for m in (5, 2, 1)))  
 
 
 class Folds(NamedTuple):
-    """Pairs (n,) in folds; each is predicted from the others or, if the folds are ordered in time, from earlier ones."""
+    """Pairs (n,) in folds; each is predicted from the others or, if they are ordered in time, from earlier ones."""
 
     fold: np.ndarray  # (n,) from 0
     ordered: bool
@@ -100,9 +100,10 @@ def fit_offsets(
 ) -> FittedOffsets:  # fmt: skip
     """Offset of each title in each territory, (C, T), from training pairs (n,) under a network's logits.
 
-    Each title first gets a global offset, shrunk by ``prior``; then, at level ``group`` or ``territory``, each cell gets
-    one for the rest, shrunk by ``group_prior`` or, where that is 0, by the prior that ``choose_prior`` selects. ``territory`` (n,) is that of each pair's user, ``territory_group`` (C,) the group of each
-    territory, and ``folds`` are of the pairs.
+    Each title first gets a global offset, shrunk by ``prior``; then, at level ``group`` or ``territory``, each cell
+    gets one for the rest, shrunk by ``group_prior`` or, where that is 0, by the prior that ``choose_prior`` selects.
+    ``territory`` (n,) is that of each pair's user, ``territory_group`` (C,) the group of each territory, and ``folds``
+    are of the pairs.
     """
     C = len(territory_group)
     world, logits = np.zeros(len(title), np.int64), np.asarray(logits, np.float64)

@@ -5,8 +5,8 @@
     matmul_transposed(C, A, B, work, accumulate) C (+)= Aᵀ B, for weight gradients
 
 On x86-64 with FMA the micro-kernel is written below in LLVM IR: it keeps a block of C (ROWS × COLUMNS) in vector
-registers and walks along K, one broadcast of A and one load of W per multiply-add, 16 lanes wide with AVX-512 and 8 with
-AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
+registers and walks along K, one broadcast of A and one load of W per multiply-add, 16 lanes wide with AVX-512 and 8
+with AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
 All of them run on one thread and release the GIL: parallelism is above, over tiles of rows (see ``threads``).
 
 Numba's own NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another path, for tests and comparisons; they are part of the

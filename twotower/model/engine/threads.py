@@ -54,7 +54,7 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
 class Threads:
     """Threads that run one function over several items; the caller is one of them.
 
-    Each item owns what it writes, so that neither the number of threads nor the order of the items changes a bit of the result.
+    Each item owns what it writes: the bits of the result depend neither on the number of threads nor on their order.
     """
 
     def __init__(self, count: int):

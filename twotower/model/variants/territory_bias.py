@@ -15,7 +15,7 @@ from twotower.model.parameters import Arena, Floats, Parameter
 class TerritoryBias(Head):
     """A head around another, to whose output it adds; b (C, D) and C (C, F_t) start at 0.
 
-    Both gradients are sums over the pairs of a territory, like those of titles over the pairs of a title, and use the same kernel: all
+    Both gradients are sums over the pairs of a territory, and use the kernel that sums over the pairs of a title: all
     territories at once, threads on different columns. Those of absent territories are 0.
     """
 
