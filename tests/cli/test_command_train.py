@@ -216,7 +216,7 @@ def test_periods_that_would_do_nothing_are_refused(tiny_world, tmp_path):
     line = failing_line("train", tiny_world, "--periods", 1, "--run", path)
     assert line == "--periods 1: training goes on between periods; expected at least 2, or 0 for none of it"
     line = failing_line("train", tiny_world, "--periods", 4, "--run", path)
-    assert line == f"--periods 4: {tiny_world} has 3 test days; expected at most so many blocks of them"
+    assert line == f"--periods 4: {tiny_world} has 3 test days; expected at most as many periods"
     assert not path.exists()
 
 

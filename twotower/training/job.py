@@ -125,10 +125,7 @@ def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progres
     """
     try:
         compile_kernels(progress)
-        if periods := trainer.config.train.incremental_periods:
-            return train_and_score(trainer, sampled, periods, writer, progress)
-        trainer.run(writer, progress)
-        return trainer.test(sampled, writer, progress)
+        return train_and_score(trainer, sampled, max(1, trainer.config.train.incremental_periods), writer, progress)
     except (KeyboardInterrupt, OSError, MemoryError) as stop:
         if writer.training_path.is_file():
             go_on = f"twotower train --resume {quote(str(writer.path))}"

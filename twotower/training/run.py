@@ -47,6 +47,7 @@ from twotower.core.storage import (
 from twotower.core.version import __version__
 from twotower.metrics.records import evaluation_record
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
+from twotower.training.records import LogRecord
 
 FORMAT_VERSION = 1
 RUN = "run.json"
@@ -130,7 +131,7 @@ class RunWriter:
         if missing:
             raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
         sizes = {name: facts["bytes"] for name, facts in file_facts(self.path).items()}
-        write_json(self.path / RUN, self.facts | {"bytes": sizes})
+        write_json(self.path / RUN, plain(self.facts | {"bytes": sizes}))
 
     def _make_directory(self) -> None:
         self.made = missing_parents(self.path)
@@ -155,9 +156,9 @@ class RunWriter:
     def training_path(self) -> Path:
         return self.path / TRAINING
 
-    def log(self, values: Mapping[str, Any]) -> None:
+    def log(self, record: LogRecord) -> None:
         """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
-        self._log.write(json.dumps(plain(values), allow_nan=False) + "\n")
+        self._log.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._log.flush()
 
     def save_config(self, config: str | Mapping[str, Any]) -> None:
