@@ -32,7 +32,7 @@ import numpy as np
 from twotower.core.config import load_toml
 from twotower.core.environment import environment_facts
 from twotower.core.errors import InputError
-from twotower.core.serialisation import csv_text, plain
+from twotower.core.serialisation import plain
 from twotower.core.storage import (
     file_facts,
     load_array,
@@ -41,7 +41,7 @@ from twotower.core.storage import (
     read_csv,
     read_json,
     remove_if_empty,
-    write_file,
+    write_csv,
     write_json,
 )
 from twotower.core.version import __version__
@@ -131,7 +131,7 @@ class RunWriter:
         if missing:
             raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
         sizes = {name: facts["bytes"] for name, facts in file_facts(self.path).items()}
-        write_json(self.path / RUN, plain(self.facts | {"bytes": sizes}))
+        write_json(self.path / RUN, self.facts | {"bytes": sizes})
 
     def _make_directory(self) -> None:
         self.made = missing_parents(self.path)
@@ -178,15 +178,15 @@ class RunWriter:
             raise ValueError(f"{len(scores)} scores for the evaluation of {evaluation.pairs} pairs")
         (self.path / SCORES).parent.mkdir(exist_ok=True)
         np.save(self.path / SCORES, np.ascontiguousarray(scores, np.float32))
-        write_file(self.path / TERRITORIES, csv_text(evaluation.territories.columns()))
-        write_file(self.path / TITLES, csv_text(evaluation.titles.columns()))
+        write_csv(self.path / TERRITORIES, evaluation.territories.columns())
+        write_csv(self.path / TITLES, evaluation.titles.columns())
         by_day: dict[str, list[Any]] = {"day": []}
         for day, results in evaluation.days.items():
             by_day["day"] += [day] * len(results.code)
             for name, column in results.columns().items():
                 by_day.setdefault(name, []).extend(column)
-        write_file(self.path / DAYS, csv_text(by_day))
-        self.facts |= {"test_digest": test_digest, **plain(evaluation_record(evaluation))}
+        write_csv(self.path / DAYS, by_day)
+        self.facts |= {"test_digest": test_digest, **evaluation_record(evaluation)}
 
 
 class RunReader:
