@@ -30,10 +30,10 @@ STEP = """
 import json, time
 begun = time.perf_counter()
 import numpy as np
-from twotower.config import ModelConfig, TrainConfig
+from twotower.core.config import ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
-from twotower.nn.model import TwoTower
-from twotower.train import make_optimiser
+from twotower.model.two_tower import TwoTower
+from twotower.training.loop import make_optimiser
 imported = time.perf_counter()
 rng = np.random.default_rng(0)
 users, titles = (rng.standard_normal(shape, np.float32) for shape in ((4096, 512), (700, 896)))

@@ -38,7 +38,7 @@ def test_an_inspection_costs_at_most_three_steps_a_group():
     ratios = [row["ratio_per_group"] for row in MEASURED["workloads"]]
     assert max(ratios) == MEASURED["worst"] <= benchmark.LIMIT == 3
     assert {row["model"] for row in MEASURED["workloads"]} == set(benchmark.MODELS)
-    assert f"between {min(ratios):.1f} and {max(ratios):.1f} steps' time a group" in " ".join(PAGE.split())
+    assert f"between {min(ratios):.1f} and {max(ratios):.1f} steps' time per group" in " ".join(PAGE.split())
 
 
 def test_the_page_tells_every_key_of_the_record():

@@ -195,3 +195,8 @@ def test_the_shell_completes_commands_with_their_help():
     complete = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE")
     found = {item.value: item.help for item in complete.get_completions([], "e")}
     assert found == {name: COMMANDS[name] for name in ("embed", "evaluate", "experiment", "export", "explain")}
+
+
+def test_a_message_cannot_control_the_terminal(monkeypatch):
+    result = run_failing(monkeypatch, InputError("log.csv: title '\x1b]0;[/Off]\x07' is unknown"))
+    assert result.stderr == "twotower: error: log.csv: title '\\x1b]0;[/Off]\\x07' is unknown\n"

@@ -5,9 +5,10 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.config import (
     BATCHINGS,
     BATCHNORMS,
@@ -177,7 +178,7 @@ def configs(draw) -> Config:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(configs())
 def test_what_is_written_as_toml_is_read_back(tmp_path_factory, config):
     path = tmp_path_factory.getbasetemp() / "round_trip.toml"

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import visible
 from twotower.core.version import __version__
 
 #: Section of the help → command → its line of help. A test keeps each line equal to the command's own.
@@ -54,7 +55,7 @@ class CommandError(click.ClickException):
     exit_code = 2  # as of click's own usage errors
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(visible(" ".join(message.split())))
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"twotower: {self.message}", file=file, err=True)

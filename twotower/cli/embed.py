@@ -77,8 +77,6 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
       twotower embed film --user-vectors users.parquet --title-vectors bert.npy --categorical genre
       twotower embed today --basis-from shop
     """
-    from rich.console import Console
-
     from twotower.cli.config_options import given_options
     from twotower.cli.summaries.features import print_vectors
     from twotower.core.no_effect import refuse_no_effect
@@ -86,6 +84,7 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
     from twotower.data.features.embed import embed as make
     from twotower.data.features.projection import embed_like
     from twotower.report.progress import show_progress
+    from twotower.report.terminal import stdout_console
     from twotower.training.job import known_groups
 
     own = {name: options[name] for name in ("user_vectors", "title_vectors")}
@@ -93,12 +92,12 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
         refuse_no_effect("embed", given_options(), {**options, "basis_from": basis_from})
         with show_progress() as progress:
             summary = embed_like(directory, basis_from, **own, progress=progress, overwrite=overwrite)
-        print_vectors(Console(), summary)
-        click.echo(f"{directory} has vectors like {basis_from}. Next: twotower recommend RUN {quote(str(directory))}")
+        print_vectors(stdout_console(), summary)
+        click.echo(f"Vectors saved to {directory}. Next: twotower recommend RUN {quote(str(directory))}")
         return
     with show_progress() as progress:
         summary = make(directory, EmbedConfig(**options), progress, overwrite)
-    print_vectors(Console(), summary)
+    print_vectors(stdout_console(), summary)
     groups = known_groups(directory) or min(DEFAULT_GROUPS, summary.n_territories)
     heads = f" --mtl --groups {groups}" if groups > 1 else ""
-    click.echo(f"{directory} has vectors. Next: twotower train {quote(str(directory))}{heads}")
+    click.echo(f"Vectors saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")

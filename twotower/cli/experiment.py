@@ -88,6 +88,7 @@ def experiment(
       twotower experiment lastfm --methods mtl,upsampled,shuffled --seeds 3 --name control
       twotower experiment lastfm --methods upsampled,offsets,mtl,residual --dev-users
     """
+    from twotower.core.formatting import duration
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.experiments import experiment
     from twotower.experiments.plan import EXPERIMENTS, Plan
@@ -120,10 +121,10 @@ def experiment(
         record = experiment.run_experiment(plan, progress)
     seconds = time.perf_counter() - started
     print_experiment(record, stdout_console())
-    click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")
+    click.echo(f"Saved to {plan.path} in {duration(seconds)}: experiment.json, tables and runs.")
     if html:
         try:
-            click.echo(f"To read: {experiment.write_report(plan.path)}")
+            click.echo(f"Report: {experiment.write_report(plan.path)}")
         except InputError as error:
             click.echo(f"twotower: {error}", err=True)
 

@@ -55,4 +55,4 @@ def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
         world = make(directory, config, progress, overwrite)
     print_world(stdout_console(), world)
     heads = f" --mtl --groups {config.groups}" if config.groups > 1 else ""
-    click.echo(f"The world lies in {directory}. Next: twotower train {quote(str(directory))}{heads}")
+    click.echo(f"Saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")
