@@ -93,7 +93,7 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
     check_shapes(run, dataset, model)
     if run.evaluation.territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
-    if run.vectors != dataset.identity["vectors"] and dataset.has_made_columns:
+    if run.vectors != dataset.identity["vectors"] and dataset.has_fitted_columns:
         other = f"its vectors are not those that {run.path} was trained on"
         hint = f"train a new model, or see twotower embed --basis-from {run.dataset}"
         raise InputError(f"{dataset.path}: {other}: every embed gives its columns another meaning; {hint}")
