@@ -23,7 +23,7 @@ from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
-from twotower.model.title_offsets import fit_offsets, judging_folds
+from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
@@ -174,7 +174,7 @@ class Trainer:
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.group_prior
-        folds = judging_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
+        folds = prior_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
         fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
         facts: OffsetFacts = {"level": level, "prior": priors[0]}
