@@ -129,6 +129,7 @@ def _one_process_at_a_time(save: Any) -> Any:
     return locked
 
 
-caching.IndexDataCacheFile.save = _one_process_at_a_time(caching.IndexDataCacheFile.save)
+_cache_file: Any = caching.IndexDataCacheFile
+_cache_file.save = _one_process_at_a_time(_cache_file.save)
 _locators: list[Any] = caching.CacheImpl._locator_classes
 _locators.insert(0, KernelCacheLocator)
