@@ -277,17 +277,6 @@ def test_another_setting_is_one_clear_error(own):
     assert len(RunReader(path / "runs/baseline-0").scores)
 
 
-def test_an_experiment_that_is_older_than_a_setting_was_begun_with_its_default(own):
-    world, path = own
-    plan = json.loads((path / "plan.json").read_text("utf-8"))
-    for method in plan["methods"].values():
-        del method["train"]["bias_decay"]
-    (path / "plan.json").write_text(json.dumps(plan))
-    begun = ("experiment", world, "--out", path, *FEW)
-    assert "begun with methods.mtl.train.bias_decay = 0.0, now 30.0" in failing_line(*begun, "--methods", "mtl")
-    assert run(world, path, methods="baseline,upsampled").exit_code == 0
-
-
 def test_more_periods_than_test_days_are_refused(tiny_world, tmp_path):
     line = failing_line("experiment", tiny_world, "--out", tmp_path / "new", *FEW, "--periods", 4)
     assert line == f"--periods 4: expected at most as many as {tiny_world} has test days: 3"
