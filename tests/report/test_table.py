@@ -130,3 +130,10 @@ def test_a_pipe_is_wide_enough_and_obeys_columns(monkeypatch):
     assert terminal.stdout_console().width == terminal.PIPE_WIDTH
     monkeypatch.setenv("COLUMNS", "66")
     assert terminal.stdout_console().width == 66
+
+
+def test_in_a_narrow_terminal_texts_wrap_between_words():
+    found = Table([Column("models", TEXT), *(Column("a long heading", COUNT) for _ in range(3))])
+    found.add("mtl-4-upsampled over baseline-upsampled", 1, 2, 3)
+    lines = printed(found, 64).splitlines()
+    assert [line[:18].strip() for line in lines[2:]] == ["mtl-4-upsampled", "over", "baseline-upsampled"]
