@@ -128,10 +128,7 @@ def begin(plan: Plan, fingerprints: Mapping[str, str]) -> str:
 
 def check_same(file: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Errors: InputError with the first setting that an experiment was begun with and that is another now."""
-    usual = without_seed(Config().to_dict())  # an experiment may be older than a setting
-    known = {name: {section: {**usual.get(section, {}), **value} if isinstance(value, Mapping) else value
-                    for section, value in facts.items()} for name, facts in old["methods"].items()}  # fmt: skip
-    before, now = flat({**old, "methods": known}), flat(new)
+    before, now = flat(old), flat(new)
     for key in now:
         if key in before and before[key] != now[key]:
             what = key.replace("settings.", "", 1)
