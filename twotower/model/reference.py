@@ -157,6 +157,7 @@ class ExpandedBatch(NamedTuple):
     group: np.ndarray  # (B,) the group of the pair's territory
     labels: np.ndarray  # (B,) 0 or 1
     territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
+    memory: Any = None  # (B, F) memory terms of the pair, for models with memory
 
 
 def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
@@ -168,6 +169,7 @@ def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
         group[batch.pair_user],
         batch.labels.astype(dtype),
         batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
+        batch.memory.astype(dtype) if hasattr(batch, "memory") else None,
     )
 
 
@@ -209,7 +211,14 @@ def masked_logits(p, A, V, batch, model):
             z[mine] += X @ p["title_bias.C"][k]
         if model.title_bias and model.territory_bias:
             z[mine] += (X * p["territory.C"][territory]).sum(1)
+        if model.memory:
+            z[mine] += batch.memory[mine] @ memory_weights(p, k)
     return z  # (B,)
+
+
+def memory_weights(p, k):
+    """The weights (F,) of memory terms under head ``k``: w, and what a group adds to it where there are several."""
+    return p["memory.w"] + p["memory.d"][k] if "memory.d" in p else p["memory.w"]
 
 
 def group_sums(X, group):
@@ -362,6 +371,8 @@ def loss_and_gradients(
             z = z + batch.title_features[mine] @ p["title_bias.C"][k]
         if model.title_bias and model.territory_bias:
             z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
+        if model.memory:
+            z = z + batch.memory[mine] @ memory_weights(p, k)
         z = z if terms is None else z + offsets[mine]
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
         if terms is not None:
@@ -374,6 +385,10 @@ def loss_and_gradients(
         grads["logit.bias"] += dz.sum()
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]
+        if model.memory:
+            grads["memory.w"] += dz @ batch.memory[mine]
+        if "memory.d" in p:
+            grads["memory.d"][k] = dz @ batch.memory[mine]
         dV[mine] += s * dz[:, None] * U
         dU = s * dz[:, None] * V[mine]
         if model.territory_bias:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.core.config import CELL_OFFSETS, Config
+from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -20,6 +20,7 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
+from twotower.data.memory.memory import Memory
 from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import macro_average_precision
@@ -32,7 +33,8 @@ from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
-from twotower.training.run import LOG, RunWriter
+from twotower.training.remembering import known_to, remember
+from twotower.training.run import LOG, MEMORY, RunWriter
 
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
@@ -55,7 +57,13 @@ class Trainer:
         dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
         model, settings = config.model, config.train
-        self.pairs, self.held_out = split_users(sampled, settings.validation, settings.seed)
+        self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
+        self.memory: Memory | None = None
+        if model.memory:
+            progress("remembering", 0, 0)
+            self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
+            self.memory, self.learned, weights = remember(dataset, self.learned, self.memory_group, settings.seed)
+        self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
             found = f"{counted(positives, 'positive')} among the {counted(len(self.pairs), 'training pair')}"
@@ -73,11 +81,13 @@ class Trainer:
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
-        self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
+        if self.memory is not None:
+            self.model.params["memory.w"][:] = weights
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
-        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
-        self.scorer = make_scorer(self.model, dataset, territory_group)
+        terms = MEMORY_TERMS * model.memory
+        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories, terms)
+        self.scorer = make_scorer(self.model, dataset, territory_group, self.memory)
 
     def steps(self) -> int:
         """Batches an epoch."""
@@ -85,7 +95,10 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        return prefetch(self.batcher.batch_views(self.pairs, self.order(epoch), self.config.train.batching))
+        return prefetch(self._views(self.pairs, self.order(epoch)))
+
+    def _views(self, pairs: Pairs, rng: np.random.Generator) -> Iterator[Batch]:
+        return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory)
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -141,10 +154,12 @@ class Trainer:
         """
         if len(pairs) < 2:
             return
+        if self.memory is not None:  # of what was known before these days
+            pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
         first, last = int(pairs.day.min()), int(pairs.day.max())
         days = f"day {first}" if first == last else f"days {first}–{last}"
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
+        batches = prefetch(self._views(pairs, rng))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
         seen, started = 0, time.perf_counter()
@@ -160,6 +175,10 @@ class Trainer:
                     writer.log({"update": {"days": [first, last], **record}})
                     progress(f"learning from {days} · loss {event.losses.total:.4f}", seen, len(pairs))
         self.learned = concatenate([self.learned, pairs])
+        if self.memory is not None:
+            known = known_to(self.dataset, self.learned, self.memory_group, self.config.train.seed)
+            self.memory = Memory.of(known).like(self.memory)
+            self.scorer = self.scorer._replace(memory=self.memory)
         self.count_offsets(writer, progress)
 
     def count_offsets(self, writer: RunWriter, progress: Progress = silent) -> None:
@@ -200,6 +219,8 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
+        if self.memory is not None:
+            self.memory.save(writer.path / MEMORY)
         writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 
@@ -219,12 +240,11 @@ class Trainer:
         return InputError(f"{what} after step {self.state.steps}: try a learning rate below {rate}")
 
 
-def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
+def split_users(pairs: Pairs, sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
     """Training and validation pairs: a ``share`` of the users that have pairs is held out with all of them.
 
     Errors: InputError when users are held out and there is no positive among them.
     """
-    pairs = sampled.train_pairs()
     if share == 0:
         return pairs, pairs.take(np.zeros(len(pairs), bool))
     rng = generator(seed, Stream.VALIDATION_USERS)
