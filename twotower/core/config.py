@@ -23,7 +23,7 @@ LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
 LARGEST_EXPERTS = 256
 MEMORY_TERMS = 14  # F of m(u, t); data/memory computes and names them
 
-HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
+HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")

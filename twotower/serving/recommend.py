@@ -1,6 +1,7 @@
 """The best titles for users of a dataset under a trained model: what they may have, and have not watched yet."""
 
 import csv
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import whole_file
 from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.memory.memory import Memory
 from twotower.model.engine.topk import NO_TITLE
-from twotower.model.retrieval import Candidates, Retrieval, Users
-from twotower.serving.open_run import open_model
+from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
+from twotower.serving.open_run import open_memory, open_model
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
 
@@ -58,19 +60,39 @@ def recommend(
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
     rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
     model, territory_group = open_model(run_path, dataset, rows)
+    memory = open_memory(run_path, dataset, model)
     compile_kernels(progress)
     dataset.check_vectors(progress)
     with threadpool_limits(1, "blas"):
         found = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
+        territory = np.asarray(dataset.head_territory)[rows]
+        additions_here = additions(found, model.title_offsets, dataset, territory_group, day)
+        own = None
+        if memory is not None and (weights := model.score.weights_of_memory()) is not None:
+            here = weights[territory_group if len(weights) > 1 else np.zeros(len(territory_group), np.int64)]
+            additions_here = additions_here + memory.of_territories(here)
+            own = user_terms(memory, rows, weights[group])
         choice = Candidates(
-            additions(found, model.title_offsets, dataset, territory_group, day),
+            additions_here,
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
         top = min(top, dataset.n_titles)
-        title, score = found.top(top, Users(dataset.user_vectors, rows, group), choice, progress)
+        title, score = found.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress, own)
     return Recommendations(rows, title, score)
+
+
+def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights (n, F) of the users in ``rows`` (n,)."""
+    kept = threading.local()  # of the tile that a thread is at: all titles, while blocks of them come by
+
+    def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
+        if first == 0:
+            kept.terms = memory.of_users(rows[which], weights[which])
+        dots += kept.terms[:, first : first + dots.shape[1]]
+
+    return add
 
 
 def additions(

@@ -109,6 +109,13 @@ class Memory:
             found += w[:, j, None] * term
         return found
 
+    def logits(self, users: Array, w: Array) -> Array:
+        """w·m (n, T) float32 of users (n,) and all titles; w (n, F) by user."""
+        found = self.of_users(users, w) - (w / self.spread @ self.mean)[:, None].astype(np.float32)
+        for f in range(len(TITLE_TERMS)):
+            found += (w[:, f] / self.spread[f]).astype(np.float32)[:, None] * self.tables[f, self.territory[users]]
+        return found
+
     def save(self, path: Path) -> None:
         """Keep all but the users: their history comes from the dataset."""
         kept: dict[str, Any] = {"tables": self.tables, "mean": self.mean, "spread": self.spread}
