@@ -140,7 +140,8 @@ def one_batch(trainer: Trainer, number: int) -> Batch:
     pairs, batching = trainer.pairs, trainer.config.train.batching
     order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
     index = next(islice(order, number - 1, None))
-    batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+    memory = None if pairs.memory is None else pairs.memory[index]
+    batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index], memory)
     return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
 
 

@@ -54,6 +54,12 @@ def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None
     return transferred(run, model, dataset), group
 
 
+def refuse_memory(run_path: Path, model: TwoTower, what: str) -> None:
+    """Errors: InputError where a model has memory, which ``what`` cannot hold."""
+    if model.config.memory:
+        raise InputError(f"{run_path}: its scores have a part from memory, which {what}; train without --memory")
+
+
 def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | None:
     """The memory of a finished run, where its model has some. Errors: InputError as for ``Memory.load``."""
     return Memory.load(run_path / MEMORY, dataset) if model.config.memory else None

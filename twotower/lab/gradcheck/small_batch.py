@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.core.config import MEMORY_TERMS
 from twotower.data.batches import Batch, Batcher
 from twotower.lab.subject import Subject
 from twotower.training.predict import user_territories
@@ -43,7 +44,11 @@ class SmallBatches:
         self.members = trainer.members  # (U,) group of each user
         tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
         territory = user_territories(trainer.dataset, trainer.model)
-        self.batcher = Batcher(*tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories)
+        self.memory = trainer.memory
+        terms = 0 if self.memory is None else MEMORY_TERMS
+        self.batcher = Batcher(
+            *tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories, terms
+        )
         own = PairsOf(batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels)
         rest = trainer.pairs
         everything = PairsOf(rest.user, rest.title, rest.label)
@@ -80,7 +85,9 @@ class SmallBatches:
 
     def of(self, parts: list[PairsOf]) -> Batch:
         """A batch of its own of some pairs."""
-        batch = self.batcher.batch_view(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        user, title, label = (np.concatenate(values) for values in zip(*parts, strict=True))
+        memory = None if self.memory is None else self.memory.of_pairs(user, title)
+        batch = self.batcher.batch_view(user, title, label, memory)
         return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
 
     def part(self, batch: Batch, groups: list[int]) -> Batch:
