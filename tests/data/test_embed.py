@@ -1,46 +1,16 @@
 """Vectors are made of what came before the labels, and of nothing else."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_dataset import N_TITLES, N_USERS, make
 
 from twotower.core.errors import InputError
-from twotower.data.dataset import HISTORY, Dataset
-from twotower.data.dataset_writer import DatasetWriter
+from twotower.data.dataset import Dataset
 from twotower.data.features import embed as module
 from twotower.data.features.embed import EmbedConfig, embed, one_hot
 from twotower.data.features.svd import degree_normalised
-from twotower.data.territories import look_up
-
-N_USERS, N_TITLES = 30, 12
-TEXTS = ["sad song", "sad film", "loud song", "loud film", "quiet song", "quiet sad film"]
-
-
-def make(path: Path, shuffle_labels: int | None = None, history: bool = True, text: bool = True) -> Path:
-    """A dataset with two days of labels, which ``shuffle_labels`` permutes; user 0 and title 0 have no history."""
-    rng = np.random.default_rng(7)
-    user, title = rng.integers(1, N_USERS, 150), rng.integers(1, N_TITLES, 150)
-    label_user, label_title = rng.integers(0, N_USERS, 90), rng.integers(0, N_TITLES, 90)
-    if shuffle_labels is not None:
-        order = np.random.default_rng(shuffle_labels)
-        label_user, label_title = order.permutation(label_user), order.permutation(label_title)
-    with DatasetWriter(path, "import", 0, {}) as writer:
-        territories = look_up(["DE", "FR", "PL"])
-        writer.write_territories(replace(territories, users=np.array([10, 10, 10])))
-        columns = {"title": [f"t{i}" for i in range(N_TITLES)]}
-        if text:
-            columns |= {"words": TEXTS * 2, "genre": (["pop|rock", "rock", ""] * 4), "home": ["DE", "FR"] * 6}
-        writer.write_titles(columns, np.ones((N_TITLES, 3), bool))
-        users = {"age": ["old", "young", ""] * 10, "sex": ["f", "m"] * 15}
-        writer.write_users(np.arange(N_USERS) % 3, [f"u{i}" for i in range(N_USERS)], users)
-        if history:
-            writer.append_events(HISTORY, user, title)
-        writer.append_events(0, label_user[:50], label_title[:50])
-        writer.append_events(1, label_user[50:], label_title[50:])
-        writer.finish(1, 1, True)
-    return path
 
 
 @pytest.fixture
@@ -125,16 +95,16 @@ def test_what_comes_from_an_svd_has_entries_of_mean_square_one_and_rows_without_
 
 def test_users_and_titles_that_have_no_vector_are_told_of(world):
     notes = embed(world, EmbedConfig(user_dims=4)).notes
-    assert "1 user without history: zeros in its columns." in notes
-    assert "1 title without history: zeros in its columns." in notes
+    assert "1 user without history: these columns are 0." in notes
+    assert "1 title without history: these columns are 0." in notes
 
 
 def test_dimensions_are_capped_by_the_rank_and_that_is_told(world):
     summary = embed(world, EmbedConfig(text=("words",)))
     assert dict(summary.user_parts)["history"] == N_TITLES - 1
     assert dict(summary.title_parts) == {"text": 5, "history": N_TITLES - 1}
-    assert f"History: {N_TITLES - 1} columns, not 192: its rank is no higher." in summary.notes
-    assert "Text: 5 columns, not 256: its rank is no higher." in summary.notes
+    assert f"History: {N_TITLES - 1} columns instead of 192, the rank of its matrix." in summary.notes
+    assert "Text: 5 columns instead of 256, the rank of its matrix." in summary.notes
 
 
 def test_all_columns_that_are_not_categorical_are_text_unless_told(world):
@@ -226,7 +196,10 @@ def test_an_unknown_column_is_refused_with_those_there_are(world):
 
 def test_a_dataset_without_anything_to_make_vectors_of_is_refused(tmp_path):
     bare = make(tmp_path / "bare", history=False, text=False)
-    assert "to make title vectors of; no event lies before the training days (see --train-days)" in fault_of(bare)
+    assert (
+        "to make title vectors of: there are no events before the training days (see import --train-days)"
+        in fault_of(bare)
+    )
     assert "nothing to make user vectors of" in fault_of(bare, user_dims=0, territory_onehot=False)
 
 

@@ -90,7 +90,7 @@ class HeadPass:
     def forward(self, k: int, j: int, rows: slice, A2: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """dz of the pairs of group j's ``rows`` under head k, the head's output, and its input."""
         batch, params, shape, A = self.batch, self.params, self.model.config, A2[rows]
-        U = reference.head(params, k, A, shape)
+        U = reference.head(params, k, A, shape, territories_of(batch, rows))
         span = self.pairs_of(rows)
         if j == k:
             return self.masked[span], U, A
@@ -121,5 +121,10 @@ class HeadPass:
         dU = np.empty((len(U), model.config.hidden), np.float32)
         start = batch.pair_start[rows.start : rows.stop + 1]
         kernels.user_gradient(dU, dz * self.params["logit.scale"], model.V, start, batch.pair_title)
-        found = reference.head_backward(self.params, k, dU, U, A, model.config)[0]
+        found = reference.head_backward(self.params, k, dU, U, A, model.config, territories_of(batch, rows))[0]
         return {name: gradient for name, gradient in found.items() if name.startswith("head.")}
+
+
+def territories_of(batch: Any, rows: slice) -> np.ndarray | None:
+    """Territories (n,) of some user rows; None where the batch has none."""
+    return batch.user_territory[rows] if len(batch.user_territory) else None

@@ -132,6 +132,12 @@ class Recorder:
         known = id(value) in self.known
         return not known and getattr(value, "base", None) is not None and id(value.base) in self.memory
 
+    def is_number_told(self, name: str, value: Any) -> bool:
+        """Whether this is a number that was told under this name for all groups, as s and c are."""
+        return np.ndim(value) == 0 and any(
+            old.name == name and old.group is None and same(old.value, value) for old in self.told
+        )
+
     def tell(self, frame: FrameType, name: str, value: np.ndarray, statement: Statement) -> None:
         layer, group, backward = place(frame, self.statements)
         function = frame.f_code.co_name
@@ -160,7 +166,7 @@ class Watch:
             made_before = is_part or (isinstance(value, np.ndarray) and recorder.know(value))
             here = place(frame, recorder.statements)[:2]
             told = [old for old in recorder.told if (old.name, (old.layer, old.group)) == (name, here)]
-            again = any(same(old.value, value) for old in told)
+            again = any(same(old.value, value) for old in told) or recorder.is_number_told(name, value)
             if (frame.f_code.co_name, name) in RETOLD or (inside and not made_before and not again):
                 recorder.tell(frame, name, value, statement)
 
@@ -192,7 +198,7 @@ class Watch:
                     continue
                 for part, content in changed_parts(name, old, value, self.group_of(frame)):
                     self.recorder.tell(frame, part, content, self.statement)
-            elif name not in self.seen or self.seen[name] != value:
+            elif (name not in self.seen or self.seen[name] != value) and not self.recorder.is_number_told(name, value):
                 self.recorder.tell(frame, name, value, self.statement)
         self.seen = now
 
