@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import inspection as benchmark
 from twotower.lab.attribution import tables
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "inspect.md").read_text("utf-8")

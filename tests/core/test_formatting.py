@@ -7,7 +7,7 @@ from subjects import stirred_subject
 from test_inspect_command import shown
 
 from twotower.core.formatting import in_words, minus
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tiny_runs import MTL, failing_line, train
 from twotower.cli import cli
 from twotower.core.formatting import minus
 from twotower.lab.attribution import tables
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.attribution.summary import mask, summary, times_of, without_gradient
 from twotower.lab.attribution.tables import FEW, print_inspection
 from twotower.training.checkpoint import load_model

@@ -34,7 +34,7 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
       twotower inspect world --head residual --groups 6 --json > batch.json
     """
     from twotower.core.serialisation import json_text
-    from twotower.lab.attribution.record import inspect as look
+    from twotower.lab.attribution.inspection import inspect as look
     from twotower.lab.attribution.tables import print_inspection
     from twotower.report.progress import show_progress
     from twotower.report.tables import stdout_console

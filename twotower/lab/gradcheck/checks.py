@@ -22,7 +22,7 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
-from twotower.lab.attribution.gradient_matrix import Block, blocks_of
+from twotower.lab.attribution.blocks import Block, blocks_of
 from twotower.lab.gradcheck.adam_steps import UPDATE_TOLERANCE, adam_steps
 from twotower.lab.gradcheck.checked_blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
 from twotower.lab.gradcheck.finite_differences import Relus, Textbook, losses_alone, watched_relus
