@@ -1,4 +1,4 @@
-"""What tests share: where the real data is, if it is, and how Hypothesis draws."""
+"""What all tests share: real data where it is present, Hypothesis profiles, a tiny world, approved snapshots."""
 
 import os
 import shutil
@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from snapshots import Snapshot
 
 # A kernel compiles in the first call that a deadline would time. Under CI the draws are the same each time: a change
 # is judged by what it does, not by luck; everywhere else they go on exploring.
 settings.register_profile("twotower", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("twotower")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-snapshots", action="store_true", help="rewrite the approved texts in tests/snapshots")
+
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,3 +67,10 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_world(tiny_world: Path, tmp_path: Path) -> Path:
     """A copy of the tiny world, to be changed or damaged."""
     return Path(shutil.copytree(tiny_world, tmp_path / "world"))
+
+
+@pytest.fixture
+def snapshot(request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """Compares a text with its approved file: ``snapshot(result.output)``; see tests/README.md."""
+    paths = {str(tmp_path): "<tmp>", str(tmp_path_factory.getbasetemp()): "<session>"}
+    return Snapshot(request.path, request.node.name, paths, request.config.getoption("--update-snapshots"))

@@ -41,7 +41,7 @@ def test_separate_models_learn_from_their_own_users_alone(separate):
         run = RunReader(part)
         assert np.array_equal(run.scores, whole.scores[of_pair == k])
         assert np.array_equal(members_of(part, dataset), np.asarray(group)[np.asarray(dataset.user_territory)] == k)
-        assert load_model(run.weights_path).model.head == "none"
+        assert load_model(run.weights_path).config.head == "none"
         trained = sum(sum(line["pairs_by_group"]) for line in run.log if line.get("epoch") == 1)
         of_group = OfTerritories(dataset, whole.sample, np.flatnonzero(np.asarray(group) == k))
         everyone, mine = sampled.train_pairs(), of_group.train_pairs()

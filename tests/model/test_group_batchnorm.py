@@ -214,6 +214,6 @@ def test_a_model_is_kept_and_read_with_the_moments_of_its_groups(experienced, tm
     network, batch = experienced
     save_weights(tmp_path / "weights.safetensors", network)
     found = load_model(tmp_path / "weights.safetensors")
-    assert found.model.batchnorm == "group"
+    assert found.config.batchnorm == "group"
     with threadpool_limits(1, "blas"):
         assert np.array_equal(found.predict(batch), network.predict(batch))

@@ -240,14 +240,6 @@ def test_methods_have_the_mean_and_spread_of_their_seeds():
     assert line_with(single, "mtl-4").split() == ["mtl-4", "0", "0.3000", "0.3000"]
 
 
-def test_a_pipe_is_wide_enough_and_obeys_columns(monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert tables.stdout_console().width == tables.PIPE_WIDTH
-    monkeypatch.setenv("COLUMNS", "66")
-    assert tables.stdout_console().width == 66
-
-
 # ---------------------------------------------------------------- CSV and JSON
 
 

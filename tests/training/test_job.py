@@ -198,7 +198,7 @@ def test_the_groups_of_a_run_are_kept_with_it(own_world, grouping, tmp_path):
     run = RunReader(tmp_path / "run")
     assert run.evaluation.territories.group.tolist() == [0, 1, 2, 0, 1, 2]
     assert run.label == "mtl-3-upsampled"
-    assert load_model(run.weights_path).model == config.model
+    assert load_model(run.weights_path).config == config.model
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def compare(
     from twotower.core import serialisation, storage
     from twotower.experiments.comparison import compare_runs
     from twotower.metrics import records
-    from twotower.report import tables
+    from twotower.report import tables, terminal
 
     if csv_path is not None:
         storage.try_file(csv_path)
@@ -62,6 +62,6 @@ def compare(
     if as_json:
         click.echo(serialisation.json_text(records.comparison_record(found)))
     else:
-        tables.print_comparison(found, tables.stdout_console(), as_rows)
+        tables.print_comparison(found, terminal.stdout_console(), as_rows)
     if csv_path:
         storage.write_file(csv_path, records.gains_csv(found))

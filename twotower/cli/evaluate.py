@@ -59,7 +59,7 @@ def evaluate(
     from twotower.cli.given_options import refuse_given
     from twotower.core import serialisation, storage
     from twotower.metrics import records
-    from twotower.report import tables
+    from twotower.report import tables, terminal
     from twotower.report.progress import show_progress
     from twotower.training.run import RunReader
 
@@ -79,7 +79,7 @@ def evaluate(
         click.echo(serialisation.json_text(facts | {PLURAL[by]: serialisation.records(rows)}))
     else:
         top = None if everything else tables.TOP
-        tables.stdout_console().print(
+        terminal.stdout_console().print(
             tables.territory_table(evaluation, top, min_positives)
             if by == "territory"
             else tables.title_table(evaluation, top)

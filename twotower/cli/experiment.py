@@ -100,7 +100,7 @@ def experiment(
     from twotower.experiments.plan import EXPERIMENTS, Plan
     from twotower.experiments.report.tables import print_experiment
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
     from twotower.training.job import known_test_days
 
     asked = click.get_current_context().get_parameter_source("periods") != ParameterSource.DEFAULT

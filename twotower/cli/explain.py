@@ -41,7 +41,7 @@ def explain(run: Path, user: str, title: str, directory: Path | None, top: int, 
     from twotower.lab.explain import tables
     from twotower.lab.explain.explanation import explain as take_apart
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
     from twotower.training.run import RunReader
 
     dataset = Dataset.open(directory or RunReader(run).dataset)

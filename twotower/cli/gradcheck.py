@@ -50,7 +50,7 @@ def gradcheck(
     from twotower.lab.gradcheck.planted_bugs import PLANTED, known_bug
     from twotower.lab.gradcheck.tables import print_bugs, print_gradcheck
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     context = click.get_current_context()
     if list_bugs or bug == "":

@@ -37,7 +37,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
     from twotower.data.territories import geographic_groups, grouping_from_file
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     territories = Dataset.open(directory).territories
     if file is None:

@@ -37,7 +37,7 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
     from twotower.lab.attribution.inspection import inspect as look
     from twotower.lab.attribution.tables import print_inspection
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     if page:
         from twotower.lab.page import check_place, write_page

@@ -40,7 +40,7 @@ def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: in
     from twotower.lab.leaks.own_model import find_leaks_of
     from twotower.lab.leaks.tables import print_leaks
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     context = click.get_current_context()
     idle = [flag for name, flag in OF_THE_NETWORK.items() if model

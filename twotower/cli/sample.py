@@ -126,7 +126,7 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.data.sampling.sampler import sample as draw
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     config = SampleConfig(**options)
     if config.active_users == 0:

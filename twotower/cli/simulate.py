@@ -48,7 +48,7 @@ def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
     from twotower.cli.summaries.world import print_world
     from twotower.data.synthetic.simulate import simulate as make
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console
+    from twotower.report.terminal import stdout_console
 
     config = WorldConfig(**options)
     with show_progress() as progress:

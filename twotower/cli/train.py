@@ -188,7 +188,8 @@ def train(
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
     from twotower.report.progress import show_progress
-    from twotower.report.tables import stdout_console, territory_table
+    from twotower.report.tables import territory_table
+    from twotower.report.terminal import stdout_console
     from twotower.training import job
 
     work: Callable[..., tuple[Path, Any]]

@@ -1,7 +1,5 @@
 """Results for people: tables of rich. What is undefined, for want of a positive, says so in words."""
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,15 +12,9 @@ from rich.text import Text
 from twotower.core.formatting import counted
 from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
+from twotower.report.terminal import PIPE_WIDTH
 
 TOP = 20  # rows of a table of results, unless all are asked for
-PIPE_WIDTH = 120  # characters a line where the output is no terminal
-
-
-def stdout_console() -> Console:
-    """A console for results. A pipe has no width of its own: it gets one that cuts no table short."""
-    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=PIPE_WIDTH if wide else None)
 
 
 def print_comparison(comparison: Comparison, console: Console, by_rows: bool = False) -> None:

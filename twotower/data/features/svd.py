@@ -7,6 +7,8 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
+from twotower.core.random_streams import Stream, generator
+
 GRAM_LIMIT = 2048  # up to this shorter side AᵀA is decomposed directly: faster there than Lanczos, and exact
 BLOCK_ROWS = 65_536  # vectors made at a time in float64
 RANK_TOLERANCE = 1e-6  # singular values below this share of the largest are rounding noise
@@ -118,7 +120,7 @@ def _right_vectors(A: sparse.csr_matrix, dims: int) -> tuple[np.ndarray, np.ndar
         eigenvalues, V = linalg.eigh((A.T @ A).toarray(), subset_by_index=[m - k, m - 1])
         s = np.sqrt(np.maximum(eigenvalues, 0.0))
     else:
-        start = np.random.default_rng(0).standard_normal(m)
+        start = generator(0, Stream.SVD_START).standard_normal(m)
         _, s, Vt = svds(A, k=min(k, m - 1), v0=start, return_singular_vectors="vh")
         V = Vt.T
     order = np.argsort(-s, kind="stable")

@@ -11,6 +11,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
@@ -232,7 +233,7 @@ def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig)
     if day is not None:
         return split_by_day(day, config.train_days, config.test_days, config.calendar)
     share = HISTORY_SHARE if config.history_share is None else config.history_share
-    return split_at_random(user, share, np.random.default_rng(config.seed))
+    return split_at_random(user, share, generator(config.seed, Stream.RANDOM_SPLIT))
 
 
 def launch_days(title: np.ndarray, day: np.ndarray, n_titles: int) -> np.ndarray:

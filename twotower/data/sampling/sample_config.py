@@ -1,17 +1,14 @@
-"""What a sample is asked to be, checked once, and the random streams that it is drawn from."""
+"""The settings of a sample, checked once."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.data.sampling.quotas import QUOTAS
 
 NEGATIVES = ("own", "population")
 AUTO = "auto"
-STREAMS = {"test users": 0, "random users": 1, "active users": 2, "train": 3, "test": 4, "update": 5}
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,6 @@ class SampleConfig:
         _require(self.negatives in NEGATIVES, "negatives", self.negatives, f"one of {', '.join(NEGATIVES)}")
         _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number >= 0")
         _require(isinstance(self.dev_users, bool), "dev_users", self.dev_users, "true or false")
-
-    def stream(self, name: str, *path: int) -> np.random.Generator:
-        """A random stream of its own for each step of the drawing."""
-        return np.random.default_rng([self.seed, STREAMS[name], *path])
-
-    def key(self, name: str) -> int:
-        """64 random bits of a step, for what is a function of them and no stream."""
-        return int(np.random.SeedSequence([self.seed, STREAMS[name]]).generate_state(1, np.uint64)[0])
 
 
 def _is_number(value: Any) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.random_streams import Stream, generator, seed_sequence
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sampling.imbalance import Drawn, SampleSummary
@@ -15,6 +16,7 @@ from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampled_users import Users
 
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
+NEGATIVES_OF = {"train": Stream.TRAIN_NEGATIVES, "test": Stream.TEST_NEGATIVES, "update": Stream.UPDATE_NEGATIVES}
 
 
 class PairDrawer:
@@ -47,11 +49,12 @@ class PairDrawer:
                 f"{self.dataset.path}: {who} no first stream {where} "
                 f"on days {days.start}–{days.stop - 1}: draw more users"
             )
-        key = self.config.key(split)
+        seed, stream = self.config.seed, NEGATIVES_OF[split]
+        key = int(seed_sequence(seed, stream).generate_state(1, np.uint64)[0])
         bounds = np.searchsorted(day, np.arange(days.start, days.stop + 1))
         for i, today in enumerate(days):
             of_day = slice(bounds[i], bounds[i + 1])
-            rng = self.config.stream(split, today)
+            rng = generator(seed, stream, today)
             asked = self.ask_for_negatives(user[of_day], users, rng)
             negatives = sample_negatives(*asked, today, self.territory, self.watched, self.candidates, key)
             both = np.concatenate([user[of_day], negatives.user])

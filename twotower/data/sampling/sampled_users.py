@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sampling.quotas import active_quota
@@ -35,14 +36,14 @@ def draw_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) ->
     n_test = how_many(config.test_users, dataset.n_users)
     if n_test >= dataset.n_users:
         raise InputError(f"test_users = {n_test}: expected fewer than the {dataset.n_users} users of the dataset")
-    everyone = config.stream("test users").permutation(dataset.n_users)
+    everyone = generator(config.seed, Stream.TEST_USERS).permutation(dataset.n_users)
     test, others = np.sort(everyone[:n_test]), np.sort(everyone[n_test:])
 
     n_random = how_many(config.random_users, len(others))
     if n_random > len(others):
         rest = f"{len(others)} of the {dataset.n_users} users that are not test users"
         raise InputError(f"random_users = {n_random}: expected at most the {rest}")
-    others = config.stream("random users").permutation(others)
+    others = generator(config.seed, Stream.RANDOM_USERS).permutation(others)
     if config.dev_users:
         kept = min(n_test, len(others) // DEV_SHARE)
         others, test = others[: len(others) - kept], np.sort(others[len(others) - kept :])
@@ -82,7 +83,7 @@ def draw_active(
     per_user = np.bincount(territory[pool], positives[pool], n_territories) / np.maximum(available, 1)
     quota = active_quota(config.quota, n_active, available, base, per_user)
 
-    pool = config.stream("active users").permutation(pool)
+    pool = generator(config.seed, Stream.ACTIVE_USERS).permutation(pool)
     pool = pool[np.argsort(territory[pool], kind="stable")]  # by territory, still in random order within each
     place = np.arange(len(pool)) - (np.cumsum(available) - available)[territory[pool]]
     return pool[place < quota[territory[pool]]]

@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator, seed_sequence
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.synthetic.affinity import Affinity, make_affinity
@@ -50,13 +51,12 @@ def simulate(
     Errors: InputError when ``path`` exists and ``overwrite`` is false, or cannot be written.
     """
     config = config or WorldConfig()
-    world_seed, title_seed, user_seed = np.random.SeedSequence(config.seed).spawn(3)
     # One BLAS thread: with more, sums are split elsewhere, and last bits depend on the number of cores.
     with DatasetWriter(path, "world", config.seed, asdict(config), overwrite) as writer, threadpool_limits(1):
-        world = make_world(config, world_seed)
+        world = make_world(config, seed_sequence(config.seed, Stream.WORLD))
         writer.write_territories(world.territories)
-        write_titles(writer, world, np.random.default_rng(title_seed))
-        write_users(writer, world, user_seed, progress)
+        write_titles(writer, world, generator(config.seed, Stream.WORLD_TITLES))
+        write_users(writer, world, seed_sequence(config.seed, Stream.WORLD_USERS), progress)
         world.affinity.write(writer)
         progress("summing up files", 0, 1)
         writer.finish(config.train_days, config.test_days, has_time=True)

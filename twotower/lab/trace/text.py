@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.core.formatting import in_words, minus
-from twotower.report.tables import new_table, stdout_console
+from twotower.report.tables import new_table
+from twotower.report.terminal import stdout_console
 
 Record = Mapping[str, Any]
 WIDTH = 80  # characters a line
