@@ -98,13 +98,14 @@ def matrix_table(record: Inspection) -> Table:
             table.add(f"{block['parameter']}[k]", NO_ROWS, *(norm(value, "strong") for value in own))
         leaks = any(value != 0 for k, value in enumerate(block["by_group"]) if k != owner)
         if owner is None or leaks or not folded:
-            tones: list[Tone] = ["" if owner is None else "strong" if k == owner else "alarm" for k in group_range(record)]
-            table.add(block["name"], norm(block["gradient"]), *map(norm, block["by_group"], tones))
+            cells = [norm(value, tone_of(owner, k)) for k, value in enumerate(block["by_group"])]
+            table.add(block["name"], norm(block["gradient"]), *cells)
     return table
 
 
-def group_range(record: Inspection) -> range:
-    return range(len(record["groups"]))
+def tone_of(owner: int | None, k: int) -> Tone:
+    """The tone of a norm that is not 0: own gradients are bold, leaks are red."""
+    return "" if owner is None else "strong" if k == owner else "alarm"
 
 
 def blocks_like(block: BlockGradient, record: Inspection) -> list[BlockGradient]:

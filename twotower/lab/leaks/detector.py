@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
 from twotower.lab.leaks.perturbation import OtherGroups, other_groups, perturbed, separate_titles, with_nan
@@ -30,7 +31,6 @@ from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
 
 DRAWS = 3  # perturbations of each input
-STREAM = 4  # the random stream of perturbations, beside the trainer's own (0 to 3)
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
 TOWERS = (USER_TOWER, TITLE_TOWER)
 GROUP_PREFIXES = ("head.", "title_bias.")  # parameters with a part for each group
@@ -145,7 +145,7 @@ def check_model(model: GroupedModel, subject: Subject, draws: int, progress: Pro
             for number, which in enumerate(INPUTS):
                 progress("perturbing rows of other groups", k * len(INPUTS) + number, total)
                 batch = separate_titles(subject.batch, row_group, k) if which == TITLES else subject.batch
-                rng = np.random.default_rng([seed, STREAM, k, number])
+                rng = generator(seed, Stream.LEAKS, k, number)
                 rows.append(check_input(model, batch, k, which, other_groups(batch, row_group, k), draws, rng))
     progress("perturbing rows of other groups", total, total)
     pairs = np.bincount(row_group[subject.batch.pair_user], minlength=groups).tolist()
