@@ -4,7 +4,7 @@
     python -m benchmarks.average_precision --pairs 1000000 --rounds 9
 
 Three workloads: scores as a network gives them, scores rounded to three decimals (a thousand pairs a tie),
-and PR-AUC per territory of 200 territories, whose audiences differ by orders of magnitude. Everyone gets the
+and PR-AUC per territory of 200 territories, whose numbers of users differ by orders of magnitude. Everyone gets the
 same arrays, works on one thread, and is timed only if it agrees with scikit-learn to 1e-12. Contenders run
 interleaved, in an order that rotates; ratios are taken within a round. The control, NumPy's sort of the same
 scores, shows when the machine itself was slow, and is a lower bound for any method that sorts.
@@ -60,7 +60,7 @@ def workloads(pairs: int, rng: np.random.Generator) -> dict[str, dict[str, Conte
     labels = (rng.random(pairs) < BASE_RATE).astype(np.float32)
     scores = (rng.standard_normal(pairs) + labels).astype(np.float32)
     rounded = np.round(scores, 3)
-    share = 1 / np.arange(1, TERRITORIES + 1) ** 1.5  # audiences over three orders of magnitude
+    share = 1 / np.arange(1, TERRITORIES + 1) ** 1.5  # users over three orders of magnitude
     territory = rng.choice(TERRITORIES, pairs, p=share / share.sum()).astype(np.int16)
 
     def of_all(values: np.ndarray) -> dict[str, Contender]:

@@ -3,7 +3,7 @@
     python -m benchmarks.batching                                        # everything: about a quarter of an hour
     python -m benchmarks.batching --data lastfm --modes users --seeds 1  # a part; its runs join those in the JSON
     python -m benchmarks.batching --report                               # the tables of the runs that are there
-    python -m benchmarks.batching --page                                 # the same in docs/sampling.md
+    python -m benchmarks.batching --page                                 # the same in docs/explanation/sampling.md
 
 Samples a second are no measure here: a batch of few users is cheaper, and teaches less. So each mode trains
 the model that is recommended (--mtl --groups 4), all with the same settings, and is validated several times an
@@ -97,7 +97,7 @@ PROBLEMS = {
 @click.option("--validations-per-epoch", default=5, help="Validations an epoch.")
 @click.option("--epochs", type=int, default=None, help="Instead of each dataset's own number.  [default: its own]")
 @click.option("--report", is_flag=True, help="Train nothing: print the tables of the runs in the JSON.")
-@click.option("--page", is_flag=True, help="Train nothing: write the table of docs/sampling.md.")
+@click.option("--page", is_flag=True, help="Train nothing: write the table of docs/explanation/sampling.md.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where the datasets are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the runs are kept.")
 def main(

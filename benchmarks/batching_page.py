@@ -1,4 +1,4 @@
-"""What docs/sampling.md says in figures about batching, from the JSON of benchmarks/batching.py."""
+"""What docs/explanation/sampling.md says in figures about batching, from the JSON of benchmarks/batching.py."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.page import table
 from benchmarks.time_to_quality import REFERENCE
 
-PAGE = Path(__file__).parents[1] / "docs" / "sampling.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "sampling.md"
 MARK = "batching"
 LEARNING_RATE = 1e-3  # the table's; the others are in the JSON
 NAMES = {"lastfm": "Last.fm", "retail": "Online Retail", "world": "built-in world"}

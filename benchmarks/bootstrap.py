@@ -34,15 +34,15 @@ Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]  # scores (B,), weights
 
 
 def workload(rng: np.random.Generator) -> dict[str, Any]:
-    """Arguments of ``bootstrap_gains``; audiences fall as 1/rank."""
+    """Arguments of ``bootstrap_gains``; user counts fall as 1/rank."""
     share = 1 / np.arange(1, TERRITORIES + 1)
     home = rng.choice(TERRITORIES, USERS, p=share / share.sum())
     user = rng.integers(0, USERS, PAIRS)
     labels = (rng.random(PAIRS) < BASE_RATE).astype(np.float32)
     base = rng.normal(size=PAIRS) + labels
     noisy = [base + 0.1 * better * labels + 0.5 * rng.normal(size=(SEEDS, PAIRS)) for better in (1, 0)]
-    ours, theirs = (scores.astype(np.float32) for scores in noisy)
-    columns = {"labels": labels, "ours": ours, "theirs": theirs, "user": user, "territory": home[user]}
+    method, baseline = (scores.astype(np.float32) for scores in noisy)
+    columns = {"labels": labels, "method": method, "baseline": baseline, "user": user, "territory": home[user]}
     return columns | {"n_territories": TERRITORIES, "period": rng.integers(0, PERIODS, PAIRS)}
 
 
@@ -82,8 +82,8 @@ def replicates_of(measure: Measure, data: dict[str, Any], weights: list[np.ndarr
     """Gains (R, S, C + 1) with users weighted so, one replicate after the other."""
     found = []
     for weight in weights:
-        ours, theirs = (np.array([measure(one, weight) for one in data[side]]) for side in ("ours", "theirs"))
-        found.append(mean_defined(100 * (ours - theirs) / theirs, axis=1))
+        method, baseline = (np.array([measure(one, weight) for one in data[side]]) for side in ("method", "baseline"))
+        found.append(mean_defined(100 * (method - baseline) / baseline, axis=1))
     return np.array(found)
 
 
@@ -95,7 +95,7 @@ def main(replicates: int, rounds: int, target: Path) -> None:
     """Time the bootstrap."""
     data = workload(np.random.default_rng(0))
 
-    def ours(count: int, threads: int) -> np.ndarray:
+    def method(count: int, threads: int) -> np.ndarray:
         found = bootstrap_gains(**data, replicates=count, threads=threads, rng=np.random.default_rng(1))
         return np.concatenate([found.drawn, found.overall_drawn[..., None]], axis=-1)
 
@@ -104,14 +104,15 @@ def main(replicates: int, rounds: int, target: Path) -> None:
     weights = [population.draw(np.random.default_rng(start))[population.row] for start in starts]
     peers = {"scikit-learn": scikit_learn(data), "rows repeated": rows_repeated(data)}
     differences = {
-        name: float(np.abs(replicates_of(measure, data, weights) - ours(1, 1)).max()) for name, measure in peers.items()
+        name: float(np.abs(replicates_of(measure, data, weights) - method(1, 1)).max())
+        for name, measure in peers.items()
     }
     if max(differences.values()) > TOLERANCE:
         raise click.ClickException(f"not the same gains: {differences}; not timed")
 
     contenders: dict[str, tuple[int, Callable[[], Any]]] = {
-        "twotower, 2 threads": (replicates, lambda: ours(replicates, 2)),
-        "twotower, 1 thread": (replicates, lambda: ours(replicates, 1)),
+        "twotower, 2 threads": (replicates, lambda: method(replicates, 2)),
+        "twotower, 1 thread": (replicates, lambda: method(replicates, 1)),
         **{name: (1, lambda m=measure: replicates_of(m, data, weights)) for name, measure in peers.items()},
     }
     milliseconds: dict[str, list[float]] = {name: [] for name in contenders}

@@ -6,7 +6,7 @@ A world is one territory, each user with eight pairs, and two models with S trai
 is watched) and an ease (how well both models see it), so that pairs of a user are alike; each training has noise of its
 own, and the seed moves the distance between positives and negatives by a normal draw. The truth is the gain among very
 many users, averaged over all seeds by Gauss–Hermite quadrature. Nothing is timed; the
-table it prints is that of docs/evaluation.md.
+table it prints is that of docs/explanation/evaluation.md.
 """
 
 import json
@@ -21,7 +21,7 @@ from twotower.metrics.average_precision import average_precision
 from twotower.metrics.bootstrap import bootstrap_gains, percentile_interval
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
-OURS, THEIRS = 1.4, 1.2  # how far positives are above negatives
+METHOD, BASELINE = 1.4, 1.2  # how far positives are above negatives
 PAIRS = 8  # of a user
 MANY = 200_000  # users, for the truth
 SPREADS = {"none": 0.0, "some": 0.05, "much": 0.1}  # standard deviation over seeds of that distance
@@ -43,7 +43,7 @@ def scored(rng: np.random.Generator, users: int, signals: np.ndarray) -> tuple[n
 def true_gain(rng: np.random.Generator, spread: float) -> float:
     """The gain in percent among very many users, the mean over all seeds."""
     nodes, share = np.polynomial.hermite_e.hermegauss(9)
-    labels, scores, _ = scored(rng, MANY, np.concatenate([OURS + spread * nodes, THEIRS + spread * nodes]))
+    labels, scores, _ = scored(rng, MANY, np.concatenate([METHOD + spread * nodes, BASELINE + spread * nodes]))
     pr_auc = np.array([average_precision(labels, one) for one in scores])
     share /= share.sum()
     return float(100 * ((pr_auc[:9] @ share) * ((1 / pr_auc[9:]) @ share) - 1))  # seeds of the two are independent
@@ -55,11 +55,11 @@ def coverage(spread: float, seeds: int, users: int, worlds: int, replicates: int
     truth = true_gain(rng, spread)
     estimates, widths, held = np.empty(worlds), np.empty(worlds), np.empty(worlds)
     for i in range(worlds):
-        signals = np.repeat([OURS, THEIRS], seeds) + spread * rng.normal(size=2 * seeds)
+        signals = np.repeat([METHOD, BASELINE], seeds) + spread * rng.normal(size=2 * seeds)
         labels, scores, user = scored(rng, users, signals)
         one = np.zeros_like(user)
-        ours, theirs = scores[:seeds], scores[seeds:]
-        gains = bootstrap_gains(labels, ours, theirs, user, one, 1, one, rng=rng, replicates=replicates)
+        method, baseline = scores[:seeds], scores[seeds:]
+        gains = bootstrap_gains(labels, method, baseline, user, one, 1, one, rng=rng, replicates=replicates)
         low, high = percentile_interval(gains.replicates[:, 0])
         estimates[i], widths[i], held[i] = gains.estimate[0], high - low, low <= truth <= high
     return {

@@ -130,9 +130,7 @@ class Feed:
 
     def _in_turn(self, batcher: Batcher) -> Iterable[Batch]:
         """The first epoch's batches, without the thread."""
-        settings = self.trainer.config.train
-        rng = np.random.default_rng([settings.seed, 1, 0])
-        return batcher.batches(self.trainer.pairs, rng, settings.batching)
+        return batcher.batches(self.trainer.pairs, self.trainer.order(0), self.trainer.config.train.batching)
 
     def _begin(self) -> None:
         """Back to the initial weights."""

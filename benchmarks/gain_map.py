@@ -2,13 +2,13 @@
 
     python -m benchmarks.gain_map                         # everything: a quarter of an hour on two quiet cores
     python -m benchmarks.gain_map --users 15000 --worlds 0,1 --seeds 1     # a part; it joins what is in the JSON
-    python -m benchmarks.gain_map --page                  # nothing is trained: the table and plot of docs/gain-map.md
+    python -m benchmarks.gain_map --page                  # train nothing: write docs/explanation/gain-map.md, .svg
 
 A world is told by its ``shift``, which says how much the tastes of the groups of territories differ; at 0 places still
 have titles of their own. ``alike`` is a world of shift 0 where every title is available everywhere: nothing in it
 depends on the territory, except that the user vectors tell it, as they do in the others. For each world and number of
 users the paper's experiment is run (``twotower experiment``), and kept are the gains over all pairs and over the
-territories that can be judged, with their intervals, and each territory's gain beside the positives that it had to
+territories that can be evaluated, with their intervals, and each territory's gain beside the positives that it had to
 learn from. ``offsets`` has no heads: what it gains comes from titles' offsets alone.
 """
 
@@ -30,14 +30,16 @@ ALIKE = ("--shift", 0, "--local", 0, "--regional", 0)
 METHODS = ("upsampled", "offsets", "lowrank-bias", "mtl")
 COMPARED = (("mtl", "upsampled"), ("offsets", "upsampled"), ("lowrank-bias", "upsampled"), ("mtl", "offsets"))
 CELL_PRIOR = 5  # of offsets by territory: fixed, so that worlds differ by their shift and size alone
-MIN_POSITIVES = 30  # of a territory that is judged: below the experiment's own, since many territories are put together
+MIN_POSITIVES = (
+    30  # of a territory that is evaluated: below the experiment's own, since many territories are put together
+)
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--worlds", default=WORLDS, help="How much groups differ, from 0 to 1; alike: nothing differs.")
 @click.option("--users", default=USERS, help="Sizes of the world.")
 @click.option("--seeds", default=5, help="Runs of each method.")
-@click.option("--page", is_flag=True, help="Train nothing: write docs/gain-map.md and its plot.")
+@click.option("--page", is_flag=True, help="Train nothing: write docs/explanation/gain-map.md and its plot.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Where worlds are made and kept.")
 @click.option("--json", "target", type=click.Path(path_type=Path), default=RESULTS, help="Where the figures are kept.")
 def main(worlds: str, users: str, seeds: int, page: bool, work: Path, target: Path) -> None:
@@ -83,8 +85,8 @@ def twotower(*arguments: Any) -> None:
 
 def cell_of(record: dict[str, Any], world: str, users: int) -> dict[str, Any]:
     """What is kept of an experiment's record."""
-    judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
-    gains = {f"{g['ours']} over {g['theirs']}": g for g in record["gains"]}
+    evaluated = [i for i, territory in enumerate(record["territories"]) if territory["evaluated"]]
+    gains = {f"{g['method']} over {g['baseline']}": g for g in record["gains"]}
     cell: dict[str, Any] = {"world": world, "users": users, "seeds": len(record["methods"][0]["seeds"]), "gains": {}}
     for pair in COMPARED:
         name = " over ".join(pair)
@@ -93,10 +95,10 @@ def cell_of(record: dict[str, Any], world: str, users: int) -> dict[str, Any]:
             "overall": [rounded(gains[name]["overall"][key]) for key in ("mean", "low", "high")],
             "mean": [rounded(told[key]) for key in ("mean", "low", "high")],
             "won": told["won"],
-            "judged": told["judged"],
-            "territories": [rounded(gains[name]["average"][i]) for i in judged],
+            "evaluated": told["evaluated"],
+            "territories": [rounded(gains[name]["average"][i]) for i in evaluated],
         }
-    of_judged = [record["territories"][i] for i in judged]
+    of_judged = [record["territories"][i] for i in evaluated]
     cell["train_positives"] = [territory["train_positives"]["upsampled"] for territory in of_judged]
     cell["codes"] = [territory["code"] for territory in of_judged]
     return cell
@@ -115,7 +117,7 @@ def describe(cell: dict[str, Any]) -> str:
     parts = [f"{cell['users']:7,} users, {named(cell['world']):9}, {cell['seeds']} seeds:"]
     for name, gains in cell["gains"].items():
         mean, low, high = gains["mean"]
-        parts.append(f"{name} {mean:+.2f} % ({low:+.2f} to {high:+.2f}), {gains['won']} of {gains['judged']};")
+        parts.append(f"{name} {mean:+.2f} % ({low:+.2f} to {high:+.2f}), {gains['won']} of {gains['evaluated']};")
     return " ".join(parts).rstrip(";")
 
 

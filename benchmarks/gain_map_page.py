@@ -1,4 +1,4 @@
-"""What docs/gain-map.md shows: a table, and a plot of gains over shift and size, from the JSON of gain_map.py."""
+"""The tables and the plot of docs/explanation/gain-map.md, from the JSON of gain_map.py."""
 
 import io
 from itertools import pairwise
@@ -16,12 +16,12 @@ from benchmarks.gain_map import named, order
 from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes, plain
 from benchmarks.page import filled, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "gain-map.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "gain-map.md"
 PLOT = PAGE.with_suffix(".svg")
 MARK = "gain-map"
-OURS = "mtl over upsampled"
+MAIN_COMPARISON = "mtl over upsampled"
 TITLES = {
-    OURS: "`mtl` over `upsampled`",
+    MAIN_COMPARISON: "`mtl` over `upsampled`",
     "lowrank-bias over upsampled": "heads alone over `upsampled`",
     "offsets over upsampled": "offsets alone over `upsampled`",
     "mtl over offsets": "`mtl` over offsets alone",
@@ -65,7 +65,7 @@ def gain_table(cells: Cells, which: str) -> str:
     rows = []
     for users in sizes:
         found = [find(cells, world, users) for world in worlds]
-        rows.append([f"{users:,}", *(told(cell and cell["gains"][OURS][which]) for cell in found)])
+        rows.append([f"{users:,}", *(told(cell and cell["gains"][MAIN_COMPARISON][which]) for cell in found)])
     return table(["users", *map(named, worlds)], rows)
 
 
@@ -76,7 +76,7 @@ def part_table(cells: Cells) -> str:
     for users in sizes:
         found = [find(cells, world, users) for world in worlds]
         for name, title in TITLES.items():
-            size = f"{users:,}" if name == OURS else ""
+            size = f"{users:,}" if name == MAIN_COMPARISON else ""
             rows.append([size, title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)])
     return table(["users", "", *map(named, worlds)], rows, left=2)
 
@@ -97,7 +97,7 @@ def in_bin(cells: Cells, world: str, low: float, high: float) -> np.ndarray:
         (positives, gain)
         for cell in cells
         if cell["world"] == world
-        for gain, positives in zip(cell["gains"][OURS]["territories"], cell["train_positives"], strict=True)
+        for gain, positives in zip(cell["gains"][MAIN_COMPARISON]["territories"], cell["train_positives"], strict=True)
         if low <= positives < high and gain is not None
     ]
     return np.array(found).reshape(-1, 2)
@@ -127,11 +127,11 @@ def draw(cells: Cells) -> None:
 def draw_map(axes: Axes, cells: Cells) -> None:
     worlds, sizes = axes_of(cells)
     gains = np.full((len(sizes), len(worlds)), np.nan)
-    most = max(1.0, *(abs(cell["gains"][OURS]["overall"][0]) for cell in cells))
+    most = max(1.0, *(abs(cell["gains"][MAIN_COMPARISON]["overall"][0]) for cell in cells))
     for row, users in enumerate(sizes):
         for column, world in enumerate(worlds):
             if cell := find(cells, world, users):
-                gain, low, high = cell["gains"][OURS]["overall"]
+                gain, low, high = cell["gains"][MAIN_COMPARISON]["overall"]
                 gains[row, column] = gain
                 sure = "" if low <= 0 <= high else "*"
                 ink = "#ffffff" if abs(gain) > DARK * most else "#101010"

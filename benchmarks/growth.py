@@ -3,7 +3,7 @@
     python -m benchmarks.growth                          # all sweeps, about four minutes on two cores
     python -m benchmarks.growth --sweeps users,titles    # a part; it replaces these sweeps in the JSON
     python -m benchmarks.growth --rounds 1 --steps 1     # a quick look
-    python -m benchmarks.growth --page                   # from the JSON to docs/growth.md and docs/growth.svg
+    python -m benchmarks.growth --page                   # from the JSON to docs/explanation/growth.md and growth.svg
 
 A sweep changes one size and keeps the others (see growth_point.py). All points of a sweep are alive at once and take
 turns over several rounds, each of which begins with a reading of the machine; before the first, one and two threads

@@ -1,11 +1,11 @@
-"""What docs/growth.md says in figures, from the JSON of benchmarks/growth.py."""
+"""What docs/explanation/growth.md says in figures, from the JSON of benchmarks/growth.py."""
 
 from pathlib import Path
 from typing import Any
 
 from benchmarks.page import filled, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "growth.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "growth.md"
 MARK = "growth"
 MIB = 2**20
 COSTS = {"step": "step", "arithmetic": "its arithmetic", "batch": "preparing the batch", "memory": "memory"}

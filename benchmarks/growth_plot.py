@@ -1,4 +1,4 @@
-"""The plot of docs/growth.md: cost over size, both logarithmic, with the fitted exponents."""
+"""The plot of docs/explanation/growth.md: cost over size, both logarithmic, with the fitted exponents."""
 
 import io
 from pathlib import Path

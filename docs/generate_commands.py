@@ -1,4 +1,4 @@
-"""Write docs/commands.md, the reference of the command line, from the commands' own help.
+"""Write docs/reference/commands.md, the reference of the command line, from the commands' own help.
 
 Example:  python docs/generate_commands.py
 """
@@ -48,4 +48,4 @@ def section(context: click.Context) -> str:
 
 
 if __name__ == "__main__":
-    (DOCS / "commands.md").write_text(page(), encoding="utf-8")
+    (DOCS / "reference" / "commands.md").write_text(page(), encoding="utf-8")

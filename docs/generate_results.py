@@ -30,7 +30,7 @@ PARTS = (  # what heads and offsets bring, each alone
     *("world-parts", "world-0-parts", "lastfm-parts"),
     *("world-alike-parts", "world-blind-parts", "lastfm-blind-parts"),
 )
-ZOO = {  # all methods, judged on users kept for choosing
+ZOO = {  # all methods, evaluated on users kept for choosing
     "lastfm-zoo": "Last.fm",
     "retail-zoo": "Online Retail",
     "world-0-zoo": "world, shift 0",
@@ -38,7 +38,6 @@ ZOO = {  # all methods, judged on users kept for choosing
     "world-1-zoo": "world, shift 1",
 }
 PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # what the zoo is not: chosen, or 5
-FIXED_PRIOR = 5.0  # of records that are older than the choice, too
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
@@ -55,10 +54,10 @@ Record = dict[str, Any]
 
 def shortened(record: Record) -> Record:
     """What the page needs of a record, without paths."""
-    judged = [i for i, territory in enumerate(record["territories"]) if territory["judged"]]
+    evaluated = [i for i, territory in enumerate(record["territories"]) if territory["evaluated"]]
 
     def of_judged(values: list[Any]) -> list[Any]:
-        return [rounded(values[i]) for i in judged]
+        return [rounded(values[i]) for i in evaluated]
 
     def of_comparison(told: Record) -> Record:
         kept = {key: of_judged(value) if key in PER_TERRITORY else rounded(value) for key, value in told.items()}
@@ -99,9 +98,9 @@ def blocks(records: dict[str, Record]) -> dict[str, str]:
     return found
 
 
-def gains_over(record: Record, theirs: str, ours: str | None = None) -> Record:
-    ours = ours or record["ours"]
-    return next(gains for gains in record["gains"] if (gains["ours"], gains["theirs"]) == (ours, theirs))
+def gains_over(record: Record, baseline: str, method: str | None = None) -> Record:
+    method = method or record["main_method"]
+    return next(gains for gains in record["gains"] if (gains["method"], gains["baseline"]) == (method, baseline))
 
 
 def percent(told: Record) -> str:
@@ -116,12 +115,12 @@ def with_spread(values: list[float], digits: int = 4) -> str:
 
 
 def told_where(gains: Record) -> Record:
-    """Of the major territories, or of all where no major one can be judged."""
-    return gains["major"] if gains["major"]["judged"] else gains["all"]
+    """Of the major territories, or of all where no major one can be evaluated."""
+    return gains["major"] if gains["major"]["evaluated"] else gains["all"]
 
 
 def overview(records: dict[str, Record]) -> str:
-    """A row a data set: three methods, and what ours gains over the upsampled baseline."""
+    """A row a data set: three methods, and what the main method gains over the upsampled baseline."""
     rows = []
     for name, record in records.items():
         if name not in NAMES:
@@ -129,7 +128,7 @@ def overview(records: dict[str, Record]) -> str:
         overall = {method["name"]: with_spread(method["overall"]) for method in record["methods"]}
         gains = gains_over(record, "upsampled")
         told = told_where(gains)
-        verdict = f"{told['won']} of {told['judged']}; {told['better']} surely better, {told['worse']} surely worse"
+        verdict = f"{told['won']} of {told['evaluated']}; {told['better']} surely better, {told['worse']} surely worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
@@ -144,31 +143,31 @@ def method_rows(record: Record) -> str:
 
 
 def ingredient_rows(record: Record) -> str:
-    """Every comparison: over all pairs, and over the territories that can be judged."""
+    """Every comparison: over all pairs, and over the territories that can be evaluated."""
     rows = []
     for gains in record["gains"]:
         told = told_where(gains)
-        names = [f"`{gains['ours']}`", f"`{gains['theirs']}`"]
-        won = f"{told['won']} of {told['judged']}"
+        names = [f"`{gains['method']}`", f"`{gains['baseline']}`"]
+        won = f"{told['won']} of {told['evaluated']}"
         rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
-    heads = ["ours", "theirs", "gain over all pairs, %", "mean of territories, %", "ahead in"]
+    heads = ["method", "baseline", "gain over all pairs, %", "mean of territories, %", "ahead in"]
     return table([*heads, "surely better", "surely worse"], rows, left=2)
 
 
 def territory_rows(record: Record) -> str:
     """The paper's Table 2, turned: a row a territory."""
-    over = [gains_over(record, theirs) for theirs in record["baselines"]]
-    judged = [territory for territory in record["territories"] if territory["judged"]]
-    shown = [i for i, territory in enumerate(judged) if territory["major"]] or range(len(judged))
+    over = [gains_over(record, baseline) for baseline in record["baselines"]]
+    evaluated = [territory for territory in record["territories"] if territory["evaluated"]]
+    shown = [i for i, territory in enumerate(evaluated) if territory["major"]] or range(len(evaluated))
     rows = []
     for i in shown:
-        cells = [judged[i]["name"], f"{judged[i]['test_positives']:,}"]
+        cells = [evaluated[i]["name"], f"{evaluated[i]['test_positives']:,}"]
         for gains in over:
             cells += [interval(gains, i), gains["verdict"][i]]
         rows.append(cells)
     heads = ["territory", "test positives"]
     for gains in over:
-        heads += [f"over `{gains['theirs']}`, %", "verdict"]
+        heads += [f"over `{gains['baseline']}`, %", "verdict"]
     return table(heads, rows, left=1)
 
 
@@ -185,7 +184,7 @@ def bias_rows(record: Record) -> str:
         rows.append([title, *(score(mean, spread, factor) for mean, spread in found)])
     rows.append(["expected calibration error", *(f"{record['calibration'][name]['ece']:.4f}" for name in names)])
     told = table(["measure", *(f"`{name}`" for name in names)], rows)
-    return f"{told}\n\n{offered}" if (offered := as_of(record)) else told
+    return f"{told}\n\n{day}" if (day := as_of(record)) else told
 
 
 def score(mean: float | None, spread: float | None, factor: int) -> str:
@@ -197,7 +196,7 @@ def title_rows(record: Record) -> str:
     rows = []
     for pair in record["title_pairs"]:
         for kind in ("local", "global"):
-            gains = [pair["gains"].get(theirs, {}).get(kind) for theirs in record["baselines"]]
+            gains = [pair["gains"].get(baseline, {}).get(kind) for baseline in record["baselines"]]
             cells = ["–" if gain is None else f"{gain:+.1f}" for gain in gains]
             rows.append([pair["territory"], kind, str(pair[kind]), str(pair[f"{kind}_positives"]), *cells])
     heads = ["territory", "kind", "title", "training positives there", *(f"over `{t}`, %" for t in record["baselines"])]
@@ -205,12 +204,12 @@ def title_rows(record: Record) -> str:
 
 
 def kind_rows(record: Record) -> str:
-    """What ours gains on all titles of a kind."""
+    """The gains of the main method over all titles of a kind."""
     rows = []
-    for told in record.get("title_kinds", ()):
+    for told in record["title_kinds"]:
         if told["titles"]:
-            quartiles = f"{told['median']:+.2f} ({told['quarter']:+.2f} to {told['three_quarters']:+.2f})"
-            rows.append([f"`{told['theirs']}`", told["kind"], quartiles, f"{told['ahead']} of {told['titles']}"])
+            quartiles = f"{told['median']:+.2f} ({told['lower_quartile']:+.2f} to {told['upper_quartile']:+.2f})"
+            rows.append([f"`{told['baseline']}`", told["kind"], quartiles, f"{told['ahead']} of {told['titles']}"])
     return table(["over", "titles", "median gain (quartiles), %", "ahead"], rows, left=2)
 
 
@@ -229,7 +228,7 @@ def prior_rows(records: dict[str, Record]) -> str:
 def chooses(record: Record) -> bool:
     """Whether its runs chose the prior of their offsets by territory."""
     (settings,) = [found["settings"]["model"] for found in record["methods"] if found["name"] == "mtl"]
-    return settings.get("group_prior", FIXED_PRIOR) == 0
+    return settings["group_prior"] == 0
 
 
 def chosen_priors(record: Record, method: str) -> str:
@@ -254,12 +253,12 @@ def zoo_rows(records: dict[str, Record]) -> str:
 
 def zoo_cell(record: Record, method: str) -> str:
     """Mean gain over the upsampled baseline, bold where its interval leaves out 0, and where it is ahead."""
-    found = [g for g in record["gains"] if (g["ours"], g["theirs"]) == (method, "upsampled")]
+    found = [g for g in record["gains"] if (g["method"], g["baseline"]) == (method, "upsampled")]
     if not found:
         return "–"
     told = told_where(found[0])
     mark = "" if told["low"] <= 0 <= told["high"] else "**"
-    return f"{mark}{told['mean']:+.2f}{mark} · {told['won']}/{told['judged']}"
+    return f"{mark}{told['mean']:+.2f}{mark} · {told['won']}/{told['evaluated']}"
 
 
 def read_records() -> dict[str, Record]:

@@ -37,7 +37,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "created": "2026-03-01T12:00:00+00:00",
         "twotower": "0.4.0",
         "name": "made-up",
-        "ours": "mtl",
+        "main_method": "mtl",
         "baselines": ["baseline", "upsampled"],
         "summary": [
             "Multi-task learning with upsampling beat the plain baseline in 7 of 8 territories, by 6.1 % on average.",
@@ -65,10 +65,12 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "periods": [{"name": f"day {day}", "days": [day]} for day in (58, 59, 60)],
         "territories": territories,
         "pr_auc": scores,
-        "gains": [gains_over(theirs, level, territories, rng) for theirs, level in LEVELS],
+        "gains": [gains_over(baseline, level, territories, rng) for baseline, level in LEVELS],
         "titles": titles,
+        "panel_users": 900,
+        "panel_day": 60,
         "title_pairs": [pair(codes[0], 0, 1, rng), pair(codes[1], 2, n_titles - 1, rng)],
-        "title_kinds": [kind_of(theirs, *kind) for theirs in ("baseline", "upsampled") for kind in KINDS],
+        "title_kinds": [kind_of(baseline, *kind) for baseline in ("baseline", "upsampled") for kind in KINDS],
         "bias": {m: bias_of(territories, rng) for m in METHODS},
         "measures": {
             "gini": {"title": "Gini of exposure", "about": "0: all alike.", "source": "Gini 1912", "better": "lower"},
@@ -77,15 +79,15 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "calibration": {m: calibration_of(territories, rng) for m in METHODS},
         "distances": [
             {
-                "ours": "mtl",
-                "theirs": theirs,
+                "method": "mtl",
+                "baseline": baseline,
                 "kind": kind,
                 "territory": code,
                 "ks": float(rng.uniform(0, 0.3)),
                 "wasserstein": float(rng.uniform(0, 0.1)),
                 "shift": float(rng.normal(0.02 if kind == "local" else -0.02, 0.01)),
             }
-            for theirs in ("baseline", "upsampled")
+            for baseline in ("baseline", "upsampled")
             for kind in ("local", "global")
             for code in (None, codes[0])
         ],
@@ -94,21 +96,21 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
 
 
 def territory(c: int, code: str, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    audience = int(50_000 / (c + 1) ** 1.3)
+    users = int(50_000 / (c + 1) ** 1.3)
     last = c == n - 1
-    positives = 0 if last else audience // 20
+    positives = 0 if last else users // 20
     return {
         "code": code,
         "name": dict(COUNTRIES).get(code, code),
         "group": ("Americas", "Europe", "Asia")[c % 3],
-        "audience": audience,
-        "test_users": audience // 4,
-        "test_pairs": audience,
+        "users": users,
+        "test_users": users // 4,
+        "test_pairs": users,
         "test_positives": positives,
         "base_rate": None if last else float(rng.uniform(0.03, 0.09)),
-        "train_positives": {"random": audience // 5, "upsampled": audience // 3},
+        "train_positives": {"random": users // 5, "upsampled": users // 3},
         "major": c < 8,
-        "judged": not last,
+        "evaluated": not last,
     }
 
 
@@ -118,7 +120,7 @@ def title(t: int, n: int, codes: list[str], rng: np.random.Generator) -> dict[st
         "id": f"tt{t:04d}",
         "name": EVIL if t == n - 1 else f"{'Home' if local else 'World'} story {t} $x$",
         "kind": "local" if local else "global",
-        "home": codes[t // 2 % len(codes)] if local else None,
+        "home_territory": codes[t // 2 % len(codes)] if local else None,
         "share": float(rng.uniform(0.5, 1) if local else rng.uniform(0.05, 0.3)),
         "lift": float(rng.uniform(3, 20) if local else rng.uniform(0.5, 2)),
         "train_positives": int(rng.integers(20, 900)),
@@ -136,7 +138,7 @@ def method(i: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
             "model": {"head": "residual" if name == "mtl" else "none", "hidden": 128, "dropout": 0.0},
             "train": {"learning_rate": 0.001, "epochs": 2},
         },
-        "groups": "geography",
+        "grouping": "geography",
         "seeds": [0, 1],
         "overall": rng.uniform(0.2, 0.3, 2).tolist(),
         "macro": rng.uniform(0.2, 0.3, 2).tolist(),
@@ -145,12 +147,12 @@ def method(i: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def scores_of(level: float, territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-    by_period = [[float(level * rng.uniform(0.1, 0.3)) if t["judged"] else None for t in territories] for _ in "123"]
+    by_period = [[float(level * rng.uniform(0.1, 0.3)) if t["evaluated"] else None for t in territories] for _ in "123"]
     average = [None if None in column else sum(column) / 3 for column in zip(*by_period, strict=True)]
     return {"average": average, "by_period": by_period}
 
 
-def gains_over(theirs: str, level: float, territories: list[Any], rng: np.random.Generator) -> dict[str, Any]:
+def gains_over(baseline: str, level: float, territories: list[Any], rng: np.random.Generator) -> dict[str, Any]:
     n = len(territories)
     by_period = rng.normal(level, 4, (3, n))
     average, spread = by_period.mean(axis=0), rng.uniform(1, 5, n)
@@ -163,12 +165,12 @@ def gains_over(theirs: str, level: float, territories: list[Any], rng: np.random
     for column in [*lists.values(), *(periods := by_period.tolist())]:
         column[-1] = None  # too small
     verdicts[-1] = "too small"
-    mean = {"mean": level, "low": level - 1.5, "high": level + 1.5, "won": 7, "judged": 8, "better": 3, "worse": 0}
+    mean = {"mean": level, "low": level - 1.5, "high": level + 1.5, "won": 7, "evaluated": 8, "better": 3, "worse": 0}
     mean["sign_p"] = 0.0703
-    means = {"major": mean, "all": {**mean, "judged": n - 1}}
+    means = {"major": mean, "all": {**mean, "evaluated": n - 1}}
     overall = {"mean": level, "low": level - 1, "high": level + 1}
     told = {"by_period": periods, **lists, "verdict": verdicts, **means, "overall": overall}
-    return {"ours": "mtl", "theirs": theirs, **told}
+    return {"method": "mtl", "baseline": baseline, **told}
 
 
 def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -185,23 +187,23 @@ def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[st
     }
 
 
-def kind_of(theirs: str, kind: str, titles: int) -> dict[str, Any]:
+def kind_of(baseline: str, kind: str, titles: int) -> dict[str, Any]:
     """The gains of all titles of a kind; nothing is known where there are none."""
-    quartiles = {"quarter": -3.5, "median": 0.75, "three_quarters": 6.25}
+    quartiles = {"lower_quartile": -3.5, "median": 0.75, "upper_quartile": 6.25}
     known = quartiles if titles else dict.fromkeys(quartiles)
-    return {"ours": "mtl", "theirs": theirs, "kind": kind, "titles": titles, "ahead": titles // 2, **known}
+    return {"method": "mtl", "baseline": baseline, "kind": kind, "titles": titles, "ahead": titles // 2, **known}
 
 
 def bias_of(territories: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     return {
         "overall": {"gini": [float(rng.uniform(0.5, 0.9)), 0.01], "coverage": [float(rng.uniform(0.2, 0.9)), 0.02]},
         "territories": {
-            "gini": [float(rng.uniform(0.5, 0.9)) if t["judged"] else None for t in territories],
-            "coverage": [0.25 if t["judged"] else None for t in territories],
+            "gini": [float(rng.uniform(0.5, 0.9)) if t["evaluated"] else None for t in territories],
+            "coverage": [0.25 if t["evaluated"] else None for t in territories],
         },
         "territory_spreads": {
-            "gini": [0.015625 * (c + 1) if t["judged"] else None for c, t in enumerate(territories)],
-            "coverage": [0.03125 if t["judged"] else None for t in territories],
+            "gini": [0.015625 * (c + 1) if t["evaluated"] else None for c, t in enumerate(territories)],
+            "coverage": [0.03125 if t["evaluated"] else None for t in territories],
         },
     }
 

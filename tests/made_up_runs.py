@@ -13,7 +13,7 @@ TERRITORIES = SimpleNamespace(
     code=["PL", "US", "BR", "JP", "NR"],
     name=["Poland", "United States", "Brazil", "Japan", "Nauru"],
     group=np.array([1, 0, 0, 2, -1]),
-    audience=np.array([70, 900, 500, 300, 0]),
+    users=np.array([70, 900, 500, 300, 0]),
 )
 TITLES = {"title": [f"t{i}" for i in range(6)], "kind": ["global", "local"] * 3}
 USERS = 60

@@ -70,7 +70,7 @@ def test_imports_point_one_way(path):
     room = room_of(module_of(path))
     if room == "front door":
         return  # public names may come from anywhere; those inside may take only the version from it
-    assert room in FLOOR, f"{room} is a new room: give it a floor here and in docs/architecture.md"
+    assert room in FLOOR, f"{room} is a new room: give it a floor here and in docs/explanation/architecture.md"
     foreign = {
         module
         for module in modules_of(path)

@@ -19,7 +19,7 @@ def run(world: Path, out: Path, *options: Any, methods: str = THREE) -> Result:
     return CliRunner().invoke(cli, given)
 
 
-def conducted(world: Path, out: Path, *options: Any, methods: str = THREE) -> dict[str, Any]:
+def run_tiny(world: Path, out: Path, *options: Any, methods: str = THREE) -> dict[str, Any]:
     """The record of an experiment that went well."""
     result = run(world, out, *options, methods=methods)
     assert result.exit_code == 0, result.output

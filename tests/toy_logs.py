@@ -56,9 +56,9 @@ class Log:
 
     def write(self, path: Path, has_time: bool = True, names: tuple[str, ...] = NAMES) -> Dataset:
         n_territories = self.availability.shape[1]
-        audience = np.bincount(self.user_territory, minlength=n_territories)
+        users = np.bincount(self.user_territory, minlength=n_territories)
         with DatasetWriter(path, "import", 0, {}) as writer:
-            writer.write_territories(replace(look_up(names[:n_territories]), audience=audience))
+            writer.write_territories(replace(look_up(names[:n_territories]), users=users))
             titles = {"title": [f"title {i}" for i in range(self.n_titles)]}
             writer.write_titles(titles, self.availability, self.launch_day)
             writer.write_users(self.user_territory)

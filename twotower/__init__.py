@@ -1,7 +1,7 @@
 """Two-tower recommenders for many territories: multi-task heads, masked gradients, no deep-learning framework.
 
-The names below are for programs (docs/python.md). Each is loaded when it is first used: NumPy and Numba take longer to
-import than help takes to print.
+The names below are for programs (docs/how-to/python.md). Each is loaded when it is first used: NumPy and Numba take
+longer to import than help takes to print.
 """
 
 from importlib import import_module

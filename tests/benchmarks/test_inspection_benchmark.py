@@ -12,7 +12,7 @@ from twotower.lab.attribution import tables
 from twotower.lab.attribution.inspection import inspect
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "inspect.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "reference" / "inspect.md").read_text("utf-8")
 MEASURED = json.loads(benchmark.RESULTS.read_text("utf-8"))
 
 

@@ -69,7 +69,7 @@ def test_top_all_and_min_positives_choose_the_territories(runs):
 
 def test_rows_print_the_pr_auc_of_both(runs):
     text = compare("runs/003-mtl-4", "runs/001-baseline", "--rows")
-    assert "PR-AUC of mtl-4 (ours) and baseline (theirs)" in text
+    assert "PR-AUC of mtl-4 and baseline" in text
     assert "United States" in text and "day 60" not in text
 
 

@@ -30,7 +30,7 @@ def make_dataset(path, pairs):
         name=TERRITORIES.name,
         latitude=unknown,
         longitude=unknown,
-        audience=TERRITORIES.audience,
+        users=TERRITORIES.users,
         group=np.zeros(len(TERRITORIES.code), np.int16),  # grouped anew since: the run's own groups count
     )
     n_titles = len(TITLES["title"])

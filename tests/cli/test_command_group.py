@@ -48,13 +48,13 @@ def test_there_are_four_groups_unless_told_otherwise(world):
 
 def test_the_table_names_the_majors_and_counts_the_rest(world):
     rows = table_of(run(world.path))
-    group, audience = groups_in(world.path), world.territories.audience
+    group, of_territory = groups_in(world.path), world.territories.users
     assert set(rows) == {0, 1, 2, 3}
     for g, words in rows.items():
         major, minor, users, share = words[-4:]
         assert (major, minor) == ("4", str((group == g).sum() - 4))
-        assert users == f"{audience[group == g].sum():,}"
-        assert share == f"{audience[group == g].sum() / 1000:.1%}"
+        assert users == f"{of_territory[group == g].sum():,}"
+        assert share == f"{of_territory[group == g].sum() / 1000:.1%}"
         text = " ".join(words)
         for row in range(16):
             assert (world.territories.name[row] in text) == (group[row] == g)

@@ -229,7 +229,7 @@ def test_lastfm_by_country_is_imported_as_it_is_counted(lastfm_dir, here):
     with open(lastfm_dir / "territory_counts.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             place = dataset.territories.index(row["country"])
-            assert (dataset.territories.audience[place], pairs[place]) == (int(row["users"]), int(row["pairs"]))
+            assert (dataset.territories.users[place], pairs[place]) == (int(row["users"]), int(row["pairs"]))
 
 
 def test_online_retail_is_imported_by_day(retail_dir, here):

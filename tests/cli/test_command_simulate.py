@@ -48,7 +48,7 @@ def test_the_summary_counts_what_is_in_the_world(toy):
     assert f"{size - (path / 'manifest.json').stat().st_size / 1e6:.1f} MB on disk" in result.stdout
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
     train, test = days[:, :60].sum(axis=1), days[:, 60:].sum(axis=1)
-    users = world.territories.audience
+    users = world.territories.users
     majors = world.territories.majors()
     for row in majors:
         expected = [f"{n:,}" for n in (users[row], train[row], test[row])]

@@ -53,7 +53,7 @@ def test_the_reference_page_is_what_help_says():
     spec = importlib.util.spec_from_file_location("generate_commands", ROOT / "docs" / "generate_commands.py")
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
-    written = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    written = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8")
     assert written == generator.page(), "run: python docs/generate_commands.py"
 
 

@@ -13,15 +13,15 @@ from twotower.data.territories import load_countries, look_up
 
 def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
     rng = np.random.default_rng(0)
-    audience = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
-    territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), audience=audience)
+    users = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
+    territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), users=users)
     drawn = [
-        Drawn(*(rng.permutation(audience) // part for part in (share, share // 2, share // 20)))
+        Drawn(*(rng.permutation(users) // part for part in (share, share // 2, share // 20)))
         for share in (50, 100, 9000)
     ]
     missing = np.zeros(n_territories, int)
     missing[n_territories // 2] = shortfall
-    return SampleSummary(territories, audience, *drawn, 8.0, missing)
+    return SampleSummary(territories, users, *drawn, 8.0, missing)
 
 
 def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:

@@ -19,7 +19,7 @@ def test_a_number_agrees_with_its_noun():
 
 
 def test_one_of_a_kind_is_told_in_the_singular(tmp_path):
-    territories = replace(look_up(["DE", "FR"]), audience=np.array([2, 1]))
+    territories = replace(look_up(["DE", "FR"]), users=np.array([2, 1]))
     (tmp_path / "g.csv").write_text("territory,group\nDE,0\n")
     for told, expected in (
         (lambda: geographic_groups(territories, 3), "3 groups for 2 territories: "),

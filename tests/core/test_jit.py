@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="nothing 
 CODE = """
 import json
 import numpy as np
-from twotower import jit
-from twotower.nn import kernels
+from twotower.core import jit
+from twotower.model.engine import kernels
 A = np.zeros((2, 3), np.float32)
 kernels.head_output(A, A, A[0], 1.0, 0.0)
 stats = kernels.head_output.stats
@@ -78,7 +78,7 @@ def test_another_installation_of_the_same_source_compiles_nothing(tmp_path, home
 def test_a_changed_source_shares_nothing(tmp_path, home):
     site = installation(tmp_path / "site")
     path, _, _ = loaded_from(site, home)
-    source = site / "twotower" / "nn" / "kernels.py"
+    source = site / "twotower" / "model" / "engine" / "kernels.py"
     source.write_text(source.read_text() + "\n# another version\n")
     other, compiled, state = loaded_from(site, home)
     assert compiled == 1 and other != path and state.kernels == 2

@@ -20,7 +20,7 @@ AVAILABILITY = np.array([[1, 1], [1, 0], [0, 1]], bool)
 
 def write_parts(writer, users=5, vectors=True):
     """Everything but the end."""
-    writer.write_territories(replace(look_up(["France", "Mars"]), audience=np.array([3, 2])))
+    writer.write_territories(replace(look_up(["France", "Mars"]), users=np.array([3, 2])))
     writer.write_titles(TITLES, AVAILABILITY, np.array([0, 4, 2]))
     ids = [f"u{i}" for i in range(users)]
     writer.write_users(np.arange(users) % 2, ids, {"age": [str(20 + i) for i in range(users)]})
@@ -47,7 +47,7 @@ def data(tmp_path):
 def test_what_is_written_is_read_back(data):
     assert (data.n_users, data.n_titles, data.n_territories) == (5, 3, 2)
     assert (data.train_days, data.test_days, data.has_time) == (3, 1, True)
-    assert data.territories.code == ["FR", "Mars"] and data.territories.audience.tolist() == [3, 2]
+    assert data.territories.code == ["FR", "Mars"] and data.territories.users.tolist() == [3, 2]
     assert np.isnan(data.territories.latitude[1]) and data.territories.latitude[0] == pytest.approx(46, abs=3)
     assert data.territories.group.tolist() == [-1, -1]
     assert data.titles == TITLES and data.title_ids == TITLES["title"]

@@ -28,7 +28,7 @@ def make(path: Path, shuffle_labels: int | None = None, history: bool = True, te
         label_user, label_title = order.permutation(label_user), order.permutation(label_title)
     with DatasetWriter(path, "import", 0, {}) as writer:
         territories = look_up(["DE", "FR", "PL"])
-        writer.write_territories(replace(territories, audience=np.array([10, 10, 10])))
+        writer.write_territories(replace(territories, users=np.array([10, 10, 10])))
         columns = {"title": [f"t{i}" for i in range(N_TITLES)]}
         if text:
             columns |= {"words": TEXTS * 2, "genre": (["pop|rock", "rock", ""] * 4), "home": ["DE", "FR"] * 6}

@@ -9,11 +9,11 @@ from twotower.data.sampling.imbalance import Drawn, SampleSummary, effective_num
 from twotower.data.territories import look_up
 
 
-def summary_of(random, active, audience=(900, 90, 9)) -> SampleSummary:
+def summary_of(random, active, users=(900, 90, 9)) -> SampleSummary:
     random, active, zero = np.array(random), np.array(active), np.zeros(3, int)
-    territories = replace(look_up(["Germany", "France", "Malta"]), audience=np.array(audience))
+    territories = replace(look_up(["Germany", "France", "Malta"]), users=np.array(users))
     drawn = (Drawn(zero + users, positives, 8 * positives) for users, positives in ((5, random), (2, active)))
-    return SampleSummary(territories, np.array(audience), *drawn, Drawn(zero, zero, zero), 8.0, zero)
+    return SampleSummary(territories, np.array(users), *drawn, Drawn(zero, zero, zero), 8.0, zero)
 
 
 def test_equal_territories_count_in_full_and_one_alone_counts_as_one():
@@ -39,5 +39,5 @@ def test_active_users_change_the_imbalance():
     assert summary.train.users.tolist() == [7, 7, 7] and summary.train.negatives.tolist() == [800, 400, 400]
 
 
-def test_majors_are_the_largest_audiences_and_empty_territories_are_none():
-    assert summary_of([1, 1, 1], [0, 0, 0], audience=(5, 0, 8)).majors.tolist() == [2, 0]
+def test_majors_have_most_users_and_empty_territories_are_none():
+    assert summary_of([1, 1, 1], [0, 0, 0], users=(5, 0, 8)).majors.tolist() == [2, 0]

@@ -69,11 +69,11 @@ def test_a_log_with_times_is_split_by_day(imported):
     assert (summary.n_events, summary.n_history, summary.n_titles) == (8, 1, 4)
 
 
-def test_territories_are_countries_with_their_audience(imported):
+def test_territories_are_countries_with_their_users(imported):
     dataset, summary = imported({"log.csv": LOG}, time="time")
     assert dataset.territories.code == ["DE", "FR"]
     assert dataset.territories.name == ["Germany", "France"]
-    assert dataset.territories.audience.tolist() == [2, 1]
+    assert dataset.territories.users.tolist() == [2, 1]
     assert np.asarray(dataset.user_territory).tolist() == [0, 1, 0]
     assert summary.pairs.tolist() == [5, 2]
     assert summary.titles.tolist() == [3, 2]

@@ -45,7 +45,7 @@ def test_the_majority_is_what_counting_by_hand_gives(pairs):
 def test_a_user_lives_where_most_of_the_events_are():
     territories, home, notes = homes(log("aaabb", "vwxyz", ["DE", "FR", "FR", "DE", "DE"]))
     assert home == {"a": "FR", "b": "DE"}
-    assert territories.audience.tolist() == [1, 1]
+    assert territories.users.tolist() == [1, 1]
     assert notes == ["1 user seen in several territories: each is put where most of its events are."]
 
 
@@ -53,11 +53,11 @@ def test_on_a_tie_the_earliest_counts():
     assert homes(log("aaaa", "wxyz", ["FR", "DE", "DE", "FR"]))[1] == {"a": "FR"}
 
 
-def test_territories_stand_in_order_of_audience_and_those_without_users_are_left_out():
+def test_territories_stand_in_order_of_users_and_those_without_users_are_left_out():
     territories, _, _ = homes(log("abcddd", "xxxxyz", ["DE", "FR", "FR", "FR", "PL", "FR"]))
     assert territories.code == ["FR", "DE"]
-    assert territories.audience.tolist() == [3, 1]
-    assert territories.audience.dtype == np.int64
+    assert territories.users.tolist() == [3, 1]
+    assert territories.users.dtype == np.int64
 
 
 def test_spellings_of_one_country_are_one_territory_before_majorities_are_counted():

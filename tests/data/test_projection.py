@@ -31,7 +31,7 @@ def newcomers(path: Path, titles=("t5", "new", "t3"), events=EVENTS, columns: di
     """Three users, the last from a territory that is new; ``t5`` and ``t3`` are as in ``make``."""
     known = {"words": ["quiet sad film", "sad unheard", "loud film"], "genre": ["", "rock|polka", "pop|rock"]}
     with DatasetWriter(path, "import", 0, {}) as writer:
-        writer.write_territories(replace(look_up(["PL", "AD"]), audience=np.array([2, 1])))
+        writer.write_territories(replace(look_up(["PL", "AD"]), users=np.array([2, 1])))
         of_titles = known | {"home": ["FR", "DE", "FR"]} if columns is None else columns
         writer.write_titles({"title": list(titles), **of_titles}, np.ones((3, 2), bool))
         users = {"age": ["young", "", "dead"], "sex": ["f", "m", "f"]}
@@ -66,7 +66,7 @@ def test_order_of_users_and_titles_does_not_matter(tmp_path, old):
     with DatasetWriter(other, "import", 0, {}) as writer:
         order = [2, 0, 1]
         table = data.territories
-        writer.write_territories(replace(look_up([table.code[c] for c in order]), audience=table.audience))
+        writer.write_territories(replace(look_up([table.code[c] for c in order]), users=table.users))
         columns = {name: [column[t] for t in titles] for name, column in data.titles.items()}
         writer.write_titles(columns, np.ones((N_TITLES, 3), bool))
         columns = {name: [column[u] for u in users] for name, column in data.user_columns.items()}

@@ -177,7 +177,7 @@ def test_the_summary_counts_what_was_written(dataset, log):
             territory = log.user_territory[of_kind.user[of_kind.label == label]]
             np.testing.assert_array_equal(np.bincount(territory, minlength=4), expected)
         np.testing.assert_array_equal(np.bincount(log.user_territory[users], minlength=4), counts.users)
-    np.testing.assert_array_equal(summary.audience, np.bincount(log.user_territory))
+    np.testing.assert_array_equal(summary.users, np.bincount(log.user_territory))
     assert it.config["quota"] == "adaptive" and it.config["drawn"] == {
         "alpha": 3.0, "random_users": 40, "active_users": 20, "test_users": 50,
     }  # fmt: skip

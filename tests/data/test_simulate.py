@@ -68,7 +68,7 @@ def test_a_world_is_a_complete_dataset(world):
     assert world.user_vectors.shape == (5000, 32) and world.user_vectors.dtype == np.float16
     assert world.title_vectors.shape[0] == 60 and world.title_vectors.shape[1] > 16
     assert world.titles["kind"].count("global") == 21
-    assert np.array_equal(np.bincount(world.user_territory, minlength=24), world.territories.audience)
+    assert np.array_equal(np.bincount(world.user_territory, minlength=24), world.territories.users)
     assert (world.territories.group == -1).all()  # grouping is a step of its own
     assert world.manifest["provenance"]["kind"] == "world"
     assert world.manifest["provenance"]["config"]["users"] == 5000
@@ -142,7 +142,7 @@ def test_global_titles_dominate_the_counts_but_locals_are_loved_at_home(service)
     assert top[:30].sum() > 0.35 * count.sum()  # a tenth of the titles
     in_large = np.isin(service.user_territory[user], np.arange(5))
     home = np.bincount(title[in_large], minlength=service.n_titles)
-    users_at = service.availability[:, :5] @ service.territories.audience[:5]
+    users_at = service.availability[:, :5] @ service.territories.users[:5]
     reach = home / np.maximum(users_at, 1)  # first streams a user who can watch it
     assert reach[(kind == "local") & (users_at > 0)].mean() > 1.3 * reach[kind == "global"].mean()
 

@@ -23,22 +23,22 @@ from twotower.data.territories import (
 )
 
 
-def territories_of(latitude, longitude, audience, code=None):
-    n = len(audience)
+def territories_of(latitude, longitude, users, code=None):
+    n = len(users)
     code = code or [f"T{i:02d}" for i in range(n)]
     return Territories(
         code=list(code),
         name=[f"name of {c}" for c in code],
         latitude=np.array(latitude, float),
         longitude=np.array(longitude, float),
-        audience=np.array(audience, np.int64),
+        users=np.array(users, np.int64),
         group=np.full(n, -1, np.int16),
     )
 
 
-def of_countries(codes, audience=None):
-    audience = np.arange(len(codes), 0, -1) if audience is None else audience
-    return dataclasses.replace(look_up(codes), audience=np.array(audience, np.int64))
+def of_countries(codes, users=None):
+    users = np.arange(len(codes), 0, -1) if users is None else users
+    return dataclasses.replace(look_up(codes), users=np.array(users, np.int64))
 
 
 # --- countries and names -----------------------------------------------------------------------------------
@@ -120,8 +120,8 @@ def test_a_looked_up_table_keeps_the_order_and_the_unknown():
     assert table.name == ["Ireland", "Unspecified", "Japan"]
     assert np.isnan(table.latitude).tolist() == [False, True, False]
     assert np.isnan(table.longitude).tolist() == [False, True, False]
-    assert (table.audience == 0).all() and (table.group == -1).all()
-    assert table.group.dtype == np.int16 and table.audience.dtype == np.int64
+    assert (table.users == 0).all() and (table.group == -1).all()
+    assert table.group.dtype == np.int16 and table.users.dtype == np.int64
 
 
 def test_two_names_of_one_country_stay_two_territories_at_one_place():
@@ -137,7 +137,7 @@ def test_a_name_that_occurs_twice_is_an_error():
 def test_a_table_with_columns_of_unequal_length_is_an_error():
     table = look_up(["DE", "FR"])
     with pytest.raises(InputError, match="unequal length"):
-        dataclasses.replace(table, audience=np.zeros(3, np.int64))
+        dataclasses.replace(table, users=np.zeros(3, np.int64))
 
 
 def test_a_territory_is_found_by_code_name_or_alias():
@@ -149,7 +149,7 @@ def test_a_territory_is_found_by_code_name_or_alias():
             table.index(stranger)
 
 
-def test_majors_are_the_largest_audiences_and_ties_go_by_code():
+def test_majors_have_most_users_and_ties_go_by_code():
     table = territories_of([0] * 4, [0] * 4, [5, 9, 5, 1], code=["B", "C", "A", "D"])
     assert table.majors(3).tolist() == [1, 2, 0]
 
@@ -162,12 +162,12 @@ def tables(draw, places="some"):
     n = draw(st.integers(1, 40))
     latitude = draw(st.lists(st.floats(-90, 90), min_size=n, max_size=n))
     longitude = draw(st.lists(st.floats(-180, 180), min_size=n, max_size=n))
-    audience = draw(st.lists(st.integers(0, 10**6), min_size=n, max_size=n))
+    users = draw(st.lists(st.integers(0, 10**6), min_size=n, max_size=n))
     if places == "some":
         for row in draw(st.sets(st.integers(0, n - 1))):
             latitude[row] = longitude[row] = np.nan
     k = draw(st.integers(1, n))
-    return territories_of(latitude, longitude, audience), k
+    return territories_of(latitude, longitude, users), k
 
 
 def is_major(table, k, majors=16):
@@ -201,7 +201,7 @@ def test_groups_do_not_depend_on_the_order_of_the_table(drawn, random):
     order = list(range(len(table)))
     random.shuffle(order)
     shuffled = territories_of(
-        table.latitude[order], table.longitude[order], table.audience[order], [table.code[i] for i in order]
+        table.latitude[order], table.longitude[order], table.users[order], [table.code[i] for i in order]
     )
     assert np.array_equal(geographic_groups(shuffled, k), group[order])
 
@@ -272,14 +272,14 @@ def test_the_number_of_majors_decides_what_is_balanced():
     assert two[0] != two[1]  # the two majors are neighbours, and parted
 
 
-def test_territories_without_a_place_balance_the_audience():
+def test_territories_without_a_place_balance_users():
     nan = np.nan
     table = territories_of([50, 51, -30, -31, nan, nan], [0, 1, 100, 101, nan, nan], [90, 10, 30, 5, 50, 20])
     group = geographic_groups(table, 2)
     assert group.tolist() == [0, 0, 1, 1, 1, 1]  # 100 and 35: 50 goes to the second, and at 85 so does 20
 
 
-def test_territories_without_any_place_are_grouped_by_audience_alone():
+def test_territories_without_any_place_are_grouped_by_users_alone():
     nan = [np.nan] * 4
     assert geographic_groups(territories_of(nan, nan, [7, 0, 0, 9]), 4).tolist() == [1, 2, 3, 0]
     assert geographic_groups(territories_of(nan, nan, [9, 5, 4, 1]), 2).tolist() == [0, 1, 1, 0]

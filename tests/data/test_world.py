@@ -14,26 +14,26 @@ def territories(seed=0, **settings):
     return make_territories(WorldConfig(**settings), np.random.default_rng(seed))
 
 
-def test_audiences_span_five_orders_of_magnitude_and_sixteen_are_major():
+def test_users_of_territories_span_five_orders_of_magnitude_and_sixteen_are_major():
     table = territories(users=3_000_000)
-    assert len(table) == 200 and table.audience.sum() == 3_000_000
-    assert 4.9 < np.log10(table.audience[0] / table.audience[-1]) < 5.1
-    majors = table.audience[:16]
+    assert len(table) == 200 and table.users.sum() == 3_000_000
+    assert 4.9 < np.log10(table.users[0] / table.users[-1]) < 5.1
+    majors = table.users[:16]
     assert 2 < np.log10(majors[0] / majors[15]) < 2.2  # the paper's Table 1: from order 1M to order 10k
-    assert majors.sum() > 0.9 * table.audience.sum()
+    assert majors.sum() > 0.9 * table.users.sum()
 
 
 def test_the_major_markets_come_first_and_every_territory_has_a_user():
     table = territories(users=1000)
     assert tuple(table.code[:16]) == MAJOR_MARKETS and len(set(table.code)) == 200
-    assert (np.diff(table.audience) <= 0).all() and table.audience.min() >= 1
+    assert (np.diff(table.users) <= 0).all() and table.users.min() >= 1
     assert np.isfinite(table.latitude).all() and (table.group == -1).all()
 
 
 @pytest.mark.parametrize(("users", "count"), [(2, 2), (50, 3), (16, 16), (17, 17), (200, 200), (1000, 20)])
 def test_all_users_live_somewhere_in_the_smallest_worlds_too(users, count):
-    audience = territories(users=users, territories=count, groups=1).audience
-    assert len(audience) == count and audience.sum() == users and audience.min() >= 1
+    of_territory = territories(users=users, territories=count, groups=1).users
+    assert len(of_territory) == count and of_territory.sum() == users and of_territory.min() >= 1
 
 
 def test_large_countries_tend_to_be_larger_markets_but_another_seed_has_others():
@@ -96,7 +96,7 @@ def test_titles_are_divided_into_kinds_without_rest():
 
 
 def test_the_page_about_the_world_lists_every_setting():
-    page = (Path(__file__).parents[2] / "docs" / "world.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "world.md").read_text("utf-8")
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     listed = {row[0].strip("| `"): row[1] for row in rows}
     assert listed == {field.name: str(field.default) for field in fields(WorldConfig)}

@@ -6,25 +6,25 @@ import pytest
 
 from benchmarks import gain_map, gain_map_page
 from benchmarks.gain_map import COMPARED, RESULTS, USERS, WORLDS, cell_of
-from benchmarks.gain_map_page import MARK, OURS, PAGE, PLOT, blocks, in_bin
+from benchmarks.gain_map_page import MAIN_COMPARISON, MARK, PAGE, PLOT, blocks, in_bin
 from benchmarks.page import filled, names
 
 pytest.importorskip("matplotlib")
 
 
 def told(mean):
-    return {"mean": mean, "low": mean - 1, "high": mean + 1, "won": 2, "judged": 2}
+    return {"mean": mean, "low": mean - 1, "high": mean + 1, "won": 2, "evaluated": 2}
 
 
 def record():
     """Three territories of which the second is too small to judge."""
     gains = [
-        {"ours": ours, "theirs": theirs, "all": told(2.0), "overall": told(1.0), "average": [3.0, 99.0, 1.0]}
-        for ours, theirs in COMPARED
+        {"method": method, "baseline": baseline, "all": told(2.0), "overall": told(1.0), "average": [3.0, 99.0, 1.0]}
+        for method, baseline in COMPARED
     ]
     territories = [
-        {"code": code, "judged": judged, "train_positives": {"upsampled": positives, "random": 1}}
-        for code, judged, positives in (("US", True, 5000), ("XX", False, 2), ("FR", True, 200))
+        {"code": code, "evaluated": evaluated, "train_positives": {"upsampled": positives, "random": 1}}
+        for code, evaluated, positives in (("US", True, 5000), ("XX", False, 2), ("FR", True, 200))
     ]
     return {"gains": gains, "territories": territories, "methods": [{"seeds": [0, 1, 2]}]}
 
@@ -32,8 +32,12 @@ def record():
 def test_a_cell_keeps_the_territories_that_can_be_judged():
     cell = cell_of(record(), "0.5", 60_000)
     assert cell["codes"] == ["US", "FR"] and cell["train_positives"] == [5000, 200] and cell["seeds"] == 3
-    assert cell["gains"][OURS]["territories"] == [3.0, 1.0]
-    assert cell["gains"][OURS]["overall"] == [1.0, 0.0, 2.0] and cell["gains"][OURS]["mean"] == [2.0, 1.0, 3.0]
+    assert cell["gains"][MAIN_COMPARISON]["territories"] == [3.0, 1.0]
+    assert cell["gains"][MAIN_COMPARISON]["overall"] == [1.0, 0.0, 2.0] and cell["gains"][MAIN_COMPARISON]["mean"] == [
+        2.0,
+        1.0,
+        3.0,
+    ]
 
 
 def test_territories_are_put_together_by_what_they_had_to_learn_from():
@@ -80,5 +84,5 @@ def test_the_plot_has_every_gain(tmp_path, monkeypatch):
     gain_map_page.draw(cells)
     drawn, kept = ((tmp_path / "plot.svg").read_text("utf-8"), PLOT.read_text("utf-8"))
     for cell in cells:
-        gain = f"{cell['gains'][OURS]['overall'][0]:+.1f}".replace("-", "−")
+        gain = f"{cell['gains'][MAIN_COMPARISON]['overall'][0]:+.1f}".replace("-", "−")
         assert gain in drawn.replace("-", "−") and gain in kept.replace("-", "−")

@@ -1,4 +1,4 @@
-"""docs/growth.md says what was measured."""
+"""docs/explanation/growth.md says what was measured."""
 
 import json
 import re

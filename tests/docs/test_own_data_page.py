@@ -11,7 +11,7 @@ from twotower.cli import cli
 from twotower.cli.embed import embed
 from twotower.cli.import_ import import_
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
 
 
 def blocks(mark: str) -> dict[str, str]:

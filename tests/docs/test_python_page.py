@@ -10,14 +10,14 @@ import pytest
 import twotower
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
 
 
 def test_the_blocks_are_one_program_that_runs(own_world, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "page"}
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL), 1):
-        exec(compile(block, f"block {number} of docs/python.md", "exec"), names)
+        exec(compile(block, f"block {number} of docs/how-to/python.md", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("runs/001-") and len(lines) == 4 + 5
     dataset = names["dataset"]

@@ -1,4 +1,4 @@
-"""Which runs are one method, which can be compared, and who is judged against whom."""
+"""Which runs are one method, which can be compared, and who is evaluated against whom."""
 
 import os
 
@@ -89,23 +89,23 @@ def test_a_method_holds_the_figures_of_its_runs(runs):
 
 def test_the_first_is_judged_against_each_of_the_others(runs):
     found = compare_runs(["runs/*-mtl-4", "runs/*-baseline", "runs/*-baseline-up"])
-    assert [(g.ours.name, g.theirs.name) for g in found.gains] == [
+    assert [(g.method.name, g.baseline.name) for g in found.gains] == [
         ("mtl-4", "baseline"),
         ("mtl-4", "baseline-up"),
     ]
-    ours, theirs = (RunReader(runs / name).evaluation for name in ("003-mtl-4", "001-baseline"))
+    method, baseline = (RunReader(runs / name).evaluation for name in ("003-mtl-4", "001-baseline"))
     first_match = found.gains[0].matches[0, 1]
-    np.testing.assert_array_equal(first_match, relative_gain(ours.days[61].pr_auc, theirs.days[61].pr_auc))
+    np.testing.assert_array_equal(first_match, relative_gain(method.days[61].pr_auc, baseline.days[61].pr_auc))
 
 
 def test_or_each_of_the_others_against_one(runs):
     found = compare_runs(["runs/*"], against="runs/*-baseline")
-    assert [(g.ours.name, g.theirs.name) for g in found.gains] == [
+    assert [(g.method.name, g.baseline.name) for g in found.gains] == [
         ("mtl-4", "baseline"),
         ("baseline-up", "baseline"),
     ]
     one = compare_runs(["runs/003-mtl-4"], against="runs/005-baseline-up")
-    assert [(g.ours.name, g.theirs.name) for g in one.gains] == [("mtl-4", "baseline-up")]
+    assert [(g.method.name, g.baseline.name) for g in one.gains] == [("mtl-4", "baseline-up")]
 
 
 def test_against_must_be_one_method(runs):
@@ -113,7 +113,7 @@ def test_against_must_be_one_method(runs):
         compare_runs(["runs/*"], against="runs/*")
 
 
-def test_territories_are_chosen_by_audience_and_positives(runs):
+def test_territories_are_chosen_by_users_and_positives(runs):
     def codes(**choice):
         found = compare_runs(["runs/*"], **choice)
         return [found.territories.code[c] for c in found.rows]
@@ -172,8 +172,8 @@ def test_many_test_days_are_one_ranking_unless_asked_for(tmp_path):
     paths = [str(tmp_path / name) for name in "ab"]
     pooled, by_day = compare_runs(paths), compare_runs(paths, by_day=True)
     assert pooled.days == ["all"] and by_day.days == list(many)
-    ours, theirs = (RunReader(path).evaluation.territories.pr_auc for path in paths)
-    np.testing.assert_allclose(pooled.gains[0].average, relative_gain(ours, theirs))
+    method, baseline = (RunReader(path).evaluation.territories.pr_auc for path in paths)
+    np.testing.assert_allclose(pooled.gains[0].average, relative_gain(method, baseline))
     assert not np.allclose(by_day.gains[0].average, pooled.gains[0].average, equal_nan=True)
     few = [str(tmp_path / f"few-{name}") for name in "ab"]
     assert compare_runs(few).days == list(many[:7])

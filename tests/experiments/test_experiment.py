@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_experiments import made_up_record
-from tiny_experiments import FEW, THREE, conducted, run
+from tiny_experiments import FEW, THREE, run, run_tiny
 from tiny_runs import failing_line
 
 from twotower.core.errors import InputError
@@ -23,16 +23,27 @@ from twotower.experiments.report.csv_files import experiment_tables
 from twotower.training.run import RunReader
 
 KEYS = {
-    *("format", "created", "twotower", "name", "ours", "baselines", "summary", "dataset", "samples", "environment"),
+    *(
+        "format",
+        "created",
+        "twotower",
+        "name",
+        "main_method",
+        "baselines",
+        "summary",
+        "dataset",
+        "samples",
+        "environment",
+    ),
     *("seconds", "methods", "periods", "territories", "pr_auc", "gains", "titles", "title_pairs", "bias", "measures"),
     *("calibration", "distances", "histograms"),
 }
 TERRITORY = {
-    *("code", "name", "group", "audience", "test_users", "test_pairs", "test_positives", "base_rate"),
-    *("train_positives", "major", "judged"),
+    *("code", "name", "group", "users", "test_users", "test_pairs", "test_positives", "base_rate"),
+    *("train_positives", "major", "evaluated"),
 }
 GAINS = {
-    *("ours", "theirs", "by_period", "average", "spread", "low", "high", "p", "p_adjusted", "verdict"),
+    *("method", "baseline", "by_period", "average", "spread", "low", "high", "p", "p_adjusted", "verdict"),
     *("major", "all", "overall"),
 }
 
@@ -41,13 +52,13 @@ GAINS = {
 def finished(tiny_world, tmp_path_factory) -> tuple[Path, Path]:
     """A dataset and an experiment on it. Not to be changed.
 
-    The table's first territory is said to have the smallest audience: the record's order is another one.
+    The table's first territory is said to have the fewest users: the record's order is another one.
     """
     home = tmp_path_factory.mktemp("experiments")
     world = Path(shutil.copytree(tiny_world, home / "world"))
     territories = Dataset.open(world).territories
-    update_territories(world, replace(territories, audience=territories.audience[::-1].copy()))
-    conducted(world, home / "five", methods=",".join(DEFAULT_METHODS))
+    update_territories(world, replace(territories, users=territories.users[::-1].copy()))
+    run_tiny(world, home / "five", methods=",".join(DEFAULT_METHODS))
     return world, home / "five"
 
 
@@ -64,13 +75,13 @@ def own(finished, tmp_path) -> tuple[Path, Path]:
 
 def test_the_record_has_all_parts(record):
     assert set(record) >= KEYS
-    assert record["ours"] == "mtl" and record["baselines"] == ["baseline", "upsampled"]
+    assert record["main_method"] == "mtl" and record["baselines"] == ["baseline", "upsampled"]
     assert [m["name"] for m in record["methods"]] == list(DEFAULT_METHODS)
-    assert [p["days"] for p in record["periods"]] == [[8], [9], [10]] and record["audience_day"] == 10
+    assert [p["days"] for p in record["periods"]] == [[8], [9], [10]] and record["panel_day"] == 10
     assert all(set(t) == TERRITORY for t in record["territories"])
     assert all(set(g) == GAINS for g in record["gains"])
-    audience = [t["audience"] for t in record["territories"]]
-    assert audience == sorted(audience, reverse=True) and len(audience) == 6
+    users = [t["users"] for t in record["territories"]]
+    assert users == sorted(users, reverse=True) and len(users) == 6
 
 
 def test_gains_have_a_value_for_each_territory_and_period(record):
@@ -93,8 +104,8 @@ def test_gains_are_those_of_the_runs(finished, record):
 
     for row, territory in enumerate(record["territories"]):
         mine = of_runs("mtl", territory["code"])
-        for gains in (g for g in record["gains"] if g["ours"] == "mtl"):
-            other = of_runs(gains["theirs"], territory["code"])
+        for gains in (g for g in record["gains"] if g["method"] == "mtl"):
+            other = of_runs(gains["baseline"], territory["code"])
             expected = 100 * (mine - other) / other
             for day in range(3):
                 same(gains["by_period"][day][row], expected[:, day].mean())
@@ -115,7 +126,7 @@ def test_all_samples_share_test_and_random_users(finished):
 
 
 def test_choosing_is_judged_on_users_that_no_test_will_see(finished, tmp_path):
-    record = conducted(finished[0], tmp_path / "e", "--dev-users", "--seeds", 1, methods="upsampled,mtl")
+    record = run_tiny(finished[0], tmp_path / "e", "--dev-users", "--seeds", 1, methods="upsampled,mtl")
     dataset = Dataset.open(finished[0])
     tests = [set(Sample(dataset, f"{kind}-upsampled").test_users.tolist()) for kind in ("experiment", "dev")]
     assert tests[1] and not tests[0] & tests[1]
@@ -124,8 +135,8 @@ def test_choosing_is_judged_on_users_that_no_test_will_see(finished, tmp_path):
 
 def test_the_tables_hold_what_the_record_holds(finished, record):
     with open(finished[1] / "tables/table2.csv", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["ours"], row["theirs"]) == ("mtl", "baseline")]
-    gains = next(g for g in record["gains"] if (g["ours"], g["theirs"]) == ("mtl", "baseline"))
+        rows = [row for row in csv.DictReader(file) if (row["method"], row["baseline"]) == ("mtl", "baseline")]
+    gains = next(g for g in record["gains"] if (g["method"], g["baseline"]) == ("mtl", "baseline"))
     codes = [t["code"] for t in record["territories"]]
     for row in rows:
         c = codes.index(row["territory"])
@@ -160,12 +171,12 @@ def test_scores_histograms_and_calibration_are_tables_too(finished, record):
 
 
 def test_gains_by_kind_count_the_titles_with_enough_test_positives(record, finished):
-    kinds = [(theirs, kind) for theirs in ("baseline", "upsampled") for kind in ("local", "global", "other")]
-    assert [(k["theirs"], k["kind"]) for k in record["title_kinds"]] == kinds
+    kinds = [(baseline, kind) for baseline in ("baseline", "upsampled") for kind in ("local", "global", "other")]
+    assert [(k["baseline"], k["kind"]) for k in record["title_kinds"]] == kinds
     for told in record["title_kinds"]:
         mine = [t for t in record["titles"] if (t["kind"] or "other") == told["kind"] and t["test_positives"] >= 10]
         assert told["titles"] == len(mine) and (told["median"] is None) == (not mine)
-    assert [(row["theirs"], row["kind"]) for row in rows_of(finished[1], "title_kinds")] == kinds
+    assert [(row["baseline"], row["kind"]) for row in rows_of(finished[1], "title_kinds")] == kinds
 
 
 def test_undefined_measures_have_an_empty_cell(finished, record):
@@ -215,7 +226,7 @@ def test_nothing_is_trained_twice_and_the_record_stays_the_same(own, record, mon
     trained = []
     train_one = runs.train_one
     monkeypatch.setattr(runs, "train_one", lambda *given: (trained.append(given[1:3]), train_one(*given)))
-    again = conducted(world, path, methods=",".join(DEFAULT_METHODS))
+    again = run_tiny(world, path, methods=",".join(DEFAULT_METHODS))
     assert trained == []
     assert {**again, "dataset": None} == {**record, "dataset": None}  # it lies elsewhere now
 
@@ -225,12 +236,12 @@ def test_more_seeds_and_methods_train_only_what_is_missing(own, monkeypatch):
     trained = []
     train_one = runs.train_one
 
-    def counting(laboratory, method, seed, progress):
+    def counting(setup, method, seed, progress):
         trained.append((method.name, seed))
-        train_one(laboratory, method, seed, progress)
+        train_one(setup, method, seed, progress)
 
     monkeypatch.setattr(runs, "train_one", counting)
-    found = conducted(world, path, "--seeds", "3", methods="baseline,mtl,residual")
+    found = run_tiny(world, path, "--seeds", "3", methods="baseline,mtl,residual")
     assert trained == [("residual", 0), ("residual", 1), ("baseline", 2), ("mtl", 2), ("residual", 2)]
     assert [m["seeds"] for m in found["methods"]] == [[0, 1, 2]] * 3
 
@@ -248,7 +259,7 @@ def test_an_experiment_that_was_stopped_ends_as_if_it_had_not_been(finished, tmp
     monkeypatch.setattr(runs, "train_one", stopping)
     assert run(world, path).exit_code == 130
     monkeypatch.setattr(runs, "train_one", train_one)
-    stopped, whole = conducted(world, path), conducted(world, tmp_path / "whole")
+    stopped, whole = run_tiny(world, path), run_tiny(world, tmp_path / "whole")
     for key in ("pr_auc", "gains", "bias", "titles", "histograms"):
         assert stopped[key] == whole[key]
 
@@ -304,7 +315,7 @@ def test_a_directory_of_something_else_is_left_alone(finished, tmp_path):
 
 def test_settings_of_a_file_are_shared_and_options_go_over_them(finished, tmp_path):
     (tmp_path / "own.toml").write_text("[model]\nhidden = 5\n[train]\nlearning_rate = 0.01\n")
-    found = conducted(finished[0], tmp_path / "new", "--config", tmp_path / "own.toml", methods="baseline,mtl")
+    found = run_tiny(finished[0], tmp_path / "new", "--config", tmp_path / "own.toml", methods="baseline,mtl")
     settings = [method["settings"] for method in found["methods"]]
     assert [(s["model"]["hidden"], s["train"]["learning_rate"]) for s in settings] == [(8, 0.01)] * 2
     (tmp_path / "own.toml").write_text("[train]\nseed = 5\n")
@@ -333,10 +344,15 @@ def test_terminal_tables_tell_gains_bias_and_plain_words(own):
 
 
 def test_one_method_alone_is_told_without_gains(finished, tmp_path):
-    found = conducted(finished[0], tmp_path / "alone", methods="upsampled")
-    assert found["gains"] == [] and found["ours"] == "upsampled" and found["baselines"] == []
-    for table, columns in (("table2", "ours,theirs,territory,"), ("table2_summary", "ours,theirs,overall_mean,"),
-                           ("table3", "territory,local,global,"), ("distances", "ours,theirs,kind,")):  # fmt: skip
+    found = run_tiny(finished[0], tmp_path / "alone", methods="upsampled")
+    assert found["gains"] == [] and found["main_method"] == "upsampled" and found["baselines"] == []
+    headers = {
+        "table2": "method,baseline,territory,",
+        "table2_summary": "method,baseline,overall_mean,",
+        "table3": "territory,local,global,",
+        "distances": "method,baseline,kind,",
+    }
+    for table, columns in headers.items():
         lines = (tmp_path / f"alone/tables/{table}.csv").read_text("utf-8").splitlines()
         assert len(lines) == 1 and lines[0].startswith(columns), "a header, which a reader of CSV needs"
 

@@ -1,4 +1,4 @@
-"""Who goes through which head: by geography, by viewing, by chance, and dealt to users regardless of home."""
+"""Who goes through which head: by geography, by viewing, by chance, and at random regardless of territory."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from twotower.data.territories import look_up
 from twotower.data.viewing_groups import random_groups, viewing_groups, viewing_profiles
 from twotower.experiments.gains import Judge
 from twotower.experiments.methods import BASELINES, DEFAULT_METHODS, METHODS, SAMPLES, choose_roles, find_methods
-from twotower.experiments.setup import Laboratory, shuffled_heads
+from twotower.experiments.setup import Setup, shuffled_heads
 from twotower.training.job import choose_groups
 from twotower.training.predict import evaluate_pairs, user_groups
 
@@ -22,7 +22,7 @@ NAMES = ("United States", "Germany", "Japan", "Brazil", "India", "France")
 
 def territories():
     found = look_up(NAMES)
-    found.audience[:] = (600, 500, 400, 300, 200, 100)
+    found.users[:] = (600, 500, 400, 300, 200, 100)
     return found
 
 
@@ -84,9 +84,9 @@ def test_shuffled_users_are_judged_where_they_live(tiny_world, rng):
     shuffled, groups = shuffled_heads(dataset, rng), np.zeros(dataset.n_territories, np.int64)
     pairs = Sample(dataset).test_pairs()
     scores = rng.standard_normal(len(pairs), np.float32)
-    ours, theirs = (evaluate_pairs(data, groups, pairs, scores).territories for data in (shuffled, dataset))
-    np.testing.assert_array_equal(ours.pairs, theirs.pairs)
-    np.testing.assert_array_equal(ours.pr_auc, theirs.pr_auc)
+    method, baseline = (evaluate_pairs(data, groups, pairs, scores).territories for data in (shuffled, dataset))
+    np.testing.assert_array_equal(method.pairs, baseline.pairs)
+    np.testing.assert_array_equal(method.pr_auc, baseline.pr_auc)
 
 
 @pytest.mark.parametrize("name", ["random-groups", "shuffled"])
@@ -94,11 +94,11 @@ def test_what_is_drawn_is_drawn_anew_for_each_seed(tiny_world, name):
     dataset = Dataset.open(tiny_world)
     opened = SimpleNamespace(dataset=dataset, plan=SimpleNamespace(groups=3), geography=None)
 
-    def dealt(seed):
-        heads, groups = Laboratory.heads(opened, METHODS[name], seed)
+    def assigned(seed):
+        heads, groups = Setup.heads(opened, METHODS[name], seed)
         return heads.head_territory.tobytes(), None if groups is None else groups.tobytes()
 
-    assert dealt(0) == dealt(0) and len({dealt(seed) for seed in range(5)}) > 1
+    assert assigned(0) == assigned(0) and len({assigned(seed) for seed in range(5)}) > 1
 
 
 def test_a_territory_is_judged_by_how_many_users_have_positives():
@@ -111,7 +111,7 @@ def test_a_territory_is_judged_by_how_many_users_have_positives():
     found = judge.support()
     assert found["users"].tolist() == [60, 60, 0, 0, 0, 0] and found["positives"].tolist() == [29, 60, 0, 0, 0, 0]
     assert found["users_with_positives"].tolist() == [29, 60, 0, 0, 0, 0]
-    assert found["judged"].tolist() == [False, True, False, False, False, False]
+    assert found["evaluated"].tolist() == [False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("name", METHODS)

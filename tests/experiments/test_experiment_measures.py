@@ -1,4 +1,4 @@
-"""What is measured of a run: scores of the audience are those of the model, and of the control too."""
+"""What is measured of a run: scores of the panel are those of the model, and of the control too."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_experiments import conducted, run
+from tiny_experiments import run, run_tiny
 
 from twotower.cli.experiment import experiment
 from twotower.core.progress import silent
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.measures import histograms, is_measured, shown_titles
 from twotower.experiments.methods import METHODS, find_methods
-from twotower.experiments.panel import choose_pairs, gather_audience, score_all
+from twotower.experiments.panel import choose_pairs, choose_panel, score_all
 from twotower.experiments.plan import Plan
 from twotower.experiments.report.csv_files import experiment_tables
-from twotower.experiments.setup import Laboratory, shuffled_heads
+from twotower.experiments.setup import Setup, shuffled_heads
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import distance_records
 from twotower.metrics.average_precision import average_precision
@@ -34,15 +35,15 @@ def finished(tiny_world, tmp_path_factory) -> Path:
 
     home = tmp_path_factory.mktemp("zoo")
     shutil.copytree(tiny_world, home / "world")
-    conducted(home / "world", home / "zoo", "--periods", "1", "--seeds", "1", methods=",".join(METHODS))
+    run_tiny(home / "world", home / "zoo", "--periods", "1", "--seeds", "1", methods=",".join(METHODS))
     return home
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_scores_of_the_audience_are_those_of_the_test_pairs(finished, name):
+def test_scores_of_the_panel_are_those_of_the_test_pairs(finished, name):
     dataset = Dataset.open(finished / "world")
     if name == "shuffled":
-        dataset = shuffled_heads(dataset, np.random.default_rng([0, 77]))
+        dataset = shuffled_heads(dataset, generator(0, Stream.SHUFFLED_HEADS))
     pairs = Sample(dataset, "experiment-upsampled").test_pairs()
     path = finished / f"zoo/runs/{name}-0"
     rows, place = np.unique(pairs.user, return_inverse=True)
@@ -97,22 +98,22 @@ def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     gains = tmp_path / "zoo/measures/mtl-over-baseline.json"
     told = json.loads(gains.read_text())
     gains.write_text(json.dumps({"of": told["of"] | {"runs": [["earlier"], ["ones"]]}, "gains": {"overall": None}}))
-    conducted(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
+    run_tiny(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
     after = json.loads(kept.read_text())
     assert json.loads(gains.read_text())["gains"] == told["gains"]
     assert after["bias"] == before["bias"] and after["calibration"] == before["calibration"]
     assert after["of"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
 
 
-def test_the_audience_is_offered_what_it_may_have_and_has_not_watched(finished):
+def test_the_panel_is_offered_what_it_may_have_and_has_not_watched(finished):
     dataset = Dataset.open(finished / "world")
     sampled = Sample(dataset, "experiment-upsampled")
     counts = np.zeros((dataset.n_territories, dataset.n_titles), np.int64)
-    plan = SimpleNamespace(ours="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
+    plan = SimpleNamespace(main_method="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
     facts = {"dataset": dataset, "reference": sampled, "positives": {"upsampled": counts}, "plan": plan}
     day = sampled.test_days[0]
-    audience = gather_audience(SimpleNamespace(**facts, last_period=[day]), silent)
-    for user, allowed in zip(audience.rows, audience.allowed, strict=True):
+    panel = choose_panel(SimpleNamespace(**facts, last_period=[day]), silent)
+    for user, allowed in zip(panel.rows, panel.allowed, strict=True):
         there = dataset.availability[:, dataset.user_territory[user]] & (dataset.launch_day <= day)
         past = [titles[users == user] for on, users, titles in dataset.iter_events() if on < day]
         seen = np.unique(np.concatenate(past))
@@ -121,41 +122,41 @@ def test_the_audience_is_offered_what_it_may_have_and_has_not_watched(finished):
 
 
 def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
-    probabilities = {"ours": [[0.5, 0.5, 0.9], [0.5, 0.5, 0.7]], "theirs": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]}
+    probabilities = {"method": [[0.5, 0.5, 0.9], [0.5, 0.5, 0.7]], "baseline": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]}
     territories = SimpleNamespace(code=["US", "DE"], majors=lambda: np.array([0, 1]))
-    plan = SimpleNamespace(ours="ours", baselines=["theirs"], seeds=2)
+    plan = SimpleNamespace(main_method="method", baselines=["baseline"], seeds=2)
     opened = SimpleNamespace(plan=plan, dataset=SimpleNamespace(territories=territories))
-    audience = SimpleNamespace(territory=np.array([0, 1]), probes={"local": (np.array([0, 0, 1]), np.arange(3))})
+    panel = SimpleNamespace(territory=np.array([0, 1]), probes={"local": (np.array([0, 0, 1]), np.arange(3))})
     measured = SimpleNamespace(array=lambda name, seed, kind: np.array(probabilities[name][seed]))
-    found = {record["territory"]: record for record in distance_records(opened, audience, measured)}
+    found = {record["territory"]: record for record in distance_records(opened, panel, measured)}
     assert [found[code]["shift"] for code in (None, "US", "DE")] == pytest.approx([0.1, 0.0, 0.3])
     assert found["DE"]["ks"] == 1 and found["DE"]["wasserstein"] == pytest.approx(0.3)
 
 
-def opened(home: Path, periods: int) -> Laboratory:
-    """The laboratory of the experiment, or of one with other periods."""
+def opened(home: Path, periods: int) -> Setup:
+    """The setup of the experiment, or of one with other periods."""
     asked = {"seeds": 1, "groups": 2, "periods": periods, "preset": "default", "settings": {}}
     drawn = SampleConfig(0.3, 0.5, 0.3, quota="adaptive", alpha=8.0)
     methods = tuple(find_methods("upsampled,mtl"))
     plan = Plan(home / "world", home / "zoo", "zoo", methods, **asked, sample=drawn, min_positives=3, replicates=20)
-    return Laboratory(plan, silent)
+    return Setup(plan, silent)
 
 
 @pytest.mark.parametrize(("periods", "day"), [(1, 8), (2, 10), (3, 10)])
 def test_offers_are_those_of_the_day_that_the_weights_have_come_to(finished, periods, day):
     """What was watched in earlier test periods counts as watched, and what was launched in them is there."""
-    laboratory = opened(finished, periods)
-    dataset, audience = laboratory.dataset, gather_audience(laboratory, silent)
-    assert audience.day == day
-    place = {user: n for n, user in enumerate(audience.rows.tolist())}
-    expected = np.zeros(audience.allowed.shape, bool)
-    for n, territory in enumerate(audience.territory):
+    setup = opened(finished, periods)
+    dataset, panel = setup.dataset, choose_panel(setup, silent)
+    assert panel.day == day
+    place = {user: n for n, user in enumerate(panel.rows.tolist())}
+    expected = np.zeros(panel.allowed.shape, bool)
+    for n, territory in enumerate(panel.territory):
         expected[n] = np.asarray(dataset.availability)[:, territory] & (np.asarray(dataset.launch_day) <= day)
     for past in range(-1, day):
         for user, title in zip(*dataset.events(past), strict=True):
             if user in place:
                 expected[place[user], title] = False
-    assert (audience.allowed == expected).all()
+    assert (panel.allowed == expected).all()
     later = [place[u] for u in dataset.events(8)[0].tolist() if u in place]
     assert later, "nobody of them watches on the first test day: the test shows nothing"
 
@@ -166,16 +167,16 @@ def test_measures_of_another_day_are_made_again(finished):
 
 
 def test_histograms_count_the_users_who_may_be_offered_the_title(finished):
-    laboratory = opened(finished, 3)
-    audience = gather_audience(laboratory, silent)
-    scores = np.random.default_rng(0).normal(size=audience.allowed.shape).astype(np.float32)
-    found, (territories, titles) = histograms(laboratory, audience, scores), shown_titles(laboratory, audience)
+    setup = opened(finished, 3)
+    panel = choose_panel(setup, silent)
+    scores = np.random.default_rng(0).normal(size=panel.allowed.shape).astype(np.float32)
+    found, (territories, titles) = histograms(setup, panel, scores), shown_titles(setup, panel)
     for row, c in enumerate(territories):
         known = titles[row][titles[row] >= 0]
-        offered = audience.allowed[np.ix_(audience.territory == c, known)]
+        offered = panel.allowed[np.ix_(panel.territory == c, known)]
         assert found[row, : len(known)].sum(axis=1).tolist() == offered.sum(axis=0).tolist()
         assert not found[row, len(known) :].any()
-    everybody = [(audience.territory == c).sum() * (titles[row] >= 0).sum() for row, c in enumerate(territories)]
+    everybody = [(panel.territory == c).sum() * (titles[row] >= 0).sum() for row, c in enumerate(territories)]
     assert 0 < found.sum() < sum(everybody)
 
 

@@ -132,10 +132,9 @@ def test_the_explorers_data_are_the_records(page):
     assert data["first"] == ["US", "tt0000"]
 
 
-def test_the_page_tells_as_of_when_titles_are_offered(page):
+def test_the_page_states_the_day_of_the_recommendations(page):
     assert as_of(made_up_record()) in Outline(page).text
-    newer = made_up_record() | {"audience_day": 60}
-    assert "Offers are those of day 60" in page_text(newer) and "Offers are those of day 60" not in page
+    assert "Recommendations are computed as of day 60" in page
 
 
 def test_gains_stand_in_their_rows(page):
@@ -187,7 +186,7 @@ def test_a_territory_too_small_says_so(page):
 
 def test_a_gain_that_cannot_be_judged_has_no_colour():
     record = made_up_record()
-    record["territories"][0]["judged"] = False
+    record["territories"][0]["evaluated"] = False
     rows = tables.gain_table(record, record["gains"][0], "gains").rows
     assert {cell.tone for cell in rows[0][1:5]} == {"quiet"}
     assert {cell.tone for cell in rows[1][1:4]} == {""}, "periods have no interval"
@@ -221,7 +220,7 @@ def test_gains_without_an_interval_have_no_colour():
 
 
 def test_means_have_their_sign_test_with_its_condition_and_all_pairs_stand_below(page):
-    for label in ("Mean of the major territories", "Mean of all judged territories"):
+    for label in ("Mean of the major territories", "Mean of all evaluated territories"):
         assert "sign test p = 0.070, as if territories were independent" in row_of(page, "gain-table-0", label)
     row = row_of(page, "gain-table-0", "All pairs, a ranking a period")
     assert row.split()[6:] == ["+6.00", "+5.00", "to", "+7.00"]
@@ -251,8 +250,8 @@ def test_undefined_cells_have_words(page):
 
 def test_main_comparisons_are_ours_against_the_baselines():
     record = made_up_record()
-    assert [gains["theirs"] for gains in main_gains(record)] == ["baseline", "upsampled"]
-    assert [gains["theirs"] for gains in main_gains({**record, "baselines": []})] == ["baseline"]
+    assert [gains["baseline"] for gains in main_gains(record)] == ["baseline", "upsampled"]
+    assert [gains["baseline"] for gains in main_gains({**record, "baselines": []})] == ["baseline"]
 
 
 def test_further_comparisons_are_shown_too(page):
@@ -296,7 +295,7 @@ def test_no_periods_give_averages_alone():
 def test_nothing_judged_gives_a_page():
     record = made_up_record()
     none = [None] * len(record["territories"])
-    mean = {"mean": None, "low": None, "high": None, "won": 0, "judged": 0, "better": 0, "worse": 0, "sign_p": None}
+    mean = {"mean": None, "low": None, "high": None, "won": 0, "evaluated": 0, "better": 0, "worse": 0, "sign_p": None}
     undefined = {name: none for name in ("average", "spread", "low", "high", "p", "p_adjusted")}
     gains = [
         {**g, **undefined, "by_period": [none] * 3, "verdict": ["too small"] * len(none), "major": mean, "all": mean}

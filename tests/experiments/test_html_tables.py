@@ -28,7 +28,7 @@ def test_every_territory_has_its_support(record):
         "Train positives, random", "Train positives, upsampled", "Test users", "Test pairs", "Test positives",
         "Base rate",
     ]  # fmt: skip
-    counts = [told["audience"], *told["train_positives"].values()]
+    counts = [told["users"], *told["train_positives"].values()]
     counts += [told[name] for name in ("test_users", "test_pairs", "test_positives")]
     rate = f"{100 * told['base_rate']:.1f} %"
     assert rows[1] == ["GB United Kingdom", "Europe", *(f"{n:,}" for n in counts), rate]
@@ -49,7 +49,7 @@ def test_gains_have_interval_verdict_and_the_corrected_p(record):
     assert [row[1:4] + row[7:] for row in foot] == [[""] * 5] * 3  # no mean of a period, no p-value, no support
     assert [row[:1] + row[4:7] for row in foot[:2]] == [
         ["Mean of the major territories", "+0.80", "−0.70 to +2.30", "won 7 of 8"],
-        ["Mean of all judged territories", "+9.50", "+9.25 to +9.75", "won 10 of 11"],
+        ["Mean of all evaluated territories", "+9.50", "+9.25 to +9.75", "won 10 of 11"],
     ]
     assert foot[2][0].startswith("All pairs") and foot[2][4:7] == ["+0.80", "−0.20 to +1.80", ""]
     assert [row[0].hint for row in table.foot[:2]] == [
@@ -90,7 +90,7 @@ def test_of_a_pair_each_title_has_its_own_gains(record):
     ]  # fmt: skip
     pair = record["title_pairs"][0]
     for row, kind, name in zip(rows, ("local", "global"), ("Home story 0 $x$", "World story 1 $x$"), strict=False):
-        gains = [signed(pair["gains"][theirs][kind]) for theirs in ("baseline", "upsampled")]
+        gains = [signed(pair["gains"][baseline][kind]) for baseline in ("baseline", "upsampled")]
         assert row == [name, kind, "US", str(pair[f"{kind}_positives"]), *gains]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_experiments import conducted
+from tiny_experiments import run_tiny
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent
@@ -25,7 +25,7 @@ def separate(tiny_world, tmp_path_factory):
     """An experiment with separate models, its record, and the world that it was made in."""
     folder = tmp_path_factory.mktemp("separate")
     world = Path(shutil.copytree(tiny_world, folder / "world"))
-    record = conducted(world, folder / "e", "--periods", 2, methods="upsampled,separate,mtl")
+    record = run_tiny(world, folder / "e", "--periods", 2, methods="upsampled,separate,mtl")
     return world, folder / "e", record
 
 

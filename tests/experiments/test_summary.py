@@ -15,22 +15,23 @@ BETTER, WORSE, UNDECIDED, UNKNOWN = gain(1.5, 0.5, 2.5), gain(-2, -3, -1), gain(
 
 
 def record(
-    overall: dict[str, Any], mean: dict[str, Any], judged: int = 3, seeds: int = 5, local: float | None = 0.018
+    overall: dict[str, Any], mean: dict[str, Any], evaluated: int = 3, seeds: int = 5, local: float | None = 0.018
 ) -> dict[str, Any]:
-    """As much of a record as is told in words: three territories, of which ``judged`` can be judged."""
-    verdicts = ["undecided"] * judged + ["too small"] * (3 - judged)
-    means = {**mean, "won": judged, "judged": judged, "better": 1, "worse": 0, "sign_p": 0.25}
-    none = {**UNKNOWN, "won": 0, "judged": 0, "better": 0, "worse": 0, "sign_p": 1.0}
-    told = {"ours": "mtl", "theirs": "upsampled", "verdict": verdicts, "overall": overall}
+    """As much of a record as is told in words: three territories, of which ``evaluated`` can be evaluated."""
+    verdicts = ["undecided"] * evaluated + ["too small"] * (3 - evaluated)
+    means = {**mean, "won": evaluated, "evaluated": evaluated, "better": 1, "worse": 0, "sign_p": 0.25}
+    none = {**UNKNOWN, "won": 0, "evaluated": 0, "better": 0, "worse": 0, "sign_p": 1.0}
+    told = {"method": "mtl", "baseline": "upsampled", "verdict": verdicts, "overall": overall}
     spread = None if seeds == 1 else 0.003
     shares = {"local_share": [local, None if local is None else spread], "global_share": [0.6, spread]}
     return {
-        "ours": "mtl",
+        "main_method": "mtl",
         "baselines": ["upsampled"],
-        "gains": [{**told, "major": means if judged else none, "all": means if judged else none}],
+        "gains": [{**told, "major": means if evaluated else none, "all": means if evaluated else none}],
         "methods": [{"name": "mtl", "seeds": list(range(seeds))}],
         "territories": [
-            {"name": name, "major": True, "judged": i < judged} for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
+            {"name": name, "major": True, "evaluated": i < evaluated}
+            for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
         ],
         "bias": {name: {"overall": shares} for name in ("mtl", "upsampled")},
         "samples": {},
@@ -56,35 +57,37 @@ def test_the_first_words_are_the_verdict_of_the_intervals(overall, mean, words):
 
 
 def test_undefined_is_said_and_no_number_is_made_of_it():
-    first, *_ = summary(record(UNKNOWN, UNKNOWN, judged=0))
-    assert first.endswith("All pairs in one ranking: undefined. No territory has enough positives to be judged.")
+    first, *_ = summary(record(UNKNOWN, UNKNOWN, evaluated=0))
+    assert first.endswith("All pairs in one ranking: undefined. No territory has enough positives to be evaluated.")
 
 
 def test_a_gain_without_a_territory_to_judge_is_that_of_all_pairs():
-    first, *_ = summary(record(BETTER, UNKNOWN, judged=0))
+    first, *_ = summary(record(BETTER, UNKNOWN, evaluated=0))
     assert first.startswith("mtl is better than upsampled. All pairs in one ranking: +1.50 % (95 % interval +0.50 to ")
-    assert first.endswith("No territory has enough positives to be judged.")
+    assert first.endswith("No territory has enough positives to be evaluated.")
 
 
 def test_a_single_territory_has_a_name_and_no_mean_nor_sign_test():
-    first, *_, support = summary(record(WORSE, WORSE, judged=1))
+    first, *_, support = summary(record(WORSE, WORSE, evaluated=1))
     assert first.endswith(
-        "Of the major territories one alone can be judged, Malta: −2.00 % (95 % interval −3.00 to −1.00), undecided."
+        "Of the major territories one alone can be evaluated, Malta: −2.00 % (95 % interval −3.00 to −1.00), undecided."
     )
     assert "sign test" not in first
-    assert support == "1 of 3 territories has enough test positives to be judged one by one (at least 50, of 30 users)."
+    assert (
+        support == "1 of 3 territories has enough test positives to be evaluated one by one (at least 50, of 30 users)."
+    )
 
 
 def test_several_territories_have_a_mean_and_a_sign_test_with_its_condition():
     first, *_ = summary(record(BETTER, UNDECIDED))
-    assert "Mean of the 3 major territories that can be judged: +0.40 % (95 % interval −0.60 to +1.40)" in first
+    assert "Mean of the 3 major territories that can be evaluated: +0.40 % (95 % interval −0.60 to +1.40)" in first
     assert "surely better in 1, surely worse in 0" in first
     assert first.endswith("sign test p = 0.25, if territories were independent).")
 
 
 def test_minor_territories_that_can_be_judged_are_told_too():
     told = record(BETTER, BETTER)
-    told["gains"][0]["all"] = {**told["gains"][0]["all"], **UNDECIDED, "judged": 5, "won": 4}
+    told["gains"][0]["all"] = {**told["gains"][0]["all"], **UNDECIDED, "evaluated": 5, "won": 4}
     first, *_ = summary(told)
     assert first.endswith(" With minor ones, of all 5: +0.40 % (95 % interval −0.60 to +1.40); ahead in 4.")
 
@@ -108,7 +111,7 @@ def test_where_no_title_is_local_that_is_said():
 
 
 def with_priors(*priors: float | None) -> dict[str, Any]:
-    """A record of as many runs of ours; None is an infinite prior."""
+    """A record of as many runs of method; None is an infinite prior."""
     told = record(BETTER, BETTER)
     of_runs = [{"level": "territory", "prior": 5.0, "group_prior": prior} for prior in priors]
     return told | {"methods": [{"name": "mtl", "seeds": list(range(len(priors))), "title_offsets": of_runs}]}

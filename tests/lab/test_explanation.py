@@ -13,7 +13,7 @@ from twotower.data.sample import Sample
 from twotower.lab.explain import explanation
 from twotower.lab.explain.explanation import SHOWN, explain, ranks
 from twotower.lab.explain.lookup import find_row
-from twotower.metrics.local_titles import count_positives, title_homes
+from twotower.metrics.local_titles import count_positives, title_locality
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend
 
@@ -117,7 +117,7 @@ def test_another_head_is_the_same_person_in_the_largest_territory_of_its_group(r
         if not head["own"]:
             groups = {c: h["group"] for h in found["heads"] for c in h["largest"]}
             rivals = [data.territories.index(c) for c, group in groups.items() if group == head["group"]]
-            assert data.territories.audience[there] == max(data.territories.audience[rivals])
+            assert data.territories.users[there] == max(data.territories.users[rivals])
         moved = Dataset.open(data.path)
         moved.head_territory = np.array(data.user_territory)
         moved.head_territory[user] = there
@@ -183,12 +183,14 @@ def test_local_and_global_and_base_rates_come_from_the_training_pairs(run_of, da
     pairs = Sample(data).train_pairs()
     seen = pairs.take(pairs.label > 0)
     home = np.asarray(data.user_territory)
-    homes = title_homes(count_positives(seen.title, home[seen.user], 30, 6), data.territories.audience)
+    homes = title_locality(count_positives(seen.title, home[seen.user], 30, 6), data.territories.users)
     assert {"local", "global"} <= set(homes.kind)
     for title in range(0, data.n_titles, 4):
         found = of(run_of("lowrank"), data, 77, title)
         assert found["title"]["kind"] == homes.kind[title]
-        assert found["title"]["home"] == (data.territories.code[homes.home[title]] if homes.positives[title] else None)
+        assert found["title"]["home"] == (
+            data.territories.code[homes.home_territory[title]] if homes.positives[title] else None
+        )
         everything, of_title, here = found["base_rates"]
         assert everything["rate"] == pytest.approx(pairs.label.mean()) and everything["pairs"] == len(pairs)
         mine = pairs.label[pairs.title == title]

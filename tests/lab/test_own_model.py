@@ -14,7 +14,7 @@ from twotower.lab.leaks.perturbation import LABELS, TITLES, USERS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "heads_with_their_own_batchnorm.py"
-PAGE = ROOT / "docs" / "own-model.md"
+PAGE = ROOT / "docs" / "how-to" / "own-model.md"
 
 #: A model of one matrix a group; {select} is how it keeps other groups out.
 MODEL = """

@@ -44,8 +44,8 @@ def test_there_is_no_batch_after_the_last(tiny_world):
 
 def test_groups_are_named_after_their_largest_territories(tiny_world):
     subject = tiny_subject(tiny_world)
-    audience, code = subject.dataset.territories.audience, subject.dataset.territories.code
-    largest = max((c for c in range(len(code)) if subject.territory_group[c] == 1), key=lambda c: audience[c])
+    users, code = subject.dataset.territories.users, subject.dataset.territories.code
+    largest = max((c for c in range(len(code)) if subject.territory_group[c] == 1), key=lambda c: users[c])
     assert subject.group_names[1].startswith(f"1 · {code[largest]}")
 
 

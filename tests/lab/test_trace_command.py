@@ -99,7 +99,7 @@ def test_it_starts_without_anything_heavy():
 
 def test_the_page_of_documentation_quotes_the_command():
     """Each block after ``$ twotower trace …`` is a part of what that prints, line for line."""
-    page = (ROOT / "docs" / "trace.md").read_text("utf-8")
+    page = (ROOT / "docs" / "reference" / "trace.md").read_text("utf-8")
     blocks = [block.split("```")[0] for block in page.split("```text\n$ twotower trace")[1:]]
     assert len(blocks) >= 2
     for block in blocks:

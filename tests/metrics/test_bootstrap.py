@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import OURS, PAIRS, THEIRS, scored
+from benchmarks.coverage import BASELINE, METHOD, PAIRS, scored
 from twotower.core.errors import InputError
 from twotower.core.jit import COMPILES
 from twotower.metrics.average_precision import average_precision, average_precision_by
@@ -13,21 +13,21 @@ from twotower.metrics.bootstrap import (
     Population,
     bootstrap_gains,
     percentile_interval,
-    with_luck,
+    with_seed_noise,
 )
 from twotower.metrics.rankings import weigh_blocks
 from twotower.metrics.significance import summarise
 from twotower.training.warm_up import compile_kernels
 
 
-def made_up(users=300, seeds=2, territories=4, periods=2, better=OURS, seed=0):
+def made_up(users=300, seeds=2, territories=4, periods=2, better=METHOD, seed=0):
     """Arguments of ``bootstrap_gains``, by name, but for rng."""
     rng = np.random.default_rng(seed)
-    labels, scores, user = scored(rng, users, [better] * seeds + [THEIRS] * seeds)
+    labels, scores, user = scored(rng, users, [better] * seeds + [BASELINE] * seeds)
     return {
         "labels": labels,
-        "ours": scores[:seeds],
-        "theirs": scores[seeds:],
+        "method": scores[:seeds],
+        "baseline": scores[seeds:],
         "user": user + 7,
         "territory": user % territories,
         "n_territories": territories,
@@ -50,12 +50,12 @@ def test_what_was_measured_is_the_gain_of_average_precision():
         rows = data["period"] == n
         columns = data["labels"][rows], data["territory"][rows]
         for s in range(2):
-            ours, theirs = (
-                average_precision_by(columns[0], data[side][s, rows], columns[1], 4) for side in ("ours", "theirs")
+            method, baseline = (
+                average_precision_by(columns[0], data[side][s, rows], columns[1], 4) for side in ("method", "baseline")
             )
-            np.testing.assert_array_equal(gains.seeds[s, n], 100 * ((ours - theirs) / theirs))
-            ours, theirs = (average_precision(columns[0], data[side][s, rows]) for side in ("ours", "theirs"))
-            assert gains.overall_seeds[s, n] == 100 * ((ours - theirs) / theirs)
+            np.testing.assert_array_equal(gains.seeds[s, n], 100 * ((method - baseline) / baseline))
+            method, baseline = (average_precision(columns[0], data[side][s, rows]) for side in ("method", "baseline"))
+            assert gains.overall_seeds[s, n] == 100 * ((method - baseline) / baseline)
     np.testing.assert_allclose(gains.estimate, gains.seeds.mean(axis=(0, 1)))
     np.testing.assert_allclose(gains.by_period, gains.seeds.mean(axis=0))
     assert gains.mean(np.array([0, 2])) == pytest.approx(gains.estimate[[0, 2]].mean())
@@ -69,11 +69,11 @@ def test_a_replicate_is_the_gain_on_the_users_drawn():
     times = population.draw(np.random.default_rng(start))[population.row]
     rows = np.repeat(np.arange(len(times)), times)  # the pairs of a user as often as the user was drawn
     for s in range(2):
-        ours, theirs = (
+        method, baseline = (
             average_precision_by(data["labels"][rows], data[side][s, rows], data["territory"][rows], 4)
-            for side in ("ours", "theirs")
+            for side in ("method", "baseline")
         )
-        np.testing.assert_allclose(gains.drawn[0, s], 100 * (ours - theirs) / theirs, rtol=1e-12)
+        np.testing.assert_allclose(gains.drawn[0, s], 100 * (method - baseline) / baseline, rtol=1e-12)
 
 
 def test_each_territory_keeps_its_number_of_users():
@@ -111,7 +111,7 @@ def test_the_order_of_the_pairs_and_the_names_of_the_users_change_nothing():
 
 def test_two_equal_models_have_no_gain_in_any_replicate():
     data = made_up()
-    gains = bootstrap(data | {"theirs": data["ours"]})
+    gains = bootstrap(data | {"baseline": data["method"]})
     assert not gains.replicates.any() and not gains.overall_replicates.any()
     found = summarise(gains, np.ones(4, bool))
     assert found["p"] == [1.0] * 4 and found["all"]["sign_p"] == 1.0 and found["all"]["better"] == 0
@@ -121,7 +121,7 @@ def test_without_a_difference_alarms_are_as_rare_as_promised():
     worlds = 40 if COMPILES else 3
     p, outside = [], 0
     for seed in range(worlds):
-        gains = bootstrap(made_up(users=300, better=THEIRS, seed=seed), replicates=100, seed=seed + worlds)
+        gains = bootstrap(made_up(users=300, better=BASELINE, seed=seed), replicates=100, seed=seed + worlds)
         found = summarise(gains, np.ones(4, bool))
         p += found["p"]
         outside += not found["all"]["low"] < 0 < found["all"]["high"]
@@ -131,13 +131,15 @@ def test_without_a_difference_alarms_are_as_rare_as_promised():
 
 
 def test_a_planted_difference_is_found_where_it_is():
-    data = made_up(users=400, better=THEIRS)
+    data = made_up(users=400, better=BASELINE)
     there = (data["territory"] == 2) & (data["labels"] == 1)
-    data["ours"][:, there] += 1.5
+    data["method"][:, there] += 1.5
     found = summarise(bootstrap(data, replicates=200), np.ones(4, bool))
     assert found["verdict"] == ["undecided", "undecided", "better", "undecided"]
     assert found["low"][2] > 0 and found["major"]["better"] == 1
-    turned = summarise(bootstrap(data | {"ours": data["theirs"], "theirs": data["ours"]}, 200), np.ones(4, bool))
+    turned = summarise(
+        bootstrap(data | {"method": data["baseline"], "baseline": data["method"]}, 200), np.ones(4, bool)
+    )
     assert turned["verdict"][2] == "worse"
 
 
@@ -176,23 +178,25 @@ def test_the_percentile_interval_leaves_as_much_out_on_each_side():
 
 def test_the_seeds_part_is_what_users_do_not_explain():
     drawn = np.array([[1.0, 3.0], [3.0, 5.0]])  # seeds 2 apart whatever the users are: variance 2 over seeds
-    np.testing.assert_allclose(with_luck(drawn, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 4.0 + 2 * 1.0])
+    np.testing.assert_allclose(with_seed_noise(drawn, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 4.0 + 2 * 1.0])
     crossed = np.array([[1.0, 3.0], [3.0, 1.0]])  # all of it is of users within a seed
-    np.testing.assert_allclose(with_luck(crossed, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 2.0])
-    np.testing.assert_allclose(with_luck(drawn[:, :1], np.array([1.0]), np.zeros(2)), drawn[:, 0])
+    np.testing.assert_allclose(with_seed_noise(crossed, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 2.0])
+    np.testing.assert_allclose(with_seed_noise(drawn[:, :1], np.array([1.0]), np.zeros(2)), drawn[:, 0])
 
 
 @pytest.mark.skipif(not COMPILES, reason="six thousand replicates take a minute without compiled kernels")
 def test_the_luck_of_seeds_has_the_tails_of_so_few():
     for seeds, middle in ((2, 1.0), (3, 0.8165)):  # half of all draws of Student's t with 1 and 2 degrees of freedom
-        luck = bootstrap(made_up(users=60, seeds=seeds), replicates=3000).luck
-        assert np.median(np.abs(luck)) == pytest.approx(middle, rel=0.07)
+        seed_noise = bootstrap(made_up(users=60, seeds=seeds), replicates=3000).seed_noise
+        assert np.median(np.abs(seed_noise)) == pytest.approx(middle, rel=0.07)
 
 
 def test_a_lucky_seed_is_lucky_in_all_territories_at_once():
     by_seed = np.array([[1.0, 10.0], [3.0, 14.0]])
-    luck = np.random.default_rng(0).standard_t(1, 50)
-    found = with_luck(np.broadcast_to(by_seed, (50, 2, 2)), by_seed, luck)  # the same users in each replicate
+    seed_noise = np.random.default_rng(0).standard_t(1, 50)
+    found = with_seed_noise(
+        np.broadcast_to(by_seed, (50, 2, 2)), by_seed, seed_noise
+    )  # the same users in each replicate
     np.testing.assert_allclose((found - found.mean(0))[:, 1], 2 * (found - found.mean(0))[:, 0])
 
 
@@ -200,7 +204,7 @@ def test_more_spread_between_seeds_makes_a_wider_interval():
     data = made_up(users=400, seeds=4, periods=1)
     steady = bootstrap(data, replicates=200)
     positive = data["labels"] == 1
-    data["ours"][:, positive] += np.array([-0.6, 0.6, -0.6, 0.6], np.float32)[:, None]
+    data["method"][:, positive] += np.array([-0.6, 0.6, -0.6, 0.6], np.float32)[:, None]
     shaky = bootstrap(data, replicates=200)
     widths = [np.subtract(*percentile_interval(gains.replicates)[::-1]) for gains in (steady, shaky)]
     assert (widths[1] > 1.5 * widths[0]).all() and (shaky.spread > 3 * steady.spread).all()
@@ -211,13 +215,15 @@ def test_more_spread_between_seeds_makes_a_wider_interval():
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds, spread):
     rng = np.random.default_rng(4)
     nodes, share = np.polynomial.hermite_e.hermegauss(7)  # the mean over all seeds, by quadrature
-    labels, scores, _ = scored(rng, 40_000, [*(OURS + spread * nodes), *(THEIRS + spread * nodes)])
+    labels, scores, _ = scored(rng, 40_000, [*(METHOD + spread * nodes), *(BASELINE + spread * nodes)])
     pr_auc = np.array([average_precision(labels, one) for one in scores])
-    ours, inverse = pr_auc[:7] @ share / share.sum(), (1 / pr_auc[7:]) @ share / share.sum()
-    truth = 100 * (ours * inverse - 1)
+    method, inverse = pr_auc[:7] @ share / share.sum(), (1 / pr_auc[7:]) @ share / share.sum()
+    truth = 100 * (method * inverse - 1)
     held = 0
     for _ in range(200):
-        labels, scores, user = scored(rng, 60, np.repeat([OURS, THEIRS], seeds) + spread * rng.normal(size=2 * seeds))
+        labels, scores, user = scored(
+            rng, 60, np.repeat([METHOD, BASELINE], seeds) + spread * rng.normal(size=2 * seeds)
+        )
         nowhere = np.zeros_like(user)
         gains = bootstrap_gains(
             labels, scores[:seeds], scores[seeds:], user, nowhere, 1, nowhere, rng=rng, replicates=150
@@ -231,7 +237,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds, spread):
 def test_one_compiled_kernel_serves_all():
     compile_kernels()
     bootstrap(made_up(users=40))
-    bootstrap(made_up(users=40) | {"ours": np.ones((1, 320)), "theirs": np.ones((1, 320))})
+    bootstrap(made_up(users=40) | {"method": np.ones((1, 320)), "baseline": np.ones((1, 320))})
     assert len(weigh_blocks.signatures) == 1
 
 
@@ -244,14 +250,14 @@ def test_it_says_where_it_is():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"ours": np.zeros((2, 3), np.float32)}, "expected two tables, seeds × 2400 pairs"),
-        ({"ours": np.zeros((0, 2400)), "theirs": np.zeros((0, 2400))}, "expected two tables"),
+        ({"method": np.zeros((2, 3), np.float32)}, "expected two tables, seeds × 2400 pairs"),
+        ({"method": np.zeros((0, 2400)), "baseline": np.zeros((0, 2400))}, "expected two tables"),
         ({"labels": np.full(2400, 2)}, "labels: row 0 holds 2"),
         ({"n_territories": 3}, "territories: row 24 holds 3"),
         ({"period": np.full(2400, -1)}, "periods: row 0 holds -1"),
         ({"user": np.zeros(2400, int)}, "user 0 has pairs in two territories, the second in row 8"),
         ({"user": np.zeros(2400)}, "users: float64"),
-        ({"theirs": np.full((2, 2400), np.nan, np.float32)}, "scores: 2400 of 2400 are NaN"),
+        ({"baseline": np.full((2, 2400), np.nan, np.float32)}, "scores: 2400 of 2400 are NaN"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

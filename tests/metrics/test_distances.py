@@ -16,7 +16,7 @@ SCORES = st.lists(st.floats(0, 1, width=32) | st.sampled_from([0.0, 0.25, 1.0]),
 
 def test_distances_by_hand():
     found = distance(np.array([0.5, 0.5, 1.0, 1.0]), np.array([0.0, 0.5]))
-    assert found.ks == 0.5  # at 0: none of ours, half of theirs
+    assert found.ks == 0.5  # at 0: none of method, half of baseline
     assert found.wasserstein == 0.5 * 0.5 + 0.5 * 0.5
     assert found.shift == 0.75 - 0.25
 
@@ -51,5 +51,5 @@ def test_matrices_are_taken_as_all_their_scores():
 
 def test_without_scores_it_is_undefined_and_nan_is_refused():
     assert json.dumps(distance(np.empty(0), np.ones(2)).record()) == '{"ks": null, "wasserstein": null, "shift": null}'
-    with pytest.raises(InputError, match="theirs: 1 scores are not finite"):
+    with pytest.raises(InputError, match="baseline: 1 scores are not finite"):
         distance(np.ones(2), np.array([1.0, np.nan]))

@@ -10,7 +10,7 @@ from twotower.metrics.gains import Method, gains_over, match_runs, relative_gain
 ALL = slice(None)
 
 
-def method(by_day, seeds=None, name="m"):
+def method_of(by_day, seeds=None, name="m"):
     """A method from its PR-AUC (S, N, C); pooled figures are the means over days."""
     by_day = np.array(by_day, float)
     pooled = by_day.mean(axis=1)
@@ -39,8 +39,8 @@ def test_what_is_undefined_on_either_side_has_no_gain():
 def test_the_average_is_that_of_the_papers_table_2():
     # T1 and T3 of "MTL vs Baseline": three test days and the printed averages
     gains = np.array([[9.88, -7.72], [35.30, -21.18], [31.99, 11.39]])
-    theirs = np.array([[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]])
-    found = gains_over(method([theirs * (1 + gains / 100)]), method([theirs]))
+    baseline = np.array([[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]])
+    found = gains_over(method_of([baseline * (1 + gains / 100)]), method_of([baseline]))
     np.testing.assert_allclose(found.by_day, gains, atol=1e-12)
     np.testing.assert_allclose(found.average, [25.72, -5.83], atol=0.01)
     assert (found.won(ALL), found.defined(ALL)) == (1, 2)
@@ -48,10 +48,10 @@ def test_the_average_is_that_of_the_papers_table_2():
 
 
 def test_a_day_without_positives_is_left_out_of_the_average():
-    ours, theirs = [[[0.2, np.nan], [np.nan, np.nan]]], [[[0.1, np.nan], [np.nan, np.nan]]]
+    method, baseline = [[[0.2, np.nan], [np.nan, np.nan]]], [[[0.1, np.nan], [np.nan, np.nan]]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = gains_over(method(ours), method(theirs))
+        found = gains_over(method_of(method), method_of(baseline))
         np.testing.assert_allclose(found.average, [100, np.nan])
         assert (found.won(ALL), found.defined(ALL)) == (1, 1)
         assert found.mean(ALL)[0] == pytest.approx(100)
@@ -59,7 +59,7 @@ def test_a_day_without_positives_is_left_out_of_the_average():
 
 
 def test_means_and_wins_are_those_of_the_territories_asked_for():
-    found = gains_over(method([[[0.2, 0.1, 0.1]]]), method([[[0.1, 0.2, 0.1]]]))
+    found = gains_over(method_of([[[0.2, 0.1, 0.1]]]), method_of([[[0.1, 0.2, 0.1]]]))
     assert found.won(ALL) == 1, "a tie is not won"
     assert found.mean(np.array([1, 2]))[0] == pytest.approx(-25)
     assert (found.won(np.array([1, 2])), found.defined(np.array([1, 2]))) == (0, 2)
@@ -67,24 +67,24 @@ def test_means_and_wins_are_those_of_the_territories_asked_for():
 
 def test_runs_of_the_same_seed_meet_each_other():
     assert match_runs([3, 1, 2], [1, 2, 3]) == ([(0, 2), (1, 0), (2, 1)], True)
-    theirs = np.array([0.1, 0.2, 0.4]).reshape(3, 1, 1)
-    found = gains_over(method(1.5 * theirs, [1, 2, 3]), method(theirs, [1, 2, 3]))
+    baseline = np.array([0.1, 0.2, 0.4]).reshape(3, 1, 1)
+    found = gains_over(method_of(1.5 * baseline, [1, 2, 3]), method_of(baseline, [1, 2, 3]))
     assert found.same_seeds
     np.testing.assert_allclose(found.average, [50])
     np.testing.assert_allclose(found.spread, [0], atol=1e-12)  # what the seed decides for both cancels out
 
 
-@pytest.mark.parametrize("ours, theirs", [([1, 2], [1, 3]), ([1, 1], [1, 1]), ([1, 2], [1])])
-def test_otherwise_each_run_meets_each(ours, theirs):
-    pairs, same_seeds = match_runs(ours, theirs)
+@pytest.mark.parametrize("method, baseline", [([1, 2], [1, 3]), ([1, 1], [1, 1]), ([1, 2], [1])])
+def test_otherwise_each_run_meets_each(method, baseline):
+    pairs, same_seeds = match_runs(method, baseline)
     assert not same_seeds
-    assert len(pairs) == len(set(pairs)) == len(ours) * len(theirs)
+    assert len(pairs) == len(set(pairs)) == len(method) * len(baseline)
 
 
 def test_the_spread_is_the_standard_deviation_over_matches():
-    theirs = np.full((3, 2, 2), 0.2)
+    baseline = np.full((3, 2, 2), 0.2)
     gains = np.array([[10.0, 0.0], [20.0, 0.0], [60.0, 30.0]])  # per match and territory
-    found = gains_over(method(theirs * (1 + gains[:, None] / 100)), method(theirs))
+    found = gains_over(method_of(baseline * (1 + gains[:, None] / 100)), method_of(baseline))
     np.testing.assert_allclose(found.average, [30, 10])
     np.testing.assert_allclose(found.spread, gains.std(axis=0, ddof=1))
     mean, mean_spread = found.mean(ALL)
@@ -95,6 +95,6 @@ def test_the_spread_is_the_standard_deviation_over_matches():
 def test_a_single_run_has_no_spread():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = gains_over(method([[[0.2]]]), method([[[0.1]]]))
+        found = gains_over(method_of([[[0.2]]]), method_of([[[0.1]]]))
         assert np.isnan(found.spread).all() and np.isnan(found.mean(ALL)[1])
         assert np.isnan(spread(np.array([1.0])))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.core.errors import InputError
-from twotower.metrics.local_titles import NOWHERE, count_positives, title_homes
+from twotower.metrics.local_titles import NOWHERE, count_positives, title_locality
 
 AUDIENCE = np.array([900, 300, 100, 5])
 #                      film  song  both  rare  none
@@ -20,13 +20,13 @@ POSITIVES = np.array([[120,    2,   60,    0,    0],
 JUDGED = np.array([True, True, True, False])
 
 
-def homes(positives=POSITIVES, **options):
-    return title_homes(positives, AUDIENCE, **{"judged": JUDGED, **options})
+def locality(positives=POSITIVES, **options):
+    return title_locality(positives, AUDIENCE, **{"evaluated": JUDGED, **options})
 
 
 def test_home_share_and_lift_by_hand():
-    found = homes()
-    assert found.home.tolist() == [0, 2, 0, 2, NOWHERE]
+    found = locality()
+    assert found.home_territory.tolist() == [0, 2, 0, 2, NOWHERE]
     np.testing.assert_allclose(found.share, [120 / 201, 0.8, 60 / 70, 1.0, np.nan])
     # territory 0 holds 182 of 300 positives, territory 2 holds 45
     np.testing.assert_allclose(
@@ -36,7 +36,7 @@ def test_home_share_and_lift_by_hand():
 
 
 def test_a_title_that_lives_from_one_small_territory_is_local_to_it():
-    found = homes()
+    found = locality()
     assert found.kind == ["global", "local", "global", "", ""]
     assert np.argwhere(found.local).tolist() == [[2, 1]]
 
@@ -44,11 +44,11 @@ def test_a_title_that_lives_from_one_small_territory_is_local_to_it():
 def test_nine_positives_are_too_few_to_be_local():
     more = POSITIVES.copy()
     more[2, 3] = 10
-    assert homes().kind[3] == "" and homes(more).kind[3] == "local"
+    assert locality().kind[3] == "" and locality(more).kind[3] == "local"
 
 
 def test_most_positives_at_home_are_not_enough_in_a_territory_with_most_of_all_positives():
-    found = homes()
+    found = locality()
     assert found.share[2] > 0.5 and not found.is_local[2]
     assert found.can_have_local.tolist() == [False, True, True, True]  # 182, 72, 45 and 1 of 300
 
@@ -56,23 +56,23 @@ def test_most_positives_at_home_are_not_enough_in_a_territory_with_most_of_all_p
 def test_half_at_home_with_a_lift_of_three_is_just_local():
     # territories hold 20 of 120 and 100 of 120: title 0 has half its 20 at home, and a lift of exactly 3
     positives = np.array([[10, 10], [10, 90]])
-    found = title_homes(positives, np.array([1, 9]))
+    found = title_locality(positives, np.array([1, 9]))
     assert found.share[0] == 0.5 and found.lift[0] == 3.0 and found.kind[0] == "local"
-    found = title_homes(positives + np.array([[0, 1], [0, 0]]), np.array([1, 9]))
+    found = title_locality(positives + np.array([[0, 1], [0, 0]]), np.array([1, 9]))
     assert found.lift[0] < 3 and found.kind[0] == ""
 
 
 def test_a_title_that_is_missing_in_most_judged_territories_is_not_global():
-    assert homes().is_global[2] and not homes(judged=np.ones(4, bool) & [0, 0, 1, 1]).is_global[2]
+    assert locality().is_global[2] and not locality(evaluated=np.ones(4, bool) & [0, 0, 1, 1]).is_global[2]
 
 
 def test_territories_with_fifty_positives_are_judged_unless_told():
-    default, told = title_homes(POSITIVES, AUDIENCE), homes(judged=np.array([True, True, False, False]))
+    default, told = title_locality(POSITIVES, AUDIENCE), locality(evaluated=np.array([True, True, False, False]))
     assert default.reach.tolist() == told.reach.tolist() == [2, 2, 2, 0, 0]
 
 
-def test_of_equally_good_homes_the_smallest_by_audience_is_taken():
-    assert title_homes(np.full((3, 1), 4), np.array([50, 10, 10])).home.tolist() == [1]
+def test_of_equally_good_homes_the_one_with_fewest_users_is_taken():
+    assert title_locality(np.full((3, 1), 4), np.array([50, 10, 10])).home_territory.tolist() == [1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,13 +80,13 @@ def test_of_equally_good_homes_the_smallest_by_audience_is_taken():
 def test_no_title_is_both_and_the_order_of_territories_does_not_matter(seed):
     rng = np.random.default_rng(seed)
     C, T = rng.integers(1, 8), rng.integers(0, 20)
-    positives, audience = rng.poisson(rng.gamma(0.3, 20, (C, T))), rng.permutation(C)
-    found, order = title_homes(positives, audience), rng.permutation(C)
-    again = title_homes(positives[order], audience[order])
+    positives, users = rng.poisson(rng.gamma(0.3, 20, (C, T))), rng.permutation(C)
+    found, order = title_locality(positives, users), rng.permutation(C)
+    again = title_locality(positives[order], users[order])
     assert not (found.is_local & found.is_global).any()
     assert found.kind == again.kind
-    there = found.home >= 0
-    np.testing.assert_array_equal(order[again.home[there]], found.home[there])
+    there = found.home_territory >= 0
+    np.testing.assert_array_equal(order[again.home_territory[there]], found.home_territory[there])
     assert not found.local[~found.can_have_local].any()
     np.testing.assert_array_equal(found.local.any(axis=0), found.is_local)
 
@@ -98,11 +98,11 @@ def test_positives_are_counted_by_territory_and_title():
 
 def test_counts_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="expected counts"):
-        title_homes(-POSITIVES, AUDIENCE)
+        title_locality(-POSITIVES, AUDIENCE)
     with pytest.raises(InputError, match="expected counts"):
-        title_homes(POSITIVES / 2, AUDIENCE)
-    with pytest.raises(InputError, match="audience: \\(2,\\), expected one value for each of 4"):
-        title_homes(POSITIVES, AUDIENCE[:2])
+        title_locality(POSITIVES / 2, AUDIENCE)
+    with pytest.raises(InputError, match="users: \\(2,\\), expected one value for each of 4"):
+        title_locality(POSITIVES, AUDIENCE[:2])
 
 
 def test_the_worlds_local_titles_are_found_and_none_of_its_global_ones_is_taken_for_one(tmp_path):
@@ -114,14 +114,14 @@ def test_the_worlds_local_titles_are_found_and_none_of_its_global_ones_is_taken_
     user, title = (np.concatenate(column) for column in zip(*events, strict=True))
     territory = np.asarray(world.user_territory)[user]
     counts = count_positives(title, territory, world.n_titles, world.n_territories)
-    found = title_homes(counts, world.territories.audience)
+    found = title_locality(counts, world.territories.users)
 
     truth, home = np.array(world.titles["kind"]), np.array(world.titles["home"])
     known = found.positives >= 10
-    at_home = np.array(world.territories.code)[found.home] == home
+    at_home = np.array(world.territories.code)[found.home_territory] == home
     local = known & (truth == "local")
     assert local.sum() >= 20 and at_home[local].all()
-    assert found.is_local[local & found.can_have_local[found.home]].all()
+    assert found.is_local[local & found.can_have_local[found.home_territory]].all()
     assert not found.is_local[truth == "global"].any() and not found.is_global[truth == "local"].any()
     assert found.is_global[known & (truth == "global")].mean() > 0.8
 
@@ -132,7 +132,7 @@ def test_happysad_is_local_to_poland(lastfm_dir):
     artists, title = np.unique([artist for artist, _ in rows], return_inverse=True)
     countries, territory = np.unique([country for _, country in rows], return_inverse=True)
     counts = count_positives(title, territory, len(artists), len(countries))
-    found = title_homes(counts, counts.sum(axis=1))
+    found = title_locality(counts, counts.sum(axis=1))
     for artist, kind in (("happysad", "local"), ("myslovitz", "local"), ("the beatles", "global")):
         assert found.kind[np.searchsorted(artists, artist)] == kind, artist
-    assert countries[found.home[np.searchsorted(artists, "happysad")]] == "Poland"
+    assert countries[found.home_territory[np.searchsorted(artists, "happysad")]] == "Poland"

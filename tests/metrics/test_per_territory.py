@@ -1,4 +1,4 @@
-"""From scores to results: every territory, title and day is judged on its own pairs and on nothing else."""
+"""From scores to results: every territory, title and day is evaluated on its own pairs and on nothing else."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def territories():
         code=CODES,
         name=["United States", "Brazil", "Poland", "Nauru"],
         group=np.array([0, 0, 1, -1], np.int16),
-        audience=np.array([900, 500, 70, 0]),
+        users=np.array([900, 500, 70, 0]),
     )
 
 
@@ -51,12 +51,12 @@ def test_each_territory_is_judged_on_the_pairs_of_its_users(seed):
         label = given_["labels"][mine]
         np.testing.assert_array_equal(found.pr_auc[c], average_precision(label, given_["scores"][mine]))
         assert found.pairs[c] == mine.sum() and found.positives[c] == label.sum()
-        assert found.users[c] == len(set(given_["user"][mine].tolist()))
+        assert found.test_users[c] == len(set(given_["user"][mine].tolist()))
 
 
 def test_a_territory_without_pairs_is_listed_as_undefined():
     found = evaluate_scores(**world()).territories
-    assert found.code[3] == "NR" and found.pairs[3] == found.users[3] == 0
+    assert found.code[3] == "NR" and found.pairs[3] == found.test_users[3] == 0
     assert np.isnan(found.pr_auc[3]) and np.isnan(found.base_rate[3])
 
 
@@ -98,10 +98,10 @@ def test_overall_ranks_the_pairs_of_all_territories_together():
     assert found.base_rate == pytest.approx(given_["labels"].mean())
 
 
-def test_group_audience_and_kind_are_handed_through():
+def test_group_users_and_kind_are_handed_through():
     found = evaluate_scores(**world(), title_kind=["global", "local"] * 3)
     assert found.territories.group.tolist() == [0, 0, 1, -1]
-    assert found.territories.audience.tolist() == [900, 500, 70, 0]
+    assert found.territories.users.tolist() == [900, 500, 70, 0]
     assert found.titles.kind[:2] == ["global", "local"]
     assert set(evaluate_scores(**world()).titles.kind) == {""}
 

@@ -14,8 +14,8 @@ def territory_results():
         code=["AA", "BB", "CC", "DD", "EE"],
         name=["Aland", "Beland", "Celand", "Deland", "Eland"],
         group=np.array([0, 1, 0, 1, -1]),
-        audience=np.array([10, 1000, 10, 500, 9000]),
-        users=np.array([5, 60, 6, 40, 0]),
+        users=np.array([10, 1000, 10, 500, 9000]),
+        test_users=np.array([5, 60, 6, 40, 0]),
         pairs=np.array([20, 600, 20, 300, 0]),
         positives=np.array([2, 60, 0, 30, 0]),
         pr_auc=np.array([0.9, 0.4, np.nan, 0.2, np.nan]),
@@ -52,8 +52,8 @@ def test_the_largest_territories_come_first_and_those_without_test_pairs_never()
     assert [codes[c] for c in territory_results().largest(min_positives=1)] == ["BB", "DD", "AA"]
 
 
-def test_of_territories_the_audience_counts_before_the_test_users():
-    results = replace(territory_results(), users=np.array([5, 40, 6, 60, 0]))
+def test_of_territories_all_users_count_before_the_test_users():
+    results = replace(territory_results(), test_users=np.array([5, 40, 6, 60, 0]))
     assert [results.code[c] for c in results.largest()] == ["BB", "DD", "CC", "AA"]
 
 
@@ -77,7 +77,7 @@ def test_base_rates_are_positives_over_pairs():
 def test_columns_are_plain_python_in_the_order_of_the_table():
     columns = territory_results().columns()
     assert list(columns) == [
-        "code", "name", "group", "audience", "users", "pairs", "positives", "base_rate", "pr_auc",
+        "code", "name", "group", "users", "test_users", "pairs", "positives", "base_rate", "pr_auc",
     ]  # fmt: skip
     assert all(type(value) in (str, int, float) for column in columns.values() for value in column)
     assert list(title_results().columns()) == ["title", "kind", "pairs", "positives", "base_rate", "pr_auc"]

@@ -27,7 +27,7 @@ def gains_of(estimates, positives=100, users=100, noise=1.0, replicates=999, see
         overall_seeds=np.full((seeds, 2), 3.0),
         drawn=shaken,
         overall_drawn=shaken.mean(axis=2),
-        luck=np.zeros(replicates),
+        seed_noise=np.zeros(replicates),
         users=np.broadcast_to(users, C),
         positives=np.broadcast_to(positives, C),
         users_with_positives=np.broadcast_to(users, C),
@@ -95,9 +95,9 @@ def test_a_summary_tells_what_a_record_needs_in_plain_values():
     assert found["average"] == [9.0, -9.0, 0.5, 9.0, None] and found["by_period"] == [found["average"]] * 2
     assert found["p"][4] is None and found["p_adjusted"][3:] == [None, None] and found["spread"] == [None] * 5
     assert found["low"][0] < 9 < found["high"][0]
-    major = {key: found["major"][key] for key in ("mean", "won", "judged", "better", "worse", "sign_p")}
-    assert major == {"mean": 0.0, "won": 1, "judged": 2, "better": 1, "worse": 1, "sign_p": 1.0}
-    assert found["all"]["judged"] == 3 and found["all"]["mean"] == pytest.approx(0.5 / 3)
+    major = {key: found["major"][key] for key in ("mean", "won", "evaluated", "better", "worse", "sign_p")}
+    assert major == {"mean": 0.0, "won": 1, "evaluated": 2, "better": 1, "worse": 1, "sign_p": 1.0}
+    assert found["all"]["evaluated"] == 3 and found["all"]["mean"] == pytest.approx(0.5 / 3)
     assert found["overall"]["mean"] == 3.0
 
 
@@ -105,11 +105,11 @@ def test_the_correction_is_among_the_judged_territories():
     gains = gains_of([2.2] * 3 + [9.0] * 50, positives=np.array([90] * 3 + [3] * 50))
     alone = gains_of([2.2] * 3)
     found, expected = summarise(gains, np.ones(53, bool)), np.array(summarise(alone, np.ones(3, bool))["p"])
-    judged = np.array(found["p"][:3])
-    assert expected.shape == judged.shape
-    np.testing.assert_allclose(found["p_adjusted"][:3], benjamini_hochberg(judged))
+    evaluated = np.array(found["p"][:3])
+    assert expected.shape == evaluated.shape
+    np.testing.assert_allclose(found["p_adjusted"][:3], benjamini_hochberg(evaluated))
     stricter = summarise(gains, np.ones(53, bool), correction="holm")
-    np.testing.assert_allclose(stricter["p_adjusted"][:3], holm(judged))
+    np.testing.assert_allclose(stricter["p_adjusted"][:3], holm(evaluated))
     assert stricter["p_adjusted"] != found["p_adjusted"]
 
 
@@ -125,11 +125,11 @@ def test_what_is_better_alone_is_undecided_among_many_without_a_difference(corre
 
 def test_a_territory_without_a_gain_or_a_loss_is_no_comparison():
     told = summarise(gains_of([9.0, 9.0, 9.0, 9.0, -9.0, 0.0, 0.0, 0.0]), np.ones(8, bool))["all"]
-    assert (told["won"], told["judged"], told["sign_p"]) == (4, 8, pytest.approx(12 / 32))
+    assert (told["won"], told["evaluated"], told["sign_p"]) == (4, 8, pytest.approx(12 / 32))
 
 
 def test_nothing_judged_is_told_as_nothing():
     found = summarise(gains_of([1.0, 2.0], positives=0), np.ones(2, bool))
     assert found["all"] == {
-        "mean": None, "low": None, "high": None, "won": 0, "judged": 0, "better": 0, "worse": 0, "sign_p": 1.0
+        "mean": None, "low": None, "high": None, "won": 0, "evaluated": 0, "better": 0, "worse": 0, "sign_p": 1.0
     }  # fmt: skip

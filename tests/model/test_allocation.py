@@ -91,7 +91,7 @@ def arrays_of(thing, seen):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_workspace_is_what_the_formula_says(name):
-    """docs/performance.md, "Memory"; M counts the numbers in the matrices, W1 of both towers included."""
+    """docs/explanation/performance.md, "Memory"; M counts the numbers in the matrices, W1 of both towers included."""
     model = MODELS[name]
     B = 900
     net, optimiser, batch = network(model, B)

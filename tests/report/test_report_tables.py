@@ -25,7 +25,7 @@ def evaluation(days=(60,)) -> Evaluation:
     return make_evaluation(pairs, make_scores(pairs))
 
 
-def method(name, factor, n_seeds=1, days=DAYS, n_territories=4) -> Method:
+def method_with(name, factor, n_seeds=1, days=DAYS, n_territories=4) -> Method:
     """A method whose PR-AUC is ``factor``/10 everywhere but in the third territory, which has no positive."""
     by_day = np.full((n_seeds, len(days), n_territories), factor / 10)
     by_day += np.arange(n_seeds)[:, None, None] / 100
@@ -36,22 +36,22 @@ def method(name, factor, n_seeds=1, days=DAYS, n_territories=4) -> Method:
 
 
 def comparison(n_seeds=1, days=DAYS, n_territories=4, names=("mtl-4", "baseline", "upsampled")) -> Comparison:
-    ours, theirs, others = (
-        method(name, factor, n_seeds, days, n_territories) for name, factor in zip(names, (3, 2, 4), strict=True)
+    method, baseline, others = (
+        method_with(name, factor, n_seeds, days, n_territories) for name, factor in zip(names, (3, 2, 4), strict=True)
     )
     n = n_territories
     territories = TerritoryResults(
         code=[f"T{c + 1}" for c in range(n)],
         name=[f"Territory {c + 1}" for c in range(n)],
         group=np.arange(n) % 3 - 1,
-        audience=np.arange(n, 0, -1) * 1000,
-        users=np.full(n, 100),
+        users=np.arange(n, 0, -1) * 1000,
+        test_users=np.full(n, 100),
         pairs=np.full(n, 12345),
         positives=np.where(np.arange(n) == 2, 0, 1234),
-        pr_auc=ours.mean_pooled,
+        pr_auc=method.mean_pooled,
     )
-    gains = [gains_over(ours, theirs), gains_over(ours, others)]
-    return Comparison([ours, theirs, others], gains, list(days), territories, np.arange(n), "d" * 64)
+    gains = [gains_over(method, baseline), gains_over(method, others)]
+    return Comparison([method, baseline, others], gains, list(days), territories, np.arange(n), "d" * 64)
 
 
 def printed(renderable, width=100, color=None) -> str:
@@ -76,7 +76,7 @@ def test_the_territory_table_has_a_line_a_territory_then_macro_and_overall():
     assert [line[0] for line in lines[2:]] == ["US", "BR", "JP", "PL", "macro", "macro", "overall"]
     results = found.territories
     assert lines[2][-5:] == [
-        str(results.users[1]),
+        str(results.test_users[1]),
         str(results.pairs[1]),
         str(results.positives[1]),
         f"{results.base_rate[1]:.4f}",
@@ -94,7 +94,7 @@ def test_a_territory_without_a_positive_is_undefined_in_words():
 
 def test_a_table_says_what_it_leaves_out():
     text = printed(tables.territory_table(evaluation(), top=2))
-    assert "the first 2 of 4 territories by audience" in text
+    assert "the first 2 of 4 territories by users" in text
     assert "Brazil" in text and "Poland" not in text
     assert "the first" not in printed(tables.territory_table(evaluation(), top=None))
     assert "the first 3 of 6 titles by positives" in printed(tables.title_table(evaluation(), top=3))
@@ -209,7 +209,7 @@ def test_one_seed_shows_no_colour_for_it_proves_nothing():
 def test_a_row_a_territory_has_the_pr_auc_of_both():
     found = comparison(n_seeds=2)
     text = printed(tables.territory_gains_table(found.gains[0], found))
-    assert "PR-AUC of mtl-4 (ours) and baseline (theirs)" in text
+    assert "PR-AUC of mtl-4 and baseline" in text
     assert line_with(text, "T2 ").split() == [
         "T2", "Territory", "2", "0", "1,234", "0.2050", "0.3050",
         f"{found.gains[0].average[1]:+.2f}", f"{found.gains[0].spread[1]:.2f}",
@@ -227,7 +227,7 @@ def test_a_summary_counts_what_was_won():
     seeds = comparison(n_seeds=3)
     mean, spread = seeds.gains[0].mean(seeds.rows)
     assert f"mean gain {mean:+.2f} ± {spread:.2f} % over 3 seeds" in str(tables.summary(seeds.gains[0], seeds.rows))
-    crossed = gains_over(method("a", 3, 2), method("b", 2, 3))
+    crossed = gains_over(method_with("a", 3, 2), method_with("b", 2, 3))
     assert str(tables.summary(crossed, seeds.rows)).endswith("over 6 pairs of runs")
 
 
@@ -284,7 +284,7 @@ def test_a_comparison_as_a_record():
     assert [m["name"] for m in record["methods"]] == ["mtl-4", "baseline", "upsampled"]
     assert record["methods"][0]["runs"] == ["runs/mtl-4"] * 2
     first = record["comparisons"][0]
-    assert (first["ours"], first["theirs"]) == ("mtl-4", "baseline")
+    assert (first["method"], first["baseline"]) == ("mtl-4", "baseline")
     assert (first["territories_won"], first["territories_defined"], first["matches"]) == (3, 3, 2)
     assert first["matched_by_seed"] is True
     assert first["mean_gain"] == pytest.approx(found.gains[0].mean(found.rows)[0])
@@ -295,10 +295,10 @@ def test_a_comparison_as_a_record():
 def test_gains_as_csv_have_a_row_a_comparison_and_territory():
     rows = list(csv.DictReader(io.StringIO(records.gains_csv(comparison()))))
     assert len(rows) == 2 * 4
-    assert (rows[0]["ours"], rows[0]["theirs"], rows[0]["code"]) == ("mtl-4", "baseline", "T1")
+    assert (rows[0]["method"], rows[0]["baseline"], rows[0]["code"]) == ("mtl-4", "baseline", "T1")
     assert float(rows[0]["gain_day_61"]) == pytest.approx(50)
     assert float(rows[0]["gain"]) == pytest.approx(50) and rows[0]["spread"] == ""
-    assert rows[2]["gain"] == "" and rows[4]["theirs"] == "upsampled"
+    assert rows[2]["gain"] == "" and rows[4]["baseline"] == "upsampled"
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

@@ -11,7 +11,7 @@ import click
     metavar="RUN",
     help="Judge every run against this one, instead of the first against each.",
 )
-@click.option("--top", type=click.IntRange(1), default=16, show_default=True, help="How many territories, by audience.")
+@click.option("--top", type=click.IntRange(1), default=16, show_default=True, help="How many territories, by users.")
 @click.option("--all", "everything", is_flag=True, help="All territories with test pairs.")
 @click.option(
     "--min-positives",
@@ -42,7 +42,7 @@ def compare(
 ) -> None:
     """Compare runs: relative gains per territory.
 
-    The first RUN is judged against each of the others: 100 · (ours − theirs) / theirs of the PR-AUC of each
+    The first RUN is evaluated against each of the others: 100 · (method − baseline) / baseline of the PR-AUC of each
     territory, for each test day and on average, as in Table 2 of the paper. Runs that differ in nothing but
     their seed count as one method, with mean and spread. All must have been evaluated on the same test pairs.
 

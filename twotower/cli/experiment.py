@@ -34,7 +34,7 @@ def shared_options(command: Any) -> Any:
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
               help="Groups of territories, each with its own head.")  # fmt: skip
 @click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
-              help="Blocks of test days; models go on learning from one before the next is judged.")  # fmt: skip
+              help="Blocks of test days; models go on learning from one before the next is evaluated.")  # fmt: skip
 @click.option("--name", metavar="NAME", help="Name of the experiment.  [default: that of the dataset]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="Directory of the experiment.  [default: experiments/NAME]")  # fmt: skip
@@ -54,7 +54,7 @@ def shared_options(command: Any) -> Any:
 @click.option("--dev-users", is_flag=True,
               help="Judge on users that are neither training nor test users, to choose settings by.")  # fmt: skip
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
-              help="Test positives of a territory that is judged.")  # fmt: skip
+              help="Test positives of a territory that is evaluated.")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
               help="Of the bootstrap: more make smoother intervals.")  # fmt: skip
 @click.option("--html/--no-html", default=True, show_default=True, help="Write report.html, a page to read.")
@@ -83,7 +83,7 @@ def experiment(
     """Run the paper's experiment: methods over seeds, gains, bias.
 
     DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
-    sample of the same users, with the same settings and seeds, and judged on the same test users. Samples are drawn
+    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Samples are drawn
     where they are missing. Runs that have finished are not trained again: the same command goes on after an
     interruption, and with more --seeds or --methods it trains what is new. Whoever chooses among methods by their
     results should do so with --dev-users, and look at the test users once, at the end.
@@ -124,7 +124,7 @@ def experiment(
     )
     started = time.perf_counter()
     with show_progress() as progress:
-        record = experiment.conduct(plan, progress)
+        record = experiment.run_experiment(plan, progress)
     seconds = time.perf_counter() - started
     print_experiment(record, stdout_console())
     click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")

@@ -15,7 +15,7 @@ DEFAULT_GROUPS = 4  # as in the paper
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--groups", type=int, metavar="K", help=f"Number of groups.  [default: {DEFAULT_GROUPS}]")
 @click.option("--majors", type=click.IntRange(1), default=16, show_default=True, metavar="N",
-              help="Territories that count as major: those with the largest audience.")  # fmt: skip
+              help="Territories that count as major: those with the most users.")  # fmt: skip
 @click.option("--from", "file", type=click.Path(path_type=Path), metavar="FILE",
               help="Read the groups from a CSV with the columns territory,group instead.")  # fmt: skip
 @click.option("--all", "name_all", is_flag=True, help="Name every territory, not the major ones alone.")

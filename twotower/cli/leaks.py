@@ -18,7 +18,7 @@ OF_THE_NETWORK = {"head": "--head", "hidden": "--hidden", "preset": "--preset", 
 
 @click.command()
 @subject_options
-@click.option("--model", metavar="FILE.py:NAME", help="Check this function of yours instead; see docs/own-model.md.")
+@click.option("--model", metavar="FILE.py:NAME", help="Check your own gradient function: docs/how-to/own-model.md.")
 @click.option("--draws", type=click.IntRange(1), default=3, show_default=True, help="Disturbances of each kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of a table.")
 def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: int, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """The dataset on disk: one directory, readable with NumPy alone. Only this file and its writer know the layout.
 
 manifest.json                    counts, days, provenance, and every file's size and checksum
-territories.csv                  code, name, latitude, longitude, audience, group
+territories.csv                  code, name, latitude, longitude, users, group
 titles.csv   titles.npy          ids and text columns; (T, F_t) float32 vectors
 users.csv    users.npy           ids and profile columns (optional); (U, F_u) float16 or float32 vectors
 basis/                           where embed made the vectors: what with (see vectors/basis.py)
@@ -68,7 +68,7 @@ class Dataset:
                 name=columns["name"],
                 latitude=np.array([float(x) for x in columns["latitude"]]),
                 longitude=np.array([float(x) for x in columns["longitude"]]),
-                audience=np.array([int(x) for x in columns["audience"]], np.int64),
+                users=np.array([int(x) for x in columns["users"]], np.int64),
                 group=np.array([int(x) for x in columns["group"]], np.int16),
             )
         except (KeyError, ValueError) as error:

@@ -212,7 +212,7 @@ def _write_territories(path: Path, territories: Territories) -> None:
         "name": territories.name,
         "latitude": [f"{x:.4f}" for x in territories.latitude],
         "longitude": [f"{x:.4f}" for x in territories.longitude],
-        "audience": [str(x) for x in territories.audience],
+        "users": [str(x) for x in territories.users],
         "group": [str(x) for x in territories.group],
     }
     write_csv(path, columns)

@@ -15,7 +15,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 
 UNGROUPED = -1  # the group of a territory that has none yet
-MAJORS = 16  # how many territories, by audience, count as major: the paper's Table 1 has 16
+MAJORS = 16  # how many territories with most users count as major: the paper's Table 1 has 16
 STARTS = 16  # starting points of the clustering: the best of their local optima is kept
 MAX_ROUNDS = 100  # assignments per start; each one lowers the cost, so this is never reached in practice
 
@@ -28,7 +28,7 @@ class Territories:
     name: list[str]  # (C,)
     latitude: np.ndarray  # (C,) float64 degrees, nan = unknown
     longitude: np.ndarray  # (C,) float64 degrees, nan = unknown
-    audience: np.ndarray  # (C,) int64 users
+    users: np.ndarray  # (C,) int64
     group: np.ndarray  # (C,) int16, -1 = not grouped
 
     def __post_init__(self) -> None:
@@ -64,8 +64,8 @@ class Territories:
         raise InputError(f"unknown territory {code_or_name!r}, expected a code or name such as {some}")
 
     def majors(self, count: int = MAJORS) -> np.ndarray:
-        """Rows of the ``count`` largest audiences, largest first; equal audiences stand in order of code."""
-        order = sorted(range(len(self)), key=lambda row: (-int(self.audience[row]), self.code[row]))
+        """Rows of the ``count`` territories with most users, largest first; equally large ones by code."""
+        order = sorted(range(len(self)), key=lambda row: (-int(self.users[row]), self.code[row]))
         return np.array(order[:count], np.int64)
 
 
@@ -144,7 +144,7 @@ def look_up(names: Sequence[str]) -> Territories:
         name=[c.name if c and c.code == code else code for code, c in zip(codes, countries, strict=True)],
         latitude=np.array([c.latitude if c else np.nan for c in countries], np.float64),
         longitude=np.array([c.longitude if c else np.nan for c in countries], np.float64),
-        audience=np.zeros(len(codes), np.int64),
+        users=np.zeros(len(codes), np.int64),
         group=np.full(len(codes), UNGROUPED, np.int16),
     )
 
@@ -157,7 +157,7 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     exactly. With the assignment fixed, the centre with the lowest cost Σ (1 − cos) is the mean direction. The
     two steps alternate until nothing changes, from several starts spread out by farthest-first traversal, and
     the cheapest end is kept. Territories without a place then go, largest first, to the group with the
-    smallest audience. Major are the ``majors`` largest audiences, at most half of all but at least k.
+    fewest users. Major are the ``majors`` territories with most users, at most half of all but at least k.
 
     Nothing is random and the order of the table does not matter: group 0 holds the largest territory, group 1
     the largest outside group 0, and so on.
@@ -173,12 +173,12 @@ def geographic_groups(territories: Territories, k: int, majors: int = MAJORS) ->
     points = on_sphere(territories.latitude[order], territories.longitude[order])  # (C, 3)
     located = np.isfinite(points).all(axis=1)
 
-    group = np.full(n, UNGROUPED, np.int16)  # (C,) in the order of audience
+    group = np.full(n, UNGROUPED, np.int16)  # (C,) largest first
     if located.any():
         group[located] = balanced_clusters(points[located], is_major[located], k)
-    audience = territories.audience[order]
+    users = territories.users[order]
     for row in np.flatnonzero(~located):
-        load = [(int(audience[group == g].sum()), int((group == g).sum())) for g in range(k)]
+        load = [(int(users[group == g].sum()), int((group == g).sum())) for g in range(k)]
         group[row] = load.index(min(load))
 
     first_seen = list(dict.fromkeys(group.tolist()))

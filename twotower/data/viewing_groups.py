@@ -41,7 +41,7 @@ def viewing_groups(territories: Territories, positives: np.ndarray, availability
 
     Errors: InputError unless 1 ≤ k ≤ C.
     """
-    order, is_major = _by_audience(territories, k)
+    order, is_major = _by_users(territories, k)
     group = balanced_clusters(viewing_profiles(positives, availability)[order], is_major, k)
     first_seen = list(dict.fromkeys(group.tolist()))
     result = np.empty(len(territories), np.int16)
@@ -54,7 +54,7 @@ def random_groups(territories: Territories, k: int, rng: np.random.Generator) ->
 
     Errors: InputError unless 1 ≤ k ≤ C.
     """
-    order, is_major = _by_audience(territories, k)
+    order, is_major = _by_users(territories, k)
     result = np.empty(len(territories), np.int16)
     for kind in (is_major, ~is_major):
         rows = rng.permutation(order[kind])
@@ -62,7 +62,7 @@ def random_groups(territories: Territories, k: int, rng: np.random.Generator) ->
     return result
 
 
-def _by_audience(territories: Territories, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _by_users(territories: Territories, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of all territories, largest first, and which of them count as major: at most half, at least k."""
     n = len(territories)
     if not 1 <= k <= n:

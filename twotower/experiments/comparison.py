@@ -1,4 +1,4 @@
-"""Runs → methods → gains: which runs are one method with several seeds, and who is judged against whom."""
+"""Runs → methods → gains: which runs are one method with several seeds, and who is evaluated against whom."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from twotower.core.errors import InputError
 from twotower.metrics.gains import Comparison, Method, gains_over
 from twotower.training.run import RunReader
 
-MOST_DAYS = 7  # test days that are judged one by one unless asked for; more are one ranking
+MOST_DAYS = 7  # test days that are evaluated one by one unless asked for; more are one ranking
 ALL_DAYS = "all"  # what the days are called then
 NOT_THE_METHOD = {"seed", "threads"}  # settings that may differ between runs of one method
 
@@ -26,7 +26,7 @@ def compare_runs(
 ) -> Comparison:
     """Judge the first method among some runs against each other one, or each other one ``against`` one.
 
-    Chosen are the ``top`` territories by audience (all when None) with at least ``min_positives`` positives.
+    Chosen are the ``top`` territories by users (all when None) with at least ``min_positives`` positives.
 
     Gains are taken ``by_day`` and averaged, or over the pairs of all test days in one ranking, which is better
     when a day has few positives: unless told, up to MOST_DAYS test days are taken one by one.
@@ -45,12 +45,12 @@ def compare_runs(
         days = [ALL_DAYS]
     methods = [method_of(name, members, min_positives, days == [ALL_DAYS]) for name, members in groups.items()]
     if reference:
-        theirs = the_method(reference, groups)
-        gains = [gains_over(method, methods[theirs]) for i, method in enumerate(methods) if i != theirs]
+        baseline = the_method(reference, groups)
+        gains = [gains_over(method, methods[baseline]) for i, method in enumerate(methods) if i != baseline]
     else:
         gains = [gains_over(methods[0], other) for other in methods[1:]]
 
-    evaluation = groups[gains[0].ours.name][0].evaluation
+    evaluation = groups[gains[0].method.name][0].evaluation
     rows = evaluation.territories.largest(top, min_positives)
     if not len(rows):
         raise InputError(f"no territory has {min_positives} positives among the test pairs")
@@ -84,7 +84,7 @@ def check_comparable(runs: Sequence[RunReader]) -> None:
                 f"(digests {run.test_digest[:8]} and {first.test_digest[:8]}); compare runs of one sample"
             )
         here, there = run.evaluation.territories, first.evaluation.territories
-        if here.code != there.code or (here.audience != there.audience).any():
+        if here.code != there.code or (here.users != there.users).any():
             raise InputError(f"{run.path} and {first.path}: their territories differ; compare runs of one dataset")
 
 

@@ -1,4 +1,4 @@
-"""Conduct an experiment: from what was asked for to the files of its directory, training only what is missing."""
+"""Run an experiment: from what was asked for to the files of its directory, training only what is missing."""
 
 import json
 from pathlib import Path
@@ -11,23 +11,23 @@ from twotower.experiments.plan import RECORD, REPORT, TABLES, Plan, begin
 from twotower.experiments.record import make_record
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.experiments.runs import train_missing
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.setup import Setup
 from twotower.training.warm_up import compile_kernels
 
 
-def conduct(plan: Plan, progress: Progress) -> dict[str, Any]:
+def run_experiment(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Train, measure and judge what is missing; the record, which then lies in ``experiments.json`` with its tables.
 
     Errors: InputError for settings that cannot be, and when something else was begun under this name.
     """
     for method in plan.methods:
         plan.config(method, 0)  # now, rather than after minutes of work
-    laboratory = Laboratory(plan, progress)
-    created = begin(laboratory.plan, laboratory.fingerprints)
+    setup = Setup(plan, progress)
+    created = begin(setup.plan, setup.fingerprints)
     compile_kernels(progress)
-    train_missing(laboratory, progress)
-    audience = measure_missing(laboratory, progress)
-    record = make_record(laboratory, audience, created, progress)
+    train_missing(setup, progress)
+    panel = measure_missing(setup, progress)
+    record = make_record(setup, panel, created, progress)
     write_file(plan.path / RECORD, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     tables = plan.path / TABLES
     tables.mkdir(exist_ok=True)

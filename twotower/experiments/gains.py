@@ -1,6 +1,6 @@
 """Methods against each other: relative gains of PR-AUC per territory and period, and how sure they are.
 
-Names: S seeds, B test pairs, N periods, C territories. In records territories stand in order of audience.
+Names: S seeds, B test pairs, N periods, C territories. In records territories stand with most users first.
 """
 
 from typing import Any
@@ -9,10 +9,11 @@ import numpy as np
 
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
 from twotower.experiments.plan import MEASURES, Plan
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.setup import Setup
 from twotower.metrics.average_precision import average_precision_by
 from twotower.metrics.bootstrap import bootstrap_gains
 from twotower.metrics.results import mean_defined
@@ -23,15 +24,15 @@ COLUMNS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # 
 
 
 def comparisons(plan: Plan) -> list[tuple[str, str]]:
-    """Who is judged against whom: ours against every other method, and those against the baselines.
+    """Who is evaluated against whom: method against every other method, and those against the baselines.
 
     Where there are many, the others only meet the last baseline, the strongest.
     """
     names = [method.name for method in plan.methods]
-    others = [name for name in names if name != plan.ours]
+    others = [name for name in names if name != plan.main_method]
     known = [name for name in BASELINES if name in names]
     known = known if len(names) <= len(BASELINES) + 4 else known[-1:]
-    first = [(plan.ours, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
+    first = [(plan.main_method, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
     further = [(name, base) for name in others for base in known if names.index(name) > names.index(base)]
     return first + [pair for pair in further if pair not in first]
 
@@ -39,12 +40,12 @@ def comparisons(plan: Plan) -> list[tuple[str, str]]:
 class Judge:
     """All that a comparison needs, read once."""
 
-    def __init__(self, laboratory: Laboratory):
-        dataset, pairs = laboratory.dataset, laboratory.test_pairs
-        self.laboratory, self.plan = laboratory, laboratory.plan
+    def __init__(self, setup: Setup):
+        dataset, pairs = setup.dataset, setup.test_pairs
+        self.setup, self.plan = setup, setup.plan
         self.labels, self.user = pairs.label, pairs.user
         self.territory = np.asarray(dataset.user_territory)[pairs.user].astype(np.int64)  # (B,)
-        self.order = dataset.territories.majors(dataset.n_territories)  # (C,) by audience
+        self.order = dataset.territories.majors(dataset.n_territories)  # (C,) most users first
         self.major = np.zeros(dataset.n_territories, bool)
         self.major[dataset.territories.majors()] = True
 
@@ -58,7 +59,7 @@ class Judge:
         return np.stack([np.asarray(RunReader(self.plan.run_path(method, seed)).scores) for seed in seeds])
 
     def support(self) -> dict[str, np.ndarray]:
-        """Users, pairs, positives and users with positives of each territory (C,), and whether it can be judged."""
+        """Users, pairs, positives and users with positives of each territory (C,), and whether it can be evaluated."""
         positive = self.labels > 0
         home = np.full(int(self.user.max(initial=-1)) + 1, -1)
         home[self.user] = self.territory
@@ -70,48 +71,48 @@ class Judge:
             "users_with_positives": np.bincount(home[winners], minlength=self.C),
         }
         enough = (found["positives"] >= self.plan.min_positives) & (found["users_with_positives"] >= ENOUGH_USERS)
-        return found | {"judged": enough}
+        return found | {"evaluated": enough}
 
     def pr_auc(self, method: str) -> dict[str, Any]:
         """PR-AUC per territory, by period and their mean; each the mean over seeds."""
-        scores, period = self.scores(method), self.laboratory.period
-        n = len(self.laboratory.periods)
+        scores, period = self.scores(method), self.setup.period
+        n = len(self.setup.periods)
         cell = period * self.C + self.territory
         found = np.stack([average_precision_by(self.labels, one, cell, n * self.C) for one in scores])
         by_period = found.mean(axis=0).reshape(n, self.C)[:, self.order]  # (N, C)
         return {"average": mean_defined(by_period, axis=0), "by_period": by_period}
 
-    def gains(self, ours: str, theirs: str, progress: Progress) -> dict[str, Any]:
+    def gains(self, method: str, baseline: str, progress: Progress) -> dict[str, Any]:
         """One comparison of the record; it is kept, and read again as long as the runs are the same."""
-        file = self.plan.path / MEASURES / f"{ours}-over-{theirs}.json"
+        file = self.plan.path / MEASURES / f"{method}-over-{baseline}.json"
         origin = {
             "runs": [[RunReader(self.plan.run_path(name, seed)).created for seed in range(self.plan.seeds)]
-                     for name in (ours, theirs)],
+                     for name in (method, baseline)],
             "replicates": self.plan.replicates,
             "min_positives": self.plan.min_positives,
         }  # fmt: skip
         if file.is_file() and (kept := read_json(file)).get("of") == origin:
             return dict(kept["gains"])
-        told = self._bootstrap(ours, theirs, progress)
+        told = self._bootstrap(method, baseline, progress)
         write_json(file, {"of": origin, "gains": told})
         return told
 
-    def _bootstrap(self, ours: str, theirs: str, progress: Progress) -> dict[str, Any]:
+    def _bootstrap(self, method: str, baseline: str, progress: Progress) -> dict[str, Any]:
         found = bootstrap_gains(
             self.labels,
-            self.scores(ours),
-            self.scores(theirs),
+            self.scores(method),
+            self.scores(baseline),
             self.user,
             self.territory,
             self.C,
-            self.laboratory.period,
-            rng=np.random.default_rng(0),
+            self.setup.period,
+            rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.plan.replicates,
             threads=usable_cores(),
-            progress=lambda stage, done, total: progress(f"{stage}: {ours} over {theirs}", done, total),
+            progress=lambda stage, done, total: progress(f"{stage}: {method} over {baseline}", done, total),
         )
         told = summarise(found, self.major, enough_support(found, self.plan.min_positives))
         for name in COLUMNS:
             told[name] = [told[name][c] for c in self.order]
         told["by_period"] = [[row[c] for c in self.order] for row in told["by_period"]]
-        return {"ours": ours, "theirs": theirs, **told}
+        return {"method": method, "baseline": baseline, **told}

@@ -15,8 +15,8 @@ from twotower.core.errors import InputError
 SAMPLES = ("random", "upsampled", "more-random")
 GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
 DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
-OURS = "mtl"  # the method that an experiment is about, where it is among those asked for
-BASELINES = ("baseline", "upsampled")  # what it is judged against, as in the paper
+MAIN_METHOD = "mtl"  # the method that an experiment is about, where it is among those asked for
+BASELINES = ("baseline", "upsampled")  # what it is evaluated against, as in the paper
 TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior")  # of the model; others are groups' own
 COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
 GROUP_TRAINING = ("head_decay", "bias_decay", "task_weights", "pcgrad")  # of training, for groups
@@ -125,7 +125,7 @@ METHODS: dict[str, Method] = {
         ),
         Method("viewing-groups", "As mtl, with territories grouped by what is watched there.", grouping="viewing"),
         Method("random-groups", "As mtl, with territories grouped at random: a control.", grouping="random"),
-        Method("shuffled", "As mtl, with users dealt to the heads by chance: a control.", grouping="shuffled"),
+        Method("shuffled", "As mtl, with users assigned to heads at random: a control.", grouping="shuffled"),
     )
 }
 
@@ -144,7 +144,7 @@ def find_methods(names: str) -> list[Method]:
 
 
 def choose_roles(names: list[str]) -> tuple[str, list[str]]:
-    """Which of some methods the experiment is about, and those that it is judged against."""
-    ours = OURS if OURS in names else names[-1]
-    others = [name for name in names if name != ours]
-    return ours, [name for name in BASELINES if name in others] or others
+    """Which of some methods the experiment is about, and those that it is evaluated against."""
+    method = MAIN_METHOD if MAIN_METHOD in names else names[-1]
+    others = [name for name in names if name != method]
+    return method, [name for name in BASELINES if name in others] or others

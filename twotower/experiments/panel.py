@@ -1,8 +1,8 @@
 """The test users whose scores of all titles are looked at: the same for every run.
 
-A run's weights are those that the last period was judged by, which have learned from all days before it. So users are
-looked at on its first day: what they could be offered is what their territory has, launched by then, and that they had
-not watched before, in the test periods that have passed neither. Names: n users, T titles, C territories.
+A run keeps the weights that the last period was evaluated with, trained on all days before it. So recommendations are
+computed as of the first day of that period: allowed are the titles available in the user's territory, launched by then
+and not watched by the user before, in earlier test periods neither. Names: n users, T titles, C territories.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.experiments.separate import members_of
-from twotower.experiments.setup import Laboratory
-from twotower.metrics.local_titles import TitleHomes, title_homes
+from twotower.experiments.setup import Setup
+from twotower.metrics.local_titles import TitleLocality, title_locality
 from twotower.metrics.popularity_bias import profile_popularity
 from twotower.model.engine.topk import logits
 from twotower.model.retrieval import Retrieval, Users
@@ -31,8 +32,8 @@ PROBED = 100_000  # pairs of a kind whose probabilities are kept, for distances 
 
 
 @dataclass(frozen=True, eq=False)
-class Audience:
-    """Some test users, what they may be offered, and what is known of the titles."""
+class Panel:
+    """Some test users, which titles may be recommended to them, and what is known of the titles."""
 
     rows: np.ndarray  # (n,) int64 users, ascending
     territory: np.ndarray  # (n,) int64
@@ -40,35 +41,35 @@ class Audience:
     allowed: np.ndarray  # (n, T) bool: the territory has it by then, and the user has not watched it
     popularity: np.ndarray  # (T,) training positives
     profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
-    homes: TitleHomes
+    locality: TitleLocality
     probes: dict[str, tuple[np.ndarray, np.ndarray]]  # kind of title → user (position) and title of some allowed pairs
 
 
-def gather_audience(laboratory: Laboratory, progress: Progress) -> Audience:
+def choose_panel(setup: Setup, progress: Progress) -> Panel:
     """Choose them by chance, but the same ones every time."""
-    dataset, sampled = laboratory.dataset, laboratory.reference
+    dataset, sampled = setup.dataset, setup.reference
     most = max(1, min(MOST_USERS, MOST_SCORES // dataset.n_titles))
-    rows = np.sort(np.random.default_rng(0).permutation(sampled.test_users)[:most])
-    day = laboratory.last_period[0]
+    rows = np.sort(generator(0, Stream.PANEL_USERS).permutation(sampled.test_users)[:most])
+    day = setup.last_period[0]
     start, seen = watched(dataset, rows, day, progress)
     territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
     there = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)  # (C, T)
     allowed = there[territory]
     allowed[np.repeat(np.arange(len(rows)), np.diff(start)), seen] = False
-    counts = laboratory.positives[laboratory.plan.method(laboratory.plan.ours).sample]  # (C, T)
+    counts = setup.positives[setup.plan.method(setup.plan.main_method).sample]  # (C, T)
     popularity = counts.sum(axis=0)
-    homes = title_homes(counts, dataset.territories.audience)
-    kinds = {"local": homes.local[territory], "global": np.broadcast_to(homes.is_global, allowed.shape)}
+    locality = title_locality(counts, dataset.territories.users)
+    kinds = {"local": locality.local[territory], "global": np.broadcast_to(locality.is_global, allowed.shape)}
     probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
     profile = profile_popularity(start, seen, popularity)
-    return Audience(rows, territory, day, allowed, popularity, profile, homes, probes)
+    return Panel(rows, territory, day, allowed, popularity, profile, locality, probes)
 
 
 def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """User and title of at most ``most`` true cells of a mask (n, T), by chance, but the same ones every time."""
     cells = np.flatnonzero(mask)
     if len(cells) > most:
-        cells = np.sort(np.random.default_rng(0).choice(cells, most, replace=False))
+        cells = np.sort(generator(0, Stream.PANEL_PAIRS).choice(cells, most, replace=False))
     user, title = np.unravel_index(cells, mask.shape)
     return user.astype(np.int32), title.astype(np.int32)
 

@@ -46,7 +46,7 @@ class Plan:
     replicates: int
 
     @property
-    def ours(self) -> str:
+    def main_method(self) -> str:
         return choose_roles([method.name for method in self.methods])[0]
 
     @property

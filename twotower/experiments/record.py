@@ -12,9 +12,9 @@ from twotower.core.storage import read_json
 from twotower.core.version import __version__
 from twotower.experiments.gains import Judge, comparisons
 from twotower.experiments.measures import Measured
-from twotower.experiments.panel import Audience
+from twotower.experiments.panel import Panel
 from twotower.experiments.plan import FORMAT_VERSION
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.setup import Setup
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import (
     distance_records,
@@ -32,40 +32,40 @@ from twotower.training.run import RUN, RunReader
 CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
 
 
-def make_record(laboratory: Laboratory, audience: Audience, created: str, progress: Progress) -> dict[str, Any]:
+def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> dict[str, Any]:
     """The record of an experiment whose runs have all been trained and measured."""
-    plan, judge, measured = laboratory.plan, Judge(laboratory), Measured(laboratory)
-    methods = [method_record(laboratory, method.name) for method in plan.methods]
-    scores = title_scores(laboratory)
+    plan, judge, measured = setup.plan, Judge(setup), Measured(setup)
+    methods = [method_record(setup, method.name) for method in plan.methods]
+    scores = title_scores(setup)
     record: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "created": created,
         "twotower": __version__,
         "name": plan.name,
-        "ours": plan.ours,
+        "main_method": plan.main_method,
         "baselines": plan.baselines,
         "summary": [],
-        "dataset": dataset_record(laboratory),
-        "samples": sample_records(laboratory),
+        "dataset": dataset_record(setup),
+        "samples": sample_records(setup),
         "environment": environment_facts(),
         "seconds": sum(sum(method["seconds"]) for method in methods),
         "methods": methods,
-        "periods": [{"name": period_name(days), "days": list(days)} for days in laboratory.periods],
-        "territories": territory_records(laboratory, judge),
+        "periods": [{"name": period_name(days), "days": list(days)} for days in setup.periods],
+        "territories": territory_records(setup, judge),
         "min_positives": plan.min_positives,
         "replicates": plan.replicates,
-        "audience": len(audience.rows),
-        "audience_day": audience.day,
+        "panel_users": len(panel.rows),
+        "panel_day": panel.day,
         "pr_auc": {method.name: judge.pr_auc(method.name) for method in plan.methods},
         "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
-        "titles": title_records(laboratory, audience, scores),
-        "title_pairs": pair_records(laboratory, audience, scores),
-        "title_kinds": kind_records(laboratory, audience, scores),
+        "titles": title_records(setup, panel, scores),
+        "title_pairs": pair_records(setup, panel, scores),
+        "title_kinds": kind_records(setup, panel, scores),
         "bias": {method.name: bias_record(judge, measured, method.name) for method in plan.methods},
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
         "calibration": {method.name: calibration_record(judge, measured, method.name) for method in plan.methods},
-        "distances": distance_records(laboratory, audience, measured),
-        "histograms": histogram_record(laboratory, audience, measured),
+        "distances": distance_records(setup, panel, measured),
+        "histograms": histogram_record(setup, panel, measured),
     }
     told: dict[str, Any] = plain(record)
     return told | {"summary": summary(told)}
@@ -75,9 +75,9 @@ def period_name(days: tuple[int, ...]) -> str:
     return f"day {days[0]}" if len(days) == 1 else f"days {days[0]}–{days[-1]}"
 
 
-def dataset_record(laboratory: Laboratory) -> dict[str, Any]:
+def dataset_record(setup: Setup) -> dict[str, Any]:
     """What the data are."""
-    dataset = laboratory.dataset
+    dataset = setup.dataset
     return {
         "path": without_folders(str(dataset.path)),
         "users": dataset.n_users,
@@ -100,10 +100,10 @@ def without_folders(facts: Any) -> Any:
     return Path(facts).name if isinstance(facts, str) and Path(facts).is_absolute() else facts
 
 
-def sample_records(laboratory: Laboratory) -> dict[str, dict[str, Any]]:
+def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
     """How each sample was drawn, and what came of it."""
     found = {}
-    for kind, sampled in laboratory.samples.items():
+    for kind, sampled in setup.samples.items():
         pairs = sampled.train_pairs()
         found[kind] = {
             **sampled.config,
@@ -116,9 +116,9 @@ def sample_records(laboratory: Laboratory) -> dict[str, dict[str, Any]]:
     return found
 
 
-def method_record(laboratory: Laboratory, name: str) -> dict[str, Any]:
+def method_record(setup: Setup, name: str) -> dict[str, Any]:
     """What a method is, and the figures of its runs."""
-    plan = laboratory.plan
+    plan = setup.plan
     method, seeds = plan.method(name), list(range(plan.seeds))
     facts = [read_json(RunReader(plan.run_path(name, seed)).path / RUN) for seed in seeds]
     settings = plan.config(method, 0).to_dict()
@@ -128,7 +128,7 @@ def method_record(laboratory: Laboratory, name: str) -> dict[str, Any]:
         "about": method.about,
         "sample": method.sample,
         "settings": settings,
-        "groups": method.grouping,
+        "grouping": method.grouping,
         "seeds": seeds,
         **{key: [fact.get(key) for fact in facts] for key in ("overall", "macro")},
         "title_offsets": [fact.get("title_offsets") for fact in facts],
@@ -136,24 +136,24 @@ def method_record(laboratory: Laboratory, name: str) -> dict[str, Any]:
     }
 
 
-def territory_records(laboratory: Laboratory, judge: Judge) -> list[dict[str, Any]]:
-    """Every territory with its support, by audience: Table 1."""
-    territories, support, order = laboratory.dataset.territories, judge.support(), judge.order
-    groups, rate = laboratory.geography, ratio(support["positives"], support["pairs"])
-    trained = {kind: counts.sum(axis=1) for kind, counts in laboratory.positives.items()}
+def territory_records(setup: Setup, judge: Judge) -> list[dict[str, Any]]:
+    """Every territory with its support, by users: Table 1."""
+    territories, support, order = setup.dataset.territories, judge.support(), judge.order
+    groups, rate = setup.geography, ratio(support["positives"], support["pairs"])
+    trained = {kind: counts.sum(axis=1) for kind, counts in setup.positives.items()}
     return [
         {
             "code": territories.code[c],
             "name": territories.name[c],
             "group": groups[c],
-            "audience": territories.audience[c],
+            "users": territories.users[c],
             "test_users": support["users"][c],
             "test_pairs": support["pairs"][c],
             "test_positives": support["positives"][c],
             "base_rate": rate[c],
             "train_positives": {kind: counts[c] for kind, counts in trained.items()},
             "major": judge.major[c],
-            "judged": support["judged"][c],
+            "evaluated": support["evaluated"][c],
         }
         for c in order
     ]

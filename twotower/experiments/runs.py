@@ -11,31 +11,31 @@ from twotower.core.progress import Progress
 from twotower.core.storage import write_json
 from twotower.experiments.methods import Method
 from twotower.experiments.separate import train_separately
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.setup import Setup
 from twotower.training.job import PLAN
 from twotower.training.periods import train_and_score
 from twotower.training.run import RUN, RunReader, RunWriter
 from twotower.training.trainer import Trainer
 
 
-def train_missing(laboratory: Laboratory, progress: Progress) -> int:
+def train_missing(setup: Setup, progress: Progress) -> int:
     """Train every run of the plan that has not finished; how many those were. A run that was interrupted begins again.
 
-    Errors: InputError when a run that lies there was judged on other test pairs.
+    Errors: InputError when a run that lies there was evaluated on other test pairs.
     """
-    plan = laboratory.plan
+    plan = setup.plan
     missing = [(method, seed) for method, seed in plan.runs() if not finished(plan.run_path(method.name, seed))]
     for done, (method, seed) in enumerate(missing):
         told = f"training runs · {method.name}, seed {seed}"
         progress(told, done, len(missing))
-        train_one(laboratory, method, seed, as_detail(progress, told, done, len(missing)))
+        train_one(setup, method, seed, as_detail(progress, told, done, len(missing)))
     if missing:
         progress("training runs", len(missing), len(missing))
-    digest = laboratory.test_pairs.digest()
+    digest = setup.test_pairs.digest()
     for method, seed in plan.runs():
         path = plan.run_path(method.name, seed)
         if RunReader(path).test_digest != digest:
-            raise InputError(f"{path}: was judged on other test pairs; remove it to train it again")
+            raise InputError(f"{path}: was evaluated on other test pairs; remove it to train it again")
     return len(missing)
 
 
@@ -52,21 +52,21 @@ def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress
     return tell
 
 
-def train_one(laboratory: Laboratory, method: Method, seed: int, progress: Progress) -> None:
+def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> None:
     """Train, judge and keep one run."""
-    plan, sampled = laboratory.plan, laboratory.samples[method.sample]
+    plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     shutil.rmtree(path, ignore_errors=True)  # what is left of one that was interrupted
     config = plan.config(method, seed)
     if method.separate:
-        return train_separately(laboratory, method, seed, progress)
-    dataset, groups = laboratory.heads(method, seed)
+        return train_separately(setup, method, seed, progress)
+    dataset, groups = setup.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress)
     with RunWriter(path, label=method.name, dataset=dataset.path, sample=sampled.name, seed=seed) as writer:
         writer.save_config(config.to_dict())
         kept = {"dataset": str(dataset.path.resolve()), "sample": sampled.name, "label": method.name}
-        kept |= {"fingerprint": laboratory.fingerprints[method.sample], "groups": np.asarray(groups).tolist()}
+        kept |= {"fingerprint": setup.fingerprints[method.sample], "groups": np.asarray(groups).tolist()}
         write_json(path / PLAN, kept)
-        train_and_score(trainer, sampled, len(laboratory.periods), writer, progress)
+        train_and_score(trainer, sampled, len(setup.periods), writer, progress)
         writer.training_path.unlink(missing_ok=True)  # nothing to resume, and three times the size of the weights
         writer.facts["seconds"] = round(time.perf_counter() - started, 3)

@@ -16,7 +16,7 @@ from twotower.core.storage import read_json, write_json
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.experiments.methods import Method
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
 from twotower.training.job import PLAN
 from twotower.training.periods import train_and_score
@@ -25,17 +25,17 @@ from twotower.training.run import RunReader, RunWriter
 from twotower.training.trainer import Trainer
 
 
-def train_separately(laboratory: Laboratory, method: Method, seed: int, progress: Progress) -> None:
+def train_separately(setup: Setup, method: Method, seed: int, progress: Progress) -> None:
     """Train, judge and keep one run of as many models as there are groups of territories.
 
     Errors: InputError, with the group, when one has nothing to learn from.
     """
-    plan, sampled, dataset = laboratory.plan, laboratory.samples[method.sample], laboratory.dataset
+    plan, sampled, dataset = setup.plan, setup.samples[method.sample], setup.dataset
     path, started, config = plan.run_path(method.name, seed), time.perf_counter(), plan.config(method, seed)
-    groups = laboratory.geography
+    groups = setup.geography
     names = [f"group-{k}" for k in range(plan.groups)]
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
-    logits = np.empty(len(laboratory.test_pairs), np.float32)
+    logits = np.empty(len(setup.test_pairs), np.float32)
     with RunWriter(path, parts=names, **facts) as whole:
         whole.save_config(config.to_dict())
         for k, name in enumerate(names):
@@ -46,13 +46,13 @@ def train_separately(laboratory: Laboratory, method: Method, seed: int, progress
                 write_json(writer.path / PLAN, {"territories": mine.tolist()})
                 try:
                     trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
-                    train_and_score(trainer, part, len(laboratory.periods), writer, progress)
+                    train_and_score(trainer, part, len(setup.periods), writer, progress)
                 except InputError as error:
                     raise InputError(f"{method.name}, group {k} of territories: {error}") from None
                 writer.training_path.unlink(missing_ok=True)
-            logits[part.has(laboratory.test_pairs)] = RunReader(path / name).scores
-        results: Evaluation = evaluate_pairs(dataset, groups, laboratory.test_pairs, logits, progress)
-        whole.save_results(results, logits, laboratory.test_pairs.digest())
+            logits[part.has(setup.test_pairs)] = RunReader(path / name).scores
+        results: Evaluation = evaluate_pairs(dataset, groups, setup.test_pairs, logits, progress)
+        whole.save_results(results, logits, setup.test_pairs.digest())
         whole.facts["seconds"] = round(time.perf_counter() - started, 3)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.data.sampling.sample_config import SampleConfig
@@ -22,10 +23,9 @@ from twotower.training.periods import period_of, periods
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
 DEV_PREFIX = "dev-"  # of those with other users in place of the test users
-CHANCE_STREAM = 77  # beside those of training, for groups that are drawn
 
 
-class Laboratory:
+class Setup:
     """Opened once; everything heavy is read once. ``periods`` are the test days in blocks."""
 
     def __init__(self, plan: Plan, progress: Progress):
@@ -45,7 +45,7 @@ class Laboratory:
 
     @property
     def last_period(self) -> tuple[int, ...]:
-        """The test days that the weights of the runs were judged on: those after the last update."""
+        """The test days that the weights of the runs were evaluated on: those after the last update."""
         return self.periods[-1]
 
     @cached_property
@@ -56,7 +56,7 @@ class Laboratory:
     @cached_property
     def reference(self) -> Sample:
         """The sample of the method that the experiment is about: local titles and popularity are read off it."""
-        return self.samples[self.plan.method(self.plan.ours).sample]
+        return self.samples[self.plan.method(self.plan.main_method).sample]
 
     @cached_property
     def test_pairs(self) -> Pairs:
@@ -89,23 +89,23 @@ class Laboratory:
 
         What is drawn, random groups and the shuffling, is drawn anew for each seed.
         """
-        territories, rng = self.dataset.territories, np.random.default_rng([seed, CHANCE_STREAM])
+        territories = self.dataset.territories
         if not method.multi_task:
             return self.dataset, choose_groups(territories, 1)
         if method.grouping == "viewing":
             positives, availability = self.positives[method.sample], self.dataset.availability
             return self.dataset, viewing_groups(territories, positives, availability, self.plan.groups)
         if method.grouping == "random":
-            return self.dataset, random_groups(territories, self.plan.groups, rng)
+            return self.dataset, random_groups(territories, self.plan.groups, generator(seed, Stream.RANDOM_GROUPS))
         if method.grouping == "shuffled":
-            return shuffled_heads(self.dataset, rng), self.geography
+            return shuffled_heads(self.dataset, generator(seed, Stream.SHUFFLED_HEADS)), self.geography
         return self.dataset, self.geography
 
 
 def shuffled_heads(dataset: Dataset, rng: np.random.Generator) -> Dataset:
     """The dataset, but each user goes through the head of some other user's territory: a control.
 
-    Heads are as large as before, and learn from anybody. Users are judged where they live.
+    Heads are as large as before, and learn from anybody. Users are evaluated where they live.
     """
     other = copy(dataset)
     other.head_territory = rng.permutation(np.asarray(dataset.user_territory))

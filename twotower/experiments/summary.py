@@ -17,53 +17,54 @@ def summary(record: Record) -> list[str]:
     return [*found, *support_sentences(record)]
 
 
-def comparison(record: Record, ours: str, theirs: str) -> Mapping[str, Any] | None:
-    """The gains of one method over another, if they were judged."""
-    return next((g for g in record["gains"] if (g["ours"], g["theirs"]) == (ours, theirs)), None)
+def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] | None:
+    """The gains of one method over another, if they were evaluated."""
+    return next((g for g in record["gains"] if (g["method"], g["baseline"]) == (method, baseline)), None)
 
 
-def gain_sentences(record: Record, theirs: str) -> list[str]:
-    """What ours gains over one baseline: first whether it does, then how much."""
-    gains = comparison(record, record["ours"], theirs)
+def gain_sentences(record: Record, baseline: str) -> list[str]:
+    """What method gains over one baseline: first whether it does, then how much."""
+    gains = comparison(record, record["main_method"], baseline)
     if gains is None:
         return []
-    where = "major" if gains["major"]["judged"] else "all"
+    where = "major" if gains["major"]["evaluated"] else "all"
     overall, told = gains["overall"], gains[where]
-    found = f"{verdict(record['ours'], theirs, overall, told)} {all_pairs(record).capitalize()}: {percent(overall)}."
-    if not told["judged"]:
-        return [f"{found} No territory has enough positives to be judged."]
+    found = verdict(record["main_method"], baseline, overall, told)
+    found += f" {all_pairs(record).capitalize()}: {percent(overall)}."
+    if not told["evaluated"]:
+        return [f"{found} No territory has enough positives to be evaluated."]
     word = "major territories" if where == "major" else "territories"
-    if told["judged"] == 1:
+    if told["evaluated"] == 1:
         name, judgement = only_judged(record, gains, where)
-        return [f"{found} Of the {word} one alone can be judged, {name}: {percent(told)}, {judgement}."]
+        return [f"{found} Of the {word} one alone can be evaluated, {name}: {percent(told)}, {judgement}."]
     return [
-        f"{found} Mean of the {told['judged']} {word} that can be judged: {percent(told)}; ahead in {told['won']}, "
-        f"surely better in {told['better']}, surely worse in {told['worse']} (corrected for many territories; sign "
-        f"test p = {told['sign_p']:.2g}, if territories were independent).{minor_words(gains, where)}"
+        f"{found} Mean of the {told['evaluated']} {word} that can be evaluated: {percent(told)}; ahead in "
+        f"{told['won']}, surely better in {told['better']}, surely worse in {told['worse']} (corrected for many "
+        f"territories; sign test p = {told['sign_p']:.2g}, if territories were independent).{minor_words(gains, where)}"
     ]
 
 
 def minor_words(gains: Mapping[str, Any], where: str) -> str:
-    """The mean with those that are not major, where some of them can be judged."""
+    """The mean with those that are not major, where some of them can be evaluated."""
     every = gains["all"]
-    if where == "all" or every["judged"] == gains["major"]["judged"]:
+    if where == "all" or every["evaluated"] == gains["major"]["evaluated"]:
         return ""
-    return f" With minor ones, of all {every['judged']}: {percent(every)}; ahead in {every['won']}."
+    return f" With minor ones, of all {every['evaluated']}: {percent(every)}; ahead in {every['won']}."
 
 
-def verdict(ours: str, theirs: str, overall: Told, told: Told) -> str:
-    """Whether ours is better, by the intervals over all pairs and of the mean over territories."""
+def verdict(method: str, baseline: str, overall: Told, told: Told) -> str:
+    """Whether method is better, by the intervals over all pairs and of the mean over territories."""
     pairs, territories = standing(overall), standing(told)
     if "unknown" in (pairs, territories):
         pairs = territories = territories if pairs == "unknown" else pairs
     if pairs == territories:
         return {
-            "better": f"{ours} is better than {theirs}.",
-            "worse": f"{ours} is worse than {theirs}.",
-            "undecided": f"Whether {ours} is better or worse than {theirs} is undecided.",
-            "unknown": f"Nothing is known of {ours} against {theirs}.",
+            "better": f"{method} is better than {baseline}.",
+            "worse": f"{method} is worse than {baseline}.",
+            "undecided": f"Whether {method} is better or worse than {baseline} is undecided.",
+            "unknown": f"Nothing is known of {method} against {baseline}.",
         }[pairs]
-    return f"{ours} against {theirs}: {pairs} over all pairs, {territories} on average over territories."
+    return f"{method} against {baseline}: {pairs} over all pairs, {territories} on average over territories."
 
 
 def standing(told: Told) -> str:
@@ -74,7 +75,7 @@ def standing(told: Told) -> str:
 
 
 def only_judged(record: Record, gains: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """The one territory that can be judged, by name, and its verdict."""
+    """The one territory that can be evaluated, by name, and its verdict."""
     found = [
         (territory["name"], said)
         for territory, said in zip(record["territories"], gains["verdict"], strict=True)
@@ -91,45 +92,45 @@ def ingredient_sentences(record: Record) -> list[str]:
         ("mtl-random", "baseline", "Heads without active users"),
     )
     found = []
-    for ours, theirs, what in questions:
-        gains = comparison(record, ours, theirs)
-        if gains is not None and ours != record["ours"] and gains["overall"]["mean"] is not None:
-            found.append(f"{what} ({ours} against {theirs}): over all pairs {percent(gains['overall'])}.")
+    for method, baseline, what in questions:
+        gains = comparison(record, method, baseline)
+        if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
+            found.append(f"{what} ({method} against {baseline}): over all pairs {percent(gains['overall'])}.")
     return found
 
 
 def offset_sentences(record: Record) -> list[str]:
     """Whether what single territories seem to like lasts: what drew their offsets of titles to what holds for all."""
-    ours = next(method for method in record["methods"] if method["name"] == record["ours"])
-    told = [found for found in ours.get("title_offsets") or () if found and "group_prior" in found]
+    method = next(method for method in record["methods"] if method["name"] == record["main_method"])
+    told = [found for found in method.get("title_offsets") or () if found and "group_prior" in found]
     if not told:
         return []
     where = {"group": "groups", "territory": "territories"}[told[0]["level"]]
     priors = [found["group_prior"] for found in told if found["group_prior"] is not None]
-    runs = f"{len(told) - len(priors)} of {len(told)} runs of {ours['name']}"
+    runs = f"{len(told) - len(priors)} of {len(told)} runs of {method['name']}"
     found = [f"In {runs}, offsets of titles by {where} predict nothing, and are 0."] if len(priors) < len(told) else []
     if priors:
         drawn = " to ".join(f"{prior:g}" for prior in sorted({min(priors), max(priors)}))
         found.append(
-            f"In {len(priors)} of {len(told)} runs of {ours['name']}, offsets of titles by {where} predict labels that "
-            f"they were not counted on; {drawn} pseudo-positives draw them to those of all."
+            f"In {len(priors)} of {len(told)} runs of {method['name']}, offsets of titles by {where} predict labels "
+            f"that they were not counted on; {drawn} pseudo-positives draw them to those of all."
         )
     return found
 
 
 def bias_sentences(record: Record) -> list[str]:
     """Whether local titles rose and global ones fell."""
-    ours, bias = record["ours"], record["bias"]
+    method, bias = record["main_method"], record["bias"]
     found = []
-    for theirs in record["baselines"]:
+    for baseline in record["baselines"]:
         parts = []
         for measure, what in (("local_share", "local titles"), ("global_share", "global titles")):
-            mine, other = (bias[name]["overall"][measure] for name in (ours, theirs))
+            mine, other = (bias[name]["overall"][measure] for name in (method, baseline))
             if mine[0] is not None and other[0] is not None:
                 parts.append(f"{what} fill {share(mine)} of the top 10 instead of {share(other)}")
         if parts:
-            found.append(f"With {ours} rather than {theirs}, {', and '.join(parts)}.")
-    if bias[ours]["overall"]["local_share"][0] is None:
+            found.append(f"With {method} rather than {baseline}, {', and '.join(parts)}.")
+    if bias[method]["overall"]["local_share"][0] is None:
         found.append("No test user lives where titles are local, by the training data: nothing is known of them.")
     return found
 
@@ -137,10 +138,10 @@ def bias_sentences(record: Record) -> list[str]:
 def support_sentences(record: Record) -> list[str]:
     """What the experiment cannot say."""
     territories, seeds = record["territories"], len(record["methods"][0]["seeds"])
-    judged = sum(territory["judged"] for territory in territories)
+    evaluated = sum(territory["evaluated"] for territory in territories)
     found = [
-        f"{judged} of {len(territories)} territories {'has' if judged == 1 else 'have'} enough test positives to be "
-        f"judged one by one (at least {record['min_positives']}, of {ENOUGH_USERS} users)."
+        f"{evaluated} of {len(territories)} territories {'has' if evaluated == 1 else 'have'} enough test positives to "
+        f"be evaluated one by one (at least {record['min_positives']}, of {ENOUGH_USERS} users)."
     ]
     if any(sample.get("dev_users") for sample in record["samples"].values()):
         found.append("Judged on users who are kept for choosing: the test users have not been looked at.")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from twotower.experiments.measures import HISTOGRAM_SEED, Measured, shown_titles
-from twotower.experiments.panel import Audience
-from twotower.experiments.setup import Laboratory
+from twotower.experiments.panel import Panel
+from twotower.experiments.setup import Setup
 from twotower.metrics.distances import distance
 from twotower.metrics.results import mean_defined
 from twotower.metrics.title_gains import comparable_pairs, gains_of_kind, title_gains
@@ -16,9 +16,9 @@ KINDS = ("local", "global", "")  # of titles; the last are neither
 ENOUGH_TITLE_POSITIVES = 10  # test positives of a title, for its PR-AUC to be compared
 
 
-def title_scores(laboratory: Laboratory) -> dict[str, np.ndarray]:
+def title_scores(setup: Setup) -> dict[str, np.ndarray]:
     """PR-AUC of every title under each method's runs, (S, T) each."""
-    plan = laboratory.plan
+    plan = setup.plan
     return {
         method.name: np.stack(
             [RunReader(plan.run_path(method.name, s)).evaluation.titles.pr_auc for s in range(plan.seeds)]
@@ -27,9 +27,9 @@ def title_scores(laboratory: Laboratory) -> dict[str, np.ndarray]:
     }
 
 
-def title_records(laboratory: Laboratory, audience: Audience, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def title_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """A record a title, in the order of the dataset."""
-    dataset, homes, pairs = laboratory.dataset, audience.homes, laboratory.test_pairs
+    dataset, locality, pairs = setup.dataset, panel.locality, setup.test_pairs
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=dataset.n_titles)
     means = {name: mean_defined(of_method, axis=0) for name, of_method in scores.items()}
     names, codes = dataset.titles.get("name", dataset.title_ids), dataset.territories.code
@@ -37,11 +37,11 @@ def title_records(laboratory: Laboratory, audience: Audience, scores: dict[str, 
         {
             "id": dataset.title_ids[t],
             "name": names[t] or dataset.title_ids[t],
-            "kind": homes.kind[t],
-            "home": codes[homes.home[t]] if homes.home[t] >= 0 else None,
-            "share": homes.share[t],
-            "lift": homes.lift[t],
-            "train_positives": homes.positives[t],
+            "kind": locality.kind[t],
+            "home_territory": codes[locality.home_territory[t]] if locality.home_territory[t] >= 0 else None,
+            "share": locality.share[t],
+            "lift": locality.lift[t],
+            "train_positives": locality.positives[t],
             "test_positives": tested[t],
             "pr_auc": {name: mean[t] for name, mean in means.items()},
         }
@@ -49,13 +49,13 @@ def title_records(laboratory: Laboratory, audience: Audience, scores: dict[str, 
     ]
 
 
-def pair_records(laboratory: Laboratory, audience: Audience, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Local titles beside global ones with comparable positives, and what ours gains on both: Table 3."""
-    plan, dataset, pairs = laboratory.plan, laboratory.dataset, laboratory.test_pairs
-    counts = laboratory.positives[plan.method(plan.ours).sample]
+def pair_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Local titles beside global ones with comparable positives, and what method gains on both: Table 3."""
+    plan, dataset, pairs = setup.plan, setup.dataset, setup.test_pairs
+    counts = setup.positives[plan.method(plan.main_method).sample]
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=dataset.n_titles)
     majors, seeds = dataset.territories.majors(), range(plan.seeds)
-    gains = {name: title_gains(scores[plan.ours], scores[name], seeds, seeds) for name in plan.baselines}
+    gains = {name: title_gains(scores[plan.main_method], scores[name], seeds, seeds) for name in plan.baselines}
     return [
         {
             "territory": dataset.territories.code[pair.territory],
@@ -65,48 +65,53 @@ def pair_records(laboratory: Laboratory, audience: Audience, scores: dict[str, n
             "global_positives": pair.global_positives,
             "gains": {name: {"local": g[pair.local], "global": g[pair.global_]} for name, g in gains.items()},
         }
-        for pair in comparable_pairs(counts, audience.homes, majors, tested >= ENOUGH_TITLE_POSITIVES)
+        for pair in comparable_pairs(counts, panel.locality, majors, tested >= ENOUGH_TITLE_POSITIVES)
     ]
 
 
-def kind_records(laboratory: Laboratory, audience: Audience, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """What ours gains on all titles of a kind that have enough test positives, since pairs are single titles."""
-    plan, pairs, kind = laboratory.plan, laboratory.test_pairs, np.array(audience.homes.kind)
-    tested = np.bincount(pairs.title[pairs.label > 0], minlength=laboratory.dataset.n_titles)
+def kind_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """What method gains on all titles of a kind that have enough test positives, since pairs are single titles."""
+    plan, pairs, kind = setup.plan, setup.test_pairs, np.array(panel.locality.kind)
+    tested = np.bincount(pairs.title[pairs.label > 0], minlength=setup.dataset.n_titles)
     seeds, found = range(plan.seeds), []
-    for theirs in plan.baselines:
-        gained = title_gains(scores[plan.ours], scores[theirs], seeds, seeds)
+    for baseline in plan.baselines:
+        gained = title_gains(scores[plan.main_method], scores[baseline], seeds, seeds)
         for name in KINDS:
             told = gains_of_kind(gained, (kind == name) & (tested >= ENOUGH_TITLE_POSITIVES))
-            found.append({"ours": plan.ours, "theirs": theirs, "kind": name or "other", **told._asdict()})
+            found.append({"method": plan.main_method, "baseline": baseline, "kind": name or "other", **told._asdict()})
     return found
 
 
-def distance_records(laboratory: Laboratory, audience: Audience, measured: Measured) -> list[dict[str, Any]]:
+def distance_records(setup: Setup, panel: Panel, measured: Measured) -> list[dict[str, Any]]:
     """How far our probabilities lie from each baseline's: of local and global titles, of all and by major territory.
 
     Means over seeds.
     """
-    plan, territories, found = laboratory.plan, laboratory.dataset.territories, []
-    for theirs in plan.baselines:
-        for kind, (user, _) in audience.probes.items():
-            home = audience.territory[user]
+    plan, territories, found = setup.plan, setup.dataset.territories, []
+    for baseline in plan.baselines:
+        for kind, (user, _) in panel.probes.items():
+            home = panel.territory[user]
             masks = {None: np.ones(len(home), bool)}
             masks |= {territories.code[c]: home == c for c in territories.majors()}
-            by_seed = [[measured.array(name, seed, kind) for name in (plan.ours, theirs)] for seed in range(plan.seeds)]
+            by_seed = [
+                [measured.array(name, seed, kind) for name in (plan.main_method, baseline)]
+                for seed in range(plan.seeds)
+            ]
             for code, mask in masks.items():
                 if mask.any():
-                    values = np.array([distance(ours[mask], others[mask]) for ours, others in by_seed]).mean(axis=0)
+                    values = np.array([distance(method[mask], others[mask]) for method, others in by_seed]).mean(axis=0)
                     names = dict(zip(("ks", "wasserstein", "shift"), values, strict=True))
-                    found.append({"ours": plan.ours, "theirs": theirs, "kind": kind, "territory": code, **names})
+                    found.append(
+                        {"method": plan.main_method, "baseline": baseline, "kind": kind, "territory": code, **names}
+                    )
     return found
 
 
-def histogram_record(laboratory: Laboratory, audience: Audience, measured: Measured) -> dict[str, Any]:
-    """Figure 2: users by their probability of a title, per territory, under the baselines and ours."""
-    plan, dataset = laboratory.plan, laboratory.dataset
-    methods = [*plan.baselines[:2], plan.ours]
-    territories, titles = shown_titles(laboratory, audience)
+def histogram_record(setup: Setup, panel: Panel, measured: Measured) -> dict[str, Any]:
+    """Figure 2: users by their probability of a title, per territory, under the baselines and method."""
+    plan, dataset = setup.plan, setup.dataset
+    methods = [*plan.baselines[:2], plan.main_method]
+    territories, titles = shown_titles(setup, panel)
     counts = [measured.array(name, HISTOGRAM_SEED, "histograms") for name in methods]  # (c, m, bins) each
     codes = [dataset.territories.code[c] for c in territories]
     shown: dict[str, list[str]] = {}

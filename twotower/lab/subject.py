@@ -153,9 +153,9 @@ def one_batch(trainer: Trainer, number: int) -> Batch:
     """Batch ``number``, from 1, of the first epoch, as a copy. Errors: InputError when there are fewer."""
     if not 1 <= number <= trainer.steps():
         raise InputError(f"--batch {number}: an epoch has the batches 1 to {trainer.steps()}")
-    settings, pairs = trainer.config.train, trainer.pairs
-    rng = np.random.default_rng([settings.seed, 1, 0])  # as Trainer.batches
-    index = next(islice(epoch_batches(pairs, trainer.batch_size, rng, settings.batching), number - 1, None))
+    pairs, batching = trainer.pairs, trainer.config.train.batching
+    order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
+    index = next(islice(order, number - 1, None))
     batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
     return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
 

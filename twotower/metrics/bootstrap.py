@@ -45,13 +45,13 @@ TURN = 5  # replicates that a thread computes between two signs of life
 
 @dataclass(frozen=True, eq=False)
 class BootstrapGains:
-    """Gains in percent of ours over theirs, as measured and as they came out in the replicates; NaN: undefined."""
+    """Gains in percent of method over baseline, as measured and as they came out in the replicates; NaN: undefined."""
 
     seeds: np.ndarray  # (S, N, C) as measured, per seed and period
     overall_seeds: np.ndarray  # (S, N) the same for the pairs of all territories in one ranking
     drawn: np.ndarray  # (R, S, C) on the users drawn, the mean over periods
     overall_drawn: np.ndarray  # (R, S)
-    luck: np.ndarray  # (R,) of the seeds: draws from Student's t, 0 with one seed
+    seed_noise: np.ndarray  # (R,) of the seeds: draws from Student's t, 0 with one seed
     users: np.ndarray  # (C,) int64, users with pairs
     positives: np.ndarray  # (C,) int64
     users_with_positives: np.ndarray  # (C,) int64
@@ -78,8 +78,8 @@ class BootstrapGains:
 
     @property
     def replicates(self) -> np.ndarray:
-        """Gain per territory in each replicate (R, C), users drawn and the seeds' luck added."""
-        return with_luck(self.drawn, self.by_seed, self.luck)
+        """Gain per territory in each replicate (R, C), users drawn and the noise of seeds added."""
+        return with_seed_noise(self.drawn, self.by_seed, self.seed_noise)
 
     @property
     def overall(self) -> float:
@@ -89,7 +89,7 @@ class BootstrapGains:
     @property
     def overall_replicates(self) -> np.ndarray:
         """The same in each replicate (R,)."""
-        return with_luck(self.overall_drawn, mean_defined(self.overall_seeds, axis=1), self.luck)
+        return with_seed_noise(self.overall_drawn, mean_defined(self.overall_seeds, axis=1), self.seed_noise)
 
     def mean(self, rows: np.ndarray) -> float:
         """Mean gain over some territories, those where it is defined, each with the same weight."""
@@ -98,13 +98,13 @@ class BootstrapGains:
     def mean_over(self, rows: np.ndarray) -> np.ndarray:
         """The same mean in each replicate (R,)."""
         drawn, by_seed = mean_defined(self.drawn[:, :, rows], axis=2), mean_defined(self.by_seed[:, rows], axis=1)
-        return with_luck(drawn, by_seed, self.luck)
+        return with_seed_noise(drawn, by_seed, self.seed_noise)
 
 
 def bootstrap_gains(
     labels: np.ndarray,
-    ours: np.ndarray,
-    theirs: np.ndarray,
+    method: np.ndarray,
+    baseline: np.ndarray,
     user: np.ndarray,
     territory: np.ndarray,
     n_territories: int,
@@ -115,7 +115,7 @@ def bootstrap_gains(
     threads: int = 1,
     progress: Progress = silent,
 ) -> BootstrapGains:
-    """The gain of ``ours`` over ``theirs``, both (S, B) scores of S seeds matched one to one, with replicates.
+    """The gain of ``method`` over ``baseline``, both (S, B) scores of S seeds matched one to one, with replicates.
 
     ``labels`` (B,) are 0 and 1, ``user`` (B,) any integers, ``territory`` (B,) 0 to ``n_territories`` − 1, ``period``
     (B,) 0 to N − 1. The same ``rng`` gives the same bits on any number of threads.
@@ -123,17 +123,19 @@ def bootstrap_gains(
     Errors: InputError when shapes differ, a label or key is out of range, a score is NaN, or a user has pairs in two
     territories.
     """
-    ours, theirs, user = np.asarray(ours), np.asarray(theirs), np.asarray(user)
+    method, baseline, user = np.asarray(method), np.asarray(baseline), np.asarray(user)
     positive = check_labels(labels)
-    if ours.ndim != 2 or ours.shape != theirs.shape or ours.shape[1:] != positive.shape or not len(ours):
-        raise InputError(f"scores {ours.shape} and {theirs.shape}: expected two tables, seeds × {positive.size} pairs")
+    if method.ndim != 2 or method.shape != baseline.shape or method.shape[1:] != positive.shape or not len(method):
+        raise InputError(
+            f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {positive.size} pairs"
+        )
     territory = check_key(territory, n_territories, positive.size, "territories")
     n_periods = int(np.max(period, initial=0)) + 1
     period = check_key(period, n_periods, positive.size, "periods")
     population = Population(user, territory, n_territories)
     rankings = [
         CellRankings(positive, scores, population.row, territory, period, (n_periods, n_territories))
-        for pair in zip(ours, theirs, strict=True)
+        for pair in zip(method, baseline, strict=True)
         for scores in pair
     ]
 
@@ -142,9 +144,9 @@ def bootstrap_gains(
         pr_auc = np.stack([ranking.average_precision(weight) for ranking in rankings])
         return relative_gain(pr_auc[0::2], pr_auc[1::2])
 
-    drawn = np.empty((replicates, len(ours), n_territories + 1))
+    drawn = np.empty((replicates, len(method), n_territories + 1))
     starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
-    luck = rng.standard_t(len(ours) - 1, replicates) if len(ours) > 1 else np.zeros(replicates)
+    seed_noise = rng.standard_t(len(method) - 1, replicates) if len(method) > 1 else np.zeros(replicates)
 
     def take_turn(turn: range) -> int:
         for r in turn:
@@ -164,17 +166,17 @@ def bootstrap_gains(
         overall_seeds=measured[..., -1],
         drawn=drawn[..., :-1],
         overall_drawn=drawn[..., -1],
-        luck=luck,
+        seed_noise=seed_noise,
         users=population.residents,
         positives=np.bincount(territory[positive], minlength=n_territories),
         users_with_positives=population.residents_among(population.row[positive]),
     )
 
 
-def with_luck(drawn: np.ndarray, by_seed: np.ndarray, luck: np.ndarray) -> np.ndarray:
-    """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · luck.
+def with_seed_noise(drawn: np.ndarray, by_seed: np.ndarray, seed_noise: np.ndarray) -> np.ndarray:
+    """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · seed_noise.
 
-    ``drawn`` (R, S, …) gains on the users drawn, ``by_seed`` (S, …) as measured, ``luck`` (R,).
+    ``drawn`` (R, S, …) gains on the users drawn, ``by_seed`` (S, …) as measured, ``seed_noise`` (R,).
     """
     of_users = drawn.mean(axis=1)
     n_seeds = len(by_seed)
@@ -184,7 +186,7 @@ def with_luck(drawn: np.ndarray, by_seed: np.ndarray, luck: np.ndarray) -> np.nd
     apart -= mean_defined(apart, axis=0)
     users_part = mean_defined(apart**2, axis=0).sum(axis=0) / (n_seeds - 1)  # σ_us²/U
     seed_variance = np.maximum(0.0, spread(by_seed) ** 2 - users_part)  # σ_s²
-    return of_users + luck.reshape(-1, *[1] * (of_users.ndim - 1)) * np.sqrt(seed_variance / n_seeds)
+    return of_users + seed_noise.reshape(-1, *[1] * (of_users.ndim - 1)) * np.sqrt(seed_variance / n_seeds)
 
 
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:

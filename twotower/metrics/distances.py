@@ -2,7 +2,7 @@
 
     KS           sup_x |F(x) − G(x)|      the largest gap between the distribution functions, from 0 to 1
     Wasserstein  ∫ |F(x) − G(x)| dx       how far scores must be moved on average to make one of the other (of order 1)
-    shift        mean of ours − mean of theirs, with its sign
+    shift        mean of method − mean of baseline, with its sign
 
 All scores that move in one direction make Wasserstein = |shift|; one that is larger says that some went up and some
 down. Massey 1951; Ramdas, García Trillos & Cuturi 2017. The figures describe: no test is made of them, since pairs of
@@ -17,7 +17,7 @@ from twotower.core.errors import InputError
 
 
 class Distance(NamedTuple):
-    """From their scores to ours; NaN without scores."""
+    """From their scores to method; NaN without scores."""
 
     ks: float
     wasserstein: float  # in the unit of the scores
@@ -28,13 +28,13 @@ class Distance(NamedTuple):
         return {name: None if np.isnan(value) else value for name, value in self._asdict().items()}
 
 
-def distance(ours: np.ndarray, theirs: np.ndarray) -> Distance:
+def distance(method: np.ndarray, baseline: np.ndarray) -> Distance:
     """Distances between two samples of scores, of any shape and length; NaN where one is empty.
 
     Errors: InputError for scores that are not finite.
     """
-    a, b = (np.sort(np.asarray(scores, np.float64), axis=None) for scores in (ours, theirs))
-    for name, scores in (("ours", a), ("theirs", b)):
+    a, b = (np.sort(np.asarray(scores, np.float64), axis=None) for scores in (method, baseline))
+    for name, scores in (("method", a), ("baseline", b)):
         if not np.isfinite(scores).all():
             raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     if not len(a) or not len(b):

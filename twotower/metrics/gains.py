@@ -1,11 +1,11 @@
 """Relative gains of PR-AUC of one method over another, in the form of the paper's Table 2.
 
-    gain = 100 · (ours − theirs) / theirs      in percent, for each territory on each test day
+    gain = 100 · (method − baseline) / baseline      in percent, for each territory on each test day
     Average = mean of a territory's gains over the test days
 
 A method may have been trained several times, with different seeds. Then each of our runs is matched with
 their run of the same seed, so that what a seed decides for both cancels out; where the seeds are not the
-same, each of our runs is matched with each of theirs. Gains are means over the matches, and their spread is
+same, each of our runs is matched with each of baseline. Gains are means over the matches, and their spread is
 the standard deviation (n − 1) over the matches.
 
 Names: S runs, M matches, N test days, C territories. Where there is no positive, a gain is NaN: undefined.
@@ -40,10 +40,10 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    """One method judged against another."""
+    """One method evaluated against another."""
 
-    ours: Method
-    theirs: Method
+    method: Method
+    baseline: Method
     same_seeds: bool  # whether runs were matched by seed
     matches: np.ndarray  # (M, N, C) gain in percent
 
@@ -82,7 +82,7 @@ class Gains:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Methods side by side, the gains of those that were judged, and what both are told for."""
+    """Methods side by side, the gains of those that were evaluated, and what both are told for."""
 
     methods: list[Method]
     gains: list[Gains]
@@ -92,23 +92,23 @@ class Comparison:
     test_digest: str  # of the test pairs that all runs were evaluated on
 
 
-def relative_gain(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """100 · (ours − theirs) / theirs, in percent; NaN where either is undefined."""
-    return 100.0 * ratio(np.asarray(ours) - np.asarray(theirs), np.asarray(theirs))
+def relative_gain(method: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """100 · (method − baseline) / baseline, in percent; NaN where either is undefined."""
+    return 100.0 * ratio(np.asarray(method) - np.asarray(baseline), np.asarray(baseline))
 
 
-def gains_over(ours: Method, theirs: Method) -> Gains:
+def gains_over(method: Method, baseline: Method) -> Gains:
     """Judge one method against another, match by match."""
-    pairs, same_seeds = match_runs(ours.seeds, theirs.seeds)
-    matches = np.stack([relative_gain(ours.by_day[a], theirs.by_day[b]) for a, b in pairs])
-    return Gains(ours, theirs, same_seeds, matches)
+    pairs, same_seeds = match_runs(method.seeds, baseline.seeds)
+    matches = np.stack([relative_gain(method.by_day[a], baseline.by_day[b]) for a, b in pairs])
+    return Gains(method, baseline, same_seeds, matches)
 
 
-def match_runs(ours: Sequence[int], theirs: Sequence[int]) -> tuple[list[tuple[int, int]], bool]:
-    """Which of our runs meets which of theirs, as pairs of positions, and whether that went by seed."""
-    if len(set(ours)) == len(ours) and sorted(ours) == sorted(theirs):
-        return [(a, theirs.index(seed)) for a, seed in enumerate(ours)], True
-    return list(itertools.product(range(len(ours)), range(len(theirs)))), False
+def match_runs(method: Sequence[int], baseline: Sequence[int]) -> tuple[list[tuple[int, int]], bool]:
+    """Which of our runs meets which of baseline, as pairs of positions, and whether that went by seed."""
+    if len(set(method)) == len(method) and sorted(method) == sorted(baseline):
+        return [(a, baseline.index(seed)) for a, seed in enumerate(method)], True
+    return list(itertools.product(range(len(method)), range(len(baseline)))), False
 
 
 def spread(values: np.ndarray) -> np.ndarray:

@@ -4,10 +4,10 @@
     home     h = the territory with most positives of the title
     share    n_ht / n_t                       of its positives at home
     lift     (n_ht / n_t) / (n_h / n)         that share over the home's share of all positives
-    reach    judged territories where the title has a positive
+    reach    evaluated territories where the title has a positive
 
     local    n_t ≥ 10,  share ≥ 0.5  and  lift ≥ 3
-    global   n_t ≥ 10,  reach ≥ half of the judged territories  and  lift < 2
+    global   n_t ≥ 10,  reach ≥ half of the evaluated territories  and  lift < 2
 
 Share says that the title lives from one territory, lift that this is not just the size of the territory. Lift is what
 association rules call by that name (Brin et al. 1997, as "interest"), here of "is this title" and "is at home". Its
@@ -27,19 +27,19 @@ from twotower.metrics.results import ENOUGH_POSITIVES, ratio
 MIN_POSITIVES = 10  # of a title in training; the share of fewer is chance
 LOCAL_SHARE = 0.5  # least share of a local title's positives at home
 LOCAL_LIFT = 3.0  # least lift of a local title
-GLOBAL_REACH = 0.5  # least share of the judged territories where a global title has a positive
+GLOBAL_REACH = 0.5  # least share of the evaluated territories where a global title has a positive
 GLOBAL_LIFT = 2.0  # a global title's lift is below
 NOWHERE = -1  # the home of a title without positives
 
 
 @dataclass(frozen=True, eq=False)
-class TitleHomes:
+class TitleLocality:
     """Where each title is at home, and how much so."""
 
-    home: np.ndarray  # (T,) int64 territory, NOWHERE without positives
+    home_territory: np.ndarray  # (T,) int64 territory, NOWHERE without positives
     share: np.ndarray  # (T,) float64 of its positives at home, NaN without positives
     lift: np.ndarray  # (T,) float64, NaN without positives
-    reach: np.ndarray  # (T,) int64 judged territories where it has a positive
+    reach: np.ndarray  # (T,) int64 evaluated territories where it has a positive
     positives: np.ndarray  # (T,) int64 in all territories
     is_local: np.ndarray  # (T,) bool
     is_global: np.ndarray  # (T,) bool
@@ -53,7 +53,7 @@ class TitleHomes:
     @property
     def local(self) -> np.ndarray:
         """Which titles are local to which territory, (C, T) bool."""
-        return self.is_local & (self.home == np.arange(len(self.can_have_local))[:, None])
+        return self.is_local & (self.home_territory == np.arange(len(self.can_have_local))[:, None])
 
 
 def count_positives(title: np.ndarray, territory: np.ndarray, n_titles: int, n_territories: int) -> np.ndarray:
@@ -62,45 +62,45 @@ def count_positives(title: np.ndarray, territory: np.ndarray, n_titles: int, n_t
     return np.bincount(key, minlength=n_territories * n_titles).reshape(n_territories, n_titles)
 
 
-def title_homes(positives: np.ndarray, audience: np.ndarray, judged: np.ndarray | None = None) -> TitleHomes:
+def title_locality(positives: np.ndarray, users: np.ndarray, evaluated: np.ndarray | None = None) -> TitleLocality:
     """Home, share and lift of each title, and whether it is local or global, from training positives (C, T).
 
-    Where several territories have most positives of a title, the one with the smallest ``audience`` (C,) is its home,
-    of equal ones the first. ``judged`` (C,) bool, by default the territories with at least ENOUGH_POSITIVES training
+    Where several territories have most positives of a title, the one with the fewest ``users`` (C,) is its home,
+    of equal ones the first. ``evaluated`` (C,) bool, by default the territories with at least ENOUGH_POSITIVES training
     positives, are those that reach is counted in: nothing reaches territories where next to nobody was seen.
 
     Errors: InputError when shapes do not fit or counts are negative.
     """
-    positives, audience = np.asarray(positives), np.asarray(audience)
+    positives, users = np.asarray(positives), np.asarray(users)
     if positives.ndim != 2 or positives.dtype.kind not in "iu" or (positives.size and positives.min() < 0):
         raise InputError(f"positives: {positives.dtype} {positives.shape}, expected counts, territories × titles")
     C, T = positives.shape
     by_territory, by_title = positives.sum(axis=1), positives.sum(axis=0)
-    judged = by_territory >= ENOUGH_POSITIVES if judged is None else np.asarray(judged, bool)
-    for name, column in (("audience", audience), ("judged", judged)):
+    evaluated = by_territory >= ENOUGH_POSITIVES if evaluated is None else np.asarray(evaluated, bool)
+    for name, column in (("users", users), ("evaluated", evaluated)):
         if column.shape != (C,):
             raise InputError(f"{name}: {column.shape}, expected one value for each of {C} territories")
 
     if not positives.size:
         home = np.full(T, NOWHERE)
     else:
-        smallest_first = np.argsort(audience, kind="stable")
+        smallest_first = np.argsort(users, kind="stable")
         home = np.where(by_title > 0, smallest_first[positives[smallest_first].argmax(axis=0)], NOWHERE)
     at_home = positives[home, np.arange(T)] if C else np.zeros(T, np.int64)
     share = ratio(at_home, by_title)
     # (n_ht / n_t) / (n_h / n) with one division, so that a lift of exactly 3 is 3
     expected = by_title * by_territory[home] if C else np.zeros(T, np.int64)
     lift = ratio(at_home * by_territory.sum(), np.where(by_title > 0, expected, 0))
-    reach = np.count_nonzero(positives[judged] > 0, axis=0)
+    reach = np.count_nonzero(positives[evaluated] > 0, axis=0)
 
     enough = by_title >= MIN_POSITIVES
-    return TitleHomes(
-        home=home.astype(np.int64),
+    return TitleLocality(
+        home_territory=home.astype(np.int64),
         share=share,
         lift=lift,
         reach=reach,
         positives=by_title,
         is_local=enough & (share >= LOCAL_SHARE) & (lift >= LOCAL_LIFT),
-        is_global=enough & (reach >= GLOBAL_REACH * judged.sum()) & (reach > 0) & (lift < GLOBAL_LIFT),
+        is_global=enough & (reach >= GLOBAL_REACH * evaluated.sum()) & (reach > 0) & (lift < GLOBAL_LIFT),
         can_have_local=(by_territory > 0) & (by_territory * LOCAL_LIFT <= by_territory.sum()),
     )

@@ -1,8 +1,8 @@
 """Popularity bias of a model's scores and of its top titles, per territory and overall.
 
-Every test user is offered the k titles with the highest scores among those allowed (available, launched, not watched
-before). A figure of a user is averaged over the users of a territory, and over all users, each with the same weight;
-``MEASURES`` says what is computed, docs/popularity-bias.md gives formulas, sources and limits.
+Every test user is recommended the k titles with the highest scores among those allowed (available, launched, not
+watched before). Figures are averaged over the users of a territory, and over all users, each with the same weight;
+``MEASURES`` says what is computed, docs/explanation/popularity-bias.md gives formulas, sources and limits.
 
 Scores are read a block of users at a time: of the probabilities only sums are kept.
 
@@ -117,7 +117,7 @@ class PopularityBias:
     overall: dict[str, float]
     territories: dict[str, np.ndarray]  # each (C,) float64
     users: np.ndarray  # (C,) int64 test users
-    top: np.ndarray  # (n, k) int32 the titles that were judged, NOBODY where there are fewer
+    top: np.ndarray  # (n, k) int32 the titles that were evaluated, NOBODY where there are fewer
 
     def record(self) -> dict[str, Any]:
         """{"overall": {measure: value}, "territories": {measure: [C values]}}, None where undefined."""
@@ -140,7 +140,7 @@ def measures(
 ) -> PopularityBias:
     """All ``MEASURES`` of the logits ``scores`` (n, T) of test users for all titles.
 
-    ``allowed`` (n, T) bool, which titles a user may be offered; ``user_territory`` (n,) integer; ``popularity`` (T,)
+    ``allowed`` (n, T) bool, the titles that may be recommended; ``user_territory`` (n,) integer; ``popularity`` (T,)
     training positives of each title; ``local`` (C, T) bool, titles local to a territory; ``is_global`` (T,) bool;
     ``profile`` (n,) mean popularity of what each user watched (see ``profile_popularity``), NaN for nothing.
 
@@ -181,10 +181,10 @@ def measures(
     overall = {name: float(mean_defined(values)) for name, values in by_user.items()}
 
     both = ~np.isnan(profile) & ~np.isnan(by_user["average_popularity"])
-    offered, own = np.where(both, by_user["average_popularity"], 0), np.where(both, profile, 0)
-    sums = [group_sum(values, user_territory, C) for values in (offered, own)]
+    recommended, own = np.where(both, by_user["average_popularity"], 0), np.where(both, profile, 0)
+    sums = [group_sum(values, user_territory, C) for values in (recommended, own)]
     per_territory["popularity_lift"] = ratio(*sums) - 1
-    overall["popularity_lift"] = float(ratio(offered.sum(), own.sum()) - 1)
+    overall["popularity_lift"] = float(ratio(recommended.sum(), own.sum()) - 1)
 
     for which, name in enumerate(("mean_score", "local_score", "global_score")):
         sums = [group_sum(values, user_territory, C) for values in (total[which], count[which])]

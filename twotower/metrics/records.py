@@ -8,7 +8,7 @@ from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
 
 
 def territory_rows(evaluation: Evaluation) -> dict[str, list[Any]]:
-    """The table of the territories with test pairs, by audience."""
+    """The table of the territories with test pairs, by users."""
     columns, rows = evaluation.territories.columns(), evaluation.territories.largest()
     return {name: [column[row] for row in rows] for name, column in columns.items()}
 
@@ -36,7 +36,7 @@ def evaluation_record(evaluation: Evaluation, min_positives: int = ENOUGH_POSITI
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
-    """A comparison: the figures of its methods, and the gains of those that were judged."""
+    """A comparison: the figures of its methods, and the gains of those that were evaluated."""
     return {
         "test_digest": comparison.test_digest,
         "days": comparison.days,
@@ -57,12 +57,12 @@ def method_record(method: Method) -> dict[str, Any]:
 
 
 def gains_record(gains: Gains, comparison: Comparison) -> dict[str, Any]:
-    """One method judged against another: the summary over the chosen territories, and each of them."""
+    """One method evaluated against another: the summary over the chosen territories, and each of them."""
     territories, rows = comparison.territories, comparison.rows
     mean, mean_spread = gains.mean(rows)
     return {
-        "ours": gains.ours.name,
-        "theirs": gains.theirs.name,
+        "method": gains.method.name,
+        "baseline": gains.baseline.name,
         "matches": len(gains.matches),
         "matched_by_seed": gains.same_seeds,
         "mean_gain": mean,
@@ -74,10 +74,10 @@ def gains_record(gains: Gains, comparison: Comparison) -> dict[str, Any]:
                 "code": territories.code[c],
                 "name": territories.name[c],
                 "group": territories.group[c],
-                "audience": territories.audience[c],
+                "users": territories.users[c],
                 "positives": territories.positives[c],
-                "pr_auc_ours": gains.ours.mean_pooled[c],
-                "pr_auc_theirs": gains.theirs.mean_pooled[c],
+                "pr_auc_method": gains.method.mean_pooled[c],
+                "pr_auc_baseline": gains.baseline.mean_pooled[c],
                 "gain_by_day": {str(day): gains.by_day[d, c] for d, day in enumerate(comparison.days)},
                 "gain": gains.average[c],
                 "spread": gains.spread[c],
@@ -92,7 +92,7 @@ def gains_csv(comparison: Comparison) -> str:
     table: dict[str, list[Any]] = {}
     for gains in comparison_record(comparison)["comparisons"]:
         for territory in gains["territories"]:
-            row = {"ours": gains["ours"], "theirs": gains["theirs"], **territory}
+            row = {"method": gains["method"], "baseline": gains["baseline"], **territory}
             row |= {f"gain_day_{day}": gain for day, gain in row.pop("gain_by_day").items()}
             for name, cell in row.items():
                 table.setdefault(name, []).append(cell)

@@ -22,7 +22,7 @@ class TerritoryTable(Protocol):
     @property
     def group(self) -> np.ndarray: ...  # (C,) int, −1 where not grouped
     @property
-    def audience(self) -> np.ndarray: ...  # (C,) int, users in the whole dataset
+    def users(self) -> np.ndarray: ...  # (C,) int, users in the whole dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class TerritoryResults:
     code: list[str]
     name: list[str]
     group: np.ndarray  # (C,) int64, −1 where not grouped
-    audience: np.ndarray  # (C,) int64, users in the whole dataset
-    users: np.ndarray  # (C,) int64, distinct users among the pairs
+    users: np.ndarray  # (C,) int64, users in the whole dataset
+    test_users: np.ndarray  # (C,) int64, distinct users among the pairs
     pairs: np.ndarray  # (C,) int64
     positives: np.ndarray  # (C,) int64
     pr_auc: np.ndarray  # (C,) float64
@@ -55,9 +55,9 @@ class TerritoryResults:
         return float(mean_defined(self.pr_auc[self.counted(min_positives)]))
 
     def largest(self, top: int | None = None, min_positives: int = 0) -> np.ndarray:
-        """Rows of the ``top`` territories by audience (all when None), among those with test pairs."""
+        """Rows of the ``top`` territories with most users (all when None), among those with test pairs."""
         rows = np.flatnonzero((self.pairs > 0) & (self.positives >= min_positives))
-        order = np.lexsort((rows, -self.users[rows], -self.audience[rows]))
+        order = np.lexsort((rows, -self.test_users[rows], -self.users[rows]))
         return rows[order][:top]
 
     def columns(self) -> dict[str, list[Any]]:
@@ -66,8 +66,8 @@ class TerritoryResults:
             "code": list(self.code),
             "name": list(self.name),
             "group": self.group.tolist(),
-            "audience": self.audience.tolist(),
             "users": self.users.tolist(),
+            "test_users": self.test_users.tolist(),
             "pairs": self.pairs.tolist(),
             "positives": self.positives.tolist(),
             "base_rate": self.base_rate.tolist(),

@@ -1,7 +1,7 @@
 """What may be said of gains: p-values, corrections for many territories, verdicts.
 
-Only territories with enough behind them are judged, by their support and never by their gain: so that leaving out the
-others does not favour anybody, and they cost the judged ones nothing in the correction.
+Only territories with enough support are evaluated, chosen by their support and never by their gain: leaving out the
+others favours no method and costs the evaluated territories nothing in the correction.
 
 Names: C territories, R replicates. NaN is undefined everywhere, and is not one of the tests that are corrected for.
 """
@@ -75,48 +75,48 @@ CORRECTIONS = {"benjamini-hochberg": benjamini_hochberg, "holm": holm}
 def enough_support(
     gains: BootstrapGains, min_positives: int = ENOUGH_POSITIVES, min_users: int = ENOUGH_USERS
 ) -> np.ndarray:
-    """Which territories (C,) bool can be judged: so many positives, of so many users, and a gain that is defined."""
+    """Which territories (C,) bool can be evaluated: so many positives, of so many users, and a gain that is defined."""
     enough = (gains.positives >= min_positives) & (gains.users_with_positives >= min_users)
     return enough & ~np.isnan(bootstrap_p(gains.replicates))
 
 
-def verdicts(estimate: np.ndarray, p_adjusted: np.ndarray, judged: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """ "better", "worse" or "undecided" (C,); "too small" where not judged.
+def verdicts(estimate: np.ndarray, p_adjusted: np.ndarray, evaluated: np.ndarray, level: float = LEVEL) -> np.ndarray:
+    """ "better", "worse" or "undecided" (C,); "too small" where not evaluated.
 
-    ``estimate`` (C,) gains, ``p_adjusted`` (C,) for the judged territories.
+    ``estimate`` (C,) gains, ``p_adjusted`` (C,) for the evaluated territories.
     """
     sure = p_adjusted <= 1 - level + 1e-12  # 1 − 0.95 is not quite 0.05
     told = np.where(sure & (estimate > 0), BETTER, np.where(sure & (estimate < 0), WORSE, UNDECIDED))
-    return np.where(judged, told, TOO_SMALL)
+    return np.where(evaluated, told, TOO_SMALL)
 
 
 def summarise(
     gains: BootstrapGains,
     major: np.ndarray,
-    judged: np.ndarray | None = None,
+    evaluated: np.ndarray | None = None,
     correction: str = "benjamini-hochberg",
     level: float = LEVEL,
 ) -> dict[str, Any]:
     """What a result record tells of one method's gains over another's, as plain Python values, None: undefined.
 
-    ``major`` (C,) bool marks the territories of the first summary; ``judged`` (C,) bool is ``enough_support`` when
+    ``major`` (C,) bool marks the territories of the first summary; ``evaluated`` (C,) bool is ``enough_support`` when
     None. Keys: by_period [N][C], and [C] each of average, spread, low, high, p, p_adjusted, verdict; major and all,
-    over the judged territories among them: mean, low, high, won, judged, better, worse, sign_p; overall: mean,
-    low, high. p is given where there is an interval, p_adjusted where a territory is judged: these are one family.
+    over the evaluated territories among them: mean, low, high, won, evaluated, better, worse, sign_p; overall: mean,
+    low, high. p is given where there is an interval, p_adjusted where a territory is evaluated: these are one family.
     """
-    judged = enough_support(gains) if judged is None else np.asarray(judged, bool)
+    evaluated = enough_support(gains) if evaluated is None else np.asarray(evaluated, bool)
     low, high = percentile_interval(gains.replicates, level)
     p = bootstrap_p(gains.replicates)
-    p_adjusted = CORRECTIONS[correction](np.where(judged, p, np.nan))
-    verdict = verdicts(gains.estimate, p_adjusted, judged, level)
+    p_adjusted = CORRECTIONS[correction](np.where(evaluated, p, np.nan))
+    verdict = verdicts(gains.estimate, p_adjusted, evaluated, level)
 
     def over(chosen: np.ndarray) -> dict[str, Any]:
-        rows = np.flatnonzero(chosen & judged)
+        rows = np.flatnonzero(chosen & evaluated)
         won, lost = int((gains.estimate[rows] > 0).sum()), int((gains.estimate[rows] < 0).sum())
         return {
             **mean_with_interval(gains.mean(rows), gains.mean_over(rows), level),
             "won": won,
-            "judged": len(rows),
+            "evaluated": len(rows),
             "better": int((verdict[rows] == BETTER).sum()),
             "worse": int((verdict[rows] == WORSE).sum()),
             "sign_p": sign_test(won, won + lost),
@@ -128,7 +128,7 @@ def summarise(
         **{name: plain(values) for name, values in columns.items()},
         "verdict": verdict.tolist(),
         "major": over(np.asarray(major, bool)),
-        "all": over(np.ones(len(judged), bool)),
+        "all": over(np.ones(len(evaluated), bool)),
         "overall": mean_with_interval(gains.overall, gains.overall_replicates, level),
     }
 

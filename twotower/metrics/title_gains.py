@@ -13,7 +13,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.metrics.gains import match_runs, relative_gain
-from twotower.metrics.local_titles import TitleHomes
+from twotower.metrics.local_titles import TitleLocality
 from twotower.metrics.results import mean_defined
 
 
@@ -32,9 +32,9 @@ class KindGains(NamedTuple):
 
     titles: int
     ahead: int  # of them, with a gain above 0
-    quarter: float
+    lower_quartile: float
     median: float
-    three_quarters: float
+    upper_quartile: float
 
 
 def gains_of_kind(gained: np.ndarray, chosen: np.ndarray) -> KindGains:
@@ -49,7 +49,7 @@ def gains_of_kind(gained: np.ndarray, chosen: np.ndarray) -> KindGains:
 
 def comparable_pairs(
     positives: np.ndarray,
-    homes: TitleHomes,
+    locality: TitleLocality,
     territories: np.ndarray | None = None,
     eligible: np.ndarray | None = None,
     per_territory: int = 1,
@@ -57,7 +57,7 @@ def comparable_pairs(
     """For each territory its local titles with most training positives there, and a global title beside each.
 
     ``positives`` (C, T) training positives; ``territories``, in whose order the pairs come, by default all;
-    ``eligible`` (T,) bool, the titles to choose from, such as those with enough test positives to be judged by.
+    ``eligible`` (T,) bool, the titles to choose from, such as those with enough test positives to be evaluated by.
     The global title is the one whose number of training positives in the territory is closest, of equally close ones
     the one with fewer, then the lower one; none is taken twice in one territory. Territories without a local or a
     global title are left out.
@@ -65,15 +65,15 @@ def comparable_pairs(
     Errors: InputError when shapes do not fit.
     """
     positives = np.asarray(positives)
-    C, T = homes.local.shape
+    C, T = locality.local.shape
     eligible = np.ones(T, bool) if eligible is None else np.asarray(eligible, bool)
     if positives.shape != (C, T) or eligible.shape != (T,):
         raise InputError(f"positives {positives.shape}, eligible {eligible.shape}: expected {(C, T)} and {(T,)}")
     pairs = []
     for c in range(C) if territories is None else np.asarray(territories).tolist():
         here = positives[c]
-        local = np.flatnonzero(homes.is_local & (homes.home == c) & eligible)
-        free = homes.is_global & eligible & (here > 0)
+        local = np.flatnonzero(locality.is_local & (locality.home_territory == c) & eligible)
+        free = locality.is_global & eligible & (here > 0)
         for title in local[np.argsort(-here[local], kind="stable")][:per_territory]:
             rivals = np.flatnonzero(free)
             if not len(rivals):
@@ -85,11 +85,11 @@ def comparable_pairs(
 
 
 def title_gains(
-    ours: np.ndarray, theirs: np.ndarray, our_seeds: Sequence[int], their_seeds: Sequence[int]
+    method: np.ndarray, baseline: np.ndarray, method_seeds: Sequence[int], baseline_seeds: Sequence[int]
 ) -> np.ndarray:
     """Relative gain of PR-AUC of each title in percent, (T,), from PR-AUC (S, T) of either side's runs.
 
-    100 · (ours − theirs) / theirs, runs matched by seed as in ``gains``, mean over the matches; NaN where undefined.
+    100 · (method − baseline) / baseline, runs matched by seed as in ``gains``, mean over matches; NaN where undefined.
     """
-    pairs, _ = match_runs(our_seeds, their_seeds)
-    return mean_defined(np.stack([relative_gain(ours[a], theirs[b]) for a, b in pairs]), axis=0)
+    pairs, _ = match_runs(method_seeds, baseline_seeds)
+    return mean_defined(np.stack([relative_gain(method[a], baseline[b]) for a, b in pairs]), axis=0)

@@ -1,4 +1,4 @@
-"""The titles that each user would be offered: exact, and with one answer where scores are equal."""
+"""The titles recommended to each user: exact, and with one answer where scores are equal."""
 
 from collections.abc import Iterator
 

@@ -30,7 +30,7 @@ def print_comparison(comparison: Comparison, console: Console, by_rows: bool = F
 
 
 def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives: int = ENOUGH_POSITIVES) -> Table:
-    """PR-AUC of the ``top`` territories by audience (all when None), the macro, and that of all pairs.
+    """PR-AUC of the ``top`` territories by users (all when None), the macro, and that of all pairs.
 
     The macro is told twice: for territories with a positive, and for those with ``min_positives`` of them.
     """
@@ -39,14 +39,14 @@ def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives
     table = new_table(
         ("code", "territory"),
         ("group", "users", "pairs", "positives", "base rate", "PR-AUC"),
-        caption=shown(rows, results.largest(), "territories", "by audience"),
+        caption=shown(rows, results.largest(), "territories", "by users"),
     )
     for c in rows:
         table.add_row(
             results.code[c],
             results.name[c],
             group_text(results.group[c]),
-            count_text(results.users[c]),
+            count_text(results.test_users[c]),
             count_text(results.pairs[c]),
             count_text(results.positives[c]),
             score_text(results.base_rate[c]),
@@ -65,7 +65,7 @@ def territory_table(evaluation: Evaluation, top: int | None = TOP, min_positives
         "overall",
         "all pairs",
         "",
-        count_text(results.users.sum()),
+        count_text(results.test_users.sum()),
         count_text(evaluation.pairs),
         count_text(evaluation.positives),
         score_text(evaluation.base_rate),
@@ -145,7 +145,7 @@ def gain_lines(gains: Gains, days: Sequence[int | str], rows: np.ndarray) -> lis
     found.append(("average" if several_days else "gain", gain_cells(gains.average[rows], gains.spread[rows])))
     if len(gains.matches) > 1:
         found.append(("± spread", [spread_text(value) for value in gains.spread[rows]]))
-    names = [f"{gains.ours.name} over", gains.theirs.name] + [""] * len(found)
+    names = [f"{gains.method.name} over", gains.baseline.name] + [""] * len(found)
     if len(found) == 1:
         names = [" ".join(names[:2])]
     return [
@@ -169,8 +169,8 @@ def territory_gains_table(gains: Gains, comparison: Comparison) -> Table:
     several_matches, territories = len(gains.matches) > 1, comparison.territories
     table = new_table(
         ("code", "territory"),
-        ("group", "positives", "theirs", "ours", "gain, %", *(["± spread"] if several_matches else [])),
-        title=f"PR-AUC of {gains.ours.name} (ours) and {gains.theirs.name} (theirs)",
+        ("group", "positives", "baseline", "method", "gain, %", *(["± spread"] if several_matches else [])),
+        title=f"PR-AUC of {gains.method.name} and {gains.baseline.name}",
     )
     for c in comparison.rows:
         table.add_row(
@@ -178,8 +178,8 @@ def territory_gains_table(gains: Gains, comparison: Comparison) -> Table:
             territories.name[c],
             group_text(territories.group[c]),
             count_text(territories.positives[c]),
-            score_text(gains.theirs.mean_pooled[c]),
-            score_text(gains.ours.mean_pooled[c]),
+            score_text(gains.baseline.mean_pooled[c]),
+            score_text(gains.method.mean_pooled[c]),
             *gain_cells(gains.average[[c]], gains.spread[[c]]),
             *([spread_text(gains.spread[c])] if several_matches else []),
         )
@@ -194,7 +194,7 @@ def summary(gains: Gains, rows: np.ndarray) -> Text:
     if len(gains.matches) > 1:
         over = f" over {len(gains.matches)} {'seeds' if gains.same_seeds else 'pairs of runs'}"
     return Text(
-        f"{gains.ours.name} over {gains.theirs.name}: better in {gains.won(rows)} of "
+        f"{gains.method.name} over {gains.baseline.name}: better in {gains.won(rows)} of "
         f"{counted(int(gains.defined(rows)), 'territory', 'territories')}, mean gain {mean:+.2f}{spread} %{over}"
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.random_streams import placeholder
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
@@ -48,14 +49,13 @@ def transferred(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
             found = f"offsets of shape {model.title_offsets.shape} for {len(table.code)} territories"
             raise InputError(f"{run.path}: {found} and {len(ids)} titles in its tables")
         title = rows_of(dataset.title_ids, ids)
-        moved.title_offsets = offsets_by_id(model.title_offsets, territory, title, table.audience)
+        moved.title_offsets = offsets_by_id(model.title_offsets, territory, title, table.users)
     return moved
 
 
 def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
     """The same model for other territories: each has what ``row`` (C,) of the old ones had to itself, −1 nothing."""
-    rng = np.random.default_rng(0)  # all that it draws is written over
-    moved = TwoTower(model.config, *model.widths, rng, threads=model.workers.threads, territories=len(row))
+    moved = TwoTower(model.config, *model.widths, placeholder(), threads=model.workers.threads, territories=len(row))
     for name, value in model.params.items():
         if name.startswith("territory."):
             moved.params[name][...] = np.where((row < 0)[:, None], 0, value[row])
@@ -66,12 +66,12 @@ def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
     return moved
 
 
-def offsets_by_id(offsets: np.ndarray, territory: np.ndarray, title: np.ndarray, audience: np.ndarray) -> np.ndarray:
+def offsets_by_id(offsets: np.ndarray, territory: np.ndarray, title: np.ndarray, users: np.ndarray) -> np.ndarray:
     """Offsets (C', T') of the rows ``territory`` (C',) and columns ``title`` (T',) of offsets (C, T).
 
-    A row −1 gets what holds on average, weighted by ``audience`` (C,); a column −1 gets 0.
+    A row −1 gets what holds on average, weighted by ``users`` (C,); a column −1 gets 0.
     """
-    weights = np.maximum(audience, 1e-9)
+    weights = np.maximum(users, 1e-9)
     everywhere = offsets[0] if (offsets == offsets[0]).all() else np.average(offsets, axis=0, weights=weights)  # (T,)
     rows = np.where((territory < 0)[:, None], everywhere, offsets[territory])  # (C', T)
     return np.where(title < 0, 0, rows[:, title]).astype(np.float32)

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
+from twotower.core.random_streams import placeholder
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Uncertainty
@@ -39,7 +40,7 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
     try:
         config = ModelConfig(**shape["model"])
         model = TwoTower(
-            config, shape["user_width"], shape["title_width"], np.random.default_rng(0), threads=threads,
+            config, shape["user_width"], shape["title_width"], placeholder(), threads=threads,
             territories=shape.get("territories", 0),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.core.config import Config, TrainConfig
+from twotower.core.random_streams import Stream, generator
 from twotower.model.adam import Adam
 from twotower.model.two_tower import Losses, TwoTower
 from twotower.model.variants import debiasing, pcgrad
 from twotower.model.variants.objective import Objective, Uncertainty
-
-SURGERY = 4  # the random stream of gradient surgery
 
 
 class Scores(NamedTuple):
@@ -93,7 +92,7 @@ def fit(
 def learn(model: TwoTower, optimiser: Adam, batch: Any, config: TrainConfig, steps: int) -> Losses:
     """One step along the gradient of a batch, the one after ``steps`` others."""
     if config.pcgrad:
-        losses = pcgrad.loss_and_gradients(model, batch, np.random.default_rng([config.seed, SURGERY, steps]))
+        losses = pcgrad.loss_and_gradients(model, batch, generator(config.seed, Stream.GRADIENT_SURGERY, steps))
     else:
         losses = model.loss_and_gradients(batch)
     optimiser.update(model.grads, losses.present, model.workers)

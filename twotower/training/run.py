@@ -5,7 +5,7 @@
     weights.safetensors        the parameters kept (written by whoever trains; here only named)
     training.safetensors       what the next epoch depends on, for resuming (optional)
     metrics.jsonl              a line of JSON a step, and one a validation
-    territories.csv            code, name, group, audience, users, pairs, positives, base_rate, pr_auc
+    territories.csv            code, name, group, users, test_users, pairs, positives, base_rate, pr_auc
     territories_by_day.csv     the same for each test day alone, with a first column day
     titles.csv                 title, kind, pairs, positives, base_rate, pr_auc
     predictions/scores.npy     (B,) float32, in the order of the sample's test pairs

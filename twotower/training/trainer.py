@@ -16,6 +16,7 @@ from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
@@ -31,7 +32,6 @@ from twotower.training.checkpoint import load_training, save_training, save_weig
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 from twotower.training.run import LOG, RunWriter
 
-UPDATES, JUDGES = 3, 5  # random streams, beside weights (0), epochs (1), validation users (2) and surgery (4)
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
 
@@ -62,7 +62,7 @@ class Trainer:
         tables = dataset.user_vectors, dataset.title_vectors
         self.members = user_groups(dataset, territory_group, model.groups)
         widths = tables[0].shape[1], tables[1].shape[1]
-        rng = np.random.default_rng([settings.seed, 0])
+        rng = generator(settings.seed, Stream.INITIAL_WEIGHTS)
         threads = settings.threads or usable_cores()
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
@@ -82,8 +82,11 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        rng = np.random.default_rng([self.config.train.seed, 1, epoch])
-        return prefetch(self.batcher.batches(self.pairs, rng, self.config.train.batching))
+        return prefetch(self.batcher.batches(self.pairs, self.order(epoch), self.config.train.batching))
+
+    def order(self, epoch: int) -> np.random.Generator:
+        """The random order of an epoch's pairs."""
+        return generator(self.config.train.seed, Stream.PAIR_ORDER, epoch)
 
     def validate(self, progress: Progress = silent) -> loop.Scores:
         """PR-AUC on the held-out users."""
@@ -137,7 +140,7 @@ class Trainer:
             return
         first, last = int(pairs.day.min()), int(pairs.day.max())
         days = f"day {first}" if first == last else f"days {first}–{last}"
-        rng = np.random.default_rng([self.config.train.seed, UPDATES, first])
+        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
         batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
@@ -167,7 +170,7 @@ class Trainer:
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.group_prior
-        folds = judging_folds(pairs.day, pairs.user, np.random.default_rng([self.config.train.seed, JUDGES]))
+        folds = judging_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
         fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
         told: dict[str, Any] = {"level": level, "prior": priors[0]}
@@ -221,7 +224,7 @@ def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]
     pairs = sampled.train_pairs()
     if share == 0:
         return pairs, pairs.take(np.zeros(len(pairs), bool))
-    rng = np.random.default_rng([seed, 2])
+    rng = generator(seed, Stream.VALIDATION_USERS)
     has_pairs, chosen_users = np.zeros((2, sampled.n_users), bool)
     has_pairs[pairs.user] = True
     users = np.flatnonzero(has_pairs)

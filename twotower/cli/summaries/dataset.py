@@ -10,7 +10,7 @@ from rich.table import Table
 
 from twotower.core.formatting import counted
 
-SHOWN = 20  # territories, largest audience first
+SHOWN = 20  # territories, most users first
 
 
 def print_import(console: Console, summary: Any) -> None:
@@ -21,12 +21,12 @@ def print_import(console: Console, summary: Any) -> None:
 
 
 def import_table(summary: Any) -> Table:
-    """A row a territory, largest audience first; those beyond 20 together, then the total."""
+    """A row a territory, most users first; those beyond 20 together, then the total."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("territory")
     for header in ("users", "pairs", "titles", "share of pairs"):
         table.add_column(header, justify="right")
-    users, pairs, titles = summary.territories.audience, summary.pairs, summary.titles  # each (C,)
+    users, pairs, titles = summary.territories.users, summary.pairs, summary.titles  # each (C,)
     shown = len(users) if len(users) <= SHOWN + 1 else SHOWN
     for row in range(shown):
         counts = f"{users[row]:,}", f"{pairs[row]:,}", f"{titles[row]:,}"

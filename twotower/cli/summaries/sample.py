@@ -11,7 +11,7 @@ from rich.table import Table
 from twotower.core.formatting import counted
 from twotower.report.progress import short
 
-SHOWN = 20  # territories by default, largest audience first
+SHOWN = 20  # territories by default, most users first
 NARROW, NAME_WIDTH = 80, 13  # characters: with short numbers and names of 13 the table fits a terminal of 80
 EXACT = 100  # characters: from here on there is room for numbers in full
 LEGEND = "random: random users alone; all: with the active ones; share: of all positives."
@@ -29,14 +29,14 @@ def print_sample(console: Console, summary: Any, every_territory: bool = False) 
 
 
 def sample_table(summary: Any, every_territory: bool = False, width: int = NARROW) -> Table:
-    """A row a territory, largest audience first, those beyond 20 in one row unless all are asked for."""
+    """A row a territory, most users first, those beyond 20 in one row unless all are asked for."""
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     name_width = NAME_WIDTH if width < EXACT else None
     number = _short_number if width < EXACT else _full_number
     table.add_column("territory", no_wrap=True, max_width=name_width, vertical="bottom")
     for header in COLUMNS:
         table.add_column(header, justify="right", no_wrap=True, vertical="bottom")
-    rows = np.argsort(-summary.audience, kind="stable")  # (C,)
+    rows = np.argsort(-summary.users, kind="stable")  # (C,)
     shown = len(rows) if every_territory or len(rows) <= SHOWN + 1 else SHOWN
     for row in rows[:shown]:
         table.add_row(summary.territories.name[row], *_cells(summary, [row], number))

@@ -40,7 +40,7 @@ def world_table(world: Any) -> Table:
     others = np.setdiff1d(np.arange(len(world.territories)), majors)
 
     def cells(rows: Any) -> list[str]:
-        counts = [column[rows].sum() for column in (world.territories.audience, train, test)]
+        counts = [column[rows].sum() for column in (world.territories.users, train, test)]
         return [*map(count_text, counts), f"{counts[1] / counts[0]:.1f}"]
 
     for row in majors:
@@ -58,7 +58,7 @@ def print_groups(console: Console, territories: Any, majors: np.ndarray, name_al
 
 
 def group_table(territories: Any, majors: np.ndarray, name_all: bool = False) -> Table:
-    """A row a group: its territories, how many of them are major, and its audience."""
+    """A row a group: its territories, how many of them are major, and how many users it has."""
     table = new_table(("group", "territories"), ("major", "minor", "users", "share"))
     for group in range(territories.group.max() + 1):
         rows = [row for row in territories.majors(len(territories)) if territories.group[row] == group]
@@ -66,7 +66,7 @@ def group_table(territories: Any, majors: np.ndarray, name_all: bool = False) ->
         names = ", ".join(territories.name[row] for row in named)
         left = len(rows) - len(named)
         large = sum(row in majors for row in rows)
-        users, everybody = territories.audience[rows].sum(), territories.audience.sum()
+        users, everybody = territories.users[rows].sum(), territories.users.sum()
         table.add_row(
             group_text(group),
             f"{names}{' and ' if names else ''}{left} others" if left else names,

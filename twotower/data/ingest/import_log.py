@@ -104,9 +104,9 @@ class ImportConfig:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What was imported and what was not. C territories, largest audience first."""
+    """What was imported and what was not. C territories, most users first."""
 
-    territories: Territories  # ``audience`` is their users
+    territories: Territories
     pairs: np.ndarray  # (C,) distinct pairs of user and title
     titles: np.ndarray  # (C,) titles with at least one user there
     n_titles: int

@@ -70,7 +70,7 @@ def choose_most_frequent(choice, count, kinds, start, value):
 def find_homes(
     log: EventLog, known: Known, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
 ) -> tuple[Territories, np.ndarray]:
-    """The territories, largest audience first, and (U,) int64 the one where each user lives.
+    """The territories, most users first, and (U,) int64 the one where each user lives.
 
     user: (N,) codes of ``user_ids``. Names of one country ("UK", "United Kingdom") are one territory, and are
     so before majorities are counted. Errors: InputError for a user without a territory.
@@ -93,9 +93,9 @@ def find_homes(
         who = counted(several, "user")
         notes.append(f"{who} seen in several territories: each is put where most of its events are.")
 
-    audience = np.bincount(home, minlength=len(places))
-    order = np.argsort(-audience, kind="stable")[: np.count_nonzero(audience)]
-    territories = replace(look_up([places[i] for i in order.tolist()]), audience=audience[order].astype(np.int64))
+    users = np.bincount(home, minlength=len(places))
+    order = np.argsort(-users, kind="stable")[: np.count_nonzero(users)]
+    territories = replace(look_up([places[i] for i in order.tolist()]), users=users[order].astype(np.int64))
     unknown = [name for name in territories.name if find_country(name) is None]
     if unknown:
         what = counted(len(unknown), "territory", "territories")

@@ -21,7 +21,7 @@ class SampleSummary:
     """What a sample holds, per territory."""
 
     territories: Territories
-    audience: np.ndarray  # (C,) int64 users of the dataset
+    users: np.ndarray  # (C,) int64 users of the dataset
     random: Drawn  # training users drawn at random, and their pairs
     active: Drawn  # training users drawn for being active, and their pairs
     test: Drawn
@@ -35,9 +35,9 @@ class SampleSummary:
 
     @property
     def majors(self) -> np.ndarray:
-        """Rows of the largest audiences, at most 16, largest first."""
-        order = np.argsort(-self.audience, kind="stable")[:MAJORS]
-        return order[self.audience[order] > 0]
+        """Rows of the territories with most users, at most 16, largest first."""
+        order = np.argsort(-self.users, kind="stable")[:MAJORS]
+        return order[self.users[order] > 0]
 
     def spread(self) -> tuple[float, float]:
         """Largest over smallest number of positives among the majors: of random users alone, and of all."""

@@ -79,9 +79,9 @@ class PairDrawer:
         n_wanted = np.floor(wanted).astype(np.int64)
         n_wanted += rng.random(n_territories) < wanted - n_wanted  # fractions: right on average
         by_territory = users[np.argsort(self.territory[users], kind="stable")]
-        audience = np.bincount(self.territory[users], minlength=n_territories)
-        first = np.cumsum(audience) - audience
-        place = np.floor(rng.random(n_wanted.sum()) * np.repeat(audience, n_wanted)).astype(np.int64)
+        residents = np.bincount(self.territory[users], minlength=n_territories)
+        first = np.cumsum(residents) - residents
+        place = np.floor(rng.random(n_wanted.sum()) * np.repeat(residents, n_wanted)).astype(np.int64)
         who, n = np.unique(by_territory[np.repeat(first, n_wanted) + place], return_counts=True)
         return who, n.astype(np.float64)
 
@@ -102,7 +102,7 @@ class PairDrawer:
         ]
         return SampleSummary(
             territories=self.dataset.territories,
-            audience=np.bincount(self.territory, minlength=n_territories),
+            users=np.bincount(self.territory, minlength=n_territories),
             random=of_kind[RANDOM],
             active=of_kind[ACTIVE],
             test=of_kind[TEST],

@@ -3,7 +3,8 @@
     affinity(u, t) = <M_g z_u, β a_t> + b_ct        u lives in territory c of group g
     share(u, t)    = exp(affinity) / Σ over the titles available in c
 
-M_g = cos θ I + sin θ J_g turns tastes in planes of group g's own, by θ = shift · 90°. More in docs/world.md.
+M_g = cos θ I + sin θ J_g turns tastes in planes of group g's own, by θ = shift · 90°. More:
+docs/explanation/world.md.
 """
 
 from dataclasses import dataclass

@@ -63,12 +63,12 @@ class Catalogue:
 
 
 def make_catalogue(config: WorldConfig, territories: Territories, rng: np.random.Generator) -> Catalogue:
-    """Draw the titles; homes go by the square root of the audience, so that all majors have some."""
+    """Draw the titles; homes go by the square root of the number of users, so that all majors have some."""
     counts = [config.n_global, config.n_regional, config.n_local]
     kind = rng.permutation(np.repeat(np.arange(len(KINDS)), counts))
     home = np.empty(config.titles, np.int64)
     for k, count in enumerate(counts):
-        home[kind == k] = rng.permutation(_spread(np.sqrt(territories.audience), count))
+        home[kind == k] = rng.permutation(_spread(np.sqrt(territories.users), count))
     genre_taste = _unit(rng.standard_normal((len(GENRES), TASTE_DIM)))
     genre = rng.integers(len(GENRES), size=config.titles)
     own = _unit(rng.standard_normal((config.titles, TASTE_DIM)))

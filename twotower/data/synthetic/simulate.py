@@ -85,7 +85,7 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
     """Simulate all users, in mixed order, and write their vectors, their streams and the truth about them."""
     config = world.config
     order_seed, block_seed = seed.spawn(2)
-    residents = np.repeat(np.arange(config.territories, dtype=np.int16), world.territories.audience)
+    residents = np.repeat(np.arange(config.territories, dtype=np.int16), world.territories.users)
     territory = np.random.default_rng(order_seed).permutation(residents)  # (U,)
     taste = np.empty((config.users, TASTE_DIM), np.float32)
     rate = np.empty(config.users, np.float32)

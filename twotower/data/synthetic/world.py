@@ -13,15 +13,15 @@ MAJOR_MARKETS = (
     *("US", "IN", "GB", "DE", "JP", "BR", "FR", "MX"),
     *("IT", "CA", "ES", "AU", "KR", "NL", "PL", "TR"),
 )
-MAJOR_SPREAD = 120.0  # largest audience over that of the smallest major: Table 1 goes from 1M down to 10k
-WORLD_SPREAD = 1e5  # largest audience over the smallest
+MAJOR_SPREAD = 120.0  # users of the largest over those of the smallest major: Table 1 goes from 1M down to 10k
+WORLD_SPREAD = 1e5  # users of the largest over those of the smallest
 MINOR_GAP = 1.25  # smallest major over largest minor
 POPULATION_JITTER = 0.7  # of log population: a large country is not always a large market
 
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """What a world is made of; docs/world.md has the maths of each setting."""
+    """What a world is made of; docs/explanation/world.md has the maths of each setting."""
 
     users: int = setting(60_000, "Users, over all territories.")
     titles: int = setting(300, "Titles, of all kinds.")
@@ -89,7 +89,7 @@ class WorldConfig:
 
 
 def make_territories(config: WorldConfig, rng: np.random.Generator) -> Territories:
-    """The territories of a world, largest audience first: the major markets, then by jittered population.
+    """The territories of a world, most users first: the major markets, then by jittered population.
 
     Audiences fall geometrically with rank, from 1 to 1/120 over the 16 majors and on to 1/100,000 over all;
     but each territory has a user at least, so that the last ones are larger than that in a small world.
@@ -99,14 +99,14 @@ def make_territories(config: WorldConfig, rng: np.random.Generator) -> Territori
     size = {c: countries[c].population_millions * j for c, j in zip(countries, jitter, strict=True)}
     by_size = sorted(countries.keys() - set(MAJOR_MARKETS), key=lambda code: (-size[code], code))
     table = look_up([*MAJOR_MARKETS, *by_size][: config.territories])
-    return replace(table, audience=_audiences(config.users, config.territories))
+    return replace(table, users=_users_by_territory(config.users, config.territories))
 
 
-def _audiences(users: int, territories: int) -> np.ndarray:
+def _users_by_territory(users: int, territories: int) -> np.ndarray:
     """Users of each territory by rank: (C,) int64, descending, at least 1, and ``users`` in all."""
     majors = np.geomspace(1, 1 / MAJOR_SPREAD, MAJORS)
     minors = np.geomspace(majors[-1] / MINOR_GAP, 1 / WORLD_SPREAD, max(territories - MAJORS, 1))
     weight = np.concatenate([majors, minors])[:territories]
-    audience = 1 + np.floor((users - territories) * weight / weight.sum()).astype(np.int64)
-    audience[0] += users - audience.sum()
-    return audience
+    of_territory = 1 + np.floor((users - territories) * weight / weight.sum()).astype(np.int64)
+    of_territory[0] += users - of_territory.sum()
+    return of_territory

@@ -11,23 +11,23 @@ Rows = list[dict[str, Any]]
 
 
 OF_GAINS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
-OF_MEANS = ("mean", "low", "high", "won", "judged", "better", "worse", "sign_p")  # over territories
-OF_KINDS = ("ours", "theirs", "kind", "titles", "ahead", "quarter", "median", "three_quarters")
+OF_MEANS = ("mean", "low", "high", "won", "evaluated", "better", "worse", "sign_p")  # over territories
+OF_KINDS = ("method", "baseline", "kind", "titles", "ahead", "lower_quartile", "median", "upper_quartile")
 OF_CALIBRATION = (
-    *("method", "territory", "major", "judged", "test_pairs", "test_positives"),
+    *("method", "territory", "major", "evaluated", "test_pairs", "test_positives"),
     *("ece", "ece_spread", "excess", "excess_spread"),
 )
-OF_DISTANCES = ("ours", "theirs", "kind", "territory", "ks", "wasserstein", "shift")
+OF_DISTANCES = ("method", "baseline", "kind", "territory", "ks", "wasserstein", "shift")
 
 
 def experiment_tables(record: Record) -> dict[str, str]:
     """Name → CSV text of every table. One without a row, such as gains of a single method, has its header."""
     tables: dict[str, tuple[Callable[[Record], Rows], list[str]]] = {
         "table1": (positives, []),
-        "table2": (gains, ["ours", "theirs", "territory", "major", *period_names(record), *OF_GAINS]),
-        "table2_summary": (gain_means, ["ours", "theirs", *mean_names()]),
+        "table2": (gains, ["method", "baseline", "territory", "major", *period_names(record), *OF_GAINS]),
+        "table2_summary": (gain_means, ["method", "baseline", *mean_names()]),
         "table3": (title_pairs, title_pair_names(record)),
-        "title_kinds": (lambda record: record.get("title_kinds", []), list(OF_KINDS)),
+        "title_kinds": (lambda record: record["title_kinds"], list(OF_KINDS)),
         "pr_auc": (pr_auc, []),
         "methods": (methods, []),
         "titles": (titles, []),
@@ -56,7 +56,7 @@ def mean_names() -> list[str]:
 
 def title_pair_names(record: Record) -> list[str]:
     names = ["territory", "local", "global", "local_positives", "global_positives"]
-    return names + [f"{kind}_gain_over_{theirs}" for theirs in record["baselines"] for kind in ("local", "global")]
+    return names + [f"{kind}_gain_over_{baseline}" for baseline in record["baselines"] for kind in ("local", "global")]
 
 
 def bin_names(record: Record) -> list[str]:
@@ -64,7 +64,7 @@ def bin_names(record: Record) -> list[str]:
 
 
 def positives(record: Record) -> Rows:
-    """Table 1: support of every territory, by audience."""
+    """Table 1: support of every territory, by users."""
     return [
         {**{key: value for key, value in territory.items() if key != "train_positives"}}
         | {f"train_positives_{sample}": n for sample, n in territory["train_positives"].items()}
@@ -76,8 +76,8 @@ def gains(record: Record) -> Rows:
     """Table 2: a row a comparison and territory, a column a period."""
     return [
         {
-            "ours": told["ours"],
-            "theirs": told["theirs"],
+            "method": told["method"],
+            "baseline": told["baseline"],
             "territory": territory["code"],
             "major": territory["major"],
             **{name: told["by_period"][i][c] for i, name in enumerate(period_names(record))},
@@ -93,7 +93,7 @@ def gain_means(record: Record) -> Rows:
     """What each comparison comes to: of all pairs in one ranking, and over territories."""
     found = []
     for told in record["gains"]:
-        row = {"ours": told["ours"], "theirs": told["theirs"]}
+        row = {"method": told["method"], "baseline": told["baseline"]}
         for over in ("overall", "major", "all"):
             row |= {f"{over}_{name}": value for name, value in told[over].items()}
         found.append(row)
@@ -130,8 +130,8 @@ def title_pairs(record: Record) -> Rows:
     found = []
     for pair in record["title_pairs"]:
         row = {key: value for key, value in pair.items() if key != "gains"}
-        for theirs, gained in pair["gains"].items():
-            row |= {f"{kind}_gain_over_{theirs}": gained[kind] for kind in ("local", "global")}
+        for baseline, gained in pair["gains"].items():
+            row |= {f"{kind}_gain_over_{baseline}": gained[kind] for kind in ("local", "global")}
         found.append(row)
     return found
 
@@ -155,7 +155,7 @@ def bias(record: Record) -> Rows:
         for measure, (mean, spread) in of_method["overall"].items():
             row = {"method": method, "measure": measure, "territory": "", "mean": mean, "spread": spread}
             found.append(row)
-            spreads = of_method.get("territory_spreads", {}).get(measure) or [None] * len(codes)  # older records
+            spreads = of_method["territory_spreads"][measure]
             values = zip(codes, of_method["territories"][measure], spreads, inhabited, strict=True)
             found += [{**row, "territory": code, "mean": of_code, "spread": spread_of_code}
                       for code, of_code, spread_of_code, there in values if there]  # fmt: skip
@@ -178,14 +178,14 @@ def calibration(record: Record) -> Rows:
 
 
 def calibration_by_territory(record: Record) -> Rows:
-    """Calibration in each territory with test pairs, mean and spread over seeds; older records have none."""
+    """Calibration in each territory with test pairs, mean and spread over seeds."""
     found = []
     for method, curve in record["calibration"].items():
-        means, spreads = curve.get("territories"), curve.get("territory_spreads")
-        for c, territory in enumerate(record["territories"] if means else ()):
+        means, spreads = curve["territories"], curve["territory_spreads"]
+        for c, territory in enumerate(record["territories"]):
             if territory["test_pairs"]:
                 row = {"method": method, "territory": territory["code"]}
-                row |= {key: territory[key] for key in ("major", "judged", "test_pairs", "test_positives")}
+                row |= {key: territory[key] for key in ("major", "evaluated", "test_pairs", "test_positives")}
                 for name in ("ece", "excess"):
                     row |= {name: means[name][c], f"{name}_spread": spreads[name][c]}
                 found.append(row)

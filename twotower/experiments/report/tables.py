@@ -21,10 +21,10 @@ def print_experiment(record: Record, console: Console) -> None:
     if has_periods(record):
         console.print(Text(TWO_FIGURES), "")
     for told in record["gains"]:
-        if told["ours"] == record["ours"] and told["theirs"] in record["baselines"]:
+        if told["method"] == record["main_method"] and told["baseline"] in record["baselines"]:
             console.print(gain_table(record, told), "")
-    if further := [told for told in record["gains"] if told["theirs"] not in record["baselines"]
-                   or told["ours"] != record["ours"]]:  # fmt: skip
+    if further := [told for told in record["gains"] if told["baseline"] not in record["baselines"]
+                   or told["method"] != record["main_method"]]:  # fmt: skip
         console.print(mean_table(further), "")
     if record["title_pairs"]:
         console.print(title_table(record), "")
@@ -33,8 +33,8 @@ def print_experiment(record: Record, console: Console) -> None:
     if record.get("title_kinds"):
         console.print(kind_table(record), "")
     console.print(bias_table(record), "")
-    if offered := as_of(record):
-        console.print(Text(offered), "")
+    if day := as_of(record):
+        console.print(Text(day), "")
     for sentence in record["summary"]:
         console.print(Text(f"• {sentence}"))
 
@@ -56,7 +56,7 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
     table = new_table(
         ("code", "territory"),
         ("positives", *by_period, "gain, %", "95 % interval", "verdict"),
-        title=f"PR-AUC gain of {told['ours']} over {told['theirs']}",
+        title=f"PR-AUC gain of {told['method']} over {told['baseline']}",
     )
     rows = [c for c, t in enumerate(record["territories"]) if t["major"] and t["test_pairs"]]
     for c in rows:
@@ -73,9 +73,9 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
         )
     table.add_section()
     blanks = [""] * len(by_period)
-    for name, what in (("major", "mean of the major ones"), ("all", "mean of all judged ones")):
+    for name, what in (("major", "mean of the major ones"), ("all", "mean of all evaluated")):
         mean = told[name]
-        won = f"{mean['won']} of {mean['judged']} won"
+        won = f"{mean['won']} of {mean['evaluated']} won"
         ends = interval_text(mean["low"], mean["high"])
         table.add_row("", what, "", *blanks, mean_text(mean), ends, won, style="bold")
     overall = told["overall"]
@@ -87,17 +87,17 @@ def gain_table(record: Record, told: Mapping[str, Any]) -> Table:
 def mean_table(gains: Sequence[Mapping[str, Any]]) -> Table:
     """The other comparisons, a row each."""
     columns = ("all pairs, %", "95 % interval", "major, %", "95 % interval", "won", "better", "worse")
-    table = new_table(("ours", "theirs"), columns, title="Further comparisons")
+    table = new_table(("method", "baseline"), columns, title="Further comparisons")
     for told in gains:
         overall, major = told["overall"], told["major"]
         table.add_row(
-            told["ours"],
-            told["theirs"],
+            told["method"],
+            told["baseline"],
             mean_text(overall),
             interval_text(overall["low"], overall["high"]),
             mean_text(major),
             interval_text(major["low"], major["high"]),
-            f"{major['won']} of {major['judged']}",
+            f"{major['won']} of {major['evaluated']}",
             str(major["better"]),
             str(major["worse"]),
         )
@@ -111,7 +111,7 @@ def title_table(record: Record) -> Table:
     table = new_table(
         ("code", "kind", "title"),
         ("positives there", *(f"over {name}, %" for name in baselines)),
-        title=f"PR-AUC gain of {record['ours']} per title",
+        title=f"PR-AUC gain of {record['main_method']} per title",
     )
     for pair in record["title_pairs"][:TOP]:
         for kind in ("local", "global"):
@@ -129,10 +129,10 @@ def title_table(record: Record) -> Table:
 def kind_table(record: Record) -> Table:
     """The gains of all titles of a kind, since single pairs are anecdotes."""
     columns = ("titles", "ahead", "median gain, %", "middle half")
-    table = new_table(("kind", "over"), columns, title=f"PR-AUC gain of {record['ours']} on all titles")
+    table = new_table(("kind", "over"), columns, title=f"PR-AUC gain of {record['main_method']} on all titles")
     for told in record["title_kinds"]:
-        middle = gain_text(told["median"]), interval_text(told["quarter"], told["three_quarters"])
-        table.add_row(told["kind"], told["theirs"], count_text(told["titles"]), count_text(told["ahead"]), *middle)
+        middle = gain_text(told["median"]), interval_text(told["lower_quartile"], told["upper_quartile"])
+        table.add_row(told["kind"], told["baseline"], count_text(told["titles"]), count_text(told["ahead"]), *middle)
     return table
 
 

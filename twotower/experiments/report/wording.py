@@ -25,20 +25,10 @@ def all_pairs(record: Record) -> str:
 
 
 def as_of(record: Record) -> str:
-    """When users are offered titles, for weights that have learned between periods; nothing where there are none.
-
-    Records without ``audience_day`` are older: there it was the first test day, whatever the weights had learned since.
-    """
-    if not has_periods(record):
+    """The day that recommendations are computed for, when models are updated between periods; else empty."""
+    if not has_periods(record) or "panel_day" not in record:
         return ""
-    days = [period["days"] for period in record["periods"]]
-    day = record.get("audience_day")
-    if day is None:
-        return (
-            f"Offers are those of day {days[0][0]}, the first of the test, though the weights have learned of the days "
-            f"before day {days[-1][0]}: what was launched or watched since is not counted as such."
-        )
     return (
-        f"Offers are those of day {day}, the first of the last period, which the weights were judged on: what users "
-        "watched in earlier test periods counts as watched."
+        f"Recommendations are computed as of day {record['panel_day']}, the first day of the last test period: titles "
+        "that a user watched in earlier test periods count as watched."
     )

@@ -15,7 +15,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.lab.explain.lookup import find_row
 from twotower.lab.explain.views import Views, assumed_territories, view
-from twotower.metrics.local_titles import NOWHERE, TitleHomes, count_positives, title_homes
+from twotower.metrics.local_titles import NOWHERE, TitleLocality, count_positives, title_locality
 from twotower.serving.open_run import open_model
 from twotower.serving.recommend import watched
 from twotower.serving.remap import is_like
@@ -43,7 +43,7 @@ def explain(
     compile_kernels(progress)
     K = model.config.groups
     home, own = int(dataset.head_territory[row]), int(user_groups(dataset, territory_group, K)[row])
-    assumed = assumed_territories(dataset.territories.audience, territory_group, home, own, K)
+    assumed = assumed_territories(dataset.territories.users, territory_group, home, own, K)
     with threadpool_limits(1, "blas"):
         views = view(model, dataset, row, t, assumed, territory_group, progress)
     day = dataset.train_days + dataset.test_days
@@ -112,10 +112,10 @@ def head_records(
     allowed: np.ndarray,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A record a head: where the user is taken to live, the terms, and the title's rank among what is allowed."""
-    codes, audience, found = dataset.territories.code, dataset.territories.audience, []
+    codes, users, found = dataset.territories.code, dataset.territories.users, []
     for k, z in enumerate(views.logits):
         members = np.flatnonzero(territory_group == k) if len(views.logits) > 1 else np.arange(len(codes))
-        largest = members[np.argsort(-audience[members], kind="stable")]
+        largest = members[np.argsort(-users[members], kind="stable")]
         found.append(
             {
                 "group": k,
@@ -133,7 +133,7 @@ def head_records(
 
 
 def moved_records(
-    dataset: Dataset, z: np.ndarray, own: int, allowed: np.ndarray, homes: TitleHomes | None, top: int
+    dataset: Dataset, z: np.ndarray, own: int, allowed: np.ndarray, homes: TitleLocality | None, top: int
 ) -> list[dict[str, Any]]:
     """For each other head the ``top`` titles whose logit differs most from that under the own head.
 
@@ -174,13 +174,13 @@ def user_record(dataset: Dataset, row: int, group: int | None, n_watched: int, d
     return {"id": name, "row": row, **place, "watched": n_watched, "part": part}
 
 
-def title_record(dataset: Dataset, t: int, homes: TitleHomes | None) -> dict[str, Any]:
+def title_record(dataset: Dataset, t: int, homes: TitleLocality | None) -> dict[str, Any]:
     """Which title, and whether it is local or global by the training positives; nulls where they are not at hand."""
     names = dataset.titles.get("name", dataset.title_ids)
     found: dict[str, Any] = {"id": dataset.title_ids[t], "name": names[t] or dataset.title_ids[t], "row": t}
     if homes is None:
         return found | dict.fromkeys(("kind", "home", "share", "lift", "positives"))
-    home = None if homes.home[t] == NOWHERE else dataset.territories.code[homes.home[t]]
+    home = None if homes.home_territory[t] == NOWHERE else dataset.territories.code[homes.home_territory[t]]
     numbers = {"share": float(homes.share[t]), "lift": float(homes.lift[t]), "positives": int(homes.positives[t])}
     return found | {"kind": homes.kind[t], "home": home} | numbers
 
@@ -196,12 +196,12 @@ def sample_of(run: RunReader, dataset: Dataset) -> Sample | None:
     return None if is_like(run, dataset) and drawn.test_pairs().digest() != run.test_digest else drawn
 
 
-def homes_of(pairs: Pairs, dataset: Dataset) -> TitleHomes:
+def homes_of(pairs: Pairs, dataset: Dataset) -> TitleLocality:
     """Local and global titles by training pairs."""
     positive = pairs.label > 0
     territory = np.asarray(dataset.user_territory)[pairs.user[positive]]
     counts = count_positives(pairs.title[positive], territory, dataset.n_titles, dataset.n_territories)
-    return title_homes(counts, dataset.territories.audience)
+    return title_locality(counts, dataset.territories.users)
 
 
 def base_rates(pairs: Pairs, dataset: Dataset, t: int, territory: int) -> list[dict[str, Any]]:

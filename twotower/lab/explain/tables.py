@@ -44,7 +44,7 @@ def explanation_parts(record: Mapping[str, Any]) -> list[RenderableType]:
     if len(record["heads"]) == 1:
         return [*parts, Text("There is one head: every user goes through the same network.")]
     parts += [heads_table(record), "", moved_table(record)]
-    return [*parts, Text("local, global: by training positives (docs/popularity-bias.md)", style="dim")]
+    return [*parts, Text("local, global: by training positives (docs/explanation/popularity-bias.md)", style="dim")]
 
 
 def facts(record: Mapping[str, Any]) -> list[Text]:

@@ -113,7 +113,7 @@ def terms_of(
 
 
 def assumed_territories(
-    audience: np.ndarray, territory_group: np.ndarray, home: int, own: int, groups: int
+    users: np.ndarray, territory_group: np.ndarray, home: int, own: int, groups: int
 ) -> np.ndarray:
     """The territory that a user is taken to live in under each head (K,): at home, else in the group's largest.
 
@@ -121,5 +121,5 @@ def assumed_territories(
     """
     if groups == 1:
         return np.array([home])
-    largest = [int(np.where(territory_group == k, audience, -1).argmax()) for k in range(groups)]
+    largest = [int(np.where(territory_group == k, users, -1).argmax()) for k in range(groups)]
     return np.array([home if k == own or territory_group[c] != k else c for k, c in enumerate(largest)])

@@ -1,4 +1,4 @@
-"""A user's own model under test: a Python function that returns gradients (docs/own-model.md).
+"""A user's own model under test: a Python function that returns gradients (docs/how-to/own-model.md).
 
     gradients(user_features, title_features, group, labels, n_groups, seed) -> {name: array with leading axis n_groups}
 

@@ -1,7 +1,7 @@
 """The line of maths for every step of the textbook, under the name that its array has there.
 
-One table, from the comments of ``model/reference.py`` and the sections of docs/maths.md. A step that it lacks is an
-error, which a test provokes for every kind of head: the textbook can't gain a line that nobody explains.
+One table, from the comments of ``model/reference.py`` and the sections of docs/explanation/maths.md. A step that it
+lacks is an error, which a test provokes for every kind of head: the textbook can't gain a line that nobody explains.
 
 Written into a formula: ``{k}`` the group (``{n}`` in words), ``{l}`` the layer, ``{X}`` what the layer below gave: X
 or A₁.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.core.config import ModelConfig
+from twotower.core.random_streams import Stream, generator
 from twotower.model.reference import ExpandedBatch, batchnorm_relu, tower
 
 USERS = ("Ann", "Bob", "Cem")
@@ -47,7 +48,7 @@ def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False
         title_bias=title_bias,
         title_offsets="none",
     )
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, Stream.TINY_NETWORK)
     user, title, label = (np.array(column) for column in zip(*PAIRS, strict=True))
     X_user, user_params = draw_tower("user", user, model.tower_floor, rng)
     X_title, title_params = draw_tower("title", title, model.output_floor, rng)

@@ -23,7 +23,7 @@ TWO_TITLES = (
 
 
 def trace(seed: int = 0, head: str = "residual", group: int | None = None, title_bias: bool = False) -> dict[str, Any]:
-    """The record of one step, with the mask and without: see ``docs/trace.md`` for its keys.
+    """The record of one step, with the mask and without: see ``docs/reference/trace.md`` for its keys.
 
     With ``group`` only the steps of that head and those that all groups share.
     """

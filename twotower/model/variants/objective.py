@@ -3,7 +3,8 @@
     L = 1/B Σ_i (w_i·BCE(z_i + o_i, y_i) + s_k(i)/2) + λ Σ_y corr(z, x | y)²
 
     w_i = title weight (by label and title) · group weight · e^(−s_k)      o_i by title, in training only
-    s_k is a group's log-variance, x a title's popularity; what is not asked for is not in L (docs/maths.md, section 12)
+    s_k is a group's log-variance, x a title's popularity; what is not asked for is not in L
+    (docs/explanation/maths.md, section 12)
 
 A model without an objective computes the plain masked loss and nothing of this.
 """

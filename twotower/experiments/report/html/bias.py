@@ -127,7 +127,7 @@ def calibration_table(record: Record) -> Table | None:
 def distance_table(record: Record) -> Table | None:
     rows = [
         [
-            text(f"{d.get('ours')} and {d.get('theirs')}"),
+            text(f"{d.get('method')} and {d.get('baseline')}"),
             text(d.get("kind")),
             text(d.get("territory") or "all"),
             number(d.get("ks"), 4),
@@ -138,5 +138,5 @@ def distance_table(record: Record) -> Table | None:
     ]
     kinds = [Column("Models", "text"), Column("Titles", "text"), Column("Territory", "text")]
     kinds += [Column("Kolmogorov–Smirnov"), Column("Wasserstein"), Column("Shift of the mean")]
-    caption = "How far the scores (probabilities) of two models lie apart; a shift above 0: ours scores higher"
+    caption = "How far the scores (probabilities) of two models lie apart; a shift above 0: the first scores higher"
     return Table("distance-table", caption, kinds, rows) if rows else None

@@ -53,7 +53,7 @@
       const known = (value) => value !== null && value !== undefined;
       const count = (value) => value.toLocaleString("en");
       const parts = [`${nameOf(id)}: ${facts.kind ? `a ${facts.kind} title` : "neither local nor global"}`];
-      if (known(facts.home)) parts[0] += `, at home in ${facts.home}`;
+      if (known(facts.home_territory)) parts[0] += `, at home in ${facts.home_territory}`;
       if (known(facts.train_positives)) parts.push(`${count(facts.train_positives)} train positives`);
       if (known(facts.test_positives)) parts.push(`${count(facts.test_positives)} test positives`);
       parts.push(`${count(Math.max(...users))} test users here`);

@@ -76,9 +76,9 @@ class Series:
         return DASHES[self.dash]
 
 
-def series_of(names: Sequence[str], ours: str | None) -> dict[str, Series]:
+def series_of(names: Sequence[str], method: str | None) -> dict[str, Series]:
     """Ours first, in green and unbroken, then the others in their order."""
-    ordered = sorted(names, key=lambda name: name != ours)
+    ordered = sorted(names, key=lambda name: name != method)
     return {name: Series(name, *STYLES[i % len(STYLES)]) for i, name in enumerate(ordered)}
 
 

@@ -23,8 +23,8 @@ Record = Mapping[str, Any]
 class Headline:
     """One comparison in a few words, for the top of the page."""
 
-    ours: str
-    theirs: str
+    method: str
+    baseline: str
     gain: str
     tone: str
     words: str
@@ -84,17 +84,17 @@ def page_text(record: Record) -> str:
 
 
 def series_of(record: Record) -> dict[str, figures.Series]:
-    """The same colour and dash for a method all over the page: ours, the baselines, the others."""
-    names = [record.get("ours"), *(record.get("baselines") or ())]
+    """The same colour and dash for a method all over the page: the main method, the baselines, the others."""
+    names = [record.get("main_method"), *(record.get("baselines") or ())]
     names += [method.get("name") for method in record.get("methods") or ()]
     names += [*(at(record, "histograms", "methods") or ()), *(record.get("calibration") or {})]
-    return figures.series_of([name for name in dict.fromkeys(names) if name], record.get("ours"))
+    return figures.series_of([name for name in dict.fromkeys(names) if name], record.get("main_method"))
 
 
 def main_gains(record: Record) -> list[Record]:
-    """The comparisons that the experiment is about: ours over its baselines, or the first where there are none."""
-    gains, ours, baselines = record.get("gains") or [], record.get("ours"), record.get("baselines") or ()
-    return [g for g in gains if g.get("ours") == ours and g.get("theirs") in baselines] or gains[:1]
+    """The main method over its baselines, or the first comparison where there are none."""
+    gains, method, baselines = record.get("gains") or [], record.get("main_method"), record.get("baselines") or ()
+    return [g for g in gains if g.get("method") == method and g.get("baseline") in baselines] or gains[:1]
 
 
 def headlines(record: Record) -> list[Headline]:
@@ -111,10 +111,10 @@ def headlines(record: Record) -> list[Headline]:
             tone = TONES[judgement]
             words.insert(0, judgement)
             words.append(f"95 % interval {signed(low)} to {signed(high)}")
-        if is_number(told.get("judged")) and is_number(told.get("won")):
-            words.append(f"ahead in {told['won']} of {told['judged']}")
+        if is_number(told.get("evaluated")) and is_number(told.get("won")):
+            words.append(f"ahead in {told['won']} of {told['evaluated']}")
         shown = f"{signed(mean)} %"
-        found.append(Headline(str(gains.get("ours")), str(gains.get("theirs")), shown, tone, "; ".join(words)))
+        found.append(Headline(str(gains.get("method")), str(gains.get("baseline")), shown, tone, "; ".join(words)))
     return found
 
 
@@ -161,7 +161,7 @@ def all_drawings(record: Record) -> dict[str, Any]:
                 rows,
                 tables.mean_of(gains),
                 f"forest-{i}",
-                f"Gain of {gains.get('ours')} over {gains.get('theirs')}, with 95 % intervals",
+                f"Gain of {gains.get('method')} over {gains.get('baseline')}, with 95 % intervals",
             )
             for i, gains in enumerate(main_gains(record))
             if (rows := forest_rows(record, gains))
@@ -200,7 +200,7 @@ def figure_2(record: Record) -> list[figures.Drawing]:
 
 def compared(record: Record) -> dict[str, Any]:
     """The reliability curves of our model and its baselines, or of the first few; the table has the others."""
-    curves, chosen = record.get("calibration") or {}, [record.get("ours"), *(record.get("baselines") or ())]
+    curves, chosen = record.get("calibration") or {}, [record.get("main_method"), *(record.get("baselines") or ())]
     return {name: curves[name] for name in chosen if name in curves} or dict(list(curves.items())[:3])
 
 
@@ -215,7 +215,7 @@ def explorer_data(record: Record) -> dict[str, Any] | None:
     if not (shown.get("counts") and shown.get("edges") and shown.get("methods")):
         return None
     used = {str(title) for by_title in shown["counts"].values() for title in by_title}
-    kept = ("name", "kind", "home", "train_positives", "test_positives", "pr_auc")
+    kept = ("name", "kind", "home_territory", "train_positives", "test_positives", "pr_auc")
     series = series_of(record)
     first = at(record, "title_pairs", 0) or {}
     return {

@@ -34,13 +34,13 @@ def territory_name(territory: Mapping[str, Any]) -> Cell:
     """Code and name, where they differ; a territory too small to judge says so."""
     code, name = str(territory.get("code", "?")), territory.get("name")
     shown = f"{code} {name}" if name and name != code else code
-    small = territory.get("judged") is False
+    small = territory.get("evaluated") is False
     return Cell(shown, shown, hint="too small to judge" if small else "", tone="quiet" if small else "")
 
 
 def muted(cell: Cell, territory: Mapping[str, Any]) -> Cell:
-    """A gain where nothing can be judged has no colour: it is neither won nor lost."""
-    return replace(cell, tone="quiet") if territory.get("judged") is False else cell
+    """A gain where nothing can be evaluated has no colour: it is neither won nor lost."""
+    return replace(cell, tone="quiet") if territory.get("evaluated") is False else cell
 
 
 def minor_rows(record: Record) -> list[bool]:
@@ -51,7 +51,7 @@ def territory_table(record: Record) -> Table | None:
     """Table 1: positives per territory, in every sample."""
     territories = record.get("territories") or []
     samples = list(dict.fromkeys(name for t in territories for name in t.get("train_positives") or {}))
-    names = ["Territory", "Group", "Audience", *(f"Train positives, {name}" for name in samples)]
+    names = ["Territory", "Group", "Users", *(f"Train positives, {name}" for name in samples)]
     names += ["Test users", "Test pairs", "Test positives", "Base rate"]
     kinds = columns(*names)
     kinds[1] = Column("Group", "text")
@@ -59,14 +59,14 @@ def territory_table(record: Record) -> Table | None:
         [
             territory_name(t),
             text(t.get("group"), "no group"),
-            count(t.get("audience")),
+            count(t.get("users")),
             *(count(at(t, "train_positives", name)) for name in samples),
             *(count(t.get(name)) for name in ("test_users", "test_pairs", "test_positives")),
             percent(t.get("base_rate")),
         ]
         for t in territories
     ]
-    caption = "Users and positives per territory, largest audience first"
+    caption = "Users and positives per territory, most users first"
     return Table("territory-table", caption, kinds, rows, minor_rows(record)) if rows else None
 
 
@@ -97,12 +97,12 @@ def gain_table(record: Record, gains: Mapping[str, Any], name: str, major_alone:
         mean_row(gains.get(key) or {}, label, len(shown))
         for key, label in (
             ("major", "Mean of the major territories"),
-            ("all", "Mean of all judged territories"),
+            ("all", "Mean of all evaluated territories"),
             ("overall", all_pairs(record).capitalize()),
         )
         if is_number(at(gains, key, "mean"))
     ]
-    caption = f"Relative gain of PR-AUC of {gains.get('ours')} over {gains.get('theirs')}, percent"
+    caption = f"Relative gain of PR-AUC of {gains.get('method')} over {gains.get('baseline')}, percent"
     return Table(name, caption, kinds, rows, [] if major_alone else minor_rows(record), foot)
 
 
@@ -115,20 +115,20 @@ def mean_row(mean: Mapping[str, Any], label: str, n_periods: int) -> list[Cell]:
 
 
 def won_of(mean: Mapping[str, Any]) -> Cell:
-    """In how many of the judged territories the gain is above 0."""
-    won, judged = mean.get("won"), mean.get("judged")
-    return Cell(f"{won} of {judged}", float(won)) if is_number(won) and is_number(judged) else undefined()
+    """In how many of the evaluated territories the gain is above 0."""
+    won, evaluated = mean.get("won"), mean.get("evaluated")
+    return Cell(f"{won} of {evaluated}", float(won)) if is_number(won) and is_number(evaluated) else undefined()
 
 
 def comparison_table(record: Record) -> Table | None:
-    """All comparisons, a row each: over the major territories, or all where no major one can be judged."""
+    """All comparisons, a row each: over the major territories, or all where no major one can be evaluated."""
     rows = []
     for gains in record.get("gains") or ():
         where = mean_of(gains)
         overall = gains.get("overall") or {}
         rows.append(
             [
-                text(f"{gains.get('ours')} over {gains.get('theirs')}"),
+                text(f"{gains.get('method')} over {gains.get('baseline')}"),
                 mean_gain(where),
                 interval(where.get("low"), where.get("high")),
                 won_of(where),
@@ -142,12 +142,12 @@ def comparison_table(record: Record) -> Table | None:
     kinds += [Column("Gain over all pairs"), Column("95 % interval")]
     in_major = any(mean_of(gains) is gains.get("major") for gains in record.get("gains") or ())
     which = "major territories" if in_major else "territories"
-    caption = f"Gains in percent: mean over the {which} that can be judged, and over {all_pairs(record)}"
+    caption = f"Gains in percent: mean over the {which} that can be evaluated, and over {all_pairs(record)}"
     return Table("comparison-table", caption, kinds, rows) if rows else None
 
 
 def mean_of(gains: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mean over the major territories, or over all where no major one can be judged."""
+    """The mean over the major territories, or over all where no major one can be evaluated."""
     major, every = gains.get("major") or {}, gains.get("all") or {}
     return major if is_number(major.get("mean")) else every
 
@@ -174,7 +174,7 @@ def method_table(record: Record) -> Table | None:
             text(m.get("name")),
             text(m.get("about")),
             text(m.get("sample")),
-            text(m.get("groups")),
+            text(m.get("grouping")),
             count(len(m.get("seeds") or ()) or None),
             mean_and_spread(m.get("overall")),
             mean_and_spread(m.get("macro")),
@@ -195,16 +195,16 @@ def title_names(record: Record) -> dict[str, str]:
 def pair_table(record: Record) -> Table | None:
     """Table 3: the titles' own gains, a local and a global one with comparable positives per territory."""
     pairs, names = record.get("title_pairs") or [], title_names(record)
-    theirs = list(dict.fromkeys(name for pair in pairs for name in pair.get("gains") or {}))
+    baseline = list(dict.fromkeys(name for pair in pairs for name in pair.get("gains") or {}))
     kinds = [Column("Title", "text"), Column("Kind", "text"), Column("Territory", "text"), Column("Positives there")]
-    kinds += [Column(f"Gain over {name}, percent") for name in theirs]
+    kinds += [Column(f"Gain over {name}, percent") for name in baseline]
     rows = [
         [
             text(names.get(str(pair.get(kind)), pair.get(kind))),
             text(kind),
             text(pair.get("territory")),
             count(pair.get(f"{kind}_positives")),
-            *(gain(at(pair, "gains", name, kind), "undefined: too few positives in the test") for name in theirs),
+            *(gain(at(pair, "gains", name, kind), "undefined: too few positives in the test") for name in baseline),
         ]
         for pair in pairs
         for kind in ("local", "global")
@@ -217,9 +217,9 @@ def kind_table(record: Record) -> Table | None:
     """The gains of all titles of a kind: how many are ahead, and the middle half."""
     rows = [
         [
-            text(f"{k.get('kind')}, over {k.get('theirs')}"),
+            text(f"{k.get('kind')}, over {k.get('baseline')}"),
             gain(k.get("median"), "undefined: no title of the kind with enough positives in the test"),
-            interval(k.get("quarter"), k.get("three_quarters")),
+            interval(k.get("lower_quartile"), k.get("upper_quartile")),
             count(k.get("ahead")),
             count(k.get("titles")),
         ]
@@ -239,7 +239,7 @@ def title_table(record: Record) -> Table | None:
         [
             text(t.get("name") or t.get("id")),
             text(t.get("kind")),
-            text(t.get("home"), "no home"),
+            text(t.get("home_territory"), "no home"),
             percent(t.get("share")),
             number(t.get("lift"), 1),
             count(t.get("train_positives")),
@@ -259,8 +259,8 @@ def paper_gain_table() -> Table:
     against += [*paper.AGAINST_UPSAMPLED, paper.AGAINST_UPSAMPLED_AVERAGE]
     rows = [[text(name), *map(gain, values)] for name, *values in zip(paper.TERRITORIES, *against, strict=True)]
     kinds = [Column("Territory", "text")]
-    for theirs in ("baseline", "upsampled"):
-        kinds += [Column(f"{what}, over {theirs}") for what in ("Test 1", "Test 2", "Test 3", "Average")]
+    for baseline in ("baseline", "upsampled"):
+        kinds += [Column(f"{what}, over {baseline}") for what in ("Test 1", "Test 2", "Test 3", "Average")]
     caption = "The paper’s Table 2: relative gain of PR-AUC of its MTL model, percent (private data)"
     return Table("paper-gain-table", caption, kinds, rows)
 
