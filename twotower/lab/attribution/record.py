@@ -1,6 +1,6 @@
 """The record of an inspected batch: what ``inspect --json`` prints, and what its tables and its page show.
 
-Undefined numbers are None. K groups; docs/inspect.md explains each key.
+Undefined numbers are None. K groups; docs/reference/inspect.md explains each key.
 """
 
 from typing import TypedDict

@@ -11,7 +11,7 @@ from twotower.lab.gradcheck.record import BlockCheck, BugFacts, Comparison, Elem
 from twotower.report.table import COUNT, TEXT, Cell, Column, Kind, Table, Tone
 from twotower.report.terminal import line, print_lines, print_table
 
-WIDE = 110  # characters per line from which random directions have columns of their own
+WIDE = 112  # characters per line; below, positions of elements and random directions are left out
 FEW = 4  # wrong blocks of one parameter that get a row each
 FEW_USERS = 3  # of a group, for its own batch-norm
 
@@ -44,7 +44,8 @@ def print_gradcheck(record: GradcheckRecord, console: Console, everything: bool 
     console.print(line(loss_line(record), "" if record["loss"]["agrees"] else "alarm"))
     if record["bug"]:
         print_bug(console, record["bug"])
-    tables = [block_table(record, console.width >= WIDE, everything), step_table(record)]
+    wide = console.width >= WIDE
+    tables = [block_table(record, wide, everything), step_table(record, wide)]
     for table in [*tables, *([mask_table(record)] if record["masked"] else [])]:
         console.print()
         print_table(table, console)
@@ -79,7 +80,7 @@ def loss_line(record: GradcheckRecord) -> str:
 def print_bug(console: Console, bug: BugFacts) -> None:
     """The planted line and its effect on the maths, as a small diff."""
     place = f"twotower/{bug['file']}, line {bug['line']}, in {bug['function']}"
-    console.print("", line(f"Planted: {bug['sentence']}", "strong"), line(place, "quiet"))
+    print_lines(console, ["", line(f"Planted: {bug['sentence']}", "strong"), line(place, "quiet")])
     for right, wrong in ((bug["right"], bug["wrong"]), bug["maths"]):
         print_lines(console, [line(f"  − {right}", "good"), line(f"  + {wrong}", "bad")])
 
@@ -92,7 +93,8 @@ def block_table(record: GradcheckRecord, wide: bool, everything: bool) -> Table:
     numeric, engine = (in_words(record["tolerances"][name]) for name in ("numeric", "engine"))
     names = ["finite\ndifference", "textbook\nfloat64", "engine\nfloat32"]
     errors = ["textbook\noff by", "engine\noff by", *(["direction:\ntextbook", "\nengine"] if wide else [])]
-    columns = [Column("block", TEXT), Column("worst at", TEXT), *(Column(name, NUMBER) for name in names)]
+    columns = [Column("block", TEXT), *([Column("worst at", TEXT)] if wide else [])]
+    columns += [Column(name, NUMBER) for name in names]
     table = Table(
         [*columns, *(Column(name, ERROR) for name in errors)],
         "Gradients: the worst element of each block",
@@ -106,7 +108,7 @@ def block_table(record: GradcheckRecord, wide: bool, everything: bool) -> Table:
             tone: Tone = "" if block["agrees"] else "alarm"
             table.add(
                 Cell(name, tone),
-                Cell(f"[{', '.join(map(str, element['index']))}]", tone),
+                *([Cell(str(element["index"]), tone)] if wide else []),
                 Cell(element["numeric"], "warning", text="a kink") if element["kinks"] else element["numeric"],
                 number(element["textbook"], textbook_wrong(element)),
                 number(element["engine"], engine_wrong(element)),
@@ -164,9 +166,10 @@ def errors_of(part: Comparison | ElementComparison, scale: float) -> list[Cell]:
     return [textbook, error(part["engine"] - part["textbook"], scale, engine_wrong(part))]
 
 
-def step_table(record: GradcheckRecord) -> Table:
+def step_table(record: GradcheckRecord, wide: bool) -> Table:
     """The worst weight of each step of Adam."""
-    columns = [*(Column(name, TEXT) for name in ("step", "without", "worst in", "at")), Column("t", COUNT)]
+    names = ["step", "without", "worst in", *(["at"] if wide else [])]
+    columns = [*(Column(name, TEXT) for name in names), Column("t", COUNT)]
     table = Table(
         [*columns, *(Column(name, NUMBER) for name in ("gradient", "formula", "engine")), Column("off by", ERROR)],
         "Adam: the update of a weight by the formula (Kingma & Ba, Algorithm 1) and by the engine",
@@ -182,7 +185,7 @@ def step_table(record: GradcheckRecord) -> Table:
             Cell(str(step["step"]), tone),  # type: ignore[arg-type]
             f"group {', '.join(map(str, absent))}" if absent else "–",
             Cell(worst["name"], tone),  # type: ignore[arg-type]
-            f"[{', '.join(map(str, worst['index']))}]",
+            *([str(worst["index"])] if wide else []),
             worst["t"],
             worst["gradient"],
             worst["textbook"],
