@@ -16,7 +16,7 @@ from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.territories import Territories
 from twotower.metrics.results import ENOUGH_POSITIVES
-from twotower.training import predict
+from twotower.serving import open_run
 from twotower.training.run import RunReader
 
 DAYS = (60, 61)
@@ -48,6 +48,14 @@ def make_dataset(path, pairs):
 
 
 @pytest.fixture
+def titles_like_markup(monkeypatch):
+    """Titles that a terminal or rich would take for commands."""
+    titles = ["Face [/Off]", "[unknown]", "[bold red]Alert", "\x1b[2Jgone", "\u202etfel", "plain"]
+    monkeypatch.setitem(TITLES, "title", titles)
+    return titles
+
+
+@pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run on a dataset, whose weights would score the pairs as it once did."""
     monkeypatch.chdir(tmp_path)
@@ -62,10 +70,10 @@ def run(tmp_path, monkeypatch):
         progress("scoring", len(pairs), len(pairs))
         return make_scores(make_pairs(DAYS))[np.isin(make_pairs(DAYS).day, pairs.day)]
 
-    expected = list(inspect.signature(predict.score_pairs).parameters)
+    expected = list(inspect.signature(open_run.score_pairs).parameters)
     assert list(inspect.signature(score_pairs).parameters) == expected
     called = []
-    monkeypatch.setattr(predict, "score_pairs", score_pairs)
+    monkeypatch.setattr(open_run, "score_pairs", score_pairs)
     return RunReader(path)
 
 
@@ -110,9 +118,17 @@ def test_titles_instead_of_territories(run):
     assert found["titles"][0]["positives"] == max(row["positives"] for row in found["titles"])
 
 
+def test_titles_are_printed_as_they_are(titles_like_markup, run):
+    text = evaluate("--by", "title", "--all")
+    printed = [line[:20].removesuffix("global").removesuffix("local").strip() for line in text.splitlines()[2:]]
+    shown = ["Face [/Off]", "[unknown]", "[bold red]Alert", r"\x1b[2Jgone", r"\u202etfel", "plain"]
+    assert sorted(line.split("  ")[0] for line in printed if line) == sorted(shown)
+    assert not {"\x1b", "\u202e"} & set(text)
+
+
 @pytest.mark.parametrize("by", ["territory", "title"])
 def test_all_prints_every_row(run, monkeypatch, by):
-    monkeypatch.setattr("twotower.report.tables.TOP", 3)
+    monkeypatch.setattr("twotower.report.evaluation.TOP", 3)
     assert "the first 3 of" in evaluate("--by", by)
     assert "the first 3 of" not in evaluate("--by", by, "--all")
 
@@ -162,7 +178,7 @@ def test_test_pairs_that_have_changed_are_refused(run, tmp_path):
 
 @pytest.mark.parametrize("place", ["absent/x.csv", ".", "run/run.json/x.csv"])
 def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(predict, "score_pairs", lambda *arguments: pytest.fail("too late"))
+    monkeypatch.setattr(open_run, "score_pairs", lambda *arguments: pytest.fail("too late"))
     before = sorted(path.name for path in tmp_path.iterdir())
     result = CliRunner().invoke(cli, ["evaluate", "run", "--csv", place])
     assert result.exit_code == 2 and result.stdout == ""

@@ -54,7 +54,9 @@ def compare(
     from twotower.core import serialisation, storage
     from twotower.experiments.comparison import compare_runs
     from twotower.metrics import records
-    from twotower.report import tables, terminal
+    from twotower.report.comparison import print_comparison, territory_gains_table
+    from twotower.report.csv_table import csv_of
+    from twotower.report.terminal import stdout_console
 
     if csv_path is not None:
         storage.try_file(csv_path)
@@ -62,6 +64,6 @@ def compare(
     if as_json:
         click.echo(serialisation.json_text(records.comparison_record(found)))
     else:
-        tables.print_comparison(found, terminal.stdout_console(), as_rows)
+        print_comparison(found, stdout_console(), as_rows)
     if csv_path:
-        storage.write_file(csv_path, records.gains_csv(found))
+        storage.write_file(csv_path, csv_of(*(territory_gains_table(gains, found) for gains in found.gains)))

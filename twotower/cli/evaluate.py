@@ -1,5 +1,6 @@
 """``twotower evaluate``: a run's weights → PR-AUC per territory and per title."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -59,8 +60,10 @@ def evaluate(
     from twotower.cli.given_options import refuse_given
     from twotower.core import serialisation, storage
     from twotower.metrics import records
-    from twotower.report import tables, terminal
+    from twotower.report import evaluation as tables
+    from twotower.report.csv_table import csv_of, records_of
     from twotower.report.progress import show_progress
+    from twotower.report.terminal import print_table, stdout_console
     from twotower.training.run import RunReader
 
     if by == "title" and not as_json:
@@ -72,20 +75,16 @@ def evaluate(
         evaluation, note = rescore(reader, dataset, day, progress)
     if note:
         click.echo(note, err=True)
-    rows = records.territory_rows(evaluation) if by == "territory" else records.title_rows(evaluation)
+    by_territory = partial(tables.territory_table, evaluation, min_positives=min_positives)
+    table = by_territory if by == "territory" else partial(tables.title_table, evaluation)
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
         facts |= records.evaluation_record(evaluation, min_positives)
-        click.echo(serialisation.json_text(facts | {PLURAL[by]: serialisation.records(rows)}))
+        click.echo(serialisation.json_text(facts | {PLURAL[by]: records_of(table())}))
     else:
-        top = None if everything else tables.TOP
-        terminal.stdout_console().print(
-            tables.territory_table(evaluation, top, min_positives)
-            if by == "territory"
-            else tables.title_table(evaluation, top)
-        )
+        print_table(table(top=None if everything else tables.TOP), stdout_console())
     if csv_path:
-        storage.write_file(csv_path, serialisation.csv_text(rows))
+        storage.write_file(csv_path, csv_of(table()))
 
 
 def rescore(

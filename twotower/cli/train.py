@@ -187,9 +187,9 @@ def train(
     if resume is not None and (others := set(given) - {"resume", "directory"}):
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
+    from twotower.report.evaluation import TOP, territory_table
     from twotower.report.progress import show_progress
-    from twotower.report.tables import territory_table
-    from twotower.report.terminal import stdout_console
+    from twotower.report.terminal import print_table, stdout_console
     from twotower.training import job
 
     work: Callable[..., tuple[Path, Any]]
@@ -204,7 +204,7 @@ def train(
         work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
     with saying_how_to_go_on(), show_progress() as progress:
         path, evaluation = work(progress)
-    stdout_console().print(territory_table(evaluation))
+    print_table(territory_table(evaluation, TOP), stdout_console())
     run = quote(str(path))
     click.echo(f"The run lies in {path}.")
     click.echo(f"Next: twotower evaluate {run} --by title; twotower compare {run} OTHER_RUN")

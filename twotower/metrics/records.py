@@ -1,22 +1,9 @@
-"""Results for machines: CSV and JSON. What is undefined is an empty cell in CSV and null in JSON."""
+"""Results as records for JSON; what is undefined is null there."""
 
 from typing import Any
 
-from twotower.core.serialisation import csv_text
 from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
-
-
-def territory_rows(evaluation: Evaluation) -> dict[str, list[Any]]:
-    """The table of the territories with test pairs, by users."""
-    columns, rows = evaluation.territories.columns(), evaluation.territories.largest()
-    return {name: [column[row] for row in rows] for name, column in columns.items()}
-
-
-def title_rows(evaluation: Evaluation) -> dict[str, list[Any]]:
-    """The table of the titles with test pairs, by positives."""
-    columns, rows = evaluation.titles.columns(), evaluation.titles.most_positives()
-    return {name: [column[row] for row in rows] for name, column in columns.items()}
 
 
 def evaluation_record(evaluation: Evaluation, min_positives: int = ENOUGH_POSITIVES) -> dict[str, Any]:
@@ -85,15 +72,3 @@ def gains_record(gains: Gains, comparison: Comparison) -> dict[str, Any]:
             for c in rows
         ],
     }
-
-
-def gains_csv(comparison: Comparison) -> str:
-    """All gains as one flat table: a row a comparison and territory, a column a test day."""
-    table: dict[str, list[Any]] = {}
-    for gains in comparison_record(comparison)["comparisons"]:
-        for territory in gains["territories"]:
-            row = {"method": gains["method"], "baseline": gains["baseline"], **territory}
-            row |= {f"gain_day_{day}": gain for day, gain in row.pop("gain_by_day").items()}
-            for name, cell in row.items():
-                table.setdefault(name, []).append(cell)
-    return csv_text(table)

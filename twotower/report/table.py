@@ -41,6 +41,7 @@ from twotower.core.formatting import is_number
 
 Tone = Literal["", "good", "bad", "alarm", "warning", "strong", "quiet"]
 Renderer = Literal["terminal", "csv", "page"]
+ROUNDING = 12  # digits after the point: a spread beyond them is rounding, of seeds that agree
 EVERYWHERE: tuple[Renderer, ...] = ("terminal", "csv", "page")
 
 
@@ -152,7 +153,7 @@ def with_spread(kind: Kind) -> Kind:
 
     def write(pair: tuple[float, float | None]) -> str:
         mean, spread = kind.write(pair[0]), pair[1]
-        return formatting.with_spread(mean, kind.write(spread)) if is_number(spread) else mean
+        return formatting.with_spread(mean, kind.write(round(spread, ROUNDING))) if is_number(spread) else mean
 
     return Kind(write)
 

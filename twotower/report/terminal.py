@@ -72,7 +72,7 @@ def blocks(table: Table, width: int) -> list[RichTable]:
 
 def block_of(table: Table, columns: Sequence[int]) -> RichTable:
     """Some columns of the table. Text wraps, numbers do not."""
-    found = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    found = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
     for i in columns:
         column, heading = table.columns[i], Text("\n".join(map(visible, table.columns[i].name.split("\n"))))
         if column.kind.numeric:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twotower.core.formatting import counted
-from twotower.report.tables import count_text, group_text, new_table
+from twotower.report.tables import count_text, new_table
 
 
 def print_world(console: Console, world: Any) -> None:
@@ -68,7 +68,7 @@ def group_table(territories: Any, majors: np.ndarray, name_all: bool = False) ->
         large = sum(row in majors for row in rows)
         users, everybody = territories.users[rows].sum(), territories.users.sum()
         table.add_row(
-            group_text(group),
+            str(group),
             f"{names}{' and ' if names else ''}{left} others" if left else names,
             count_text(large),
             count_text(len(rows) - large),

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.experiments.report.wording import NO_TITLE_PAIRS, TWO_FIGURES, all_pairs, as_of, has_periods
-from twotower.report.tables import TOP, count_text, new_table, undefined
+from twotower.report.evaluation import TOP
+from twotower.report.tables import count_text, new_table, undefined
 
 Record = Mapping[str, Any]
 VERDICT_STYLES = {"better": "green", "worse": "red", "undecided": "", "too small": "dim"}

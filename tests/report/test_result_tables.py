@@ -12,10 +12,14 @@ from rich.console import Console
 
 from twotower.core import serialisation, storage
 from twotower.core.errors import InputError
+from twotower.core.formatting import signed
 from twotower.metrics import records
 from twotower.metrics.gains import Comparison, Method, gains_over
 from twotower.metrics.results import Evaluation, TerritoryResults
-from twotower.report import tables
+from twotower.report import comparison as gains_tables
+from twotower.report import csv_table, terminal
+from twotower.report import evaluation as tables
+from twotower.report.table import Table
 
 DAYS = (60, 61)
 
@@ -54,11 +58,9 @@ def comparison(n_seeds=1, days=DAYS, n_territories=4, names=("mtl-4", "baseline"
     return Comparison([method, baseline, others], gains, list(days), territories, np.arange(n), "d" * 64)
 
 
-def printed(renderable, width=100, color=None) -> str:
-    console = Console(
-        width=width, file=io.StringIO(), force_terminal=color is not None, color_system=color, record=True
-    )
-    console.print(renderable)
+def printed(table: Table, width=100, color=None) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=color is not None, color_system=color)
+    terminal.print_table(table, console)
     return console.file.getvalue()
 
 
@@ -96,7 +98,7 @@ def test_a_table_says_what_it_leaves_out():
     text = printed(tables.territory_table(evaluation(), top=2))
     assert "the first 2 of 4 territories by users" in text
     assert "Brazil" in text and "Poland" not in text
-    assert "the first" not in printed(tables.territory_table(evaluation(), top=None))
+    assert "the first" not in printed(tables.territory_table(evaluation()))
     assert "the first 3 of 6 titles by positives" in printed(tables.title_table(evaluation(), top=3))
 
 
@@ -140,30 +142,32 @@ def test_the_title_table_shows_kinds_only_where_there_are_some():
 
 
 def test_gains_have_a_column_a_territory_and_a_row_a_day_and_the_average():
-    text = printed(tables.gains_table(comparison()))
+    text = printed(gains_tables.gains_table(comparison()))
     lines = [line.split() for line in text.splitlines() if line.strip()]
     assert lines[0] == ["gain,", "%", "T1", "T2", "T3", "T4"]
     assert lines[2] == ["mtl-4", "over", "day", "60", "+50.00", "+50.00", "undefined", "+50.00"]
     assert lines[3] == ["baseline", "day", "61", "+50.00", "+50.00", "undefined", "+50.00"]
     assert lines[4] == ["average", "+50.00", "+50.00", "undefined", "+50.00"]
-    assert lines[5] == ["mtl-4", "over", "day", "60", "-25.00", "-25.00", "undefined", "-25.00"]
+    assert lines[5] == ["mtl-4", "over", "day", "60", "−25.00", "−25.00", "undefined", "−25.00"]
     assert lines[7][0] == "average" and len(lines) == 8
 
 
 def test_gains_are_those_of_the_territories_chosen():
     found = comparison()
     found.gains[0].matches[:, :, 3] = 7.25
-    lines = [line.split() for line in printed(tables.gains_table(replace(found, rows=np.array([3, 0])))).splitlines()]
+    lines = [
+        line.split() for line in printed(gains_tables.gains_table(replace(found, rows=np.array([3, 0])))).splitlines()
+    ]
     assert lines[0][2:] == ["T4", "T1"] and lines[4] == ["average", "+7.25", "+50.00"]
 
 
 def test_a_single_test_day_needs_no_average():
-    lines = [line.split() for line in printed(tables.gains_table(comparison(days=(0,)))).splitlines()]
+    lines = [line.split() for line in printed(gains_tables.gains_table(comparison(days=(0,)))).splitlines()]
     assert lines[2] == ["mtl-4", "over", "baseline", "gain", "+50.00", "+50.00", "undefined", "+50.00"]
 
 
 def test_several_seeds_have_a_spread():
-    text = printed(tables.gains_table(comparison(n_seeds=3)))
+    text = printed(gains_tables.gains_table(comparison(n_seeds=3)))
     spread = comparison(n_seeds=3).gains[0].spread[0]
     assert line_with(text, "± spread").split() == [
         "±",
@@ -172,12 +176,12 @@ def test_several_seeds_have_a_spread():
         "undefined",
         f"{spread:.2f}",
     ]
-    assert "±" not in printed(tables.gains_table(comparison(n_seeds=1)))
+    assert "±" not in printed(gains_tables.gains_table(comparison(n_seeds=1)))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 250])
 def test_territories_that_do_not_fit_go_on_below(width):
-    text = printed(tables.gains_table(comparison(n_territories=16), width), width)
+    text = printed(gains_tables.gains_table(comparison(n_territories=16)), width)
     assert all(len(line.rstrip()) <= width for line in text.splitlines())
     headings = [line.split()[2:] for line in text.splitlines() if line.startswith("gain, %")]
     assert [code for heading in headings for code in heading] == [f"T{c}" for c in range(1, 17)]
@@ -186,57 +190,59 @@ def test_territories_that_do_not_fit_go_on_below(width):
     assert max(sizes) - min(sizes) <= len(sizes), "blocks are of about one size"
 
 
-def test_no_territory_makes_no_table():
-    found = comparison(n_territories=4)
-    assert printed(tables.gains_table(replace(found, rows=found.rows[:0]))).strip() == ""
-
-
 def test_gains_are_green_and_losses_red_where_seeds_differ_less():
-    text = printed(tables.gains_table(comparison(n_seeds=3)), color="standard")
+    text = printed(gains_tables.gains_table(comparison(n_seeds=3)), color="standard")
     gains, losses = (found.average[0] for found in comparison(n_seeds=3).gains)
-    assert f"32m{gains:+.2f}" in text and f"31m{losses:+.2f}" in text
+    assert f"32m{gains:+.2f}" in text and f"31m{signed(losses)}" in text
     assert "\x1b[2mundefined" in text
-    assert "\x1b" not in printed(tables.gains_table(comparison(n_seeds=3)))
-    cells = tables.gain_cells(np.array([2.0, -2.0, 2.0, -2.0, 0.0]), np.array([1.9, 1.9, 2.1, 2.1, 0.0]))
-    assert [cell.style for cell in cells] == ["green", "red", "", "", ""]
+    assert "\x1b" not in printed(gains_tables.gains_table(comparison(n_seeds=3)))
+    spread = comparison(n_seeds=3).gains[0].spread[0]
+    tones = []
+    for gain in (1.01 * spread, -1.01 * spread, 0.99 * spread, -0.99 * spread):
+        moved = comparison(n_seeds=3).gains[0]
+        moved.matches[:, :, 0] += gain - moved.average[0]
+        tones.append(gains_tables.gain_cell(moved, 0).tone)
+    assert tones == ["good", "bad", "", ""]
 
 
 def test_one_seed_shows_no_colour_for_it_proves_nothing():
-    text = printed(tables.gains_table(comparison()), color="standard")
+    text = printed(gains_tables.gains_table(comparison()), color="standard")
     assert "+50.00" in text and "32m" not in text and "31m" not in text
 
 
 def test_a_row_a_territory_has_the_pr_auc_of_both():
     found = comparison(n_seeds=2)
-    text = printed(tables.territory_gains_table(found.gains[0], found))
+    text = printed(gains_tables.territory_gains_table(found.gains[0], found))
     assert "PR-AUC of mtl-4 and baseline" in text
     assert line_with(text, "T2 ").split() == [
-        "T2", "Territory", "2", "0", "1,234", "0.2050", "0.3050",
+        "T2", "Territory", "2", "0", "1,234", "0.3050", "0.2050",
         f"{found.gains[0].average[1]:+.2f}", f"{found.gains[0].spread[1]:.2f}",
     ]  # fmt: skip
     assert line_with(text, "T3 ").split()[-4:] == ["undefined"] * 4
-    assert "spread" not in printed(tables.territory_gains_table(comparison().gains[0], comparison()))
+    assert "spread" not in printed(gains_tables.territory_gains_table(comparison().gains[0], comparison()))
 
 
 def test_a_summary_counts_what_was_won():
     found = comparison()
-    assert str(tables.summary(found.gains[0], found.rows)) == (
+    assert str(gains_tables.summary(found.gains[0], found.rows)) == (
         "mtl-4 over baseline: better in 3 of 3 territories, mean gain +50.00 %"
     )
-    assert "better in 0 of 3 territories, mean gain -25.00 %" in str(tables.summary(found.gains[1], found.rows))
+    assert "better in 0 of 3 territories, mean gain −25.00 %" in str(gains_tables.summary(found.gains[1], found.rows))
     seeds = comparison(n_seeds=3)
     mean, spread = seeds.gains[0].mean(seeds.rows)
-    assert f"mean gain {mean:+.2f} ± {spread:.2f} % over 3 seeds" in str(tables.summary(seeds.gains[0], seeds.rows))
+    assert f"mean gain {mean:+.2f} ± {spread:.2f} % over 3 seeds" in str(
+        gains_tables.summary(seeds.gains[0], seeds.rows)
+    )
     crossed = gains_over(method_with("a", 3, 2), method_with("b", 2, 3))
-    assert str(tables.summary(crossed, seeds.rows)).endswith("over 6 pairs of runs")
+    assert str(gains_tables.summary(crossed, seeds.rows)).endswith("over 6 pairs of runs")
 
 
 def test_methods_have_the_mean_and_spread_of_their_seeds():
-    text = printed(tables.method_table(comparison(n_seeds=3).methods))
+    text = printed(gains_tables.method_table(comparison(n_seeds=3).methods))
     assert line_with(text, "mtl-4").split()[1:] == ["0,", "1,", "2", *["0.3100", "±", "0.0100"] * 2]
     apart = replace(comparison().methods[0], overall=np.array([0.125]), macro=np.array([0.25]))
-    assert line_with(printed(tables.method_table([apart])), "mtl-4").split()[2:] == ["0.1250", "0.2500"]
-    single = printed(tables.method_table(comparison().methods))
+    assert line_with(printed(gains_tables.method_table([apart])), "mtl-4").split()[2:] == ["0.1250", "0.2500"]
+    single = printed(gains_tables.method_table(comparison().methods))
     assert line_with(single, "mtl-4").split() == ["mtl-4", "0", "0.3000", "0.3000"]
 
 
@@ -244,11 +250,14 @@ def test_methods_have_the_mean_and_spread_of_their_seeds():
 
 
 def test_csv_reads_back_as_the_same_values():
-    rows = records.territory_rows(evaluation())
-    read = list(csv.DictReader(io.StringIO(serialisation.csv_text(rows))))
+    table = tables.territory_table(evaluation())
+    read = list(csv.DictReader(io.StringIO(csv_table.csv_of(table))))
     assert [row["code"] for row in read] == ["US", "BR", "JP", "PL"]
     assert read[2]["pr_auc"] == "" and read[2]["positives"] == "0"
-    assert [float(row["pr_auc"] or "nan") for row in read] == pytest.approx(rows["pr_auc"], abs=0, nan_ok=True)
+    assert [float(row["pr_auc"] or "nan") for row in read] == pytest.approx(
+        [row["pr_auc"] for row in csv_table.records_of(table)], abs=0, nan_ok=True
+    )
+    assert list(read[0]) == list(evaluation().territories.columns())
 
 
 def test_names_with_commas_quotes_and_lines_survive():
@@ -273,7 +282,7 @@ def test_the_records_hold_what_the_tables_show():
     assert record["macro_supported"] == found.macro(most) != record["macro"]
     assert record["overall"] == found.overall and record["macro"] == found.macro()
     assert record["macro_territories"] == 3
-    rows = serialisation.records(records.title_rows(found))
+    rows = csv_table.records_of(tables.title_table(found))
     assert len(rows) == 6 and rows[0]["positives"] == found.titles.positives.max()
 
 
@@ -292,8 +301,12 @@ def test_a_comparison_as_a_record():
     assert first["territories"][2]["gain"] is None
 
 
+def gains_csv(found: Comparison) -> str:
+    return csv_table.csv_of(*(gains_tables.territory_gains_table(gains, found) for gains in found.gains))
+
+
 def test_gains_as_csv_have_a_row_a_comparison_and_territory():
-    rows = list(csv.DictReader(io.StringIO(records.gains_csv(comparison()))))
+    rows = list(csv.DictReader(io.StringIO(gains_csv(comparison()))))
     assert len(rows) == 2 * 4
     assert (rows[0]["method"], rows[0]["baseline"], rows[0]["code"]) == ("mtl-4", "baseline", "T1")
     assert float(rows[0]["gain_day_61"]) == pytest.approx(50)
