@@ -21,7 +21,7 @@ pytest.importorskip("jinja2", reason="the page needs jinja2: pip install -e '.[r
 html_report = pytest.importorskip("test_html_report", reason="the report needs what its tests need")
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / "twotower" / "report" / "lesson"
+HOME = ROOT / "twotower" / "lab" / "page"
 SCRIPTS = sorted(HOME.glob("*.js"))
 MADE_UP = {"inspection": made_up_inspection, "trace": made_up_trace}
 
@@ -135,6 +135,6 @@ def test_contrast_suffices_in_light_in_dark_and_on_paper():
 
 
 def test_the_colours_are_those_of_the_report():
-    house = (ROOT / "twotower" / "report" / "html" / "page.css").read_text("utf-8")
+    house = (ROOT / "twotower" / "experiments" / "report" / "html" / "page.css").read_text("utf-8")
     for name, color in re.findall(r"--(\w+): (#[0-9a-f]{6})", (HOME / "page.css").read_text("utf-8")):
         assert f"--{name}: {color}" in house

@@ -9,7 +9,7 @@ from twotower.lab.leaks.record import LABELS, LeakRecord, LeakRow
 from twotower.report.table import TEXT, Cell, Column, Kind, Table, Tone
 from twotower.report.terminal import print_lines, print_table
 
-NOUNS = {"labels": "pair", "user features": "user", "title features": "title"}
+NOUNS = {"labels": "label", "user features": "user", "title features": "title"}
 NARROW = 112  # characters: below, only the columns that lead to the verdict are shown
 TONES: dict[str, Tone] = {"isolated": "good", "batch-norm": "", "leak": "alarm", "none": "quiet"}
 VERDICTS = {"none": "nothing to perturb", "isolated": "isolated", "batch-norm": "batch-norm only"}
@@ -18,11 +18,6 @@ VERDICTS = {"none": "nothing to perturb", "isolated": "isolated", "batch-norm": 
 def percent_text(value: float) -> str:
     """A relative change in percent, with two significant digits."""
     return "∞" if math.isinf(value) else minus(f"{100 * value:.2g} %") if value else "0"
-
-
-def size_text(value: float) -> str:
-    """The largest change of an element."""
-    return "NaN" if math.isinf(value) else minus(f"{value:.2g}") if value else "0"
 
 
 RELATIVE = Column("relative\nchange", Kind(percent_text))
@@ -38,9 +33,9 @@ def print_leaks(console: Console, record: LeakRecord) -> None:
 def leak_table(record: LeakRecord, wide: bool = True) -> Table:
     """A row for each group and each input that was perturbed outside it."""
     subject, first = record["subject"], record["rows"][0]
-    columns = [Column("group", TEXT), Column("perturbed outside it", TEXT)]
+    columns = [Column("group", TEXT), Column("perturbed\noutside it", TEXT)]
     if wide:
-        columns += [Column("elements\nchanged", Kind(str)), Column("largest\nchange", Kind(size_text))]
+        columns.append(Column("elements\nchanged", Kind(str)))
     if not wide or first["parts"] is None or first["through_moments"] is None:
         columns.append(RELATIVE)
     else:
@@ -57,7 +52,7 @@ def leak_table(record: LeakRecord, wide: bool = True) -> Table:
             table.section()
         table.add(
             group["name"] if row["input"] == LABELS else "",
-            f"{row['input'].split()[-1]} of {counted(row['perturbed'], NOUNS[row['input']])}",
+            counted(row["perturbed"], NOUNS[row["input"]]),
             *numbers(row, wide),
             Cell(verdict(row) + absent, TONES[row["verdict"]]),
         )
@@ -68,7 +63,7 @@ def numbers(row: LeakRow, wide: bool) -> list[float | str]:
     """The numeric cells of a row."""
     if not wide:
         return [row["relative"]]
-    cells: list[float | str] = [f"{row['changed']:,} of {row['elements']:,}", row["largest"]]
+    cells: list[float | str] = [f"{row['changed']:,} of {row['elements']:,}"]
     if row["parts"] is None or row["through_moments"] is None:
         return [*cells, row["relative"]]
     return [*cells, *row["parts"].values(), *row["through_moments"].values()]
