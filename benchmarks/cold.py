@@ -43,7 +43,7 @@ network = TwoTower(ModelConfig(groups=4, head="lowrank", title_bias=True), 512, 
 optimiser = make_optimiser(network, TrainConfig())
 made = time.perf_counter()
 losses = network.loss_and_gradients(batcher.batch(*pairs))
-optimiser.update(network.grads, [0, 1, 2, 3], network.workers)
+optimiser.update(network.grads, [0, 1, 2, 3], network.threads)
 print(json.dumps({"loss": losses.total, "import_s": imported - begun, "step_s": time.perf_counter() - made}))
 """
 

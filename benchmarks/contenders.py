@@ -27,12 +27,12 @@ class Ours:
         self.adam = Adam(self.model.params, self.model.shared_span(), self.model.group_spans(), LEARNING_RATE)
 
     def _batch(self, batch: IndexBatch) -> Batch:
-        return self.batcher.batch(batch.user, batch.title, batch.labels)
+        return self.batcher.batch_view(batch.user, batch.title, batch.labels)
 
     def step(self, batch: IndexBatch) -> float:
         losses = self.model.loss_and_gradients(self._batch(batch))
         present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-        self.adam.update(self.model.grads, present, self.model.workers)
+        self.adam.update(self.model.grads, present, self.model.threads)
         return losses.total
 
     def loss_and_gradients(self, batch: IndexBatch) -> tuple[float, Arrays]:

@@ -95,10 +95,10 @@ def open_sample(dataset: Dataset, pairs_per_user: int, pairs: int) -> Sample:
         users = rng.choice(dataset.n_users, pairs // pairs_per_user, replace=False)
         labels = rng.random(pairs) < BASE_RATE
         titles = rng.choice(TITLES, pairs, p=share / share.sum())
-        with SampleWriter(dataset, name, {}) as writer:
+        with SampleWriter(dataset, name) as writer:
             writer.write_users(users, np.zeros(len(users), bool), np.empty(0, np.int64))
             writer.write_pairs("train", 0, np.repeat(users, pairs_per_user), titles, labels)
-            writer.finish()
+            writer.finish({})
     return Sample(dataset, name)
 
 
@@ -130,7 +130,7 @@ class Feed:
 
     def _in_turn(self, batcher: Batcher) -> Iterable[Batch]:
         """The first epoch's batches, without the thread."""
-        return batcher.batches(self.trainer.pairs, self.trainer.order(0), self.trainer.config.train.batching)
+        return batcher.batch_views(self.trainer.pairs, self.trainer.order(0), self.trainer.config.train.batching)
 
     def _begin(self) -> None:
         """Back to the initial weights."""
@@ -145,7 +145,7 @@ class Feed:
         for batch in batches:
             losses = self.model.loss_and_gradients(batch)
             present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            self.trainer.optimiser.update(self.model.grads, present, self.model.workers)
+            self.trainer.optimiser.update(self.model.grads, present, self.model.threads)
             times.append(time.perf_counter())
         return times[-1] - times[0]
 

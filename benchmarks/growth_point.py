@@ -105,7 +105,7 @@ class Subject:
         """The next batch, from index arrays: unique rows, grouped, gathered."""
         chosen = self.index_batches[self.turn % len(self.index_batches)]
         self.turn += 1
-        return self.batcher.batch(chosen.user, chosen.title, chosen.labels)
+        return self.batcher.batch_view(chosen.user, chosen.title, chosen.labels)
 
     def run(self, steps: int, timed: bool = True) -> None:
         """So many batches and steps, one after the other. Errors: RuntimeError for a loss that is not finite."""
@@ -116,7 +116,7 @@ class Subject:
             losses = self.model.loss_and_gradients(batch)
             differentiated = time.perf_counter()
             present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-            self.adam.update(self.model.grads, present, self.model.workers)
+            self.adam.update(self.model.grads, present, self.model.threads)
             updated = time.perf_counter()
             if not math.isfinite(losses.total):
                 raise RuntimeError(f"{self.point}: the loss is {losses.total}")

@@ -120,11 +120,11 @@ def names_of(workload: Workload) -> Any:
 
 def race(subject: Any, rounds: int, threads: int) -> dict[str, Any]:
     """Medians of both, and of their ratio within a round."""
-    model, optimiser, batch, config = subject.model, subject.trainer.optimiser, subject.batch, subject.config
+    model, optimiser, batch = subject.model, subject.trainer.optimiser, subject.batch
     turns: dict[str, list[float]] = {"step": [], "inspect": []}
 
     def step() -> None:
-        loop.learn(model, optimiser, batch, config, 0)
+        loop.train_step(model, optimiser, batch, 0)
 
     readings = []
     work = {"step": step, "inspect": lambda: inspect(subject)}

@@ -24,7 +24,7 @@ from benchmarks.workload import MODELS, PAIRS, Workload, make_workload
 from twotower.core.config import ModelConfig
 from twotower.model import tower
 from twotower.model.engine import gemm, kernels
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
 
 #: What a pass over tiles is called, by the function that the threads run.
 PHASES = {
@@ -56,7 +56,7 @@ class Stopwatches:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch everything that runs in the body."""
-        run, sweep = Workers.run, tower.sweep
+        run, sweep = Threads.run, tower.sweep
         parts: list[tuple[Any, str, Callable]] = [
             (module, name, function)
             for module in (kernels, gemm)
@@ -65,10 +65,10 @@ class Stopwatches:
                                        or (module is kernels and hasattr(function, "py_func")))
         ]  # fmt: skip
 
-        def watched_run(workers: Workers, work: Callable, items: Any) -> None:
+        def watched_run(threads: Threads, work: Callable, items: Any) -> None:
             self._now = PHASES[self._sweeping or work.__qualname__]
             started = time.perf_counter()
-            run(workers, work, items)
+            run(threads, work, items)
             self.phases[self._now] += time.perf_counter() - started
 
         def watched_sweep(towers: Any, layer: Callable, *rest: Any) -> None:
@@ -76,7 +76,7 @@ class Stopwatches:
             sweep(towers, layer, *rest)
             self._sweeping = ""
 
-        patches = [patch.object(Workers, "run", watched_run), patch.object(tower, "sweep", watched_sweep)]
+        patches = [patch.object(Threads, "run", watched_run), patch.object(tower, "sweep", watched_sweep)]
         patches += [patch.object(module, name, self._watched(name, function)) for module, name, function in parts]
         for one in patches:
             one.start()
@@ -104,11 +104,11 @@ class Stopwatches:
             for i in range(steps):
                 chosen = workload.batches[i % len(workload.batches)]
                 started = time.perf_counter()
-                batch = ours.batcher.batch(chosen.user, chosen.title, chosen.labels)
+                batch = ours.batcher.batch_view(chosen.user, chosen.title, chosen.labels)
                 self.phases[BATCH] += time.perf_counter() - started
                 losses = ours.model.loss_and_gradients(batch)
                 present = [k for k, pairs in enumerate(losses.pairs_by_group) if pairs]
-                ours.adam.update(ours.model.grads, present, ours.model.workers)
+                ours.adam.update(ours.model.grads, present, ours.model.threads)
                 self.steps.append(time.perf_counter() - started)
         self.phases[REST] = sum(self.steps) - sum(self.phases.values())
 

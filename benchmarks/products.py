@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.model.engine import gemm
 from twotower.model.engine.kernels import sum_parts
-from twotower.model.engine.threads import TILE_ROWS, Tile, Workers, chunked_tiles
+from twotower.model.engine.threads import TILE_ROWS, Threads, Tile, chunked_tiles
 
 STEP_ROWS = 8192  # of a batch: a tile pays its share of laying W out
 FORWARD, BACKWARD, WEIGHTS = "X W", "dZ Wᵀ", "Xᵀ dZ"
@@ -96,10 +96,10 @@ class Contender(Protocol):
 
 
 class Ours:
-    """This project's products, a tile at a time on the threads of ``Workers``, as the model has them."""
+    """This project's products, a tile at a time on the threads of ``Threads``, as the model has them."""
 
     def __init__(self, case: Case, threads: int) -> None:
-        self.case, self.C, self.workers = case, case.result(), Workers(threads)
+        self.case, self.C, self.threads = case, case.result(), Threads(threads)
         self.X, self.dZ, self.W = case.operands()
         inputs, outputs = case.inputs, case.outputs
         sides = (inputs, outputs) if case.kind == FORWARD else (outputs, inputs)
@@ -149,7 +149,7 @@ class Ours:
             if len(self.matrices) == 1:
                 self._pack(self.matrices[0])
             else:
-                self.workers.run(self._pack, self.matrices)
+                self.threads.run(self._pack, self.matrices)
 
     def _pack(self, matrix: tuple[np.ndarray, np.ndarray]) -> None:
         (gemm.pack if self.case.kind == FORWARD else gemm.pack_transposed)(*matrix)
@@ -158,9 +158,9 @@ class Ours:
         if len(self.runs) == len(self.runs[0]) == 1:  # a lone tile is never shared out
             (gemm.matmul_transposed if self.case.kind == WEIGHTS else gemm.matmul)(*self.runs[0][0])
             return
-        self.workers.run(self._weights if self.case.kind == WEIGHTS else self._rows, self.runs)
+        self.threads.run(self._weights if self.case.kind == WEIGHTS else self._rows, self.runs)
         if self.sums:
-            self.workers.run(self._sum, self.sums)
+            self.threads.run(self._sum, self.sums)
 
     def _rows(self, run: list[tuple[Any, ...]]) -> None:
         for call in run:

@@ -27,7 +27,7 @@ from benchmarks.workload import GROUP_SHARES, TITLE_WIDTH, USER_WIDTH
 from twotower.core.config import BATCHNORM_EPS, MTL_HEADS, PRESETS, ModelConfig
 from twotower.data.batches import Batcher
 from twotower.model import reference, retrieval
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 
 try:
@@ -107,12 +107,12 @@ class Ours:
     def __init__(self, problem: Problem):
         self.problem = problem
 
-    def _prepare(self, rows: np.ndarray | None) -> tuple[Retrieval, Users, Choice]:
+    def _prepare(self, rows: np.ndarray | None) -> tuple[Retrieval, Users, Candidates]:
         p = self.problem
         rows = np.arange(len(p.users)) if rows is None else rows
         found = Retrieval(p.model, p.titles)
         offset = np.where(p.allowed, found.bias, np.float32(-np.inf))
-        choice = Choice(offset, p.group[rows], np.arange(len(rows) + 1) * SEEN, p.seen[rows].reshape(-1))
+        choice = Candidates(offset, p.group[rows], np.arange(len(rows) + 1) * SEEN, p.seen[rows].reshape(-1))
         return found, Users(p.users, rows, p.group[rows]), choice
 
     def top(self, rows: np.ndarray | None = None) -> Found:
@@ -134,7 +134,7 @@ class Ours:
         labels = np.zeros(PAIRS, np.float32)
         for start in range(0, users * T, PAIRS):
             pair = np.arange(start, min(start + PAIRS, users * T))
-            p.model.predict(batcher.batch(pair // T, pair % T, labels[: len(pair)]))
+            p.model.predict(batcher.batch_view(pair // T, pair % T, labels[: len(pair)]))
 
 
 def check(problem: Problem, contenders: dict[str, Callable[[np.ndarray], Found]]) -> dict[str, float]:

@@ -6,9 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from twotower.core.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
-from twotower.model.engine.arena import Arena
-from twotower.model.parameters import initialise, parameter_shapes
-from twotower.model.two_tower import TwoTower
+from twotower.model.parameters import Arena, make_arena
+from twotower.model.two_tower import TwoTower, declare
 
 TERRITORIES = 5  # of models with offsets per territory
 
@@ -24,6 +23,7 @@ def make_batch(rng, pairs=24, users=7, titles=5, groups=3, user_width=4, title_w
     return SimpleNamespace(
         user_features=rng.standard_normal((users, user_width)).astype(np.float32),
         title_features=rng.standard_normal((len(titles_used), title_width)).astype(np.float32),
+        title_rows=titles_used,
         user_counts=np.bincount(pair_user, minlength=users).astype(np.float32),
         title_counts=np.bincount(pair_title, minlength=len(titles_used)).astype(np.float32),
         segments=np.searchsorted(row_group, np.arange(groups + 1)),
@@ -44,8 +44,7 @@ def scatter_parameters(params: Arena, model: ModelConfig, rng, size=0.3):
 
 def make_parameters(model: ModelConfig, rng, user_width=4, title_width=6) -> Arena:
     """Parameters in float64, all of them off their initial values."""
-    params = Arena(parameter_shapes(model, user_width, title_width, TERRITORIES), np.float64)
-    initialise(params, model, rng, base_rate=0.3)
+    params = make_arena(declare(model, (user_width, title_width), TERRITORIES, base_rate=0.3), rng, np.float64)
     scatter_parameters(params, model, rng)
     return params
 

@@ -57,28 +57,30 @@ MUTATIONS = LESSONS | {
         "model/test_reference.py"
     ),
     "a gradient averaged over all cells instead of the rows": (
-        "model/two_tower.py", "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)",
-        "masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B * self.model.groups)",
+        "model/two_tower.py", "loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B)",
+        "loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B * self.config.groups)",
         "model/test_two_tower.py"
     ),
     "tiles that send rows through another group's head": (
-        "model/heads.py", "k, where = tile.group, (sums, tile, first_chunk)", "k, where = 0, (sums, tile, first_chunk)",
+        "model/heads.py", "P, Q = self.P[tile.group], self.Q[tile.group]", "P, Q = self.P[0], self.Q[0]",
         "model/test_two_tower.py"
     ),
     "an absent group's gradient left over from the last batch": (
         "model/two_tower.py", "self.grads.flat[span] = 0", "pass", "model/test_two_tower.py"
     ),
     "cross-stitched heads with an absent group's gradient of the last batch": (
-        "model/heads.py", "dmixed[np.diff(segments) == 0] = 0", "pass", "model/test_two_tower.py"
+        "model/variants/cross_stitch.py", "self.dmixed[np.diff(batch.segments) == 0] = 0", "pass",
+        "model/test_two_tower.py"
     ),
     "a gate's gradient without what the other experts lose": (
-        "model/heads.py", "dlogits -= np.einsum", "np.einsum", "model/test_two_tower.py"
+        "model/variants/experts.py", "dlogits -= np.einsum", "np.einsum", "model/test_two_tower.py"
     ),
     "the textbook's gate without what the other experts lose": (
         "model/reference.py", "g * (dg - (g * dg).sum(1, keepdims=True))", "g * dg", "model/test_reference.py"
     ),
     "a territory's offset that ignores the logit's scale": (
-        "model/heads.py", "(self.db, pairs.ddots[:B], V)", "(self.db, pairs.dz[:B], V)", "model/test_two_tower.py"
+        "model/variants/territory_bias.py", "(self.db, pairs.ddots[:B], V)", "(self.db, pairs.dz[:B], V)",
+        "model/test_two_tower.py"
     ),
     "a leaky ReLU backward": (
         "model/engine/kernels.py", "gradient = dA[i, j] if A[i, j] > bound else zero",
@@ -92,10 +94,10 @@ MUTATIONS = LESSONS | {
         "model/variants/objective.py", "dz *= self.weight[span]", "pass", "model/test_objective.py"
     ),
     "a penalty that can be escaped by small logits": (
-        "model/variants/objective.py", "(X_hat - correlation * Z_hat)", "X_hat", "model/test_objective.py"
+        "model/variants/penalty.py", "(X_hat - correlation * Z_hat)", "X_hat", "model/test_objective.py"
     ),
     "log-variances without their own price": (
-        "model/variants/objective.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)",
+        "model/variants/uncertainty.py", "counts / (2 * counts.sum()) - np.array(by_group)", "-np.array(by_group)",
         "model/test_objective.py"
     ),
     "gradient surgery that moves the running statistics in every pass": (

@@ -98,9 +98,9 @@ def test_the_facts_name_machine_and_libraries():
 
 def test_the_breakdown_of_a_step_covers_all_of_it(problem):
     workload, model, start, _ = problem
-    run, threads = phases.Workers.run, torch.get_num_threads()
+    run, threads = phases.Threads.run, torch.get_num_threads()
     found = phases.breakdown(CONTENDERS["twotower"][0](workload, model, start), workload, threads, 3)
-    assert phases.Workers.run is run
+    assert phases.Threads.run is run
     assert sum(row["share"] for row in found["phases"].values()) == pytest.approx(1, abs=0.01)
     assert {"first layers", "second layers, back", "Adam", phases.BATCH} <= found["phases"].keys()
     assert all(row["busy"] is None or 0 <= row["busy"] <= 1 for row in found["phases"].values())

@@ -39,12 +39,12 @@ def make_dataset(path, pairs):
         writer.write_titles(TITLES, np.ones((n_titles, len(territories)), bool), np.zeros(n_titles, int))
         writer.write_users(pairs.user_territory)
         writer.finish(train_days=60, test_days=2, has_time=True)
-    with SampleWriter(Dataset.open(path), "default", {}) as writer:
+    with SampleWriter(Dataset.open(path), "default") as writer:
         writer.write_users(np.empty(0), np.empty(0), np.arange(USERS))
         for day in DAYS:
             rows = pairs.day == day
             writer.write_pairs("test", day, pairs.user[rows], pairs.title[rows], pairs.label[rows])
-        writer.finish()
+        writer.finish({})
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def test_it_draws_prints_and_says_what_is_next(world):
     lines = result.stdout.splitlines()
     assert any(line.startswith("United States") for line in lines)
     assert any(line.startswith("Effective number of territories") for line in lines)
-    assert lines[-1] == f"Sample 'default' of {world} is drawn. Next: twotower embed {world}"
-    assert "drawing train pairs" in result.stderr
+    assert lines[-1] == f"Sample 'default' saved to {world}. Next: twotower embed {world}"
+    assert "sampling train pairs" in result.stderr
     assert Sample(Dataset.open(world)).train_pairs().label.sum() > 0
 
 
@@ -50,11 +50,13 @@ def test_its_defaults_are_those_of_the_configuration():
 @pytest.mark.parametrize(
     ("options", "field", "value"),
     [
-        (["--random", "30"], "random_users", 30),
-        (["--random", "0.25"], "random_users", 0.25),
-        (["--random", "25%"], "random_users", 0.25),
-        (["--active", "12"], "active_users", 12),
-        (["--active", "0.1"], "active_users", 0.1),
+        (["--random-users", "30"], "random_users", 30),
+        (["--random-users", "25%"], "random_users", "25%"),
+        (["--random-users", "12.50%"], "random_users", "12.5%"),
+        (["--active-users", "12"], "active_users", 12),
+        (["--active-users", "10%"], "active_users", "10%"),
+        (["--active-users", "1"], "active_users", 1),
+        (["--active-users", "100%"], "active_users", "100%"),
         (["--test-users", "44"], "test_users", 44),
         (["--window", "1"], "window", 1),
         (["--quota", "equal"], "quota", "equal"),
@@ -77,7 +79,7 @@ def test_with_vectors_the_next_step_is_training_on_that_sample(world, tmp_path):
     copy = str(shutil.copytree(world, tmp_path / "world"))
     dataset = Dataset.open(copy)
     write_vectors(copy, np.ones((dataset.n_users, 2), np.float32), np.ones((dataset.n_titles, 2), np.float32))
-    result = run(copy, "--name", "ready", "--random", "20")
+    result = run(copy, "--name", "ready", "--random-users", "20")
     assert result.stdout.endswith(f"Next: twotower train {copy} --sample ready\n")
 
 
@@ -88,8 +90,8 @@ def test_the_next_command_can_be_pasted(world, tmp_path, monkeypatch):
 
 
 def test_a_sample_has_a_name_and_is_replaced_only_when_asked(world):
-    result = run(world, "--name", "small", "--random", "20")
-    assert "Sample 'small' of" in result.stdout
+    result = run(world, "--name", "small", "--random-users", "20")
+    assert "Sample 'small' saved to" in result.stdout
     again = run(world, "--name", "small")
     assert again.exit_code == 2 and "exists already" in again.stderr
     assert len(again.stderr.splitlines()) == 1
@@ -111,14 +113,17 @@ def test_all_prints_every_territory(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--random", "many"], "'many' is neither a number such as 5000 nor a share such as 0.3"),
-        (["--random", "-5"], "random_users = -5"),
+        (["--random-users", "many"], "'many' is not a number of users such as 5000, or a share such as 30%"),
+        (["--random-users", "-5"], "random_users = -5"),
+        (["--random-users", "0.3"], "'0.3' is not a number of users such as 5000, or a share such as 30% (for that"),
+        (["--active-users", "1.0"], "or a share such as 30% (for that share: 100%)"),
+        (["--test-users", "nan"], "'nan' is not a number of users"),
         (["--alpha", "lots"], "'lots' is neither a number nor 'auto'"),
         (["--alpha", "0"], "alpha = 0.0: expected a number above 0"),
-        (["--active", "100000"], "active_users = 100000: only"),
+        (["--active-users", "100000"], "active_users = 100000: only"),
         (["--test-users", "200"], "test_users = 200: expected fewer than the 200 users"),
-        (["--active", "0", "--quota", "equal"], "--quota does nothing without active users (--active 0)"),
-        (["--active", "0", "--window", "3"], "--window does nothing without active users (--active 0)"),
+        (["--active-users", "0", "--quota", "equal"], "--quota does nothing without active users (--active-users 0)"),
+        (["--active-users", "0", "--window", "3"], "--window does nothing without active users (--active-users 0)"),
         (["--window", "0"], "window = 0: expected at least 1 day"),
         (["--name", "../evil"], "sample name '../evil'"),
     ],

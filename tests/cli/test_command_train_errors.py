@@ -36,7 +36,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("--groups 4", "options: model.groups = 4: expected 1 without heads or a title bias (see --mtl)"),
         ("--mtl --groups 7", "7 groups for 6 territories: expected a number of groups from 1 to 6"),
         ("--mtl --grouping nowhere.csv", "nowhere.csv: No such file or directory, expected a CSV"),
-        ("--sample big", "no sample 'big' (drawn so far: default); see twotower sample"),
+        ("--sample big", "no sample 'big' (samples: default); make one with: twotower sample"),
         ("--sample ..", "sample name '..': expected letters"),
         ("--label a/b", "label 'a/b': expected letters"),
         ("--resume nowhere", "nowhere: no run to resume"),

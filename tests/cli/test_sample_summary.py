@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from twotower.cli.summaries.sample import print_sample, sample_notes, sample_table
-from twotower.data.sampling.imbalance import Drawn, SampleSummary
+from twotower.data.sampling.imbalance import SampledCounts, SampleSummary
 from twotower.data.territories import load_countries, look_up
 
 
@@ -16,7 +16,7 @@ def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
     users = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
     territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), users=users)
     drawn = [
-        Drawn(*(rng.permutation(users) // part for part in (share, share // 2, share // 20)))
+        SampledCounts(*(rng.permutation(users) // part for part in (share, share // 2, share // 20)))
         for share in (50, 100, 9000)
     ]
     missing = np.zeros(n_territories, int)

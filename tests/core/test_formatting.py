@@ -1,12 +1,14 @@
 """Numbers for people: true minus signs, powers of ten in sentences, and no straight apostrophe among them."""
 
+import math
 import re
 
+import numpy as np
 import pytest
 from subjects import stirred_subject
 from test_inspect_command import shown
 
-from twotower.core.formatting import in_words, minus
+from twotower.core.formatting import decimal, duration, in_words, is_number, minus, signed, visible
 from twotower.lab.attribution.inspection import inspect
 
 
@@ -35,3 +37,33 @@ def test_an_inspection_for_people_has_one_way_of_writing(tiny_world):
     text = shown(record)
     assert "−0.25" in text and not re.findall(r"-\d|\d%|\w'", text)
     assert not [sentence for sentence in record["summary"] if re.search(r"\de[-−]\d", sentence)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1.234, "+1.23"), (-1.235, "−1.24"), (0.001, "0.00"), (-0.001, "0.00"), (1234.5, "+1,234.50")],
+)
+def test_differences_carry_their_sign(value, expected):
+    assert signed(value) == expected
+
+
+def test_small_numbers_do_not_read_as_nothing():
+    assert decimal(0.00012, 3) == "1.2e−04" and decimal(0, 3) == "0.000" and decimal(0.1234) == "0.1234"
+
+
+def test_what_is_a_number():
+    assert [is_number(value) for value in (1, 0.5, np.float32(1), np.int64(1))] == [True] * 4
+    assert [is_number(value) for value in (None, math.nan, True, "1")] == [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.44, "0.4 s"), (12.3, "12 s"), (185, "3 min 05 s"), (3723, "1 h 02 min")]
+)
+def test_a_duration(seconds, expected):
+    assert duration(seconds) == expected
+
+
+def test_texts_from_outside_cannot_control_a_terminal():
+    assert visible("a\x1b[2J\x9b\nb\u202ec\u2028") == r"a\x1b[2J\x9b\nb\u202ec\u2028"
+    kept = "Côte d’Ivoire 日本 \u200fعربى 👩\u200d👩"
+    assert visible(kept) == kept

@@ -24,7 +24,7 @@ class Labelled:
 def worlds(draw):
     """Tables, groups and pairs of a batch, from a single pair on one user up to every pair on its own."""
     n_users, n_titles = draw(st.integers(1, 30)), draw(st.integers(1, 12))
-    n_pairs, n_groups = draw(st.integers(0, 60)), draw(st.integers(1, 5))
+    n_pairs, n_groups = draw(st.integers(1, 60)), draw(st.integers(1, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     precision = draw(st.sampled_from([np.float16, np.float32]))
     return (
@@ -45,10 +45,6 @@ def small_batcher(batch_size=8, buffers=2, n_users=20, n_titles=6, n_groups=3):
     users = rng.standard_normal((n_users, F_USER)).astype(np.float32)
     titles = rng.standard_normal((n_titles, F_TITLE)).astype(np.float32)
     return Batcher(users, titles, np.arange(n_users) % n_groups, n_groups, batch_size, buffers)
-
-
-def copy_of(batch: Batch) -> Batch:
-    return Batch(*(getattr(batch, field.name).copy() for field in fields(batch)))
 
 
 def assert_same(a: Batch, b: Batch) -> None:
@@ -114,13 +110,21 @@ def test_what_was_seen_in_earlier_batches_does_not_matter():
 
 def test_two_buffers_hold_a_batch_while_the_next_one_is_made_and_not_longer():
     batcher = small_batcher(buffers=2)
-    first = batcher.batch(np.array([1, 2]), np.array([0, 1]), np.array([0, 1]))
-    kept = copy_of(first)
-    batcher.batch(np.array([5, 6]), np.array([3, 4]), np.array([1, 0]))
+    first = batcher.batch_view(np.array([1, 2]), np.array([0, 1]), np.array([0, 1]))
+    kept = first.copy()
+    batcher.batch_view(np.array([5, 6]), np.array([3, 4]), np.array([1, 0]))
     assert_same(first, kept)
-    third = batcher.batch(np.array([8, 9]), np.array([3, 4]), np.array([1, 0]))
+    third = batcher.batch_view(np.array([8, 9]), np.array([3, 4]), np.array([1, 0]))
     assert np.shares_memory(first.user_features, third.user_features)
     assert not np.array_equal(first.user_features, kept.user_features)
+
+
+def test_a_batch_that_is_no_view_shares_nothing_with_the_next():
+    batcher = small_batcher(buffers=1)
+    first, again = (batcher.batch(np.array([1, 2]), np.array([0, 1]), np.array([0, 1])) for _ in range(2))
+    batcher.batch_view(np.array([5, 6]), np.array([3, 4]), np.array([1, 0]))
+    assert_same(first, again)
+    assert not any(np.shares_memory(getattr(first, f.name), getattr(again, f.name)) for f in fields(Batch))
 
 
 def test_every_half_precision_value_is_gathered_exactly():
@@ -156,18 +160,57 @@ def test_wrong_input_is_named():
         batcher.batch(some, np.array([-1, 1]), some)
     with pytest.raises(ValueError, match=r"labels \(3,\) differ"):
         batcher.batch(some, some, np.zeros(3))
-    with pytest.raises(ValueError, match="10 pairs do not fit a batcher for 9"):
-        batcher.batch(*(np.zeros(10, int),) * 3)
+    for n in (0, 10):
+        with pytest.raises(ValueError, match=f"{n} pairs: expected from 1 to 9"):
+            batcher.batch(*(np.zeros(n, int),) * 3)
     tables = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32)
-    with pytest.raises(ValueError, match="user_group goes from 0 to 2, expected 0 to 1"):
+    with pytest.raises(IndexError, match="user_group goes from 0 to 2, expected 0 to 1"):
         Batcher(*tables, np.array([0, 1, 2, 0]), 2, 8)
-    with pytest.raises(ValueError, match=r"user_group \(3,\) and 4 users differ"):
+    with pytest.raises(ValueError, match=r"user_group has shape \(3,\), expected \(4,\)"):
         Batcher(*tables, np.zeros(3, int), 2, 8)
     with pytest.raises(ValueError, match="title_vectors: float64"):
         Batcher(tables[0], np.ones((3, 2)), np.zeros(4, int), 1, 8)
     for batch_size, n_groups, buffers in ((0, 1, 2), (8, 0, 2), (8, 1, 0)):
-        with pytest.raises(ValueError, match="0 is not >= 1"):
+        with pytest.raises(ValueError, match="0: expected a whole number of at least 1"):
             Batcher(*tables, np.zeros(4, int), n_groups, batch_size, buffers)
+
+
+@pytest.mark.parametrize("make", ["batch", "batch_view"])
+@pytest.mark.parametrize(
+    ("user", "title", "label", "error", "message"),
+    [
+        ([1.9, 0.0], [0, 1], [0, 1], ValueError, "user is float64, expected integers"),
+        ([1, 0], [0.0, 1.5], [0, 1], ValueError, "title is float64, expected integers"),
+        ([True, False], [0, 1], [0, 1], ValueError, "user is bool"),
+        ([1, -1], [0, 1], [0, 1], IndexError, "user goes from -1 to 1"),
+        ([1, 2**32], [0, 1], [0, 1], IndexError, "user goes from 1 to 4294967296"),
+        ([1, 0], [0, 6], [0, 1], IndexError, "title goes from 0 to 6, expected 0 to 5"),
+        ([1, 0], [0, 1], [0, 7], ValueError, "labels: expected 0 or 1"),
+        ([1, 0], [0, 1], [0, np.nan], ValueError, "labels: expected 0 or 1"),
+        ([1, 0], [0, 1], ["0", "1"], ValueError, "labels: expected 0 or 1"),
+        ([[1, 0]], [[0, 1]], [[0, 1]], ValueError, "differ"),
+    ],
+)
+def test_no_kernel_sees_what_is_no_row_or_no_label(make, user, title, label, error, message):
+    batcher = small_batcher()
+    with pytest.raises(error, match=message):
+        getattr(batcher, make)(*map(np.array, (user, title, label)))
+
+
+@pytest.mark.parametrize(
+    ("territory", "n", "error", "message"),
+    [
+        ([0, 1, 2, 3], 3, IndexError, "user_territory goes from 0 to 3, expected 0 to 2"),
+        ([0, 1, -1, 2], 3, IndexError, "user_territory goes from -1 to 2"),
+        ([0.0, 1.9, 2.0, 0.0], 3, ValueError, "user_territory is float64, expected integers"),
+        ([0, 1, 2], 3, ValueError, "user_territory has shape"),
+        ([0, 1, 2, 2], 0, ValueError, "n_territories 0"),
+    ],
+)
+def test_no_kernel_sees_what_is_no_territory(territory, n, error, message):
+    tables = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32), np.zeros(4, int)
+    with pytest.raises(error, match=message):
+        Batcher(*tables, 1, 8, user_territory=np.array(territory), n_territories=n)
 
 
 def test_an_epoch_of_batches_is_every_pair_once():
@@ -175,7 +218,7 @@ def test_an_epoch_of_batches_is_every_pair_once():
     pairs = Labelled(rng.integers(0, 20, 41), rng.integers(0, 6, 41), rng.integers(0, 2, 41))
     batcher = small_batcher(batch_size=8)
     seen = []
-    for batch in batcher.batches(pairs, np.random.default_rng(0), mode="users"):
+    for batch in batcher.batch_views(pairs, np.random.default_rng(0), mode="users"):
         rows = batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title], batch.labels.astype(int)
         seen += list(zip(*(r.tolist() for r in rows), strict=True))
     assert sorted(seen) == sorted(zip(pairs.user.tolist(), pairs.title.tolist(), pairs.label.tolist(), strict=True))
@@ -183,5 +226,5 @@ def test_an_epoch_of_batches_is_every_pair_once():
 
 def test_the_largest_merged_batch_fits():
     pairs = Labelled(np.arange(20) % 20, np.arange(20) % 6, np.zeros(20))
-    sizes = [len(b) for b in small_batcher(batch_size=9).batches(pairs, np.random.default_rng(0))]
+    sizes = [len(b) for b in small_batcher(batch_size=9).batch_views(pairs, np.random.default_rng(0))]
     assert sizes == [9, 11] and small_batcher(batch_size=9).capacity == 11

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower.data.sampling.imbalance import Drawn, SampleSummary, effective_number, max_over_min
+from twotower.data.sampling.imbalance import SampledCounts, SampleSummary, effective_number, max_over_min
 from twotower.data.territories import look_up
 
 
 def summary_of(random, active, users=(900, 90, 9)) -> SampleSummary:
     random, active, zero = np.array(random), np.array(active), np.zeros(3, int)
     territories = replace(look_up(["Germany", "France", "Malta"]), users=np.array(users))
-    drawn = (Drawn(zero + users, positives, 8 * positives) for users, positives in ((5, random), (2, active)))
-    return SampleSummary(territories, np.array(users), *drawn, Drawn(zero, zero, zero), 8.0, zero)
+    drawn = (SampledCounts(zero + users, positives, 8 * positives) for users, positives in ((5, random), (2, active)))
+    return SampleSummary(territories, np.array(users), *drawn, SampledCounts(zero, zero, zero), 8.0, zero)
 
 
 def test_equal_territories_count_in_full_and_one_alone_counts_as_one():

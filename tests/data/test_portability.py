@@ -46,7 +46,7 @@ def train(target=None) -> dict[str, np.ndarray]:
     for _ in range(STEPS):
         batch = make_batch(rng, pairs=600, users=301, titles=45, user_width=30, title_width=50)
         losses.append(network.loss_and_gradients(batch).total)
-        optimiser.update(network.grads, [0, 1, 2], network.workers)
+        optimiser.update(network.grads, [0, 1, 2], network.threads)
     ends = {"begin": begin, "end": network.params.flat, "running": network.running.flat}
     gradients = {f"gradient of {name}": value for name, value in network.grads.items()}
     found = {"path": np.array(gemm.PATH), "losses": np.array(losses)} | ends | gradients

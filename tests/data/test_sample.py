@@ -23,13 +23,13 @@ def pairs_of(*rows):
 
 
 def write(data, name="default", overwrite=False, labels=(1, 0, 0)):
-    with SampleWriter(data, name, {"alpha": 2}, overwrite) as writer:
+    with SampleWriter(data, name, overwrite) as writer:
         writer.write_users(np.array([3, 5]), np.array([False, True]), np.array([7]))
         writer.write_pairs("train", 1, np.array([3, 3, 5]), np.array([0, 1, 2]), np.array(labels))
         writer.write_pairs("train", 0, *pairs_of((5, 4, 1)))
         writer.write_pairs("train", 1, *pairs_of((5, 9, 1)))
         writer.write_pairs("test", 10, *pairs_of((7, 0, 1), (7, 1, 0)))
-        writer.finish()
+        writer.finish({"alpha": 2})
     return Sample(data, name)
 
 
@@ -61,18 +61,18 @@ def test_pairs_of_all_days_come_in_the_order_of_days(data):
 
 
 def test_a_split_without_a_day_has_no_pairs(data):
-    with SampleWriter(data, "empty", {}) as writer:
+    with SampleWriter(data, "empty") as writer:
         writer.write_users(np.array([], int), np.array([], bool), np.array([], int))
-        writer.finish()
+        writer.finish({})
     pairs = Sample(data, "empty").test_pairs()
     assert len(pairs) == 0 and pairs.user.dtype == np.int64 and pairs.label.dtype == np.float32
 
 
 def test_days_have_as_many_digits_as_they_need(data):
-    with SampleWriter(data, "late", {}) as writer:
+    with SampleWriter(data, "late") as writer:
         for day in (12345, 2, 345):
             writer.write_pairs("train", day, *pairs_of((1, 1, 1)))
-        writer.finish()
+        writer.finish({})
     assert Sample(data, "late").train_days == [2, 345, 12345]
 
 
@@ -95,11 +95,11 @@ def test_a_digest_changes_with_every_column():
 
 
 def test_a_sample_that_does_not_exist_is_told_with_those_that_do(data):
-    with pytest.raises(InputError, match=r"no sample 'default' \(drawn so far: none yet\); see twotower sample"):
+    with pytest.raises(InputError, match=r"no sample 'default' \(samples: none\); make one with: twotower sample"):
         Sample(data)
     write(data, "a")
     write(data, "b")
-    with pytest.raises(InputError, match=r"no sample 'c' \(drawn so far: a, b\)"):
+    with pytest.raises(InputError, match=r"no sample 'c' \(samples: a, b\)"):
         Sample(data, "c")
 
 
@@ -108,11 +108,11 @@ def test_a_name_that_leads_elsewhere_is_refused(data, name):
     with pytest.raises(InputError, match="sample name"):
         Sample(data, name)
     with pytest.raises(InputError, match="sample name"):
-        SampleWriter(data, name, {})
+        SampleWriter(data, name)
 
 
 def test_it_appears_whole_or_not_at_all(data):
-    with pytest.raises(ZeroDivisionError), SampleWriter(data, "default", {}) as writer:
+    with pytest.raises(ZeroDivisionError), SampleWriter(data, "default") as writer:
         writer.write_pairs("train", 0, *pairs_of((1, 1, 1)))
         raise ZeroDivisionError
     assert data.samples() == [] and not (data.path / "samples").exists()
@@ -180,15 +180,15 @@ def test_a_check_looks_at_checksums_pairs_and_users(data):
 
 
 def test_a_check_finds_test_users_that_are_trained_on(data):
-    with SampleWriter(data, "leaky", {}) as writer:
+    with SampleWriter(data, "leaky") as writer:
         writer.write_users(np.array([3, 5]), np.array([False, False]), np.array([2, 5]))
-        writer.finish()
-    with pytest.raises(InputError, match="1 users are for training and for test, such as 5"):
+        writer.finish({})
+    with pytest.raises(InputError, match="1 users are both training and test users, such as 5"):
         Sample(data, "leaky").check()
 
 
 def test_an_unknown_split_is_refused(data):
-    with SampleWriter(data, "default", {}) as writer, pytest.raises(ValueError, match="split 'valid'"):
+    with SampleWriter(data, "default") as writer, pytest.raises(ValueError, match="split 'valid'"):
         writer.write_pairs("valid", 0, *pairs_of((1, 1, 1)))
 
 

@@ -118,7 +118,7 @@ def test_automatic_alpha_is_users_over_daily_first_time_streamers(dataset, log):
     expected = 200 / np.mean(streamers)
     assert automatic_alpha(dataset, FirstStreams.read(log)) == pytest.approx(expected)
     summary = sample(dataset, replace(BASE, alpha="auto"), overwrite=True)
-    assert summary.alpha == Sample(dataset).config["drawn"]["alpha"] == pytest.approx(expected)
+    assert summary.alpha == Sample(dataset).config["sampled"]["alpha"] == pytest.approx(expected)
 
 
 # ---------------------------------------------------------------- samples that are compared
@@ -178,7 +178,7 @@ def test_the_summary_counts_what_was_written(dataset, log):
             np.testing.assert_array_equal(np.bincount(territory, minlength=4), expected)
         np.testing.assert_array_equal(np.bincount(log.user_territory[users], minlength=4), counts.users)
     np.testing.assert_array_equal(summary.users, np.bincount(log.user_territory))
-    assert it.config["quota"] == "adaptive" and it.config["drawn"] == {
+    assert it.config["quota"] == "adaptive" and it.config["sampled"] == {
         "alpha": 3.0, "random_users": 40, "active_users": 20, "test_users": 50,
     }  # fmt: skip
 
@@ -186,6 +186,6 @@ def test_the_summary_counts_what_was_written(dataset, log):
 def test_sampling_says_where_it_is(dataset):
     stages = []
     sample(dataset, BASE, lambda stage, done, total: stages.append((stage, done, total)), overwrite=True)
-    for expected in (("finding first streams", 14, 14), ("drawing train pairs", 10, 10)):
+    for expected in (("finding first streams", 14, 14), ("sampling train pairs", 10, 10)):
         assert expected in stages
-    assert stages[-1] == ("drawing test pairs", 3, 3)
+    assert stages[-1] == ("sampling test pairs", 3, 3)

@@ -24,14 +24,19 @@ def dataset(log, tmp_path_factory) -> Dataset:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"random_users": -1}, "random_users = -1: expected a number of users, or a share"),
-        ({"random_users": 1.5}, "random_users = 1.5"),
+        ({"random_users": -1}, "random_users = -1: expected a number of users such as 5000, or a share such as 30%"),
+        ({"random_users": "150%"}, "random_users = '150%'"),
+        ({"random_users": "-1%"}, "random_users = '-1%'"),
+        ({"random_users": 0.3}, "random_users = 0.3: expected a number of users"),
+        ({"active_users": 1.0}, "active_users = 1.0: expected a number of users"),
+        ({"active_users": "half"}, "active_users = 'half'"),
+        ({"active_users": None}, "active_users = None"),
         ({"random_users": True}, "random_users = True"),
-        ({"active_users": float("nan")}, "active_users = nan"),
-        ({"test_users": 1.01}, "test_users = 1.01"),
+        ({"active_users": "nan%"}, "active_users = 'nan%'"),
+        ({"test_users": "101%"}, "test_users = '101%'"),
         ({"test_users": 0}, "test_users = 0: expected some"),
         ({"random_users": 0, "active_users": 0}, "random_users = 0: expected some"),
-        ({"random_users": 0, "active_users": 0.5}, "random_users = 0: expected some"),
+        ({"random_users": 0, "active_users": "50%"}, "random_users = 0: expected some"),
         ({"window": 0}, "window = 0: expected at least 1 day"),
         ({"quota": "fair"}, "quota = 'fair': expected one of proportional, equal, adaptive"),
         ({"alpha": 0.0}, "alpha = 0.0: expected a number above 0, or 'auto'"),
@@ -54,7 +59,7 @@ def test_wrong_options_are_named(wrong, message):
         ({"random_users": 151}, "random_users = 151: expected at most the 150 of the 200 users"),
         (
             {"active_users": 111},
-            "active_users = 111: only 91 other users have a first stream in the last 60 days",
+            "active_users = 111: only 91 other users have a first stream in the last 60 training days",
         ),
     ],
 )
@@ -75,13 +80,13 @@ def test_more_users_than_there_are_is_refused(dataset, asked, message):
 def test_more_negatives_than_there_are_titles_are_refused(dataset, negatives, there):
     with pytest.raises(InputError) as error:
         sample(dataset, replace(BASE, alpha=1e9, negatives=negatives), name="too-many")
-    assert str(error.value) == f"alpha = 1e+09: {dataset.path} has {there} negatives a positive"
+    assert str(error.value) == f"alpha = 1e+09: {dataset.path} has {there} negatives per positive"
     assert not list(dataset.path.glob("samples/*too-many*"))
     sample(dataset, replace(BASE, alpha=25.0, negatives=negatives), overwrite=True)
 
 
 def test_a_share_of_active_users_takes_no_more_than_there_are(dataset):
-    summary = sample(dataset, replace(BASE, active_users=50.0), overwrite=True)
+    summary = sample(dataset, replace(BASE, active_users="5000%"), overwrite=True)
     assert 20 < summary.active.users.sum() < 110
 
 
@@ -100,7 +105,7 @@ def test_no_positive_at_all_is_an_error_that_names_users_and_days(log, tmp_path,
 
 def test_a_log_without_first_streams_has_no_automatic_alpha(log, tmp_path):
     dataset = replace(log, day=np.where(log.day < 10, -1, log.day)).write(tmp_path / "log")
-    with pytest.raises(InputError, match="no first stream on days 0–9, so no alpha from it"):
+    with pytest.raises(InputError, match="no first stream on days 0–9, so --alpha auto has no value"):
         sample(dataset, replace(BASE, alpha="auto", active_users=0))
 
 

@@ -13,7 +13,7 @@ from twotower.core.storage import MANIFEST
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.sampling.sample_config import SampleConfig
-from twotower.data.sampling.sampled_pairs import PairDrawer
+from twotower.data.sampling.sampled_pairs import PairSampler
 from twotower.data.sampling.sampler import sample
 
 
@@ -101,8 +101,8 @@ def test_training_and_test_pairs_are_the_same_bytes_without_them(dataset, monkey
         home = dataset.path / "samples" / "default"
         return {path.relative_to(home): path.read_bytes() for path in home.rglob("*.npy")}
 
-    with_updates, draw = files(), PairDrawer.draw
-    monkeypatch.setattr(PairDrawer, "draw", lambda self, split, *rest: ()
+    with_updates, draw = files(), PairSampler.sample
+    monkeypatch.setattr(PairSampler, "sample", lambda self, split, *rest: ()
                         if split == "update" else draw(self, split, *rest))  # fmt: skip
     without = files()
     assert without == {path: content for path, content in with_updates.items() if path.parts[0] != "update"}
@@ -176,11 +176,11 @@ def test_samples_drawn_before_there_were_any_still_open(log, tmp_path):
 
 def test_a_check_finds_test_users_among_the_updates(dataset):
     one = (np.array([7]), np.array([1]), np.array([1]))
-    with SampleWriter(dataset, "leaky", {}) as writer:
+    with SampleWriter(dataset, "leaky") as writer:
         writer.write_users(np.array([3, 5]), np.array([False, False]), np.array([7]))
         writer.write_pairs("update", 11, np.array([3, 5]), np.array([1, 2]), np.array([1, 0]))
         writer.write_pairs("update", 12, *one)
-        writer.finish()
+        writer.finish({})
     it = Sample(dataset, "leaky")
     assert it.update_days == [11, 12] and it.update(12).user.tolist() == [7]
     with pytest.raises(InputError, match=r"update/day-0012: 1 update pairs are not of training users, such as 7"):

@@ -136,7 +136,7 @@ def test_distances_are_means_over_seeds_of_all_and_of_each_territory():
 def opened(home: Path, periods: int) -> Setup:
     """The setup of the experiment, or of one with other periods."""
     asked = {"seeds": 1, "groups": 2, "periods": periods, "preset": "default", "settings": {}}
-    drawn = SampleConfig(0.3, 0.5, 0.3, quota="adaptive", alpha=8.0)
+    drawn = SampleConfig("30%", "50%", "30%", quota="adaptive", alpha=8.0)
     methods = tuple(find_methods("upsampled,mtl"))
     plan = Plan(home / "world", home / "zoo", "zoo", methods, **asked, sample=drawn, min_positives=3, replicates=20)
     return Setup(plan, silent)

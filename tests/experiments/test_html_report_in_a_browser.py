@@ -196,7 +196,8 @@ def test_on_a_phone_a_gain_is_seen_beside_its_territory(browser, tmp_path):
     record = made_up_record()
     once = [{**gains, "by_period": gains["by_period"][:1]} for gains in record["gains"]]
     for gains in (once, record["gains"]):
-        write_report({**record, "gains": gains}, tmp_path / "report.html")
+        periods = record["periods"][: len(gains[0]["by_period"])]
+        write_report({**record, "gains": gains, "periods": periods}, tmp_path / "report.html")
         page = browser.new_page(viewport=PHONE)
         page.goto((tmp_path / "report.html").as_uri())
         page.locator(".scroll", has=page.locator("#gain-table-0")).evaluate("e => { e.scrollLeft = e.scrollWidth }")
@@ -248,14 +249,3 @@ def test_paper_gets_light_colours_and_no_navigation(opened):
     page.emulate_media(media="print")
     assert background(page) == "rgb(255, 255, 255)"
     assert not page.get_by_role("navigation").is_visible()
-
-
-def test_a_record_of_almost_nothing_opens_too(browser, tmp_path):
-    write_report({}, tmp_path / "report.html")
-    page = browser.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((tmp_path / "report.html").as_uri())
-    assert page.locator("main section").count() == 2
-    assert errors == []
-    page.close()

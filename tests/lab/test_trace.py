@@ -15,7 +15,7 @@ from twotower.lab.trace.recorder import Observation, Recorder
 from twotower.lab.trace.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
 from twotower.lab.trace.trace import blocks, leaks, trace
 from twotower.model import reference
-from twotower.model.parameters import parameter_shapes
+from twotower.model.two_tower import declare
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_a_step_without_maths_is_an_error():
 def test_the_tiny_network_has_the_parameters_of_the_model(head):
     for title_bias in (False, True):
         network = tiny_network(0, head, title_bias)
-        shapes = parameter_shapes(network.config, 3, 3, 0)
+        shapes = {name: parameter.shape for name, parameter in declare(network.config, (3, 3), 0).items()}
         assert {name: value.shape for name, value in network.params.items()} == dict(shapes)
 
 

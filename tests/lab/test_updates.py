@@ -13,12 +13,12 @@ from twotower.training import loop
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_the_step_that_training_then_takes(tiny_world, name):
     subject = stirred(tiny_world, name)
-    model, optimiser, config = subject.model, subject.trainer.optimiser, subject.config.train
+    model, optimiser = subject.model, subject.trainer.optimiser
     for steps in range(3):  # moments that are not 0
-        loop.learn(model, optimiser, subject.batch, config, steps)
+        loop.train_step(model, optimiser, subject.batch, steps)
     record = inspect(subject)
     before = {name: value.astype(np.float64) for name, value in model.params.items()}
-    loop.learn(model, optimiser, subject.batch, config, 3)
+    loop.train_step(model, optimiser, subject.batch, 3)
     for block in record["blocks"]:
         moved = model.params[block["parameter"]] - before[block["parameter"]]
         if block["part"] == "territory":
@@ -42,7 +42,7 @@ def test_a_fresh_adam_moves_every_weight_by_its_learning_rate(tiny_world):
 def test_weight_decay_is_part_of_the_step(tiny_world):
     plain = stirred(tiny_world, "residual")
     subject = stirred(tiny_world, "residual")
-    subject.trainer.optimiser.decay(subject.model.matrix_spans("head"), 500.0)
+    subject.trainer.optimiser.decay(subject.model.decayed_spans("head"), 500.0)
     ratios = [{b["name"]: b["ratio"] for b in inspect(of)["blocks"]} for of in (plain, subject)]
     assert ratios[1]["head.W[0]"] > 0.45 > 10 * ratios[0]["head.W[0]"]
     assert ratios[1]["user.W1"] == ratios[0]["user.W1"]

@@ -4,8 +4,8 @@ import numpy as np
 
 from twotower.model import reference
 from twotower.model.adam import PIECE, Adam
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
+from twotower.model.parameters import Arena
 
 
 def make_adam(rng, size=40, groups=2):
@@ -21,7 +21,7 @@ def test_many_steps_follow_algorithm_1(rng):
     M, V = np.zeros_like(P), np.zeros_like(P)
     for t in range(1, 21):
         grads.flat[:] = rng.standard_normal(grads.flat.size)
-        adam.update(grads, [0], Workers(1))
+        adam.update(grads, [0], Threads(1))
         P, M, V = reference.adam(P, M, V, grads["shared"].astype(np.float64), 0.01, 0.9, 0.999, 1e-8, t)
         np.testing.assert_allclose(params["shared"], P, atol=1e-6)
 
@@ -31,7 +31,7 @@ def test_the_first_step_has_the_length_of_the_learning_rate(rng):
     params, grads, adam = make_adam(rng)
     before = params["shared"].copy()
     grads.flat[:] = rng.choice([-3.0, 0.5], grads.flat.size)
-    adam.update(grads, [], Workers(1))
+    adam.update(grads, [], Threads(1))
     np.testing.assert_allclose(before - params["shared"], 0.01 * np.sign(grads["shared"]), rtol=1e-4)
 
 
@@ -40,9 +40,9 @@ def test_a_group_that_comes_late_starts_with_its_own_count(rng):
     params, grads, adam = make_adam(rng)
     grads.flat[:] = 1
     for _ in range(50):
-        adam.update(grads, [0], Workers(1))
+        adam.update(grads, [0], Threads(1))
     before = params["head"][1].copy()
-    adam.update(grads, [1], Workers(1))
+    adam.update(grads, [1], Threads(1))
     np.testing.assert_allclose(before - params["head"][1], 0.01, rtol=1e-4)
     assert adam.steps == [51, 50, 1]
 
@@ -56,8 +56,8 @@ def test_decay_shrinks_what_it_is_asked_to_and_no_moment_sees_it(rng):
     before = params.flat.copy()
     for groups in ([0], []):
         grads.flat[:] = rng.standard_normal(grads.flat.size)
-        adam.update(grads, groups, Workers(1))
-        undecayed.update(grads, groups, Workers(1))
+        adam.update(grads, groups, Threads(1))
+        undecayed.update(grads, groups, Threads(1))
     assert np.array_equal(adam.m.flat, undecayed.m.flat) and np.array_equal(adam.v.flat, undecayed.v.flat)
     steps = plain.flat - before  # without decay they do not depend on the values
     first, head, factor = slice(0, 8), params.span("head", 0), reference.decay(1, 0.01, 3.0)
@@ -75,6 +75,6 @@ def test_pieces_and_threads_change_no_bit(rng):
         generator = np.random.default_rng(1)
         params, grads, adam = make_adam(generator, size=2 * PIECE + 3)
         grads.flat[:] = generator.standard_normal(grads.flat.size)
-        adam.update(grads, [0, 1], Workers(threads))
+        adam.update(grads, [0, 1], Threads(threads))
         found.append(params.flat.tobytes())
     assert found[0] == found[1]

@@ -34,7 +34,8 @@ def network(model, B, threads=1):
     users = rng.standard_normal((USERS, F_USER)).astype(np.float32)
     titles = rng.standard_normal((TITLES, F_TITLE)).astype(np.float32)
     territory = np.arange(USERS) % TERRITORIES
-    batcher = Batcher(users, titles, np.minimum(territory, model.groups - 1), model.groups, B, user_territory=territory)
+    batcher = Batcher(users, titles, np.minimum(territory, model.groups - 1), model.groups, B, user_territory=territory,
+                      n_territories=TERRITORIES)  # fmt: skip
     pairs = rng.integers(0, USERS, B), rng.integers(0, TITLES, B).astype(np.int32), (rng.random(B) < 0.1)
     batch = batcher.batch(*pairs[:2], pairs[2].astype(np.float32))
     net = TwoTower(model, F_USER, F_TITLE, rng, threads=threads, territories=TERRITORIES)
@@ -43,7 +44,7 @@ def network(model, B, threads=1):
 
 def step(net, optimiser, batch):
     losses = net.loss_and_gradients(batch)
-    optimiser.update(net.grads, losses.present, net.workers)
+    optimiser.update(net.grads, losses.present, net.threads)
 
 
 pytestmark = pytest.mark.skipif(

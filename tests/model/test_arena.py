@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from twotower.model.engine.arena import ALIGNMENT, Arena
+from twotower.model.parameters import ALIGNMENT, Arena
 
 SHAPES = {"a": (3, 5), "b": (7,), "c": (2, 4, 3)}
 

@@ -10,8 +10,8 @@ from tiny_runs import MTL, train
 from twotower.core.config import ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.gradcheck import TOLERANCE, vjp_error
-from twotower.model.parameters import OWN_SHARE
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.cross_stitch import OWN_SHARE
 from twotower.training.loop import make_optimiser
 
 EXPERTS = ModelConfig(hidden=16, groups=3, head="mmoe", rank=2, experts=4, title_bias=True)
@@ -107,7 +107,7 @@ def test_an_absent_group_keeps_what_is_its_own_while_the_shared_part_learns(rng,
     for absent in ((), (1,)):
         before = {name: value.copy() for name, value in network.params.items()}
         losses = network.loss_and_gradients(make_batch(rng, pairs=80, users=20, absent=absent))
-        optimiser.update(network.grads, losses.present, network.workers)
+        optimiser.update(network.grads, losses.present, network.threads)
     for name in own:
         assert not network.grads[name][1].any()
         assert np.array_equal(before[name][1], network.params[name][1])
@@ -135,7 +135,7 @@ def test_every_parameter_belongs_to_all_or_to_one_group_and_to_nobody_twice(rng,
 def test_the_decay_of_heads_reaches_what_they_share(rng):
     for model, name in ((EXPERTS, "experts.P"), (STITCHED, "stitch.W")):
         network = TwoTower(model, 4, 6, rng)
-        assert network.params.span(name) in network.matrix_spans("head")[0]
+        assert network.params.span(name) in network.decayed_spans("head")[0]
 
 
 def test_the_mixture_starts_near_the_identity(rng):

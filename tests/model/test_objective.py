@@ -10,12 +10,15 @@ from test_two_tower import flips, spread_of_rows
 
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
 from twotower.model.gradcheck import STEP, TOLERANCE, model_errors, relative_error
+from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
-from twotower.model.variants.objective import LOG_VARIANCE, Objective, Uncertainty, correlation_penalty
-from twotower.training.loop import learn, make_optimiser
-from twotower.training.loop import make_objective as make_training_objective
+from twotower.model.variants.objective import Objective
+from twotower.model.variants.objective import make_objective as make_training_objective
+from twotower.model.variants.penalty import correlation_penalty
+from twotower.model.variants.uncertainty import LOG_VARIANCE, Uncertainty
+from twotower.training.loop import make_optimiser, train_step
 
 MTL = ModelConfig(hidden=8, groups=3, head="lowrank", rank=2, title_bias=True)
 TITLES = 20  # of the whole table
@@ -170,7 +173,7 @@ def test_every_model_takes_every_objective(data, config, seed):
 def test_an_objective_that_asks_for_nothing_changes_no_bit(rng):
     batch = with_titles(make_batch(rng, pairs=300, users=90, titles=12), rng)
     found = []
-    for objective in (None, Objective(), Objective(title_weight=np.ones((2, TITLES), np.float32))):
+    for objective in (MaskedLoss(), Objective(), Objective(title_weight=np.ones((2, TITLES), np.float32))):
         network = make_network(MTL, np.random.default_rng(5))
         network.objective = objective
         found.append((network.loss_and_gradients(batch), network.grads.flat.tobytes()))
@@ -205,7 +208,7 @@ def test_the_step_of_the_log_variances_follows_the_textbook(rng):
     before = learned.log_variance.copy()
     _, expected = textbook(network, batch, network.objective)
     losses = network.loss_and_gradients(batch)
-    learned.update(losses.by_group, losses.pairs_by_group, Workers(1))
+    learned.update(losses.by_group, losses.pairs_by_group, Threads(1))
     np.testing.assert_allclose(learned.grads[LOG_VARIANCE], expected[LOG_VARIANCE], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(before - learned.log_variance, 0.01 * np.sign(expected[LOG_VARIANCE]), rtol=1e-3)
     assert learned.log_variance[1] == before[1] and learned.adam.steps[1:] == [1, 0, 1], "the group is absent"
@@ -216,7 +219,7 @@ def test_a_log_variance_settles_where_its_group_is_as_uncertain(rng):
     learned, mean = Uncertainty(2, 0.05), np.array([0.2, 0.6])
     for _ in range(600):
         by_group = 0.5 * mean * np.exp(-learned.log_variance)
-        learned.update(by_group.tolist(), [50, 50], Workers(1))
+        learned.update(by_group.tolist(), [50, 50], Threads(1))
     np.testing.assert_allclose(np.exp(-learned.log_variance), 1 / (2 * mean), rtol=0.02)
 
 
@@ -241,7 +244,7 @@ def popularity_in_the_logits(**settings) -> float:
     network.objective = make_training_objective(config, np.zeros(len(title), int), title, batch.labels, TITLES)
     optimiser = make_optimiser(network, config.train)
     for step in range(70):
-        learn(network, optimiser, batch, config.train, step)
+        train_step(network, optimiser, batch, step)
     by_title = network.predict(batch).reshape(users, TITLES).mean(0)
     return float(np.polyfit(np.log(chance), by_title, 1)[0])
 

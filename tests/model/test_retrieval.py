@@ -10,8 +10,8 @@ from networks import make_network
 from twotower.core.config import HEADS, ModelConfig
 from twotower.data.batches import Batcher
 from twotower.model import retrieval
-from twotower.model.engine.topk import NOBODY
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.engine.topk import NO_TITLE
+from twotower.model.retrieval import Candidates, Retrieval, Users
 
 N, T, K = 40, 23, 3  # users, titles, groups
 
@@ -27,9 +27,9 @@ def make_problem(rng, threads=1, **shape):
     return network, users, titles, group
 
 
-def free_choice(found: Retrieval, group: np.ndarray) -> Choice:
+def free_choice(found: Retrieval, group: np.ndarray) -> Candidates:
     """Everybody may have everything."""
-    return Choice(found.bias, group, np.zeros(len(group) + 1, np.int64), np.empty(0, np.int32))
+    return Candidates(found.bias, group, np.zeros(len(group) + 1, np.int64), np.empty(0, np.int32))
 
 
 def all_logits(found: Retrieval, users: Users) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_any_number_of_threads_gives_the_same_bits(rng, monkeypatch):
         many = np.random.default_rng(4).integers(0, N, 1500)
         found = Retrieval(network, titles)
         results.append(found.top(4, Users(users, many, group[many]), free_choice(found, group[many])))
-        network.workers.close()
+        network.threads.close()
     for other in results[1:]:
         np.testing.assert_array_equal(results[0][0], other[0])
         np.testing.assert_array_equal(results[0][1], other[1])
@@ -141,7 +141,7 @@ def test_what_is_barred_or_seen_is_never_among_the_best(rng, blocks):
     allowed, seen = rng.random((5, T)) < 0.6, rng.random((N, T)) < 0.3
     offset = np.where(allowed, np.float32(0.25), np.float32(-np.inf))
     seen_start = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
-    choice = Choice(offset, kind, seen_start, np.nonzero(seen)[1].astype(np.int32))
+    choice = Candidates(offset, kind, seen_start, np.nonzero(seen)[1].astype(np.int32))
     ranked, scores = found.top(6, everybody, choice)
 
     z = all_logits(found, everybody) * network.params["logit.scale"][0] + np.float32(0.25)
@@ -157,8 +157,8 @@ def test_a_user_who_may_have_nothing_gets_nothing(rng):
     offset[1, 9] = 0
     choice = free_choice(found, group)._replace(offset=offset, kind=np.arange(N) % 2)
     ranked, scores = found.top(2, Users(users, np.arange(N), group), choice)
-    assert (ranked[::2] == NOBODY).all() and np.isneginf(scores[::2]).all()
-    assert (ranked[1::2] == [9, NOBODY]).all()
+    assert (ranked[::2] == NO_TITLE).all() and np.isneginf(scores[::2]).all()
+    assert (ranked[1::2] == [9, NO_TITLE]).all()
 
 
 # ---------------------------------------------------------------- manners
@@ -184,17 +184,25 @@ def test_what_does_not_fit_is_refused(rng):
         Retrieval(network, titles[:, :5])
     with pytest.raises(ValueError, match=r"users: float64 \(40, 4\)"):
         found.top(1, everybody._replace(table=users.astype(float)), choice)
-    with pytest.raises(ValueError, match=r"rows .* and groups .* differ"):
+    with pytest.raises(ValueError, match=r"group has shape \(3,\), expected \(40,\)"):
         found.top(1, everybody._replace(group=group[:3]), choice)
     with pytest.raises(IndexError, match="rows goes from 1 to 40, expected 0 to 39"):
         found.top(1, everybody._replace(rows=np.arange(N) + 1), choice)
     with pytest.raises(IndexError, match="group goes from"):
         found.top(1, everybody._replace(group=group + 1), choice)
-    with pytest.raises(ValueError, match=r"offset float32 \(3, 22\), expected contiguous float32 \(…, 23\)"):
+    with pytest.raises(ValueError, match=r"offset has shape \(3, 22\), expected \(any, 23\)"):
         found.top(1, everybody, choice._replace(offset=found.bias[:, 1:].copy()))
-    with pytest.raises(ValueError, match="for 40 users"):
+    with pytest.raises(ValueError, match=r"kind has shape \(39,\), expected \(40,\)"):
         found.top(1, everybody, choice._replace(kind=group[1:]))
+    with pytest.raises(ValueError, match="seen_start: expected bounds that ascend from 0 to 2"):
+        starts = np.r_[0, 2, 1, np.full(N - 2, 2)]  # the second user's titles would end before they begin
+        found.top(1, everybody, choice._replace(seen_start=starts, seen=np.array([0, 1])))
+    with pytest.raises(ValueError, match="rows is float64, expected integers"):
+        found.top(1, everybody._replace(rows=np.full(N, 1.9)), choice)
+    for k in (0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"k {k}: expected a whole number of at least 1"):
+            found.top(k, everybody, choice)
     with pytest.raises(IndexError, match="kind goes from"):
         found.top(1, everybody, choice._replace(kind=group + K))
-    with pytest.raises(IndexError, match="seen_start goes from 0 to 1"):
+    with pytest.raises(ValueError, match="seen_start: expected bounds that ascend from 0 to 0"):
         found.top(1, everybody, choice._replace(seen_start=np.arange(N + 1) // N))

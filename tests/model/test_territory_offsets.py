@@ -13,7 +13,7 @@ from twotower.data.batches import Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.model import reference
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend
@@ -59,10 +59,10 @@ def test_an_absent_territory_keeps_its_values_moments_and_count_bit_for_bit(rng)
 
     def learn(batch):
         losses = network.loss_and_gradients(batch)
-        optimiser.update(network.grads, losses.present, network.workers)
+        optimiser.update(network.grads, losses.present, network.threads)
         return losses
 
-    assert learn(make_batch(rng, pairs=80, users=20)).territories == tuple(range(TERRITORIES))
+    assert learn(make_batch(rng, pairs=80, users=20)).present == [0, 1, 2, *(3 + c for c in range(TERRITORIES))]
     before, steps = [own(c) for c in range(TERRITORIES)], list(optimiser.steps)
     assert learn(far_batch(rng)).present[-2:] == [3 + 1, 3 + 3]
     for name in NAMES:
@@ -93,7 +93,7 @@ def test_offsets_start_at_zero_and_change_nothing(rng):
 
 
 def test_a_model_with_offsets_has_to_know_how_many(rng):
-    with pytest.raises(ValueError, match="0 territories: expected at least 1"):
+    with pytest.raises(ValueError, match="territories 0: expected a whole number of at least 1"):
         TwoTower(OFFSETS, 4, 6, rng)
 
 
@@ -106,14 +106,15 @@ def test_all_titles_have_the_scores_that_the_model_gives_to_pairs(rng, title_bia
     territory_group = np.array([0, 2, 1, 1, 0])
     territory = rng.integers(0, TERRITORIES, N)
     group = territory_group[territory]
-    batcher = Batcher(users, titles, group, 3, N * T, user_territory=territory)
+    batcher = Batcher(users, titles, group, 3, N * T, user_territory=territory, n_territories=5)
     batch = batcher.batch(np.repeat(np.arange(N), T), np.tile(np.arange(T), N), np.zeros(N * T))
     np.testing.assert_array_equal(batch.user_territory, territory[batch.user_rows])
     expected = np.empty(N * T, np.float32)
     expected[batch.order] = network.predict(batch)
 
     found = Retrieval(network, titles)
-    choice = Choice(found.territory_bias(territory_group), territory, np.zeros(N + 1, np.int64), np.empty(0, np.int32))
+    nothing_seen = np.zeros(N + 1, np.int64), np.empty(0, np.int32)
+    choice = Candidates(found.territory_bias(territory_group), territory, *nothing_seen)
     ranked, scores = found.top(T, Users(users, np.arange(N), group), choice)
     by_rank = np.take_along_axis(expected.reshape(N, T), ranked, axis=1)
     np.testing.assert_allclose(scores, by_rank, rtol=1e-4, atol=1e-5)
@@ -123,8 +124,8 @@ def test_all_titles_have_the_scores_that_the_model_gives_to_pairs(rng, title_bia
 
 def test_a_batcher_wants_a_territory_for_each_user():
     tables = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32), np.zeros(4, int), 1, 8
-    with pytest.raises(ValueError, match=r"user_territory \(3,\) and 4 users differ"):
-        Batcher(*tables, user_territory=np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"user_territory has shape \(3,\), expected \(4,\)"):
+        Batcher(*tables, user_territory=np.zeros(3, int), n_territories=2)
     assert Batcher(*tables).batch(*(np.zeros(2, int),) * 3).user_territory.shape == (0,)
 
 
@@ -139,7 +140,7 @@ def test_weights_know_the_number_of_territories(tmp_path, rng):
 def test_the_state_of_training_comes_back_bit_for_bit(tiny_world, tmp_path):
     first, second = (make_trainer(tiny_world, MTL | {"territory_bias": True}) for _ in range(2))
     for batch in first.batches(0):
-        first.optimiser.update(first.model.grads, first.model.loss_and_gradients(batch).present, first.model.workers)
+        first.optimiser.update(first.model.grads, first.model.loss_and_gradients(batch).present, first.model.threads)
     save_training(tmp_path / "training", first.model, first.optimiser, first.state)
     load_training(tmp_path / "training", second.model, second.optimiser, second.state)
     for arena, other in zip(*((t.model.params, t.optimiser.m, t.optimiser.v) for t in (first, second)), strict=True):
@@ -166,7 +167,7 @@ def test_the_trainer_updates_every_territory_of_its_pairs(tiny_world, tmp_path):
     trainer = make_trainer(tiny_world, MTL | {"territory_bias": True})
     for batch in trainer.batches(0):
         losses = trainer.model.loss_and_gradients(batch)
-        trainer.optimiser.update(trainer.model.grads, losses.present, trainer.model.workers)
+        trainer.optimiser.update(trainer.model.grads, losses.present, trainer.model.threads)
     seen = np.unique(trainer.dataset.user_territory[trainer.pairs.user])
     np.testing.assert_array_equal(np.flatnonzero(trainer.model.params["territory.b"].any(axis=1)), seen)
 

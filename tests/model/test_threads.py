@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Workers, chunked_tiles
+from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Threads, chunked_tiles
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=6).filter(any))
@@ -32,9 +32,9 @@ def test_chunks_are_of_about_equal_length():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_items_are_worked_on(threads):
     done = []
-    workers = Workers(threads)
-    workers.run(done.append, list(range(10)))
-    workers.close()
+    pool = Threads(threads)
+    pool.run(done.append, list(range(10)))
+    pool.close()
     assert sorted(done) == list(range(10))
 
 
@@ -44,4 +44,4 @@ def test_an_error_in_a_thread_is_raised(threads):
         raise ArithmeticError(f"item {item}")
 
     with pytest.raises(ArithmeticError, match="item"):
-        Workers(threads).run(fail, [1, 2])
+        Threads(threads).run(fail, [1, 2])

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from networks import seeds
 
 from twotower.metrics.top_titles import top_titles
-from twotower.model.engine.topk import NOBODY, keep_best
+from twotower.model.engine.topk import NO_TITLE, keep_best
 
 
 def kept(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each row of logits (n, T), of which nothing has been seen, in one block."""
     n = len(z)
-    titles, scores = np.full((n, k), NOBODY, np.int32), np.full((n, k), -np.inf, np.float32)
+    titles, scores = np.full((n, k), NO_TITLE, np.int32), np.full((n, k), -np.inf, np.float32)
     keep_best(titles, scores, np.arange(n), z, 0, np.zeros(n + 1, np.int64), np.empty(0, np.int32))
     return titles, scores
 
@@ -33,7 +33,7 @@ def test_what_is_not_a_number_is_never_the_best(rng):
     z = rng.standard_normal((3, 150)).astype(np.float32)
     z[0, :140], z[1, 77] = np.nan, np.inf
     ranked, _ = kept(z, 20)
-    assert set(ranked[0, :10]) == set(range(140, 150)) and (ranked[0, 10:] == NOBODY).all()
+    assert set(ranked[0, :10]) == set(range(140, 150)) and (ranked[0, 10:] == NO_TITLE).all()
     assert ranked[1, 0] == 77
 
 

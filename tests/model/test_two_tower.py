@@ -145,7 +145,7 @@ def test_the_head_of_an_absent_group_stays_bit_for_bit_the_same(head, rng):
 
     def learn(batch):
         losses = network.loss_and_gradients(batch)
-        optimiser.update(network.grads, [k for k, n in enumerate(losses.pairs_by_group) if n], network.workers)
+        optimiser.update(network.grads, [k for k, n in enumerate(losses.pairs_by_group) if n], network.threads)
         return losses
 
     def own(k):
@@ -222,7 +222,7 @@ def test_the_papers_preset_has_no_scale_and_no_bias(rng):
     optimiser = make_optimiser(network, TrainConfig())
     for _ in range(3):
         network.loss_and_gradients(make_batch(rng))
-        optimiser.update(network.grads, [0, 1, 2], network.workers)
+        optimiser.update(network.grads, [0, 1, 2], network.threads)
     assert network.params["logit.scale"] == 1 and network.params["logit.bias"] == 0
     assert (network.predict(make_batch(rng)) >= 0).all()  # which is why it dies: no probability below one half
 
@@ -279,7 +279,7 @@ def test_ten_steps_of_adam_follow_the_textbook(rng):
     moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in params.items()}
     for t in range(1, 11):
         network.loss_and_gradients(batch)
-        optimiser.update(network.grads, [0, 1, 2], network.workers)
+        optimiser.update(network.grads, [0, 1, 2], network.threads)
         _, gradients = reference.loss_and_gradients(params, reference.expand(batch), MTL)
         for name in params:
             params[name], *moments[name] = reference.adam(
@@ -308,7 +308,7 @@ def test_it_learns_a_planted_answer(preset, share, rng):
     losses = []
     for _ in range(150):
         losses.append(network.loss_and_gradients(batch).total)
-        optimiser.update(network.grads, [0, 1], network.workers)
+        optimiser.update(network.grads, [0, 1], network.threads)
     rate = batch.labels.mean()
     constant = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
     assert losses[-1] < share * constant

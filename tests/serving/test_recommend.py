@@ -10,7 +10,7 @@ from tiny_runs import MTL, train
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
-from twotower.model.engine.topk import NOBODY
+from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import (
     Recommendations,
@@ -56,7 +56,7 @@ def test_they_are_the_best_of_what_a_user_may_have_and_has_not_watched(data, run
     end = data.train_days + data.test_days if day is None else day
     for user, of_user in zip(users, scores, strict=True):
         allowed = allowed_titles(data, user, end)
-        ranked = [title for title in found.title[user].tolist() if title != NOBODY]
+        ranked = [title for title in found.title[user].tolist() if title != NO_TITLE]
         assert len(ranked) == len(set(ranked)) == min(TOP, len(allowed)) and set(ranked) <= set(allowed)
         np.testing.assert_allclose(found.score[user, : len(ranked)], of_user[ranked], rtol=1e-4, atol=1e-5)
         others = [of_user[title] for title in allowed if title not in ranked]
@@ -156,7 +156,7 @@ def test_users_of_a_territory_are_those_who_live_there(data, tmp_path):
 
 def test_the_csv_has_a_line_a_recommendation(own_world):
     data = write_ids(own_world, ['a "b"', *range(1, 300)])
-    title = np.array([[2, 0], [5, NOBODY], [NOBODY, NOBODY]], np.int32)
+    title = np.array([[2, 0], [5, NO_TITLE], [NO_TITLE, NO_TITLE]], np.int32)
     score = np.array([[1.5, -0.1], [2, -np.inf], [-np.inf, -np.inf]], np.float32)
     file = io.StringIO()
     write_csv(file, data, Recommendations(np.array([0, 9, 8]), title, score))
@@ -176,7 +176,7 @@ def test_scores_read_back_as_they_were_in_blocks_of_any_size(data, run, monkeypa
         texts.append(file.getvalue())
     assert len(set(texts)) == 1 and seen[-1] == ("writing recommendations", 300, 300)
     written = [float(line.rpartition(",")[2]) for line in texts[0].splitlines()[1:]]
-    np.testing.assert_array_equal(np.array(written, np.float32), found.score[found.title != NOBODY])
+    np.testing.assert_array_equal(np.array(written, np.float32), found.score[found.title != NO_TITLE])
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):

@@ -51,7 +51,7 @@ def test_weights_come_back_bit_for_bit_with_the_shape_of_the_model(path, model):
     network, _, _ = make(model=model)
     save_weights(path, network)
     found = load_model(path, threads=2)
-    assert found.config == model and found.widths == (4, 5) and found.workers.threads == 2
+    assert found.config == model and found.widths == (4, 5) and found.threads.count == 2
     for name, value in network.params.items():
         np.testing.assert_array_equal(found.params[name], value, err_msg=name)
     for name, value in network.running.items():

@@ -8,9 +8,11 @@ import pytest
 from networks import make_batch, make_network
 
 from twotower.core.config import ModelConfig, TrainConfig
-from twotower.model.two_tower import Losses, TwoTower
+from twotower.model.loss import Losses, MaskedLoss
+from twotower.model.two_tower import TwoTower
 from twotower.model.variants import pcgrad
-from twotower.model.variants.objective import Objective, Uncertainty
+from twotower.model.variants.objective import Objective
+from twotower.model.variants.uncertainty import Uncertainty
 from twotower.training.loop import EpochEnd, Scores, Step, TrainingState, Validation, fit, make_optimiser
 
 NAN = float("nan")
@@ -21,23 +23,24 @@ class OneNumber:
 
     def __init__(self):
         self.params, self.running = (SimpleNamespace(flat=np.zeros(1, np.float32)) for _ in range(2))
-        self.grads = self.workers = self.objective = None
+        self.grads = self.threads = None
+        self.objective = MaskedLoss()
         self.updated = []
 
     def loss_and_gradients(self, batch):
-        return Losses(0.5, [0.5] * len(batch), batch)
+        return Losses(0.5, [0.5] * len(batch), batch, [k for k, pairs in enumerate(batch) if pairs])
 
-    def update(self, grads, groups, workers):
+    def update(self, grads, groups, threads):
         """The optimiser's part."""
         self.updated.append(list(groups))
         self.params.flat += 1
         self.running.flat -= 1
 
 
-def train(scores=(), steps=2, batch=(1,), state=None, **settings):
+def train(scores=(), steps=2, batch=(1,), state=None, objective=None, **settings):
     """Events, model and state of a training whose validations give ``scores``; NaN when they run out."""
     model, state, left = OneNumber(), state or TrainingState(), list(scores)
-    asked = []
+    model.objective, asked = objective or model.objective, []
 
     def batches(epoch):
         asked.append(epoch)
@@ -74,7 +77,7 @@ def test_each_step_of_gradient_surgery_has_an_order_of_its_own_that_a_resumed_on
         drawn = []
         of_step = lambda model, batch, rng: drawn.append(rng.random()) or model.loss_and_gradients(batch)  # noqa: E731
         monkeypatch.setattr(pcgrad, "loss_and_gradients", of_step)
-        train(steps=2, epochs=2, pcgrad=True, seed=5, state=TrainingState(**state))
+        train(steps=2, epochs=2, objective=Objective(pcgrad_seed=5), state=TrainingState(**state))
         return drawn
 
     whole = orders()
@@ -212,7 +215,7 @@ def test_decay_is_of_matrices_and_of_nothing_else(head, matrices):
     ):
         adam = make_optimiser(model, TrainConfig(**settings))
         model.params.flat[:] = 1
-        adam.update(model.grads, [0, 1], model.workers)  # the gradients are 0
+        adam.update(model.grads, [0, 1], model.threads)  # the gradients are 0
         changed = {name for name, value in model.params.items() if not (value == 1).all()}
         assert changed == expected
         assert all(np.allclose(model.params[name], 1 - 1e-3 * 0.5, rtol=1e-6) for name in expected)
@@ -222,5 +225,5 @@ def test_a_head_decays_only_when_its_group_is_in_the_batch():
     model = TwoTower(ModelConfig(hidden=4, groups=2, head="residual"), 3, 3, np.random.default_rng(0))
     adam = make_optimiser(model, TrainConfig(head_decay=0.5))
     model.params.flat[:] = 1
-    adam.update(model.grads, [1], model.workers)
+    adam.update(model.grads, [1], model.threads)
     assert (model.params["head.W"][0] == 1).all() and (model.params["head.W"][1] < 1).all()

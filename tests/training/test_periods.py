@@ -261,8 +261,8 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(tiny_world, tmp_path, in
 
 def test_steps_of_updates_are_counted_on_from_training(tiny_world, tmp_path, monkeypatch, sampled):
     """The random stream of gradient surgery depends on the count."""
-    counted, learn = [], train_module.learn
-    monkeypatch.setattr(train_module, "learn", lambda *args: counted.append(args[-1]) or learn(*args))
+    counted, step = [], train_module.train_step
+    monkeypatch.setattr(train_module, "train_step", lambda *args: counted.append(args[-1]) or step(*args))
     trainer = make_trainer(tiny_world, MTL, epochs=1)
     trainer.run(NoWriter(tmp_path))
     for day in (8, 9):

@@ -20,7 +20,7 @@ COMMANDS = {
     "import": "Turn watch logs into a dataset.",
     "embed": "Make user and title vectors where none exist.",
     "group": "Group the territories for the heads.",
-    "sample": "Draw the users, positives and negatives to learn from.",
+    "sample": "Sample the users, positives and negatives to train and test on.",
     "train": "Train a model and evaluate it on unseen users and days.",
     "evaluate": "Evaluate a run per territory and per title.",
     "compare": "Compare runs: relative gains per territory.",

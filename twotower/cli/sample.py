@@ -1,33 +1,46 @@
 """``twotower sample``"""
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from twotower.data.sampling.quotas import QUOTAS
+from twotower.data.sampling.sample_config import NEGATIVES, USERS, SampleConfig, users_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 
 class Amount(click.ParamType):
-    """A number of users (5000) or a share (0.3 or 30%)."""
+    """A number of users (5000) or a share (30%)."""
 
-    name = "number or share"
+    name = "users"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return "N|SHARE"
+        return "N|SHARE%"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
-        if not isinstance(value, str):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if isinstance(users_of(value), float):
             return value
         try:
-            if value.endswith("%"):
-                return float(value[:-1]) / 100
-            return float(value) if "." in value else int(value)
+            return int(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a number such as 5000 nor a share such as 0.3", param, ctx)
+            self.fail(f"{value!r} is not {USERS}{_remedy(value)}", param, ctx)
+
+
+def _remedy(value: str) -> str:
+    """What a bare fraction such as 0.3 probably means."""
+    try:
+        return f" (for that share: {100 * float(value):.12g}%)"
+    except ValueError:
+        return ""
 
 
 class Alpha(click.ParamType):
-    """A number of negatives a positive, or auto."""
+    """A number of negatives per positive, or auto."""
 
     name = "alpha"
 
@@ -41,101 +54,70 @@ class Alpha(click.ParamType):
             self.fail(f"{value!r} is neither a number nor 'auto'", param, ctx)
 
 
+#: How the command line reads each setting of a sample.
+TYPES: dict[str, dict[str, Any]] = {
+    "random_users": {"type": Amount()},
+    "active_users": {"type": Amount()},
+    "test_users": {"type": Amount()},
+    "window": {"type": int, "metavar": "DAYS"},
+    "quota": {"type": click.Choice(QUOTAS)},
+    "alpha": {"type": Alpha()},
+    "negatives": {"type": click.Choice(NEGATIVES)},
+    "dev_users": {"is_flag": True},
+    "seed": {"type": int},
+}
+
+
+def sample_options(*names: str) -> Callable[[Command], Command]:
+    """An option for each of these settings of a sample."""
+
+    def add(command: Command) -> Command:
+        for item in reversed(fields(SampleConfig)):
+            if item.name in names:
+                flag, kind = f"--{item.name.replace('_', '-')}", TYPES[item.name]
+                default = {"default": item.default, "show_default": not kind.get("is_flag")}
+                command = click.option(flag, item.name, help=item.metadata["help"], **kind, **default)(command)
+        return command
+
+    return add
+
+
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option(
-    "--random",
-    "random_users",
-    default=0.3,
-    type=Amount(),
-    show_default=True,
-    help="Users drawn at random: a number, or a share of those who are not test users.",
-)
-@click.option(
-    "--active",
-    "active_users",
-    default=0.5,
-    type=Amount(),
-    show_default=True,
-    help="Active users drawn besides: a number, or so many to a random user, if there are.",
-)
-@click.option(
-    "--test-users",
-    default=0.3,
-    type=Amount(),
-    show_default=True,
-    help="Users kept for the test: a number, or a share of all.",
-)
-@click.option(
-    "--window",
-    default=60,
-    type=int,
-    show_default=True,
-    metavar="DAYS",
-    help="Active is who watched something for the first time in the last so many days of training.",
-)
-@click.option(
-    "--quota",
-    default="adaptive",
-    type=click.Choice(["proportional", "equal", "adaptive"]),
-    show_default=True,
-    help="How active users are shared out among territories; adaptive fills up those with the fewest positives first.",
-)
-@click.option(
-    "--alpha",
-    default=8.0,
-    type=Alpha(),
-    show_default=True,
-    help="Negatives a positive; auto: users over daily first-time streamers, as in the paper.",
-)
-@click.option(
-    "--negatives",
-    default="own",
-    type=click.Choice(["own", "population"]),
-    show_default=True,
-    help="Whose negatives: of the positive's own user, or of all drawn users of the territory.",
-)
-@click.option(
-    "--dev-users",
-    is_flag=True,
-    default=False,
-    help="Judge on users that are neither training nor test users, to choose settings by.",
-)
-@click.option("--seed", default=0, type=int, show_default=True, help="The same seed draws the same sample.")
+@sample_options(*TYPES)
 @click.option("--name", default="default", show_default=True, help="Name of the sample in the dataset.")
 @click.option("--overwrite", is_flag=True, help="Replace a sample of that name.")
-@click.option("--all", "every_territory", is_flag=True, help="Print every territory, not the 20 largest.")
+@click.option("--all", "every_territory", is_flag=True, help="Print every territory, not only the 20 largest.")
 def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, **options: Any) -> None:
-    """Draw the users, positives and negatives to learn from.
+    """Sample the users, positives and negatives to train and test on.
 
-    Training users are random users and, disjoint from them, active users, who bring more positives to the
-    territories that have few. Test users are disjoint from both; samples with the same --seed, --test-users,
-    --alpha and --negatives share their test pairs, so that models trained on them can be compared. What the
-    training users watch on the test days is kept apart, for twotower train --incremental. With --dev-users other
-    users stand in for the test users: settings may be chosen by such a sample, since the test users stay unseen.
+    Training users are random users plus extra active users, who add positives where a territory has few. Test users
+    are disjoint from both; samples with the same --seed, --test-users, --alpha and --negatives share their test
+    pairs, so that models trained on them can be compared. Streams of training users on test days are kept apart, for
+    twotower train --incremental. With --dev-users, development users take the place of the test users: choose
+    settings on such a sample, and the test users stay unseen.
 
     \b
     Example:
       twotower sample world
-      twotower sample world --active 0 --name baseline
-      twotower sample lastfm --random 30% --active 3000 --quota equal --alpha auto
+      twotower sample world --active-users 0 --name baseline
+      twotower sample lastfm --random-users 30% --active-users 3000 --quota equal --alpha auto
     """
     from twotower.cli.given_options import refuse_given
     from twotower.cli.summaries.sample import print_sample
     from twotower.data.dataset import Dataset
-    from twotower.data.sampling.sample_config import SampleConfig
-    from twotower.data.sampling.sampler import sample as draw
+    from twotower.data.sampling.sampler import sample as make_sample
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
 
     config = SampleConfig(**options)
-    if config.active_users == 0:
-        refuse_given(("quota", "window"), "without active users (--active 0)")
+    if users_of(config.active_users) == 0:
+        refuse_given(("quota", "window"), "without active users (--active-users 0)")
     with show_progress() as progress:
         dataset = Dataset.open(directory)
-        summary = draw(dataset, config, progress, name, overwrite)
+        summary = make_sample(dataset, config, progress, name, overwrite)
     print_sample(stdout_console(), summary, every_territory)
-    of_this = "" if name == "default" else f" --sample {name}"
+    option = "" if name == "default" else f" --sample {name}"
     where = quote(str(directory))
-    ready = f"train {where}{of_this}" if dataset.has_vectors else f"embed {where}"
-    click.echo(f"Sample {name!r} of {directory} is drawn. Next: twotower {ready}")
+    ready = f"train {where}{option}" if dataset.has_vectors else f"embed {where}"
+    click.echo(f"Sample {name!r} saved to {directory}. Next: twotower {ready}")

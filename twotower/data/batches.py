@@ -5,18 +5,19 @@ Names: B pairs in a batch, R unique user rows, T unique title rows, K territory 
 A batch of 8192 pairs holds a few hundred titles and repeats its users. The towers run on unique rows only;
 how often each row occurs (`user_counts`, `title_counts`) is what keeps batch-norm exact. `Batcher` finds
 the unique rows in O(B) and gathers their features from tables that may be memory-mapped and half precision.
-All it returns are views of buffers that were allocated once, so that a thread can prepare the next batch:
+Training takes views of buffers that are allocated once, so that a thread can prepare the next batch:
 
-    batcher = Batcher(dataset.user_vectors, dataset.title_vectors, group_of_user, n_groups, batch_size=8192)
-    for batch in prefetch(batcher.batches(pairs, rng, mode="users")):
+    batcher = Batcher(dataset.user_vectors, dataset.title_vectors, user_group, n_groups, batch_size=8192)
+    for batch in prefetch(batcher.batch_views(pairs, rng, mode="users")):
         step(batch)
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from twotower.core.checks import check_count, check_labels, check_rows, check_shape, check_vectors
 from twotower.core.jit import njit
 from twotower.data.epochs import LabelledPairs, epoch_batches, largest_batch
 from twotower.data.gathering import gather_rows
@@ -27,7 +28,6 @@ class Batch:
     """B pairs on their unique rows; pairs are sorted by user row, user rows by group.
 
     `user_features[pair_user]`, `title_features[pair_title]` and `labels` are the batch with nothing shared.
-    The arrays are views of the buffers of a `Batcher`, which says how long they hold.
     """
 
     user_features: np.ndarray  # (R, F_u) float32, C-contiguous
@@ -41,8 +41,8 @@ class Batch:
     pair_user: np.ndarray  # (B,) int32    position in user_rows, ascending
     pair_title: np.ndarray  # (B,) int32    position in title_rows
     labels: np.ndarray  # (B,) float32  0 or 1
-    user_territory: np.ndarray  # (R,) int32    territory of the row; (0,) from a batcher that knows of none
-    order: np.ndarray  # (B,) int64    pair i here was pair order[i] of those asked for
+    user_territory: np.ndarray  # (R,) int32    territory of the row; (0,) from a batcher without territories
+    order: np.ndarray  # (B,) int64    pair i here was pair order[i] of the input
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,6 +68,10 @@ class Batch:
             order=np.empty(pairs, np.int64),
         )
 
+    def copy(self) -> "Batch":
+        """The same batch in arrays of its own."""
+        return Batch(*(getattr(self, field.name).copy() for field in fields(self)))
+
     def first(self, n_pairs: int, n_users: int, n_titles: int) -> "Batch":
         """The leading part of every array, as views."""
         return Batch(
@@ -88,16 +92,17 @@ class Batch:
 
 
 class Batcher:
-    """Makes batches out of pairs, in buffers that are allocated once.
+    """Makes batches of pairs.
 
-    A batch holds until `buffers - 1` further ones have been made: with 2 buffers a thread may prepare the
-    next one while the present one is in use, as `prefetch(..., depth=1)` does. To keep a batch longer, copy
-    it. One call at a time: the scratch arrays are shared.
+    `batch` returns arrays of its own. `batch_view` and `batch_views` return views of one of `buffers` sets of arrays,
+    which the batch after the next `buffers - 1` overwrites: with 2, a thread may prepare a batch while another is in
+    use, as `prefetch(..., depth=1)` does. One call at a time: the scratch arrays are shared.
 
     user_vectors: (U, F_u), title_vectors: (N, F_t), float32 or float16, in memory or memory-mapped.
-    user_group: (U,) group of each user, 0 <= group < n_groups. Without groups: zeros and n_groups=1.
-    user_territory: (U,) territory of each user, for models with offsets per territory.
-    Raises ValueError for tables of another dtype or shape, and for groups out of range.
+    user_group: (U,) integer group of each user, 0 <= group < n_groups. Without groups: zeros and n_groups=1.
+    user_territory: (U,) integer territory of each user, 0 <= territory < n_territories, for models with territory
+    offsets.
+    Raises ValueError for a wrong dtype or shape, IndexError for groups and territories out of range.
     """
 
     def __init__(
@@ -109,20 +114,18 @@ class Batcher:
         batch_size: int,
         buffers: int = 2,
         user_territory: np.ndarray | None = None,
+        n_territories: int = 0,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("buffers", buffers), ("n_groups", n_groups)):
-            if value < 1:
-                raise ValueError(f"{name} {value} is not >= 1")
+            check_count(name, value)
         self._users = _table("user_vectors", user_vectors)
         self._titles = _table("title_vectors", title_vectors)
         (n_users, f_user), (n_titles, f_title) = self._users.shape, self._titles.shape
-        if user_group.shape != (n_users,):
-            raise ValueError(f"user_group {user_group.shape} and {n_users} users differ")
-        _check_range("user_group", user_group, n_groups, ValueError)
-        self._group = np.ascontiguousarray(user_group, np.int32)
-        if user_territory is not None and user_territory.shape != (n_users,):
-            raise ValueError(f"user_territory {user_territory.shape} and {n_users} users differ")
-        self._territory = None if user_territory is None else np.ascontiguousarray(user_territory, np.int32)
+        self._group = _assignment("user_group", user_group, n_users, n_groups)
+        self._territory = None
+        if user_territory is not None:
+            check_count("n_territories", n_territories)
+            self._territory = _assignment("user_territory", user_territory, n_users, n_territories)
         self.batch_size = batch_size
         self.capacity = largest_batch(batch_size)  # pairs
         users, titles = min(self.capacity, n_users), min(self.capacity, n_titles)
@@ -133,28 +136,34 @@ class Batcher:
         self._turn = 0
         # Scratch of find_unique_rows; the slots are never cleared, see there.
         self._slots = np.zeros(n_users, np.int32), np.zeros(n_titles, np.int32)
-        self._found = np.empty(users, np.int64), np.empty(users, np.int32)
+        self._distinct = np.empty(users, np.int64), np.empty(users, np.int32)
         self._at = np.empty((2, self.capacity), np.int32)
         self._next = np.empty(max(users, n_groups), np.int64)
 
     def batch(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray) -> Batch:
-        """The batch of these pairs: (B,) rows of the user table, (B,) rows of the title table, (B,) labels.
+        """The batch of these pairs: (B,) rows of the user table, (B,) rows of the title table, (B,) labels 0 or 1.
 
-        Raises ValueError when lengths differ or B exceeds `capacity`, IndexError for rows outside the tables.
+        Raises ValueError for dtypes, lengths and labels that are wrong, no pairs or more than `capacity`; IndexError
+        for rows outside the tables.
         """
+        return self.batch_view(user, title, labels).copy()
+
+    def batch_view(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray) -> Batch:
+        """The same batch in buffers that are used again, see the class."""
         n_pairs = len(user)
         if not user.shape == title.shape == labels.shape == (n_pairs,):
             raise ValueError(f"user {user.shape}, title {title.shape} and labels {labels.shape} differ")
-        if n_pairs > self.capacity:
-            raise ValueError(f"{n_pairs} pairs do not fit a batcher for {self.capacity}")
-        _check_range("user", user, len(self._users), IndexError)
-        _check_range("title", title, len(self._titles), IndexError)
+        if not 1 <= n_pairs <= self.capacity:
+            raise ValueError(f"{n_pairs} pairs: expected from 1 to {self.capacity}")
+        check_rows("user", user, len(self._users))
+        check_rows("title", title, len(self._titles))
+        check_labels("labels", labels)
         b = self._sets[self._turn]
         self._turn = (self._turn + 1) % len(self._sets)
         n_users, n_titles = find_unique_rows(
             b.user_rows, b.title_rows, b.user_counts, b.title_counts, b.segments, b.pair_start,
             b.pair_user, b.pair_title, b.labels, b.order,
-            *self._slots, *self._found, self._at, self._next, self._group,
+            *self._slots, *self._distinct, self._at, self._next, self._group,
             np.ascontiguousarray(user, np.int64), np.ascontiguousarray(title, np.int32),
             np.ascontiguousarray(labels, np.float32),
         )  # fmt: skip
@@ -165,24 +174,24 @@ class Batcher:
             np.take(self._territory, batch.user_rows, out=batch.user_territory, mode="clip")
         return batch
 
-    def batches(self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs") -> Iterator[Batch]:
-        """One epoch over the pairs, batch by batch; `mode` as in `epoch_batches`."""
+    def batch_views(self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs") -> Iterator[Batch]:
+        """One epoch over the pairs, batch by batch, in buffers that are used again; `mode` as in `epoch_batches`."""
         for index in epoch_batches(pairs, self.batch_size, rng, mode):
-            yield self.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+            yield self.batch_view(pairs.user[index], pairs.title[index], pairs.label[index])
 
 
 @njit(cache=True, nogil=True)
 def find_unique_rows(
     user_rows, title_rows, user_counts, title_counts, segments, pair_start,
     pair_user, pair_title, sorted_labels, order,
-    user_slot, title_slot, found, place, at_of, next_free, user_group,
+    user_slot, title_slot, distinct, place, at_of, next_free, user_group,
     user, title, labels,
 ):  # fmt: skip
     """Unique users sorted by group and unique titles, with counts, and the pairs sorted by user row. O(B).
 
     Returns (R, T). Two passes over the pairs and two over the users: nothing sorted, allocated or cleared. A
-    slot array maps a row of the table to its place among the rows found; it may hold anything beforehand,
-    because a slot counts only when the row found there is the row itself (sparse set, Briggs & Torczon 1993).
+    slot array maps a row of the table to its place among the distinct rows; it may hold anything beforehand,
+    because a slot counts only when the row at that place is the row itself (sparse set, Briggs & Torczon 1993).
     """
     n_pairs, n_groups = len(user), len(segments) - 1
     segments[:] = 0
@@ -191,10 +200,10 @@ def find_unique_rows(
     for i in range(n_pairs):
         u = user[i]
         at = user_slot[u]
-        if at >= n_users or found[at] != u:
+        if at >= n_users or distinct[at] != u:
             at = n_users
             user_slot[u] = at
-            found[at] = u
+            distinct[at] = u
             place[at] = 0  # for now its number of pairs
             segments[user_group[u] + 1] += 1
             n_users += 1
@@ -214,7 +223,7 @@ def find_unique_rows(
         next_free[k] = segments[k]
         segments[k + 1] += segments[k]
     for at in range(n_users):
-        u = found[at]
+        u = distinct[at]
         k = user_group[u]
         r = next_free[k]
         next_free[k] += 1
@@ -238,14 +247,14 @@ def find_unique_rows(
 
 def _table(name: str, vectors: np.ndarray) -> np.ndarray:
     """The table as a plain C-contiguous array: a memory map stays mapped, but kernels see one type."""
-    if vectors.ndim != 2 or vectors.dtype not in (np.float32, np.float16):
-        shape = f"{vectors.dtype} {vectors.shape}"
-        raise ValueError(f"{name}: {shape}, expected a float32 or float16 table (rows, features)")
+    check_vectors(name, vectors)
     table = np.ascontiguousarray(vectors).view()
     table.flags.writeable = False  # as a memory map is: kernels see one type
     return table
 
 
-def _check_range(name: str, values: np.ndarray, n: int, error: type[Exception]) -> None:
-    if len(values) and not 0 <= int(values.min()) <= int(values.max()) < n:
-        raise error(f"{name} goes from {values.min()} to {values.max()}, expected 0 to {n - 1}")
+def _assignment(name: str, values: np.ndarray, n_users: int, n: int) -> np.ndarray:
+    """What each user is assigned to, (U,) int32 from 0 to n − 1."""
+    check_shape(name, values, (n_users,))
+    check_rows(name, values, n)
+    return np.ascontiguousarray(values, np.int32)

@@ -1,11 +1,11 @@
 """A sample on disk: the labelled pairs that a model is trained and tested on.
 
-samples/NAME/manifest.json                  how it was drawn, and every file's size and checksum
-samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: drawn as an active user
+samples/NAME/manifest.json                  settings, and every file's size and checksum
+samples/NAME/train_users.npy active.npy     (n,) int64 user indices; (n,) bool: sampled as an active user
 samples/NAME/test_users.npy                 (m,) int64, disjoint from the training users
-samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; a user's
-samples/NAME/test/day-0060/…                pairs of a day lie together
-samples/NAME/update/day-0060/…              training users on test days: to go on training with, day by day
+samples/NAME/train/day-0000/user.npy …      user.npy int32, title.npy int32, label.npy uint8; one user's pairs
+samples/NAME/test/day-0060/…                of a day stand together
+samples/NAME/update/day-0060/…              training users on test days: for walk-forward training
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -34,6 +34,30 @@ from twotower.core.storage import (
 from twotower.data.dataset import Dataset
 
 SPLITS = ("train", "test", "update")
+
+
+class SampledTotals(TypedDict):
+    """The sample's size."""
+
+    alpha: float  # negatives per positive asked for
+    random_users: int
+    active_users: int
+    test_users: int
+
+
+class SampleRecord(TypedDict):
+    """A ``SampleConfig``, and what it came to; ``config`` in the manifest."""
+
+    random_users: int | str
+    active_users: int | str
+    test_users: int | str
+    window: int
+    quota: str
+    alpha: float | str
+    negatives: str
+    dev_users: bool
+    seed: int
+    sampled: SampledTotals
 
 
 @dataclass(frozen=True)
@@ -64,16 +88,16 @@ class Sample:
     """A sample opened for reading."""
 
     def __init__(self, dataset: Dataset, name: str = "default"):
-        """Errors: InputError when there is no such sample (those there are get named) or it is incomplete."""
+        """Errors: InputError when there is no such sample, which names those there are, or it is incomplete."""
         check_name(name)
         self.path = dataset.path / "samples" / name
         if not self.path.is_dir():
-            drawn = ", ".join(dataset.samples()) or "none yet"
-            raise InputError(f"{dataset.path}: no sample {name!r} (drawn so far: {drawn}); see twotower sample")
+            names = ", ".join(dataset.samples()) or "none"
+            raise InputError(f"{dataset.path}: no sample {name!r} (samples: {names}); make one with: twotower sample")
         self.name = name
         self.n_users, self.n_titles = dataset.n_users, dataset.n_titles
         self.manifest = read_manifest(self.path, "sample")
-        self.config: dict[str, Any] = self.manifest.get("config", {})
+        self.config: SampleRecord = self.manifest["config"]
 
     @cached_property
     def train_users(self) -> np.ndarray:
@@ -97,7 +121,7 @@ class Sample:
 
     @property
     def update_days(self) -> list[int]:
-        """Test days with pairs of training users; none where there are no test days, or in older samples."""
+        """Test days with pairs of training users; none where there are no test days."""
         return self._days("update")
 
     def _days(self, split: str) -> list[int]:
@@ -113,9 +137,9 @@ class Sample:
         return self._pairs("test", day)
 
     def update(self, day: int) -> Pairs:
-        """Pairs of the training users on a test day, drawn like training pairs: none on other days.
+        """Pairs of the training users on a test day, sampled like training pairs: none on other days.
 
-        They are for training on a day that has passed before the next is judged (see ``twotower.training.periods``).
+        Walk-forward training learns from them before the next day is evaluated (``twotower.training.periods``).
         """
         return self._pairs("update", day) if day in self.update_days else concatenate([])
 
@@ -131,8 +155,8 @@ class Sample:
         """Test pairs of all days, in order of days."""
         return concatenate([self.test(day) for day in self.test_days])
 
-    def check(self, progress: Progress = silent) -> dict[str, Any]:
-        """Compare every file with its checksum and look at all pairs; what was looked at.
+    def check(self, progress: Progress = silent) -> dict[str, int]:
+        """Compare every file with its checksum and check all pairs; returns their numbers.
 
         Errors: InputError that names the first file, or the first row, that is damaged.
         """
@@ -140,7 +164,7 @@ class Sample:
         test = np.isin(self.test_users, self.train_users)
         if test.any():
             user = self.test_users[np.argmax(test)]
-            raise InputError(f"{self.path}: {test.sum()} users are for training and for test, such as {user}")
+            raise InputError(f"{self.path}: {test.sum()} users are both training and test users, such as {user}")
         update = self.update_pairs(self.update_days)
         foreign = ~np.isin(update.user, self.train_users)
         if foreign.any():
@@ -151,7 +175,7 @@ class Sample:
         return lengths | {"update_pairs": len(update)}
 
     def _pairs(self, split: str, day: int) -> Pairs:
-        """One shard. Errors: InputError with file and row where something is not what it must be."""
+        """One shard. Errors: InputError with file and row that is invalid."""
         directory = self.path / split / f"day-{day:04d}"
         user, title, label = (load_array(directory / f"{name}.npy") for name in ("user", "title", "label"))
         if not user.shape == title.shape == label.shape == (len(user),):
@@ -175,7 +199,7 @@ def _check_rows(path: Path, column: np.ndarray, good: np.ndarray, expected: str)
 
 
 def check_name(name: str) -> None:
-    """Errors: InputError when a sample's name is not a plain one, such as could lie anywhere else."""
+    """Errors: InputError when a sample's name is not a plain file name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"sample name {name!r}: expected letters, digits, '_', '-' and '.'")
 
@@ -191,10 +215,9 @@ def concatenate(parts: list[Pairs]) -> Pairs:
 class SampleWriter:
     """Write a sample into its dataset; it appears under its name only when ``finish`` has been called."""
 
-    def __init__(self, dataset: Dataset, name: str, config: dict[str, Any], overwrite: bool = False):
+    def __init__(self, dataset: Dataset, name: str, overwrite: bool = False):
         check_name(name)
         self.staged = StagedDirectory(dataset.path / "samples" / name, overwrite)
-        self.config = config
         self.shards: dict[tuple[str, int], GrowingColumns] = {}
 
     def __enter__(self) -> "SampleWriter":
@@ -205,7 +228,7 @@ class SampleWriter:
         self.staged.__exit__(*exc)
 
     def write_users(self, train: np.ndarray, active: np.ndarray, test: np.ndarray) -> None:
-        """Indices of the training users, which of them were drawn as active, and the test users."""
+        """Indices of the training users, which of them are active, and the test users."""
         np.save(self.staged.path / "train_users.npy", np.asarray(train, np.int64))
         np.save(self.staged.path / "active.npy", np.asarray(active, bool))
         np.save(self.staged.path / "test_users.npy", np.asarray(test, np.int64))
@@ -224,11 +247,11 @@ class SampleWriter:
             self.shards[split, day] = GrowingColumns(directory, user=np.int32, title=np.int32, label=np.uint8)
         self.shards[split, day].append(user=user, title=title, label=label.astype(np.uint8))
 
-    def finish(self, progress: Progress = silent) -> None:
+    def finish(self, config: SampleRecord, progress: Progress = silent) -> None:
         """Write the manifest and give the sample its name."""
         for shard in self.shards.values():
             shard.close()
         files = file_facts(self.staged.path, progress)
-        manifest = {"format": FORMAT_VERSION, "config": self.config, "files": files}
+        manifest = {"format": FORMAT_VERSION, "config": config, "files": files}
         write_json(self.staged.path / MANIFEST, manifest)
         self.staged.commit()

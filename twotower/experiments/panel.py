@@ -19,8 +19,8 @@ from twotower.experiments.separate import members_of
 from twotower.experiments.setup import Setup
 from twotower.metrics.local_titles import TitleLocality, title_locality
 from twotower.metrics.popularity_bias import profile_popularity
-from twotower.model.engine.topk import logits
 from twotower.model.retrieval import Retrieval, Users
+from twotower.model.score import logits
 from twotower.serving.open_run import open_model
 from twotower.serving.recommend import watched
 from twotower.training.predict import user_groups
@@ -94,7 +94,7 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
         logits(dots, scale, offset, kind[who], first)
         scores[who, first : first + dots.shape[1]] = dots
 
-    found.scan(Users(dataset.user_vectors, rows, group), keep, progress)
+    found.scan(Users(dataset.user_vectors, rows, group, kind), keep, progress)
     if not np.isfinite(scores).all():
         raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     return scores

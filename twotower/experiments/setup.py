@@ -136,8 +136,8 @@ def sample_config(kind: str, upsampled: SampleConfig, opened: Mapping[str, Sampl
         return upsampled
     if kind == "random":
         return replace(upsampled, active_users=0)
-    drawn = opened["upsampled"].config["drawn"]
-    return replace(upsampled, random_users=drawn["random_users"] + drawn["active_users"], active_users=0)
+    sampled = opened["upsampled"].config["sampled"]
+    return replace(upsampled, random_users=sampled["random_users"] + sampled["active_users"], active_users=0)
 
 
 def open_sample(dataset: Dataset, kind: str, config: SampleConfig, progress: Progress) -> Sample:
@@ -145,9 +145,9 @@ def open_sample(dataset: Dataset, kind: str, config: SampleConfig, progress: Pro
     name = (DEV_PREFIX if config.dev_users else SAMPLE_PREFIX) + kind
     make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, config, progress, name))
     opened = Sample(dataset, name)
-    defaults = asdict(SampleConfig())  # a sample may be older than an option
+    sampled: Mapping[str, object] = opened.config
     for key, wanted in asdict(config).items():
-        if (drawn := opened.config.get(key, defaults[key])) != wanted:
-            found = f"{drawn!r}, this experiment asks for {wanted!r}"
-            raise InputError(f"{opened.path}: drawn with {key} = {found}; remove it, or ask for the same")
+        if sampled[key] != wanted:
+            found = f"{sampled[key]!r}, this experiment asks for {wanted!r}"
+            raise InputError(f"{opened.path}: sampled with {key} = {found}; remove it, or ask for the same")
     return opened

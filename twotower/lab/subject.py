@@ -1,6 +1,6 @@
 """The subject of a study: a network, trained or fresh, and one batch of its training pairs."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
@@ -156,8 +156,7 @@ def one_batch(trainer: Trainer, number: int) -> Batch:
     pairs, batching = trainer.pairs, trainer.config.train.batching
     order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
     index = next(islice(order, number - 1, None))
-    batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
-    return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
+    return trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
 
 
 def group_names(territories: Territories, territory_group: np.ndarray, groups: int) -> list[str]:

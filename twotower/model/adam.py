@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from twotower.model.engine import kernels
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
+from twotower.model.parameters import Arena
 
 PIECE = 1 << 17  # parameters that one thread updates at a time
 
@@ -36,8 +36,16 @@ class Adam:
         for counter, spans in enumerate(matrices):
             self.decays[counter] += [(span, rate) for span in spans if rate]
 
-    def update(self, grads: Arena, groups: Iterable[int], workers: Workers) -> None:
-        """One step along ``grads`` for the shared parameters and the blocks of ``groups``."""
+    def update(self, grads: Arena, groups: Iterable[int], threads: Threads) -> None:
+        """One step along ``grads`` for the shared parameters and the blocks of ``groups``.
+
+        Raises ValueError for gradients of a network of another shape, IndexError for a block that there is not.
+        """
+        groups = list(groups)
+        if grads.shapes != self.params.shapes or grads.flat.dtype != self.params.flat.dtype:
+            raise ValueError("gradients of a network of another shape")
+        if groups and not 0 <= min(groups) <= max(groups) < len(self.group_blocks):
+            raise IndexError(f"blocks {min(groups)} to {max(groups)}, expected 0 to {len(self.group_blocks) - 1}")
         pieces, shrinking = [], []
         for counter, spans in [(0, [self.shared]), *((1 + k, self.group_blocks[k]) for k in groups)]:
             self.steps[counter] += 1
@@ -57,5 +65,5 @@ class Adam:
             np.multiply(P, np.float32(1 - self.lr * rate), out=P)  # P = P − lr·rate·P
 
         if shrinking:
-            workers.run(shrink, shrinking)
-        workers.run(piece, pieces)
+            threads.run(shrink, shrinking)
+        threads.run(piece, pieces)

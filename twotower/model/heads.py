@@ -1,251 +1,195 @@
-"""What a group or a territory has to itself on top of the user tower, a tile of rows at a time; see ``layers``."""
+"""Heads: the user embedding U (n, D) from the user tower's output A (n, D), a tile of rows at a time.
 
+A head declares its parameters, says how to start and what to decay, and goes forward and backward. ``HEADS`` lists all;
+the default ones stand here, the others in ``variants``, where each is imported only by a model that has it.
+
+    n rows of one group · D hidden width · r rank · K groups · C territories
+"""
+
+import importlib
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from twotower.core.config import ModelConfig
+from twotower.model.batch import Batch
 from twotower.model.engine import kernels
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import CHUNKS, Tile, Workers
+from twotower.model.engine.threads import Threads, Tile
 from twotower.model.layers import Dense, GradientSums, Scratch
 from twotower.model.loss import PairWork
+from twotower.model.parameters import Arena, Floats, Parameter, uniform
+
+#: The value of ``--head``, and where its class stands.
+HEADS = {
+    "none": "twotower.model.heads:Head",
+    "plain": "twotower.model.heads:FullHead",
+    "residual": "twotower.model.heads:FullHead",
+    "lowrank": "twotower.model.heads:LowRankHead",
+    "mmoe": "twotower.model.variants.experts:Experts",
+    "cross-stitch": "twotower.model.variants.cross_stitch:CrossStitch",
+}
+#: What stands around the head where ``territory_bias`` is set.
+AROUND = "twotower.model.variants.territory_bias:TerritoryBias"
 
 
-def head_shapes(model: ModelConfig) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Names and shapes of the heads' parameters: those that all groups update, and those with a row a group."""
-    D, K, r, E = model.hidden, model.groups, model.rank, model.experts
-    shared: dict[str, tuple[int, ...]] = {}
-    own: dict[str, tuple[int, ...]] = {}
-    if model.head in ("plain", "residual"):
-        own = {"head.W": (K, D, D), "head.b": (K, D)}
-    elif model.head == "lowrank":
-        own = {"head.P": (K, D, r), "head.Q": (K, r, D)}
-    elif model.head == "mmoe":
-        shared, own = {"experts.P": (D, E * r), "experts.Q": (E * r, D)}, {"head.G": (K, D, E)}
-    elif model.head == "cross-stitch":
-        shared, own = {"stitch.W": (K, D, D)}, {"head.alpha": (K, K), "head.b": (K, D)}
-    return shared, own
+class Head:
+    """The base of all heads, and itself the one of a model without heads: U = A.
 
+    A tile holds rows of one group, so that what a group has to itself sees no other row. Several threads call
+    ``forward`` and ``backward`` for different tiles at once; everything else is called by one, once per pass.
+    """
 
-def make_heads(params: Arena, grads: Arena, model: ModelConfig) -> "GroupedHeads | Experts | None":
-    """The heads of a model, if it has any."""
-    if model.head == "none":
-        return None
-    if model.head == "mmoe":
-        return Experts(params, model)
-    return CrossStitch(params, grads, model) if model.head == "cross-stitch" else GroupedHeads(params, model)
+    by_territory = False  # whether U depends on the territory of the row, so that scoring needs to know it
 
+    @staticmethod
+    def parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
+        """The head's parameters by name: head.… with a row per group, territory.… per territory, others shared."""
+        return {}
 
-class GroupedHeads:
-    """One head a group on top of the user tower. A tile holds rows of one group, so that a head sees no other row."""
-
-    shared: tuple[str, ...] = ()  # parameters with gradients of all groups' tiles
-
-    def __init__(self, params: Mapping[str, np.ndarray], model: ModelConfig):
-        self.kind, self.floor = model.head, model.head_floor
-        self.residual = float(model.head != "plain")
-        groups = range(model.groups)
-        self.b = params["head.b"] if "head.b" in params else np.zeros((0, 0))  # (K, D)
-        self.W = [Dense("head.W", params, k) for k in groups] if "head.W" in params else []  # K of (D, D)
-        self.P = [Dense("head.P", params, k) for k in groups] if "head.P" in params else []  # K of (D, r)
-        self.Q = [Dense("head.Q", params, k) for k in groups] if "head.Q" in params else []  # K of (r, D)
+    def __init__(self, params: Arena, grads: Arena, model: ModelConfig, inner: "Head | None" = None):
+        """``inner`` is the head that one around another adds to."""
+        self.params, self.grads, self.model, self.floor = params, grads, model, model.head_floor
         self.no_bias = np.zeros(model.hidden, np.float32)
-        self.own = tuple(name for name in ("head.W", "head.b", "head.P", "head.Q") if name in params)
-        self.pulled: dict[str, np.ndarray] = {}  # gradients of what is no parameter
-
-    @property
-    def matrices(self) -> list[Dense]:
-        return [*self.W, *self.P, *self.Q]
+        self.matrices: list[Dense] = []  # laid out for the matrix product at every step
+        self.shared: Mapping[str, Floats] = {}  # gradients that tiles of all groups add to
+        self.by_group: Mapping[str, Floats] = {}  # gradients (K, …) that tiles of a group add to
+        self.scratch = 0, 0  # columns of Scratch.H and of Scratch.G that a tile needs
 
     def prepare(self) -> None:
-        """Compute the matrices from the parameters, once a step."""
+        """Compute the matrices from the parameters, once per step."""
 
-    def finish(self, segments: np.ndarray) -> None:
-        """Gradients of the parameters from those of the matrices; group k has rows segments[k]:segments[k+1]."""
+    def begin(self, batch: Batch) -> None:
+        """A pass over a batch begins."""
 
-    def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
-        """U = A W_k + b_k, with A added for a residual head, or A + A P_k Q_k for a low-rank one."""
-        if self.kind == "lowrank":
-            H = self.P[k].forward(scratch.H[: len(A)], A, scratch)
-            self.Q[k].forward(U, H, scratch)
-            kernels.head_output(U, A, self.no_bias, self.residual, self.floor)
-        else:
-            self.W[k].forward(U, A, scratch)
-            kernels.head_output(U, A, self.b[k], self.residual, self.floor)
+    def forward(self, U: Floats, A: Floats, group: int, territory: np.ndarray, scratch: Scratch) -> Floats:
+        """U (n, D) of the rows of a tile, all of one group; ``territory`` is (n,), or (0,) where unknown."""
+        np.copyto(U, A)
+        return U
+
+    def embed(self, U: Floats, A: Floats, group: int, territory: np.ndarray, scratch: Scratch) -> Floats:
+        """U without what ``title_terms`` says of all users of a territory at once; for retrieval."""
+        return self.forward(U, A, group, territory, scratch)
+
+    def title_terms(self, V: Floats, X: Floats) -> Floats | None:
+        """What a territory adds to the logits of titles with embeddings V (T, D) and features X (T, F): (C, T)."""
+        return None
+
+    def add_to_logits(self, z: Floats, span: slice, batch: Batch) -> None:
+        """Add to the logits of the pairs in ``span`` what does not pass through U, in place."""
+
+    def backward(
+        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
+        scratch: Scratch,
+    ) -> Floats:  # fmt: skip
+        """dA of a tile's rows from dU, which may be overwritten; gradients of the head's matrices go to ``sums``."""
+        return dU
+
+    def finish(self, batch: Batch, pairs: PairWork, V: Floats, threads: Threads) -> None:
+        """Gradients of the parameters that are not sums over tiles, when all tiles have gone backward."""
+
+
+class FullHead(Head):
+    """U = A W_k + b_k, and for residual heads + A: then W starts at 0, from the shared model."""
+
+    @staticmethod
+    def parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
+        D, K = model.hidden, model.groups
+        W = Parameter((K, D, D), owner="group", decay="head")
+        plain = model.head == "plain"
+        return {"head.W": W._replace(initial=uniform) if plain else W, "head.b": Parameter((K, D), owner="group")}
+
+    def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
+        super().__init__(params, grads, model)
+        self.residual = float(model.head != "plain")
+        self._take(params["head.W"], grads["head.W"])
+
+    def _take(self, W: Floats, dW: Floats) -> None:
+        """Matrices (K, D, D) and where their gradients go."""
+        self.W = self.matrices = [Dense("head.W", {"head.W": W}, k) for k in range(len(W))]
+        self.b = self.params["head.b"]  # (K, D)
+        self.by_group = {"head.W": dW, "head.b": self.grads["head.b"]}
+
+    def forward(self, U: Floats, A: Floats, group: int, territory: np.ndarray, scratch: Scratch) -> Floats:
+        self.W[group].forward(U, A, scratch)
+        kernels.head_output(U, A, self.b[group], self.residual, self.floor)
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, first_chunk: int,
-        dA: np.ndarray, dU: np.ndarray, U: np.ndarray, A: np.ndarray, scratch: Scratch,
-    ) -> np.ndarray:  # fmt: skip
-        """Gradients of head k = tile.group, and dA of the tower's output; ``dU`` is overwritten."""
-        k, where = tile.group, (sums, tile, first_chunk)
+        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
+        scratch: Scratch,
+    ) -> Floats:  # fmt: skip
+        # forward: U = A W + b (+ A)   so: dW = Aᵀ dU, db = Σ dU, dA = dU Wᵀ (+ dU)
+        k = tile.group
         if math.isfinite(self.floor):
             kernels.head_output_backward(dU, U, self.floor)
-        if self.kind == "lowrank":
-            H, dH = scratch.H[: len(A)], scratch.dH[: len(A)]
-            self.P[k].forward(H, A, scratch)
-            self.Q[k].backward_weights(*where, H, dU, scratch)
-            self.Q[k].backward_input(dH, dU, scratch)
-            self.P[k].backward_weights(*where, A, dH, scratch)
-            np.copyto(dA, dU)
-            return self.P[k].backward_input(dA, dH, scratch, accumulate=1)
-        db, accumulate = sums.target("head.b", k, tile, first_chunk)
+        db, accumulate = sums.target("head.b", k, tile)
         np.add(db if accumulate else 0, dU.sum(0), out=db)
-        self.W[k].backward_weights(*where, A, dU, scratch)
+        self.W[k].backward_weights(sums, tile, A, dU, scratch)
         if self.residual:
             np.copyto(dA, dU)
         return self.W[k].backward_input(dA, dU, scratch, accumulate=int(self.residual))
 
 
-class CrossStitch(GroupedHeads):
-    """Residual heads that borrow from each other: head k is W̃_k = Σ_j α_kj W_j (Misra et al. 2016, of layers)."""
+class LowRankHead(Head):
+    """U = A + A P_k Q_k with P (D, r) and Q (r, D): Q starts at 0, from the shared model."""
+
+    @staticmethod
+    def parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
+        D, K, r = model.hidden, model.groups, model.rank
+        return {
+            "head.P": Parameter((K, D, r), uniform, owner="group", decay="head"),
+            "head.Q": Parameter((K, r, D), owner="group", decay="head"),
+        }
 
     def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
-        self.stitched, self.alpha = (params[name].reshape(model.groups, -1) for name in ("stitch.W", "head.alpha"))
-        self.dstitched, self.dalpha = (grads[name].reshape(model.groups, -1) for name in ("stitch.W", "head.alpha"))
-        mixed, dmixed = np.zeros((2, *params["stitch.W"].shape), np.float32)
-        super().__init__({"head.W": mixed, "head.b": params["head.b"]}, model)
-        self.mixed, self.pulled = mixed.reshape(model.groups, -1), {"head.W": dmixed}
+        super().__init__(params, grads, model)
+        self.P, self.Q = ([Dense(name, params, k) for k in range(model.groups)] for name in ("head.P", "head.Q"))
+        self.matrices = self.P + self.Q
+        self.by_group = {name: grads[name] for name in ("head.P", "head.Q")}
+        self.scratch = model.rank, 0
 
-    def prepare(self) -> None:
-        np.matmul(self.alpha, self.stitched, out=self.mixed)
-
-    def finish(self, segments: np.ndarray) -> None:
-        """A group's rows move every W_j through its row of α, and of the α its own row alone."""
-        dmixed = self.pulled["head.W"].reshape(self.mixed.shape)
-        dmixed[np.diff(segments) == 0] = 0
-        np.matmul(dmixed, self.stitched.T, out=self.dalpha)
-        np.matmul(self.alpha.T, dmixed, out=self.dstitched)
-
-
-def softmax(L: np.ndarray) -> np.ndarray:
-    """Shares (n, E) of each row's logits, in place."""
-    L -= L.max(1, keepdims=True)
-    np.exp(L, out=L)
-    L /= L.sum(1, keepdims=True)
-    return L
-
-
-class Experts:
-    """Multi-gate mixture of experts (Ma et al. 2018): experts of low rank for all groups, and a gate for each.
-
-    U = A + Σ_e g_e·A P_e Q_e with g = softmax(A G_k): all experts side by side are one low-rank layer P (D, E·r),
-    Q (E·r, D), whose middle the gate scales a block of r columns an expert.
-    """
-
-    shared, own = ("experts.P", "experts.Q"), ("head.G",)
-
-    def __init__(self, params: Arena, model: ModelConfig):
-        self.floor, self.experts = model.head_floor, model.experts
-        self.P, self.Q = Dense("experts.P", params), Dense("experts.Q", params)
-        self.G = [Dense("head.G", params, k) for k in range(model.groups)]
-        self.no_bias = np.zeros(model.hidden, np.float32)
-        self.pulled: dict[str, np.ndarray] = {}
-
-    @property
-    def matrices(self) -> list[Dense]:
-        return [self.P, self.Q, *self.G]
-
-    def prepare(self) -> None:
-        """Nothing: the matrices are parameters."""
-
-    def finish(self, segments: np.ndarray) -> None:
-        """Nothing: the matrices' gradients are the parameters'."""
-
-    def _gated(self, A: np.ndarray, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
-        """A P (n, E·r), which lies in ``scratch.H``, and the gate (n, E)."""
-        gate = self.G[k].forward(scratch.gate[: len(A)], A, scratch)
-        return self.P.forward(scratch.H[: len(A)], A, scratch), softmax(gate)
-
-    def _by_expert(self, H: np.ndarray) -> np.ndarray:
-        return H.reshape(len(H), self.experts, -1)  # (n, E, r), a view
-
-    def _scale(self, H: np.ndarray, gate: np.ndarray) -> None:
-        """Each expert's block of H times its gate, in place; column by column, since a broadcast would be buffered."""
-        for column in H.reshape(gate.size, -1).T:
-            column *= gate.reshape(-1)
-
-    def forward(self, U: np.ndarray, A: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
-        """U = A + (g ⊗ A P) Q."""
-        H, gate = self._gated(A, k, scratch)
-        self._scale(H, gate)
-        self.Q.forward(U, H, scratch)
+    def forward(self, U: Floats, A: Floats, group: int, territory: np.ndarray, scratch: Scratch) -> Floats:
+        H = self.P[group].forward(scratch.H[: len(A)], A, scratch)  # (n, r)
+        self.Q[group].forward(U, H, scratch)
         kernels.head_output(U, A, self.no_bias, 1.0, self.floor)
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, first_chunk: int,
-        dA: np.ndarray, dU: np.ndarray, U: np.ndarray, A: np.ndarray, scratch: Scratch,
-    ) -> np.ndarray:  # fmt: skip
-        """Gradients of the experts and of the gate of group k = tile.group, and dA; ``dU`` is overwritten."""
-        k, dH = tile.group, scratch.dH[: len(A)]
+        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
+        scratch: Scratch,
+    ) -> Floats:  # fmt: skip
+        # forward: H = A P, U = A + H Q   so: dQ = Hᵀ dU, dH = dU Qᵀ, dP = Aᵀ dH, dA = dU + dH Pᵀ
+        P, Q = self.P[tile.group], self.Q[tile.group]
         if math.isfinite(self.floor):
             kernels.head_output_backward(dU, U, self.floor)
-        H, gate = self._gated(A, k, scratch)
-        self.Q.backward_input(dH, dU, scratch)  # of the gated H
-        dlogits = np.einsum("ner,ner->ne", self._by_expert(H), self._by_expert(dH), out=scratch.dgate[: len(A)])
-        dlogits -= np.einsum("ne,ne->n", gate, dlogits)[:, None]
-        dlogits *= gate
-        for middle in (H, dH):
-            self._scale(middle, gate)
-        self.Q.backward_weights(sums, tile, 0, H, dU, scratch)
-        self.P.backward_weights(sums, tile, 0, A, dH, scratch)
-        self.G[k].backward_weights(sums, tile, first_chunk, A, dlogits, scratch)
+        H, dH = scratch.H[: len(A)], scratch.dH[: len(A)]
+        P.forward(H, A, scratch)
+        Q.backward_weights(sums, tile, H, dU, scratch)
+        Q.backward_input(dH, dU, scratch)
+        P.backward_weights(sums, tile, A, dH, scratch)
         np.copyto(dA, dU)
-        self.P.backward_input(dA, dH, scratch, accumulate=1)
-        return self.G[k].backward_input(dA, dlogits, scratch, accumulate=1)
+        return P.backward_input(dA, dH, scratch, accumulate=1)
 
 
-class TerritoryOffsets:
-    """What every territory adds to its group: U = head_k(A) + b_c and, with title biases, z + <X_t, C_c>.
+def registered(place: str) -> type[Head]:
+    """The class of a place in ``HEADS``."""
+    module, _, name = place.partition(":")
+    found: type[Head] = getattr(importlib.import_module(module), name)
+    return found
 
-    Both gradients are sums over the pairs of a territory, as the titles' are over theirs, and use the same kernel: all
-    territories at once, threads on different columns. Those of absent territories are 0.
-    """
 
-    def __init__(self, params: Arena, grads: Arena):
-        self.b, self.db = params["territory.b"], grads["territory.b"]  # (C, D)
-        self.C, self.dC = params.get("territory.C"), grads.get("territory.C")  # (C, F_t), or None
-        self.reserve(0, 0)
+def head_parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
+    """What a model's head declares, and what territories add to it."""
+    found = registered(HEADS[model.head]).parameters(model, title_width, territories)
+    if model.territory_bias:
+        found = found | registered(AROUND).parameters(model, title_width, territories)
+    return found
 
-    def reserve(self, pairs: int, titles: int) -> None:
-        """Workspaces for so many pairs and titles."""
-        self.of_pair = np.empty(pairs, np.int32)
-        self.bias = np.empty((len(self.b), 0 if self.C is None else titles), np.float32)
 
-    def begin(self, batch: Any) -> None:
-        """What the territories add to the titles of a batch, (C, T)."""
-        if self.C is not None:
-            np.matmul(self.C, batch.title_features.T, out=self.bias[:, : len(batch.title_counts)])
-
-    def add(self, U: np.ndarray, territory: np.ndarray, scratch: Scratch) -> None:
-        """U + b_c for the rows of a tile, in place."""
-        offset = np.take(self.b, territory, axis=0, out=scratch.dA[: len(U)], mode="clip")  # "raise" would copy
-        np.add(U, offset, out=U)
-
-    def add_to_logits(self, z: np.ndarray, span: slice, batch: Any) -> None:
-        """z + <X_t, C_c> for the pairs in ``span``, in place; their territories are noted."""
-        of_pair = np.take(batch.user_territory, batch.pair_user[span], out=self.of_pair[span], mode="clip")
-        if self.C is not None:
-            np.add(z, self.bias[of_pair, batch.pair_title[span]], out=z)
-
-    def backward(self, pairs: PairWork, V: np.ndarray, batch: Any, workers: Workers) -> None:
-        """Gradients of all offsets from those of the dot products and logits of a batch's pairs."""
-        B, title = len(batch.labels), batch.pair_title
-        sums = [(self.db, pairs.ddots[:B], V)]  # dU = ddot·V_t, and db_c = Σ dU over the pairs of c
-        if self.dC is not None:
-            sums.append((self.dC, pairs.dz[:B], batch.title_features))  # dC_c = Σ dz·X_t
-
-        def columns(task: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
-            total, weights, rows, span = task
-            kernels.title_gradient(total, weights, rows, title, self.of_pair[:B], span)
-
-        tasks = []
-        for total, weights, rows in sums:
-            edges = np.linspace(0, total.shape[1], CHUNKS + 1).astype(np.int64)
-            tasks += [(total, weights, rows, edges[i : i + 2]) for i in range(CHUNKS)]
-        workers.run(columns, tasks)
+def make_head(params: Arena, grads: Arena, model: ModelConfig) -> Head:
+    """The head of a model."""
+    head = registered(HEADS[model.head])(params, grads, model)
+    if model.territory_bias:
+        return registered(AROUND)(params, grads, model, head)
+    return head

@@ -12,8 +12,8 @@ import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM
 from twotower.model.engine import gemm, kernels
-from twotower.model.engine.arena import Arena
 from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Tile
+from twotower.model.parameters import Arena
 
 Block = tuple[str, int | None]  # a parameter by name, or the part of it that belongs to one group
 
@@ -21,20 +21,20 @@ Block = tuple[str, int | None]  # a parameter by name, or the part of it that be
 class Scratch:
     """Buffers that hold one tile between two kernels; each thread borrows a set while it works."""
 
-    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
+    def __init__(self, D: int, widest: int, middle: int, gates: int):
         self.A, self.dA, self.dZ = (np.empty((TILE_ROWS, D), np.float32) for _ in range(3))
-        self.H, self.dH = (np.empty((TILE_ROWS, rank), np.float32) for _ in range(2))
-        self.gate, self.dgate = (np.empty((TILE_ROWS, experts), np.float32) for _ in range(2))
-        size = max(gemm.work_size(TILE_ROWS, max(widest, D, rank), columns) for columns in (D, max(D, rank)))
+        self.H, self.dH = (np.empty((TILE_ROWS, middle), np.float32) for _ in range(2))
+        self.G, self.dG = (np.empty((TILE_ROWS, gates), np.float32) for _ in range(2))
+        size = max(gemm.work_size(TILE_ROWS, max(widest, D, middle), columns) for columns in (D, max(D, middle)))
         self.gemm = np.empty(size, np.float32)
 
 
 class ScratchPool:
     """As many sets of scratch as there are threads at work."""
 
-    def __init__(self, D: int, widest: int, rank: int, experts: int = 0):
-        """``rank`` is the width of the layer within a head."""
-        self.sizes = D, widest, rank, experts
+    def __init__(self, D: int, widest: int, middle: int = 0, gates: int = 0):
+        """``widest`` is the widest input of a tower; ``middle`` and ``gates`` are widths of layers within a head."""
+        self.sizes = D, widest, middle, gates
         self.free: list[Scratch] = []
 
     @contextmanager
@@ -53,28 +53,31 @@ class GradientSums:
     """Weight gradients summed over tiles: by chunks first, then over the chunks, always in the same order.
 
     The first chunk that reaches a block writes the gradient itself; the others write parts that are added at the end.
-    Only blocks that some tile reached are written at all. A block is a parameter, or one group's part of it.
+    Only blocks that some tile reached are written at all. A block is a parameter, or one group's row of it.
     """
 
-    def __init__(self, grads: Mapping[str, np.ndarray], shared: list[str], grouped: list[str], groups: int):
-        blocks: list[Block] = [(name, None) for name in shared]
-        blocks += [(name, k) for name in grouped for k in range(groups)]
-        self.sums = {(name, k): grads[name] if k is None else grads[name][k] for name, k in blocks}
+    def __init__(self, shared: Mapping[str, np.ndarray], by_group: Mapping[str, np.ndarray]):
+        """Where the sums go: gradients that tiles of all groups add to, and those (K, …) with a row per group."""
+        self.sums: dict[Block, np.ndarray] = {(name, None): total for name, total in shared.items()}
+        self.sums |= {(name, k): total for name, totals in by_group.items() for k, total in enumerate(totals)}
         self.parts = {block: np.empty((CHUNKS - 1, total.size), np.float32) for block, total in self.sums.items()}
         self.reached: list[set[Block]] = [set() for _ in range(CHUNKS)]
+        self.first_chunk: dict[int | None, int] = {}
 
-    def begin(self) -> None:
-        """Forget the last batch."""
+    def begin(self, runs: list[list[Tile]]) -> None:
+        """Forget the last batch; ``runs`` are the tiles of the user rows of the next."""
         for blocks in self.reached:
             blocks.clear()
+        self.first_chunk = {tile.group: tile.chunk for run in reversed(runs) for tile in reversed(run)} | {None: 0}
 
-    def target(self, name: str, index: int | None, tile: Tile, first_chunk: int) -> tuple[np.ndarray, int]:
+    def target(self, name: str, index: int | None, tile: Tile) -> tuple[np.ndarray, int]:
         """Where a tile's contribution goes, and whether it is added to what is there (1) or replaces it (0)."""
         block, chunk = (name, index), tile.chunk
         total = self.sums[block]
         accumulate = block in self.reached[chunk]
         self.reached[chunk].add(block)
-        return total if chunk == first_chunk else self.parts[block][chunk - 1].reshape(total.shape), int(accumulate)
+        first = chunk == self.first_chunk[index]
+        return total if first else self.parts[block][chunk - 1].reshape(total.shape), int(accumulate)
 
     def blocks(self) -> list[Block]:
         """The blocks that were reached, the largest first: they are shared out among threads."""
@@ -99,7 +102,7 @@ class Dense:
         self.packed_transposed = np.empty(size(*self.W.shape[::-1]) if input_gradient else 0, np.float32)
 
     def pack(self) -> None:
-        """Lay the weights out for the matrix product, once a step."""
+        """Lay the weights out for the matrix product, once per step."""
         gemm.pack(self.packed, self.W)
         if self.packed_transposed.size:
             gemm.pack_transposed(self.packed_transposed, self.W)
@@ -109,9 +112,9 @@ class Dense:
         return Z
 
     def backward_weights(
-        self, sums: GradientSums, tile: Tile, first_chunk: int, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
+        self, sums: GradientSums, tile: Tile, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
     ) -> None:
-        dW, accumulate = sums.target(self.name, self.index, tile, first_chunk)
+        dW, accumulate = sums.target(self.name, self.index, tile)
         gemm.matmul_transposed(dW, X, dZ, scratch.gemm, accumulate)  # dW += Xᵀ dZ
 
     def backward_input(self, dX: np.ndarray, dZ: np.ndarray, scratch: Scratch, accumulate: int = 0) -> np.ndarray:

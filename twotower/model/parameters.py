@@ -1,61 +1,111 @@
-"""The parameters of the network: their names and shapes, and the values that training starts from.
+"""Parameters: what each one is, and one flat array that holds them all under their names.
 
     D hidden width · F features of a tower · K groups · C territories
 
-Those that all groups share come first, then the groups' own, then the territories' own: so Adam walks over what every
-batch updates in one loop.
+Each part of the network declares its own parameters. Those that every batch updates come first in the flat array, then
+those with a row per group, then those with a row per territory: Adam walks over the first in one loop, and over the
+rows of the groups and territories that are in the batch.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from twotower.core.config import ModelConfig
-from twotower.model.engine.arena import Arena
-from twotower.model.heads import head_shapes
+ALIGNMENT = 16  # floats: every array starts on a cache line of 64 bytes (float32)
 
-OWN_SHARE = 0.9  # of a head's own layer in what cross-stitch makes of all, at the start
-
-
-def parameter_shapes(
-    model: ModelConfig, user_width: int, title_width: int, territories: int = 0
-) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter; what all groups share comes first, what a territory has to itself last."""
-    D, K = model.hidden, model.groups
-    shared, own = head_shapes(model)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for tower, F in (("user", user_width), ("title", title_width)):
-        for layer, inputs in (("1", F), ("2", D)):
-            shapes[f"{tower}.W{layer}"] = (inputs, D)
-            shapes[f"{tower}.gamma{layer}"] = shapes[f"{tower}.beta{layer}"] = (D,)
-    shapes |= shared | {"logit.scale": (1,), "logit.bias": (1,)} | own
-    if model.title_bias:
-        shapes["title_bias.C"] = (K, title_width)
-    if model.territory_bias:
-        shapes["territory.b"] = (territories, D)
-        if model.title_bias:
-            shapes["territory.C"] = (territories, title_width)
-    return shapes
+Shapes = Mapping[str, tuple[int, ...]]
+Floats = np.ndarray[Any, np.dtype[Any]]  # of one dtype: float32, or float64 in the textbook
+Owner = Literal["all", "nobody", "group", "territory"]
+OWNERS: tuple[Owner, ...] = ("all", "nobody", "group", "territory")  # the order in the flat array
+Decay = Literal["none", "tower", "head", "bias"]  # the setting that says how fast weight decay shrinks it
+Initial = Callable[[Floats, np.random.Generator], None]
 
 
-def initialise(params: Arena, model: ModelConfig, rng: np.random.Generator, base_rate: float) -> None:
-    """Fill in the values to start from.
+def zeros(value: Floats, rng: np.random.Generator) -> None:
+    """Start from 0."""
+    value[...] = 0
 
-    Weights are uniform in ±1/√inputs. All heads but plain ones add nothing yet: training starts from the baseline. The
-    learned scale starts at 1/√D, where <U, V> has unit variance, and the bias at the log-odds of ``base_rate``: without
-    them every probability would start far too high, and the negatives would drive all activations to 0.
+
+def uniform(value: Floats, rng: np.random.Generator) -> None:
+    """Start from weights (…, inputs, outputs) that are uniform in ±1/√inputs."""
+    value[...] = rng.uniform(-1, 1, value.shape) / math.sqrt(value.shape[-2])
+
+
+def constant(number: float) -> Initial:
+    """Start from this number."""
+
+    def fill(value: Floats, rng: np.random.Generator) -> None:
+        value[...] = number
+
+    return fill
+
+
+class Parameter(NamedTuple):
+    """One parameter of the network. Where ``owner`` is "group" or "territory", the first axis has a row for each."""
+
+    shape: tuple[int, ...]
+    initial: Initial = zeros
+    owner: Owner = "all"  # which batches update it: all, none, or those with a pair of the row's group or territory
+    decay: Decay = "none"
+
+
+def in_order(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters in the order of the flat array."""
+    return dict(sorted(parameters.items(), key=lambda item: OWNERS.index(item[1].owner)))
+
+
+class Arena(Mapping[str, Floats]):
+    """A flat array and, by name, the arrays that it is made of.
+
+    Parameters, gradients and both moments of Adam share one layout, so that a gradient has its parameter's address.
     """
-    for name, value in params.items():
-        if ".W" in name or name in ("head.P", "experts.P"):
-            value[...] = rng.uniform(-1, 1, value.shape) / math.sqrt(value.shape[-2])
-        elif ".gamma" in name:
-            value[...] = 1
-    if model.head == "residual":
-        params["head.W"][...] = 0
-    if model.head == "cross-stitch":
-        params["stitch.W"][...] = 0
-        own = OWN_SHARE if model.groups > 1 else 1.0
-        params["head.alpha"][...] = (1 - own) / max(model.groups - 1, 1)
-        np.fill_diagonal(params["head.alpha"], own)
-    params["logit.scale"][...] = 1 / math.sqrt(model.hidden) if model.learned_logit else 1
-    params["logit.bias"][...] = math.log(base_rate / (1 - base_rate)) if model.learned_logit else 0
+
+    def __init__(self, shapes: Shapes, dtype: type = np.float32):
+        self.shapes = dict(shapes)
+        self.offsets: dict[str, int] = {}
+        size = 0
+        for name, shape in self.shapes.items():
+            self.offsets[name] = size
+            size += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
+        self.flat: Floats = np.zeros(size, dtype)  # (size,) padding included; it stays zero
+        self._views = {name: self.flat[self.span(name)].reshape(shape) for name, shape in self.shapes.items()}
+
+    def span(self, name: str, index: int | None = None) -> slice:
+        """Where an array lies in ``flat``; with ``index``, where its ``index``-th row along the first axis lies."""
+        start, shape = self.offsets[name], self.shapes[name]
+        if index is not None:
+            part = math.prod(shape[1:])
+            return slice(start + index * part, start + (index + 1) * part)
+        return slice(start, start + math.prod(shape))
+
+    def like(self) -> "Arena":
+        """An arena of zeros with the same layout."""
+        return Arena(self.shapes, self.flat.dtype.type)
+
+    def __getitem__(self, name: str) -> Floats:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+
+def make_arena(parameters: Mapping[str, Parameter], rng: np.random.Generator, dtype: type = np.float32) -> Arena:
+    """The parameters with the values to start from."""
+    params = Arena({name: parameter.shape for name, parameter in parameters.items()}, dtype)
+    for name, parameter in parameters.items():
+        parameter.initial(params[name], rng)
+    return params
+
+
+def owned_spans(
+    params: Arena, parameters: Mapping[str, Parameter], owner: Owner, rows: int, decay: Iterable[Decay] = ()
+) -> list[list[slice]]:
+    """The flat parameters of each of an owner's ``rows``; with ``decay`` only those that these settings shrink."""
+    kinds = tuple(decay)
+    own = [name for name, p in parameters.items() if p.owner == owner and (not kinds or p.decay in kinds)]
+    return [[params.span(name, row) for name in own] for row in range(rows)]

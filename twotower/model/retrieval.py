@@ -14,11 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.core import checks
 from twotower.core.progress import Progress, silent
 from twotower.model.engine import gemm
 from twotower.model.engine.threads import TILE_ROWS, Tile, chunked_tiles
-from twotower.model.engine.topk import NOBODY, keep_best, logits
+from twotower.model.engine.topk import NO_TITLE, keep_best
 from twotower.model.layers import BatchStatistics, Scratch
+from twotower.model.parameters import Floats
+from twotower.model.score import logits
 from twotower.model.tower import Tower
 from twotower.model.two_tower import TwoTower
 
@@ -26,7 +29,7 @@ TITLE_BLOCK = 256  # titles that a tile of users meets at a time: their logits s
 PRODUCTS = 1 << 36  # multiply-adds between two reports of progress: about half a second
 
 #: Called with the places of a tile's users among those asked for (n,), the first title of a block, and <U, V> (n, w).
-Consumer = Callable[[np.ndarray, int, np.ndarray], None]
+Consumer = Callable[[np.ndarray, int, Floats], None]
 
 
 class Users(NamedTuple):
@@ -35,9 +38,10 @@ class Users(NamedTuple):
     table: np.ndarray  # (N, F_u) float32 or float16
     rows: np.ndarray  # (n,) integer
     group: np.ndarray  # (n,) integer, 0 ≤ group < K
+    territory: np.ndarray | None = None  # (n,) integer, for a head whose U depends on it
 
 
-class Choice(NamedTuple):
+class Candidates(NamedTuple):
     """What each user may choose from. Users of one kind share their offsets; −inf: this title is not for them."""
 
     offset: np.ndarray  # (M, T) float32, added to s·<U, V>
@@ -85,38 +89,35 @@ class Buffers:
 class Retrieval:
     """The titles of a table as a trained model sees them, laid out for products with any number of users.
 
-    The weights are those of the moment: after another step of training, make another. What a territory has to itself is
-    no matter of users: s·<U + b_c, V> = s·<U, V> + s·<b_c, V> is the same for all of them, and part of the offset.
+    The weights are those of the moment: after another step of training, make another. What a head adds to all users of
+    a territory alike (``Head.title_terms``) is part of the offsets of titles.
     """
 
     def __init__(self, model: TwoTower, title_table: np.ndarray, progress: Progress = silent):
         """``title_table`` (T, F_t) float32 or float16. Raises ValueError when its width is not the model's."""
-        check_width("titles", title_table, model.widths[1])
+        checks.check_vectors("titles", title_table, model.widths[1])
         self.model, D, T = model, model.config.hidden, len(title_table)
         model.pack()
         self.user_tower, self.title_tower = (TowerAtRest(tower) for tower in (model.user_tower, model.title_tower))
         self.V = np.empty((T, D), np.float32)
-        self.bias = np.zeros((model.config.groups, T), np.float32)  # c, and what the group's title bias adds
+        self.bias = np.empty((model.config.groups, T), np.float32)  # c, and what the group's title bias adds
         self.own = np.zeros((model.territories, T), np.float32)  # what a territory adds to its group's
         table = np.asarray(title_table)
 
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             X = buffers.gather(table, np.arange(tile.rows.start, tile.rows.stop))
-            if model.config.title_bias:
-                np.matmul(model.params["title_bias.C"], X.T, out=self.bias[:, tile.rows])
-            if "territory.C" in model.params:
-                np.matmul(model.params["territory.C"], X.T, out=self.own[:, tile.rows])
-            self.V[tile.rows] = self.title_tower.embed(X, tile.group, scratch)
+            V = self.V[tile.rows] = self.title_tower.embed(X, tile.group, scratch)
+            self.bias[:, tile.rows] = model.score.title_terms(X, model.config.groups)
+            own = model.head.title_terms(V, X)
+            if own is not None:
+                self.own[:, tile.rows] = own
 
         self._each_tile(embed, np.array([0, T]), table, "embedding titles", progress)
-        self.bias += model.params["logit.bias"]
-        if model.offsets is not None:
-            self.own += model.params["logit.scale"] * (model.offsets.b @ self.V.T)
         self.starts = range(0, T, TITLE_BLOCK)  # first title of each block
         widths = [min(TITLE_BLOCK, T - start) for start in self.starts]
         self.packed = [np.empty(gemm.packed_size(D, width), np.float32) for width in widths]
         blocks = list(zip(self.packed, self.starts, strict=True))
-        model.workers.run(lambda b: gemm.pack_transposed(b[0], self.V[b[1] : b[1] + TITLE_BLOCK]), blocks)
+        model.threads.run(lambda b: gemm.pack_transposed(b[0], self.V[b[1] : b[1] + TITLE_BLOCK]), blocks)
 
     def territory_bias(self, group: np.ndarray) -> np.ndarray:
         """What a territory adds to s·<U, V> of each title, (C, T) float32; ``group`` (C,) of each territory.
@@ -142,7 +143,7 @@ class Retrieval:
 
         def score(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             who = order[tile.rows]
-            U = self._embed_users(buffers.gather(table, users.rows[who]), tile.group, scratch)
+            U = self._embed_users(users, who, buffers.gather(table, users.rows[who]), tile.group, scratch)
             for start, packed in blocks:
                 width = min(TITLE_BLOCK, len(self.V) - start)
                 dots = buffers.dots[: len(U) * width].reshape(len(U), width)
@@ -161,26 +162,30 @@ class Retrieval:
 
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             who = order[tile.rows]
-            out[who] = scale * self._embed_users(buffers.gather(table, users.rows[who]), tile.group, scratch)
+            X = buffers.gather(table, users.rows[who])
+            out[who] = scale * self._embed_users(users, who, X, tile.group, scratch)
 
         self._each_tile(embed, segments, table, "embedding users", progress)
 
-    def top(self, k: int, users: Users, choice: Choice, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+    def top(
+        self, k: int, users: Users, candidates: Candidates, progress: Progress = silent
+    ) -> tuple[np.ndarray, Floats]:
         """The k best titles of each user that it may have and has not seen, best first: titles, logits, (n, k) each.
 
-        Exact; of equal logits the lower title comes first. Where there are fewer than k titles stand NOBODY and −inf.
+        Exact; of equal logits the lower title comes first. Where there are fewer than k titles stand NO_TITLE and −inf.
 
-        Raises ValueError and IndexError as ``scan`` does, and where ``choice`` does not fit.
+        Raises ValueError and IndexError as ``scan`` does, and where ``candidates`` does not fit.
         """
-        check_choice(choice, len(users.rows), len(self.V))
-        titles = np.full((len(users.rows), k), NOBODY, np.int32)
+        checks.check_count("k", k)
+        check_candidates(candidates, len(users.rows), len(self.V))
+        titles = np.full((len(users.rows), k), NO_TITLE, np.int32)
         scores = np.full((len(users.rows), k), -np.inf, np.float32)
         scale = self.model.params["logit.scale"][0]
-        kind, start = (np.ascontiguousarray(index, np.int64) for index in (choice.kind, choice.seen_start))
-        seen = np.ascontiguousarray(choice.seen, np.int32)
+        kind, start = (np.ascontiguousarray(index, np.int64) for index in (candidates.kind, candidates.seen_start))
+        seen = np.ascontiguousarray(candidates.seen, np.int32)
 
         def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
-            logits(dots, scale, choice.offset, kind[who], first)
+            logits(dots, scale, candidates.offset, kind[who], first)
             keep_best(titles, scores, who, dots, first, start, seen)
 
         self.scan(users, keep, progress)
@@ -193,12 +198,11 @@ class Retrieval:
         bounds = np.searchsorted(users.group[order], np.arange(self.model.config.groups + 1))
         return np.asarray(users.table), order, bounds
 
-    def _embed_users(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
-        """U (n, D) of a tile's features, through the head of its group; it lies in ``scratch``."""
+    def _embed_users(self, users: Users, who: np.ndarray, X: Floats, group: int, scratch: Scratch) -> Floats:
+        """U (n, D) of users ``who`` (n,) of one group with features X, through its head; in ``scratch``."""
         A2 = self.user_tower.embed(X, group, scratch)
-        if self.model.heads is None:
-            return A2
-        return self.model.heads.forward(scratch.dA[: len(X)], A2, group, scratch)
+        territory = np.empty(0, np.intp) if users.territory is None else users.territory[who]
+        return self.model.head.embed(scratch.dA[: len(X)], A2, group, territory, scratch)
 
     def _each_tile(
         self, work: Callable[[Tile, Buffers, Scratch], None], segments: np.ndarray, table: np.ndarray,
@@ -206,10 +210,10 @@ class Retrieval:
     ) -> None:  # fmt: skip
         """Share the tiles of grouped rows out among the threads, whoever is free; report between batches of them."""
         tiles = [tile for run in chunked_tiles(segments) for tile in run] if segments[-1] else []
-        workers, total = self.model.workers, int(segments[-1])
-        spare = [Buffers(table.shape[1], table.dtype) for _ in range(workers.threads)]
+        threads, total = self.model.threads, int(segments[-1])
+        spare = [Buffers(table.shape[1], table.dtype) for _ in range(threads.count)]
         per_row = self.model.config.hidden * (len(self.V) + table.shape[1] + 2 * self.model.config.hidden)
-        step = max(workers.threads, PRODUCTS // (per_row * TILE_ROWS))
+        step = max(threads.count, PRODUCTS // (per_row * TILE_ROWS))
         for start in range(0, len(tiles), step):
             queue = iter(tiles[start : start + step])  # next() of a list's iterator is one operation under the GIL
 
@@ -218,36 +222,30 @@ class Retrieval:
                     for tile in queue:
                         work(tile, buffers, scratch)
 
-            workers.run(serve, spare)
+            threads.run(serve, spare)
             progress(stage, max(tile.rows.stop for tile in tiles[start : start + step]), total)
-
-
-def check_width(name: str, table: np.ndarray, width: int) -> None:
-    """Raises ValueError for a table of another dtype or width."""
-    if table.ndim != 2 or table.shape[1] != width or table.dtype not in (np.float16, np.float32):
-        raise ValueError(f"{name}: {table.dtype} {table.shape}, expected float16 or float32 of width {width}")
 
 
 def check_users(users: Users, model: TwoTower) -> None:
     """Raises ValueError and IndexError where users do not fit the model and each other."""
-    check_width("users", users.table, model.widths[0])
-    if users.rows.shape != users.group.shape or users.rows.ndim != 1:
-        raise ValueError(f"rows {users.rows.shape} and groups {users.group.shape} differ")
-    check_range("rows", users.rows, len(users.table))
-    check_range("group", users.group, model.config.groups)
+    checks.check_vectors("users", users.table, model.widths[0])
+    n = len(users.rows)
+    limits = [("rows", users.rows, len(users.table)), ("group", users.group, model.config.groups)]
+    if model.head.by_territory:
+        if users.territory is None:
+            raise ValueError(f"a head {model.config.head!r} needs the territory of each user")
+        limits.append(("territory", users.territory, model.territories))
+    for name, values, limit in limits:
+        checks.check_shape(name, values, (n,))
+        checks.check_rows(name, values, limit)
 
 
-def check_choice(choice: Choice, n: int, T: int) -> None:
-    """Raises ValueError and IndexError where a choice does not fit n users and T titles."""
-    if choice.offset.shape[1:] != (T,) or choice.offset.dtype != np.float32 or not choice.offset.flags.c_contiguous:
-        raise ValueError(f"offset {choice.offset.dtype} {choice.offset.shape}, expected contiguous float32 (…, {T})")
-    if choice.kind.shape != (n,) or choice.seen_start.shape != (n + 1,):
-        raise ValueError(f"kind {choice.kind.shape} and seen_start {choice.seen_start.shape} for {n} users")
-    check_range("kind", choice.kind, len(choice.offset))
-    check_range("seen_start", choice.seen_start, len(choice.seen) + 1)
-
-
-def check_range(name: str, values: np.ndarray, n: int) -> None:
-    """Raises IndexError where a value is not from 0 to n − 1."""
-    if len(values) and not 0 <= int(values.min()) <= int(values.max()) < n:
-        raise IndexError(f"{name} goes from {values.min()} to {values.max()}, expected 0 to {n - 1}")
+def check_candidates(candidates: Candidates, n: int, T: int) -> None:
+    """Raises ValueError and IndexError where candidates do not fit n users and T titles."""
+    checks.check_shape("offset", candidates.offset, (None, T))
+    checks.check_type("offset", candidates.offset, np.float32)
+    checks.check_shape("kind", candidates.kind, (n,))
+    checks.check_rows("kind", candidates.kind, len(candidates.offset))
+    checks.check_shape("seen_start", candidates.seen_start, (n + 1,))
+    checks.check_ascending("seen_start", candidates.seen_start, len(candidates.seen))
+    checks.check_rows("seen", candidates.seen, T)

@@ -8,15 +8,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Tile, Workers
+from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Threads, Tile
 from twotower.model.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, Scratch, ScratchPool, pools_of
+from twotower.model.parameters import Arena, Parameter, constant, uniform
 
 Runs = list[list[Tile]]  # the tiles of a batch, chunk by chunk
 
 
 class Tower:
     """Two dense layers, each with batch-norm and ReLU; the last has the floor that it is given."""
+
+    @staticmethod
+    def parameters(name: str, F: int, D: int) -> dict[str, Parameter]:
+        """W1 (F, D), W2 (D, D), and a gamma and beta (D,) per layer, which all groups share."""
+        found: dict[str, Parameter] = {}
+        for layer, inputs in (("1", F), ("2", D)):
+            found[f"{name}.W{layer}"] = Parameter((inputs, D), uniform, decay="tower")
+            found[f"{name}.gamma{layer}"] = Parameter((D,), constant(1))
+            found[f"{name}.beta{layer}"] = Parameter((D,))
+        return found
 
     def __init__(self, name: str, params: Arena, grads: Arena, running: Arena, floor: float):
         self.dense1 = Dense(f"{name}.W1", params, input_gradient=False)
@@ -66,7 +76,7 @@ class TowerBatch:
         n = len(Z1)
         dZ2 = tower.norm2.backward(scratch.dZ[:n], dY, Z2, self.counts[tile.rows], work.stats2, tile.group)
         A1 = tower.norm1.forward(scratch.A[:n], Z1, work.stats1, tile.group)
-        tower.dense2.backward_weights(sums, tile, 0, A1, dZ2, scratch)
+        tower.dense2.backward_weights(sums, tile, A1, dZ2, scratch)
         dA1 = tower.dense2.backward_input(scratch.dA[:n], dZ2, scratch)
         tower.norm1.backward_relu(work.stats1, tile, dY, dA1, A1, Z1)
 
@@ -75,13 +85,13 @@ class TowerBatch:
         tower, work = self.tower, self.work
         Z1, dY = work.Z1[tile.rows], work.dY[tile.rows]
         dZ1 = tower.norm1.backward(scratch.dZ[: len(Z1)], dY, Z1, self.counts[tile.rows], work.stats1, tile.group)
-        tower.dense1.backward_weights(sums, tile, 0, self.X[tile.rows], dZ1, scratch)
+        tower.dense1.backward_weights(sums, tile, self.X[tile.rows], dZ1, scratch)
 
 
-def forward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, training: bool) -> None:
+def forward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, training: bool) -> None:
     """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
     for layer, number in ((TowerBatch.first, 1), (TowerBatch.second, 2)):
-        sweep(towers, layer, workers, scratches)
+        sweep(towers, layer, threads, scratches)
         for on in towers:
             norm, stats = getattr(on.tower, f"norm{number}"), getattr(on.work, f"stats{number}")
             if training:
@@ -90,16 +100,16 @@ def forward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPo
                 norm.use_running(stats)
 
 
-def backward(towers: Sequence[TowerBatch], workers: Workers, scratches: ScratchPool, sums: GradientSums) -> None:
+def backward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, sums: GradientSums) -> None:
     """All gradients of the towers, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
     for layer, number in ((TowerBatch.second_backward, 2), (TowerBatch.first_backward, 1)):
         for on in towers:
             getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.pools)
-        sweep(towers, layer, workers, scratches, sums)
+        sweep(towers, layer, threads, scratches, sums)
 
 
 def sweep(
-    towers: Sequence[TowerBatch], layer: Callable[..., None], workers: Workers, scratches: ScratchPool, *rest: object
+    towers: Sequence[TowerBatch], layer: Callable[..., None], threads: Threads, scratches: ScratchPool, *rest: object
 ) -> None:
     """One pass over all tiles of the towers; the runs of tiles are shared out among the threads."""
 
@@ -109,4 +119,4 @@ def sweep(
             for tile in run:
                 layer(on, tile, scratch, *rest)
 
-    workers.run(one_run, [(on, run) for on in towers for run in on.runs])
+    threads.run(one_run, [(on, run) for on in towers for run in on.runs])

@@ -10,53 +10,56 @@ User rows are sorted by group; a tile of rows goes through its own head, its pai
 is in cache. Of the activations only Z1, Z2, U and V are kept; the others are computed again on the way back.
 """
 
-from typing import Any, NamedTuple
+from itertools import pairwise
 
 import numpy as np
 
+from twotower.core.checks import check_between, check_count, check_labels
 from twotower.core.config import ModelConfig
 from twotower.model import tower as towers
-from twotower.model.engine import kernels
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import CHUNKS, Tile, Workers, chunked_tiles
-from twotower.model.heads import TerritoryOffsets, make_heads
+from twotower.model.batch import Batch, check_batch
+from twotower.model.engine.threads import Threads, Tile, chunked_tiles
+from twotower.model.heads import head_parameters, make_head
 from twotower.model.layers import Dense, GradientSums, Scratch, ScratchPool
-from twotower.model.loss import PairWork, logits, masked_binary_cross_entropy
-from twotower.model.parameters import initialise, parameter_shapes
+from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork
+from twotower.model.parameters import Arena, Decay, Floats, Parameter, in_order, make_arena, owned_spans
+from twotower.model.score import Score
 from twotower.model.tower import Tower, TowerBatch, TowerWork
-from twotower.model.variants.objective import Objective, PairTerms
 
 
-class Losses(NamedTuple):
-    """Loss of one batch."""
-
-    total: float  # mean over the pairs; an objective's penalties included
-    by_group: list[float]  # what each group's pairs add to the total; 0.0 for an absent group
-    pairs_by_group: list[int]
-    territories: tuple[int, ...] = ()  # those in the batch that have something to themselves
-
-    @property
-    def present(self) -> list[int]:
-        """The blocks of parameters that the batch updates: group k is k, and territory c is K + c."""
-        groups = [k for k, pairs in enumerate(self.pairs_by_group) if pairs]
-        return groups + [len(self.pairs_by_group) + c for c in self.territories]
+def declare(
+    model: ModelConfig, widths: tuple[int, int], territories: int, base_rate: float = 0.1
+) -> dict[str, Parameter]:
+    """Every parameter of a network, in the order of the flat array. ``widths`` are those of user and title features."""
+    parts = [Tower.parameters(name, F, model.hidden) for name, F in zip(("user", "title"), widths, strict=True)]
+    parts += [head_parameters(model, widths[1], territories), Score.parameters(model, widths[1], base_rate)]
+    return in_order({name: parameter for part in parts for name, parameter in part.items()})
 
 
 class TwoTower:
-    """The model: parameters, gradients, running statistics and workspaces, on ``workers.threads`` threads."""
+    """The model: parameters, gradients, running statistics and workspaces, on ``threads.count`` threads."""
 
     def __init__(
         self, model: ModelConfig, user_width: int, title_width: int, rng: np.random.Generator,
         base_rate: float = 0.1, threads: int = 1, territories: int = 0,
     ):  # fmt: skip
-        """``territories`` C is how many there are, for a model with offsets per territory."""
-        self.config, self.territories = model, territories if model.territory_bias else 0
-        if model.territory_bias and territories < 1:
-            raise ValueError(f"{territories} territories: expected at least 1 for a model with territory_bias")
-        self.objective: Objective | None = None  # of training, where that is not the plain masked loss
-        self.widths = user_width, title_width
-        self.title_offsets: np.ndarray | None = None  # (C, T) float32 added to the logits of scored pairs
-        self.params = Arena(parameter_shapes(model, user_width, title_width, self.territories))
+        """``territories`` C is how many there are, for a model with something for each territory.
+
+        Raises ValueError for widths or threads below 1, a base rate that is no probability, and territories below 1
+        where the model has parameters per territory.
+        """
+        for name, count in (("user_width", user_width), ("title_width", title_width), ("threads", threads)):
+            check_count(name, count)
+        check_between("base_rate", base_rate, 0, 1)
+        self.config, self.widths = model, (user_width, title_width)
+        self.parameters = declare(model, self.widths, territories, base_rate)
+        needs_territories = any(parameter.owner == "territory" for parameter in self.parameters.values())
+        self.territories = territories if needs_territories else 0
+        if needs_territories:
+            check_count("territories", territories)
+        self.objective = MaskedLoss()  # of training
+        self.title_offsets: Floats | None = None  # (C, T) float32 added to the logits of scored pairs
+        self.params = make_arena(self.parameters, rng)
         self.grads = self.params.like()
         moments: dict[str, tuple[int, ...]] = {"user": (model.hidden,), "title": (model.hidden,)}
         if model.batchnorm == "group":
@@ -64,20 +67,16 @@ class TwoTower:
         self.running = Arena({f"{t}.{m}{i}": moments[t] for t in moments for i in "12" for m in ("mean", "var")})
         for name, value in self.running.items():
             value[...] = ".var" in name
-        initialise(self.params, model, rng, base_rate)
 
         self.user_tower = Tower("user", self.params, self.grads, self.running, model.tower_floor)
         self.title_tower = Tower("title", self.params, self.grads, self.running, model.output_floor)
-        self.heads = make_heads(self.params, self.grads, model)
-        self.offsets = TerritoryOffsets(self.params, self.grads) if model.territory_bias else None
-        self.workers = Workers(threads)
-        experts = model.experts if model.head == "mmoe" else 0
-        self.scratches = ScratchPool(model.hidden, max(self.widths), model.rank * max(experts, 1), experts)
-        shared, own = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"], []
-        grads: dict[str, np.ndarray] = dict(self.grads)
-        if self.heads is not None:
-            shared, own, grads = shared + list(self.heads.shared), list(self.heads.own), grads | self.heads.pulled
-        self.sums = GradientSums(grads, shared, own, model.groups)
+        self.head = make_head(self.params, self.grads, model)
+        self.score = Score(self.params, self.grads, model)
+        self.threads = Threads(threads)
+        self.scratches = ScratchPool(model.hidden, max(self.widths), *self.head.scratch)
+        shared = {name: self.grads[name] for name in (f"{tower}.W{i}" for tower in ("user", "title") for i in "12")}
+        self.sums = GradientSums(shared | dict(self.head.shared), self.head.by_group)
+        self._group_spans = self.group_spans()
         self._reserve(0, 0, 0)
 
     def _reserve(self, pairs: int, users: int, titles: int) -> None:
@@ -87,194 +86,158 @@ class TwoTower:
         self.title_work = TowerWork(titles, D, 1)
         self.U, self.V, self.dV = (np.empty((n, D), np.float32) for n in (users, titles, titles))
         self.pairs = PairWork(pairs)
-        if self.offsets is not None:
-            self.offsets.reserve(pairs, titles)
 
-    def _fit(self, batch: Any) -> None:
+    def _fit(self, batch: Batch) -> None:
         have = len(self.pairs.z), len(self.U), len(self.V)
         need = len(batch.labels), len(batch.user_counts), len(batch.title_counts)
         if any(n > h for n, h in zip(need, have, strict=True)):
             self._reserve(*map(max, need, have))
 
     def shared_span(self) -> slice:
-        """The flat parameters that every batch updates."""
-        names = list(self.params)
-        last = names.index("logit.bias") if self.config.learned_logit else names.index("logit.scale") - 1
-        return slice(0, self.params.span(names[last]).stop)
+        """The flat parameters that every batch updates; they come first."""
+        last = [name for name, parameter in self.parameters.items() if parameter.owner == "all"][-1]
+        return slice(0, self.params.span(last).stop)
 
     def group_spans(self) -> list[list[slice]]:
         """The flat parameters of each group's own block."""
-        own = [name for name in self.params if name.startswith(("head.", "title_bias."))]
-        return [[self.params.span(name, k) for name in own] for k in range(self.config.groups)]
+        return owned_spans(self.params, self.parameters, "group", self.config.groups)
 
     def territory_spans(self) -> list[list[slice]]:
         """The flat parameters of each territory's own block."""
-        own = [name for name in self.params if name.startswith("territory.")]
-        return [[self.params.span(name, c) for name in own] for c in range(self.territories)]
+        return owned_spans(self.params, self.parameters, "territory", self.territories)
 
-    def matrix_spans(self, part: str) -> list[list[slice]]:
-        """The flat matrices of the "tower", "head" or "bias" part: the shared ones, then those of each group."""
-        if part == "bias":
-            biases = [name for name in self.params if name.startswith("title_bias.")]
-            return [[], *([self.params.span(name, k) for name in biases] for k in range(self.config.groups))]
-        if part == "tower":
-            towers = [f"{tower}.W{layer}" for tower in ("user", "title") for layer in "12"]
-            return [[self.params.span(name) for name in towers]] + [[] for _ in range(self.config.groups)]
-        heads = [name for name, value in self.params.items() if name.startswith("head.") and value.ndim == 3]
-        shared = [self.params.span(name) for name in self.params if name.startswith(("experts.", "stitch."))]
-        return [shared, *([self.params.span(name, k) for name in heads] for k in range(self.config.groups))]
+    def decayed_spans(self, part: Decay) -> list[list[slice]]:
+        """The flat parameters that weight decay of a part shrinks: shared ones, then by group, then by territory."""
+        shared = [
+            self.params.span(name)
+            for name, parameter in self.parameters.items()
+            if parameter.owner == "all" and parameter.decay == part
+        ]
+        groups = owned_spans(self.params, self.parameters, "group", self.config.groups, [part])
+        return [shared, *groups, *owned_spans(self.params, self.parameters, "territory", self.territories, [part])]
 
     def pack(self) -> None:
         """Lay out all weights for the matrix product."""
-        if self.heads is not None:
-            self.heads.prepare()
+        self.head.prepare()
         towers = (self.user_tower, self.title_tower)
         matrices = [dense for tower in towers for dense in (tower.dense1, tower.dense2)]
-        self.workers.run(Dense.pack, matrices + (self.heads.matrices if self.heads else []))
+        self.threads.run(Dense.pack, matrices + self.head.matrices)
 
-    def _forward(self, batch: Any, training: bool) -> tuple[TowerBatch, TowerBatch, np.ndarray | None]:
-        """Both towers up to Z2, and V. Returns the batch in both towers, and title biases (K, T)."""
+    def _forward(self, batch: Batch, training: bool) -> tuple[TowerBatch, TowerBatch]:
+        """Both towers up to Z2, and V. Returns the batch in both towers."""
         self._fit(batch)
         self.pack()
         T = len(batch.title_counts)
         user_runs, title_runs = chunked_tiles(batch.segments), chunked_tiles(np.array([0, T]))
         users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_runs, self.user_work)
         titles = TowerBatch(self.title_tower, batch.title_features, batch.title_counts, title_runs, self.title_work)
-        towers.forward([users, titles], self.workers, self.scratches, training)
+        towers.forward([users, titles], self.threads, self.scratches, training)
 
         def output(run: list[Tile]) -> None:
             for tile in run:
                 Z2, stats2 = titles.work.Z2[tile.rows], titles.work.stats2
                 self.title_tower.norm2.forward(self.V[tile.rows], Z2, stats2, tile.group)
 
-        self.workers.run(output, title_runs)
-        bias = self.params["title_bias.C"] @ batch.title_features.T if self.config.title_bias else None
-        if self.offsets is not None:
-            self.offsets.begin(batch)
-        return users, titles, bias
+        self.threads.run(output, title_runs)
+        self.score.begin(batch)
+        self.head.begin(batch)
+        return users, titles
 
-    def _score(self, batch: Any, tile: Tile, A2: np.ndarray, bias: np.ndarray | None, scratch: Scratch) -> slice:
-        """U of a tile's rows, and the logits of their pairs, which are returned as a span."""
-        U = self.U[tile.rows]
-        if self.heads is None:
-            np.copyto(U, A2)
-        else:
-            self.heads.forward(U, A2, tile.group, scratch)
-        if self.offsets is not None:
-            self.offsets.add(U, batch.user_territory[tile.rows], scratch)
-        start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
-        span = slice(int(start[0]), int(start[-1]))
-        kernels.pair_dots(self.pairs.dots[span], U, self.V, start, batch.pair_title)
-        scale, c = self.params["logit.scale"], self.params["logit.bias"]
-        logits(self.pairs, span, scale, c, None if bias is None else bias[tile.group], batch.pair_title)
-        if self.offsets is not None:
-            self.offsets.add_to_logits(self.pairs.z[span], span, batch)
-        return span
+    def _score(self, batch: Batch, tile: Tile, scratch: Scratch) -> tuple[Floats, slice]:
+        """A2 of a tile's rows; their U, and the logits of their pairs, which are returned as a span."""
+        Z2 = self.user_work.Z2[tile.rows]
+        A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, self.user_work.stats2, tile.group)
+        U = self.head.forward(self.U[tile.rows], A2, tile.group, batch.user_territory[tile.rows], scratch)
+        span = self.score.forward(self.pairs, batch, tile.rows, tile.group, U, self.V)
+        self.head.add_to_logits(self.pairs.z[span], span, batch)
+        return A2, span
 
-    def _terms(self, batch: Any, users: TowerBatch, bias: np.ndarray | None, only: int | None) -> PairTerms | None:
-        """What the objective says to a batch's pairs; a penalty needs all logits first."""
-        if self.objective is None:
-            return None if only is None else PairTerms(only=only)
-        terms = self.objective.terms(batch)._replace(only=only)
-        if self.objective.penalty:
-            self._score_all(batch, users, bias)
-            terms = self.objective.penalised(terms, batch, self.pairs.z[: len(batch.labels)])
-        return terms
-
-    def loss_and_gradients(self, batch: Any, only: int | None = None) -> Losses:
-        """Loss of a batch, and its gradient in ``grads``; running statistics move along.
-
-        Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
-        With ``only`` the loss is the same, and the gradient that of this group's pairs.
-        """
-        users, titles, bias = self._forward(batch, training=True)
-        B, T, s = len(batch.labels), len(batch.title_counts), self.params["logit.scale"]
-        work, norm2 = self.user_work, self.user_tower.norm2
-        first_chunk = {tile.group: tile.chunk for run in reversed(users.runs) for tile in reversed(run)}
-        self.sums.begin()
-        terms = self._terms(batch, users, bias, only)
-
-        def through_head_and_back(run: list[Tile]) -> None:
-            with self.scratches.borrow() as scratch:
-                for tile in run:
-                    Z2 = work.Z2[tile.rows]
-                    n = len(Z2)
-                    A2 = norm2.forward(scratch.A[:n], Z2, work.stats2, tile.group)
-                    span = self._score(batch, tile, A2, bias, scratch)
-                    if terms is not None:
-                        terms.shift(self.pairs, span)
-                    masked_binary_cross_entropy(self.pairs, span, batch.labels, s, B)
-                    if terms is not None:
-                        terms.weigh(self.pairs, span, s, tile.group)
-                    start = batch.pair_start[tile.rows.start : tile.rows.stop + 1]
-                    dA2 = dU = scratch.dZ[:n]
-                    kernels.user_gradient(dU, self.pairs.ddots[span], self.V, start, batch.pair_title)
-                    if self.heads is not None:
-                        where, dA2 = (self.sums, tile, first_chunk[tile.group]), scratch.dA[:n]
-                        self.heads.backward(*where, dA2, dU, self.U[tile.rows], A2, scratch)
-                    norm2.backward_relu(work.stats2, tile, work.dY[tile.rows], dA2, A2, Z2)
-
-        def title_columns(columns: np.ndarray) -> None:
-            kernels.title_gradient(
-                self.dV[:T], self.pairs.ddots[:B], self.U, batch.pair_user, batch.pair_title, columns
-            )
-
-        def title_output(run: list[Tile]) -> None:
-            norm, work = self.title_tower.norm2, self.title_work
-            for tile in run:
-                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], work.Z2[tile.rows]
-                norm.backward_relu(work.stats2, tile, work.dY[tile.rows], dV, V, Z2)
-
-        self.workers.run(through_head_and_back, users.runs)
-        edges = np.linspace(0, self.config.hidden, CHUNKS + 1).astype(np.int64)
-        self.workers.run(title_columns, [edges[i : i + 2] for i in range(CHUNKS)])
-        self.workers.run(title_output, titles.runs)
-        if self.offsets is not None:
-            self.offsets.backward(self.pairs, self.V, batch, self.workers)
-        towers.backward([users, titles], self.workers, self.scratches, self.sums)
-        self.workers.run(self.sums.finish, self.sums.blocks())
-        if self.heads is not None:
-            self.heads.finish(batch.segments)
-        return self._finish(batch, B, T, 0.0 if terms is None else terms.added)
-
-    def _finish(self, batch: Any, B: int, T: int, added: float) -> Losses:
-        """Gradients of the logit's scale and bias and of the title biases, zeros for absent groups, and the losses."""
-        dz, dots = self.pairs.dz[:B], self.pairs.dots[:B]
-        if self.config.learned_logit:
-            self.grads["logit.scale"][0] = np.dot(dz, dots)
-            self.grads["logit.bias"][0] = self.pairs.total(dz)
-        bounds = batch.pair_start[batch.segments]
-        losses, counts = [], []
-        for k, spans in enumerate(self.group_spans()):
-            mine = slice(int(bounds[k]), int(bounds[k + 1]))
-            counts.append(mine.stop - mine.start)
-            losses.append(self.pairs.total(self.pairs.loss[mine]) / B)
-            if counts[-1] == 0:
-                for span in spans:
-                    self.grads.flat[span] = 0
-            elif self.config.title_bias:
-                by_title = self.pairs.total_by(batch.pair_title[mine], dz[mine], T)
-                self.grads["title_bias.C"][k] = by_title.astype(np.float32) @ batch.title_features
-        territories = () if self.offsets is None else tuple(np.unique(batch.user_territory).tolist())
-        return Losses(sum(losses) + added, losses, counts, territories)
-
-    def predict(self, batch: Any) -> np.ndarray:
-        """Logits (B,) float32 of a batch's pairs, in the batch's order, with the running statistics.
-
-        The array is a workspace: it holds until the next batch.
-        """
-        users, _, bias = self._forward(batch, training=False)
-        self._score_all(batch, users, bias)
-        return self.pairs.z[: len(batch.labels)]
-
-    def _score_all(self, batch: Any, users: TowerBatch, bias: np.ndarray | None) -> None:
-        """Logits of all pairs."""
+    def _score_all(self, batch: Batch, users: TowerBatch) -> Floats:
+        """Logits (B,) of all pairs, in the workspace."""
 
         def score(run: list[Tile]) -> None:
             with self.scratches.borrow() as scratch:
                 for tile in run:
-                    Z2, stats2 = self.user_work.Z2[tile.rows], self.user_work.stats2
-                    A2 = self.user_tower.norm2.forward(scratch.A[: len(Z2)], Z2, stats2, tile.group)
-                    self._score(batch, tile, A2, bias, scratch)
+                    self._score(batch, tile, scratch)
 
-        self.workers.run(score, users.runs)
+        self.threads.run(score, users.runs)
+        return self.pairs.z[: len(batch.labels)]
+
+    def loss_and_gradients(self, batch: Batch, objective: MaskedLoss | None = None) -> Losses:
+        """Loss of a batch, and its gradient in ``grads``; running statistics move along.
+
+        Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
+        ``objective`` is the model's own unless told.
+
+        Raises ValueError for labels other than 0 and 1, and as ``check_batch`` for a batch that does not fit.
+        """
+        check_batch(batch, self.widths, self.config.groups, self.territories)
+        check_labels("labels", batch.labels)
+        return self.backward_pass(batch, objective)
+
+    def backward_pass(self, batch: Batch, objective: MaskedLoss | None = None) -> Losses:
+        """``loss_and_gradients`` of a batch that the caller has checked."""
+        users, titles = self._forward(batch, training=True)
+        objective = objective or self.objective
+        loss = objective.begin(batch, lambda: self._score_all(batch, users))
+        self.sums.begin(users.runs)
+        self._through_heads_and_back(batch, users, loss)
+        T, norm2, title_work = len(batch.title_counts), self.title_tower.norm2, self.title_work
+        self.score.backward_titles(self.dV[:T], self.pairs, batch, self.U, self.threads)
+
+        def title_output(run: list[Tile]) -> None:
+            for tile in run:
+                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], title_work.Z2[tile.rows]
+                norm2.backward_relu(title_work.stats2, tile, title_work.dY[tile.rows], dV, V, Z2)
+
+        self.threads.run(title_output, titles.runs)
+        towers.backward([users, titles], self.threads, self.scratches, self.sums)
+        self.threads.run(self.sums.finish, self.sums.blocks())
+        self.head.finish(batch, self.pairs, self.V, self.threads)
+        return self._finish(batch, loss.added)
+
+    def _through_heads_and_back(self, batch: Batch, users: TowerBatch, loss: BatchLoss) -> None:
+        """From Z2 of the user rows to the loss, and back to the gradient before the last ReLU, a tile at a time."""
+        work, norm2, B = self.user_work, self.user_tower.norm2, len(batch.labels)
+
+        def one_run(run: list[Tile]) -> None:
+            with self.scratches.borrow() as scratch:
+                for tile in run:
+                    rows = tile.rows
+                    A2, span = self._score(batch, tile, scratch)
+                    loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B)
+                    dU, dA2, territory = scratch.dZ[: len(A2)], scratch.dA[: len(A2)], batch.user_territory[rows]
+                    self.score.backward_users(dU, self.pairs, batch, rows, span, self.V)
+                    dA2 = self.head.backward(self.sums, tile, dA2, dU, self.U[rows], A2, territory, scratch)
+                    norm2.backward_relu(work.stats2, tile, work.dY[rows], dA2, A2, work.Z2[rows])
+
+        self.threads.run(one_run, users.runs)
+
+    def _finish(self, batch: Batch, added: float) -> Losses:
+        """Gradients of the score's parameters, zeros for absent groups, and the losses."""
+        B, bounds = len(batch.labels), batch.pair_start[batch.segments].tolist()
+        spans = [slice(start, stop) for start, stop in pairwise(bounds)]
+        counts = [span.stop - span.start for span in spans]
+        losses = [self.pairs.total(self.pairs.loss[span]) / B for span in spans]
+        self.score.finish(self.pairs, batch, spans)
+        for own, pairs in zip(self._group_spans, counts, strict=True):
+            if pairs == 0:
+                for span in own:
+                    self.grads.flat[span] = 0
+        present = [k for k, pairs in enumerate(counts) if pairs]
+        if self.territories:
+            present += (len(counts) + np.unique(batch.user_territory)).tolist()
+        return Losses(sum(losses) + added, losses, counts, present)
+
+    def predict(self, batch: Batch) -> Floats:
+        """Logits (B,) float32 of a batch's pairs, in the batch's order, with the running statistics.
+
+        Raises ValueError and IndexError for a batch that does not fit, as ``check_batch`` says.
+        """
+        check_batch(batch, self.widths, self.config.groups, self.territories)
+        return self.predict_in_workspace(batch).copy()
+
+    def predict_in_workspace(self, batch: Batch) -> Floats:
+        """``predict`` without check or copy: the array holds until the next batch."""
+        users, _ = self._forward(batch, training=False)
+        return self._score_all(batch, users)

@@ -66,6 +66,11 @@ class Column:
     max_width: int | None = None  # characters on a terminal; longer texts end in an ellipsis there
 
 
+def data(*keys: str) -> Column:
+    """A column for programs alone: no renderer but CSV shows it."""
+    return Column("", TEXT, keys, on=("csv",))
+
+
 @dataclass(frozen=True)
 class Cell:
     """A value with what people see besides."""
@@ -148,12 +153,16 @@ def sort_value(cell: Cell, column: Column) -> float | str | None:
 # ---------------------------------------------------------------- kinds
 
 
-def with_spread(kind: Kind) -> Kind:
-    """Pairs (mean, spread), both written as ``kind``; without ± where there is no spread."""
+def with_spread(kind: Kind, of_spread: Kind | None = None) -> Kind:
+    """Pairs (mean, spread), both written as ``kind`` or the spread in its own; without ± where there is no spread."""
 
     def write(pair: tuple[float, float | None]) -> str:
         mean, spread = kind.write(pair[0]), pair[1]
-        return formatting.with_spread(mean, kind.write(round(spread, ROUNDING))) if is_number(spread) else mean
+        return (
+            formatting.with_spread(mean, (of_spread or kind).write(round(spread, ROUNDING)))
+            if is_number(spread)
+            else mean
+        )
 
     return Kind(write)
 

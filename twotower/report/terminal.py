@@ -73,15 +73,17 @@ def blocks(table: Table, width: int) -> list[RichTable]:
 def block_of(table: Table, columns: Sequence[int]) -> RichTable:
     """Some columns of the table. Text wraps, numbers do not."""
     found = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+    lines = max(table.columns[i].name.count("\n") for i in columns)
     for i in columns:
-        column, heading = table.columns[i], Text("\n".join(map(visible, table.columns[i].name.split("\n"))))
+        column = table.columns[i]
+        names = [visible(name) for name in column.name.split("\n")]
+        heading = Text("\n" * (lines + 1 - len(names)) + "\n".join(names))
         if column.kind.numeric:
-            found.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+            found.add_column(heading, justify="right", no_wrap=True)
         elif column.max_width:
-            found.add_column(heading, max_width=column.max_width, no_wrap=True, vertical="bottom")
+            found.add_column(heading, max_width=column.max_width, no_wrap=True)
         else:
-            longest = max(map(len, column.name.split("\n")))
-            found.add_column(heading, overflow="fold", min_width=longest, vertical="bottom")
+            found.add_column(heading, overflow="fold", min_width=max(map(len, names)))
     for i, row in enumerate([*table.rows, *table.totals]):
         ends = row.section or i + 1 == len(table.rows)
         cells = [cell_text(row.cells[c], table.columns[c]) for c in columns]

@@ -14,8 +14,8 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import whole_file
 from twotower.data.dataset import HISTORY, Dataset
-from twotower.model.engine.topk import NOBODY
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.engine.topk import NO_TITLE
+from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.serving.open_run import open_model
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
@@ -25,7 +25,7 @@ WRITE_ROWS = 1 << 16  # lines of a CSV that are made together
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The k best titles of n users, best first; NOBODY (−1) and −inf where a user has fewer."""
+    """The k best titles of n users, best first; NO_TITLE (−1) and −inf where a user has fewer."""
 
     user: np.ndarray  # (n,) int64 row of the dataset's users
     title: np.ndarray  # (n, k) int32 row of the dataset's titles
@@ -33,7 +33,7 @@ class Recommendations:
 
     def counts(self) -> np.ndarray:
         """How many titles each user gets, (n,)."""
-        return np.count_nonzero(self.title != NOBODY, axis=1)
+        return np.count_nonzero(self.title != NO_TITLE, axis=1)
 
 
 def recommend(
@@ -63,7 +63,7 @@ def recommend(
     with threadpool_limits(1, "blas"):
         found = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
-        choice = Choice(
+        choice = Candidates(
             additions(found, model.title_offsets, dataset, territory_group, day),
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
@@ -156,7 +156,7 @@ def write_csv(file: IO[str], dataset: Dataset, found: Recommendations, progress:
     n, k = found.title.shape
     step = max(1, WRITE_ROWS // k)
     for start in range(0, n, step):
-        row, rank = np.nonzero(found.title[start : start + step] != NOBODY)
+        row, rank = np.nonzero(found.title[start : start + step] != NO_TITLE)
         user = found.user[start + row].tolist()
         names = user if user_ids is None else [user_ids[u] for u in user]
         title, score = title_ids[found.title[start + row, rank]], found.score[start + row, rank].astype(str)

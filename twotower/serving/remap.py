@@ -55,9 +55,9 @@ def transferred(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
 
 def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
     """The same model for other territories: each has what ``row`` (C,) of the old ones had to itself, −1 nothing."""
-    moved = TwoTower(model.config, *model.widths, placeholder(), threads=model.workers.threads, territories=len(row))
+    moved = TwoTower(model.config, *model.widths, placeholder(), threads=model.threads.count, territories=len(row))
     for name, value in model.params.items():
-        if name.startswith("territory."):
+        if model.parameters[name].owner == "territory":
             moved.params[name][...] = np.where((row < 0)[:, None], 0, value[row])
         else:
             moved.params[name][...] = value

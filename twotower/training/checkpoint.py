@@ -20,7 +20,6 @@ from twotower.core.errors import InputError
 from twotower.core.random_streams import placeholder
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
-from twotower.model.variants.objective import Uncertainty
 from twotower.training.loop import TrainingState
 
 OFFSETS = "title_offsets"  # (C, T), where there are any
@@ -62,8 +61,8 @@ def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
         "misses": state.misses,
         "adam_steps": optimiser.steps,
     }
-    if (learned := _uncertainty(model)) is not None:
-        counters["uncertainty_steps"] = learned.adam.steps
+    if model.objective.steps is not None:
+        counters[OBJECTIVE_STEPS] = model.objective.steps
     _save(path, _training_arrays(model, optimiser, state), counters)
 
 
@@ -73,7 +72,7 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     Errors: InputError when the file is missing, damaged, or of a model of another shape.
     """
     arrays, counters = _load(path)
-    needed = _COUNTERS | ({"uncertainty_steps"} if _uncertainty(model) is not None else set())
+    needed = _COUNTERS | ({OBJECTIVE_STEPS} if model.objective.steps is not None else set())
     if not counters.keys() >= needed or len(counters["adam_steps"]) != len(optimiser.steps):
         raise InputError(f"{path}: not the training state of such a model")
     if "best.params" in arrays:
@@ -82,10 +81,11 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     state.epoch, state.steps = counters["epoch"], counters["steps"]
     state.best_score, state.misses = counters["best_score"], counters["misses"]
     optimiser.steps = counters["adam_steps"]
-    if (learned := _uncertainty(model)) is not None:
-        learned.adam.steps = counters["uncertainty_steps"]
+    if model.objective.steps is not None:
+        model.objective.steps[:] = counters[OBJECTIVE_STEPS]
 
 
+OBJECTIVE_STEPS = "objective_steps"  # updates of what a training objective learns itself
 _COUNTERS = {"epoch", "steps", "best_score", "misses", "adam_steps"}
 
 
@@ -93,17 +93,10 @@ def _named(model: TwoTower) -> dict[str, np.ndarray]:
     return {**model.params, **{f"running.{name}": value for name, value in model.running.items()}}
 
 
-def _uncertainty(model: TwoTower) -> Uncertainty | None:
-    """The log-variances of groups, where the model's objective learns them."""
-    return model.objective.uncertainty if model.objective is not None else None
-
-
 def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> dict[str, np.ndarray]:
     arrays = {"params": model.params.flat, "running": model.running.flat}
     arrays |= {"adam.m": optimiser.m.flat, "adam.v": optimiser.v.flat}
-    if (learned := _uncertainty(model)) is not None:
-        of_groups = {"params": learned.params, "m": learned.adam.m, "v": learned.adam.v}
-        arrays |= {f"uncertainty.{name}": arena.flat for name, arena in of_groups.items()}
+    arrays |= {f"objective.{name}": value for name, value in model.objective.state().items()}
     if state.best is not None:
         arrays |= {"best.params": state.best[0], "best.running": state.best[1]}
     return arrays

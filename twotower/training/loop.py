@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from twotower.core.config import Config, TrainConfig
-from twotower.core.random_streams import Stream, generator
+from twotower.core.config import TrainConfig
 from twotower.model.adam import Adam
-from twotower.model.two_tower import Losses, TwoTower
-from twotower.model.variants import debiasing, pcgrad
-from twotower.model.variants.objective import Objective, Uncertainty
+from twotower.model.batch import Batch
+from twotower.model.loss import Losses
+from twotower.model.two_tower import TwoTower
 
 
 class Scores(NamedTuple):
@@ -58,7 +57,7 @@ class TrainingState:
 def fit(
     model: TwoTower,
     optimiser: Adam,
-    batches: Callable[[int], Iterable],
+    batches: Callable[[int], Iterable[Batch]],
     steps_per_epoch: int,
     validate: Callable[[], Scores] | None,
     config: TrainConfig,
@@ -74,7 +73,7 @@ def fit(
     checks = {round(steps_per_epoch * (i + 1) / validations_per_epoch) for i in range(validations_per_epoch)}
     while state.epoch < config.epochs and state.misses < config.patience:
         for step, batch in enumerate(batches(state.epoch), 1):
-            losses = learn(model, optimiser, batch, config, state.steps)
+            losses = train_step(model, optimiser, batch, state.steps)
             state.steps += 1
             yield Step(state.epoch, step, losses)
             if validate is not None and step in checks:
@@ -89,15 +88,11 @@ def fit(
         model.params.flat[:], model.running.flat[:] = state.best
 
 
-def learn(model: TwoTower, optimiser: Adam, batch: Any, config: TrainConfig, steps: int) -> Losses:
-    """One step along the gradient of a batch, the one after ``steps`` others."""
-    if config.pcgrad:
-        losses = pcgrad.loss_and_gradients(model, batch, generator(config.seed, Stream.GRADIENT_SURGERY, steps))
-    else:
-        losses = model.loss_and_gradients(batch)
-    optimiser.update(model.grads, losses.present, model.workers)
-    if model.objective is not None and model.objective.uncertainty is not None:
-        model.objective.uncertainty.update(losses.by_group, losses.pairs_by_group, model.workers)
+def train_step(model: TwoTower, optimiser: Adam, batch: Batch, step: int) -> Losses:
+    """One step along the gradient of a batch, the one after ``step`` others."""
+    losses = model.objective.gradients(model, batch, step)
+    optimiser.update(model.grads, losses.present, model.threads)
+    model.objective.update(losses, model.threads)
     return losses
 
 
@@ -115,34 +110,7 @@ def make_optimiser(model: TwoTower, config: TrainConfig) -> Adam:
     """Adam over all parameters of ``model``, with the decay of its matrices."""
     spans = model.shared_span(), model.group_spans() + model.territory_spans()
     adam = Adam(model.params, *spans, config.learning_rate, config.beta1, config.beta2, config.eps)
-    adam.decay(model.matrix_spans("tower"), config.tower_decay)
-    adam.decay(model.matrix_spans("head"), config.head_decay)
-    adam.decay(model.matrix_spans("bias"), config.bias_decay)
+    adam.decay(model.decayed_spans("tower"), config.tower_decay)
+    adam.decay(model.decayed_spans("head"), config.head_decay)
+    adam.decay(model.decayed_spans("bias"), config.bias_decay)
     return adam
-
-
-def make_objective(
-    config: Config, group: np.ndarray, title: np.ndarray, label: np.ndarray, titles: int
-) -> Objective | None:
-    """What training adds to the masked loss; None where it adds nothing. Counts are of the training pairs alone.
-
-    ``group``, ``title`` and ``label`` (n,) are of the training pairs, ``titles`` how many there are in all.
-    """
-    settings, K = config.train, config.model.groups
-    if settings.task_weights == "equal" and settings.debias == "none":
-        return None
-    objective, strength = Objective(), settings.debias_strength
-    if settings.task_weights == "uncertainty":
-        betas = settings.beta1, settings.beta2
-        objective.uncertainty = Uncertainty(K, settings.learning_rate, *betas, settings.eps)
-    elif settings.task_weights != "equal":
-        objective.group_weight = debiasing.group_weights(np.bincount(group, minlength=K), settings.task_weights)
-    negatives, positives = (np.bincount(title[label == y], minlength=titles) for y in (0, 1))
-    if settings.debias == "ipw":
-        of_positives = debiasing.inverse_propensities(positives, strength)
-        objective.title_weight = np.stack([np.ones_like(of_positives), of_positives])
-    elif settings.debias == "logq":
-        objective.title_offset = debiasing.title_log_odds(positives, negatives, strength)
-    elif settings.debias == "penalty":
-        objective.popularity, objective.penalty = np.log1p(positives).astype(np.float32), strength
-    return objective

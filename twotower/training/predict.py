@@ -42,7 +42,7 @@ def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) 
     members = np.maximum(user_groups(dataset, territory_group, groups), 0)  # of those without a head none is scored
     batcher = Batcher(
         dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
-        user_territory=user_territories(dataset, model),
+        user_territory=user_territories(dataset, model), n_territories=dataset.n_territories,
     )  # fmt: skip
     return Scorer(batcher, np.asarray(dataset.head_territory))
 
@@ -62,7 +62,7 @@ def predict_pairs(
     by_user = np.argsort(pairs.user, kind="stable")
     for start in range(0, len(by_user), batcher.batch_size):
         index = by_user[start : start + batcher.batch_size]
-        batch = batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+        batch = batcher.batch_view(pairs.user[index], pairs.title[index], np.zeros(len(index), np.float32))
         logits[index[batch.order]] = model.predict(batch)
         progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
     if model.title_offsets is not None:

@@ -25,8 +25,10 @@ from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
+from twotower.model.loss import Losses
 from twotower.model.title_offsets import fit_offsets, judging_folds
-from twotower.model.two_tower import Losses, TwoTower
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
@@ -69,11 +71,12 @@ class Trainer:
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
         self.optimiser = loop.make_optimiser(self.model, settings)
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
-        self.model.objective = loop.make_objective(config, *of_pairs, len(tables[1]))
+        self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
         self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
         territory = user_territories(dataset, self.model)
-        self.batcher = Batcher(*tables, self.members, model.groups, self.batch_size, user_territory=territory)
+        shape = model.groups, self.batch_size, 2
+        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
         self.scorer = make_scorer(self.model, dataset, territory_group)
 
     def steps(self) -> int:
@@ -82,7 +85,7 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        return prefetch(self.batcher.batches(self.pairs, self.order(epoch), self.config.train.batching))
+        return prefetch(self.batcher.batch_views(self.pairs, self.order(epoch), self.config.train.batching))
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -141,7 +144,7 @@ class Trainer:
         first, last = int(pairs.day.min()), int(pairs.day.max())
         days = f"day {first}" if first == last else f"days {first}–{last}"
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self.batcher.batches(pairs, rng, self.config.train.batching))
+        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
         steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
         seen, started = 0, time.perf_counter()
@@ -197,7 +200,7 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
-        writer.save_environment(gemm=gemm.PATH, threads=self.model.workers.threads)
+        writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 
     def _predict(self, pairs: Pairs, progress: Progress, stage: str) -> np.ndarray:

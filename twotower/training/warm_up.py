@@ -19,7 +19,7 @@ from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.rankings import weighted_average_precision
-from twotower.model.retrieval import Choice, Retrieval, Users
+from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
 
@@ -71,7 +71,7 @@ def _compile_batches() -> None:
     for table in (np.float16, np.float32):
         batcher = _batcher(table)
         for mode in BATCHINGS:
-            list(batcher.batches(_Pairs(), placeholder(), mode))
+            list(batcher.batch_views(_Pairs(), placeholder(), mode))
 
 
 def _compile_plain_network() -> None:
@@ -93,7 +93,8 @@ def _compile_retrieval() -> None:
     network = TwoTower(ModelConfig(hidden=WIDTH), WIDTH, WIDTH, placeholder())
     found, users = Retrieval(network, np.eye(TITLES, WIDTH, dtype=np.float32)), np.zeros(USERS, np.int64)
     nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
-    found.top(1, Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users), Choice(found.bias, users, *nothing_seen))
+    everybody = Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users)
+    found.top(1, everybody, Candidates(found.bias, users, *nothing_seen))
 
 
 def _rehearse_sampling(directory: Path) -> None:
@@ -146,5 +147,5 @@ def _one_step(model: ModelConfig) -> None:
     network = TwoTower(model, WIDTH, WIDTH, placeholder())
     batch = _batcher(np.float32).batch(_Pairs.user, _Pairs.title, _Pairs.label)
     network.loss_and_gradients(batch)
-    make_optimiser(network, TrainConfig()).update(network.grads, [0, 1], network.workers)
+    make_optimiser(network, TrainConfig()).update(network.grads, [0, 1], network.threads)
     network.predict(batch)

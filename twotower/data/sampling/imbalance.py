@@ -1,4 +1,4 @@
-"""What a sample holds per territory, and how unequal the territories are in it. C territories."""
+"""Users and pairs of a sample per territory, and how unequal the territories are. C territories."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,8 +8,8 @@ import numpy as np
 from twotower.data.territories import MAJORS, Territories
 
 
-class Drawn(NamedTuple):
-    """What was drawn of one kind of users."""
+class SampledCounts(NamedTuple):
+    """Users of one kind, and their pairs, per territory."""
 
     users: np.ndarray  # (C,) int64
     positives: np.ndarray  # (C,) int64
@@ -18,20 +18,20 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a sample holds, per territory."""
+    """The contents of a sample per territory."""
 
     territories: Territories
     users: np.ndarray  # (C,) int64 users of the dataset
-    random: Drawn  # training users drawn at random, and their pairs
-    active: Drawn  # training users drawn for being active, and their pairs
-    test: Drawn
-    alpha: float  # negatives asked for a positive
-    shortfall: np.ndarray  # (C,) int64 negatives that could not be drawn, for want of titles
+    random: SampledCounts  # random training users
+    active: SampledCounts  # active training users
+    test: SampledCounts
+    alpha: float  # negatives per positive asked for
+    shortfall: np.ndarray  # (C,) int64 negatives that could not be sampled, for lack of titles
 
     @property
-    def train(self) -> Drawn:
+    def train(self) -> SampledCounts:
         """Random and active users together."""
-        return Drawn(*(random + active for random, active in zip(self.random, self.active, strict=True)))
+        return SampledCounts(*(random + active for random, active in zip(self.random, self.active, strict=True)))
 
     @property
     def majors(self) -> np.ndarray:
@@ -50,7 +50,7 @@ class SampleSummary:
 
 
 def max_over_min(counts: np.ndarray) -> float:
-    """How many times the largest count is the smallest: 1 is equal, inf when one is 0, nan when all are."""
+    """The largest count over the smallest: inf when one is 0, nan when all are."""
     largest, smallest = float(np.max(counts, initial=0)), float(np.min(counts)) if len(counts) else 0.0
     if smallest:
         return largest / smallest
@@ -60,8 +60,7 @@ def max_over_min(counts: np.ndarray) -> float:
 def effective_number(counts: np.ndarray) -> float:
     """The inverse Simpson index 1 / Σ p², p = counts / Σ counts: nan when all are 0.
 
-    So many equal territories would be as concentrated as these (Hill 1973, order 2): C equal counts give C,
-    and when one territory has nearly everything it is nearly 1.
+    The number of equal territories that are as concentrated as these (Hill 1973, order 2).
     """
     total = float(counts.sum())
     return 1.0 / float(np.sum((counts / total) ** 2)) if total else np.nan

@@ -1,10 +1,10 @@
 """Negatives: titles that a user could have watched on a day and never did.
 
 Could have: available in the user's territory and launched by that day. Never: on no day of the whole log, the
-history and the test days included. Drawn without replacement for each user and day.
+history and the test days included. Sampled without replacement per user and day.
 
-Randomness is a pure function of (key, user, day): a user's negatives are the same whoever else is drawn, in
-whatever order and however many at once. So a sample with active users holds that without them, pair for pair.
+Randomness is a pure function of (key, user, day): a user's negatives do not depend on other
+users, on order or on blocks. So a sample with active users contains the one without them, pair for pair.
 """
 
 from typing import NamedTuple
@@ -45,9 +45,9 @@ class Candidates:
 
 
 class Negatives(NamedTuple):
-    """What was drawn for one day, and how many could not be, for want of titles."""
+    """The negatives of one day, and how many could not be sampled, for lack of titles."""
 
-    user: np.ndarray  # (n,) int64, in the order asked for
+    user: np.ndarray  # (n,) int64, in the order of the input
     title: np.ndarray  # (n,) int32
     shortfall: np.ndarray  # (C,) int64 negatives that a territory lacks
 
@@ -61,9 +61,9 @@ def sample_negatives(
     candidates: Candidates,
     key: int,
 ) -> Negatives:
-    """Draw ``wanted[i]`` negatives of ``user[i]`` for one day, uniformly and without replacement.
+    """Sample ``wanted[i]`` negatives of ``user[i]`` for one day, uniformly and without replacement.
 
-    A user with fewer candidates than wanted gets all of them; what is missing is reported as shortfall.
+    A user with fewer candidates gets all of them; the rest is counted as shortfall.
 
     user: (n,) each at most once. wanted: (n,) float >= 0; fractions are rounded at random, right on average.
     territory: (U,) of all users. key: 64 random bits, see the top of this file.
@@ -72,7 +72,7 @@ def sample_negatives(
     out_user, out_title = np.empty(most, np.int64), np.empty(most, np.int32)
     shortfall = np.zeros(len(candidates.start) - 1, np.int64)
     with np.errstate(over="ignore"):  # 64-bit wrap-around is meant; only seen without the JIT
-        n = draw_negatives(
+        n = fill_negatives(
             out_user, out_title, shortfall,
             np.full(candidates.n_titles, -1, np.int64), np.empty(candidates.n_titles, np.int32),
             np.ascontiguousarray(user, np.int64), np.ascontiguousarray(wanted, np.float64), day,
@@ -97,14 +97,14 @@ def below(bits, n):
 
 
 @njit(cache=True, nogil=True)
-def draw_negatives(
+def fill_negatives(
     out_user, out_title, shortfall, seen, pool, user, wanted, day, territory,
     watched_start, watched_title, candidate_start, candidate_title, launched, key,
 ):  # fmt: skip
-    """Fill out_user and out_title, add to shortfall (C,), and return how many were drawn.
+    """Fill out_user and out_title, add to shortfall (C,), and return the number of negatives.
 
-    Few out of many: draw a title and throw it back when it is seen. Many out of few: list the candidates and
-    shuffle the front of the list. Both are uniform; which is used depends only on the numbers at hand.
+    Few out of many: rejection sampling. Many out of few: list the candidates and shuffle the front of the list. Both
+    are uniform; the numbers alone decide which is used.
 
     seen: (T,) all -1; seen[t] == i once row i may not have t. pool: (T,) scratch.
     """
@@ -137,9 +137,9 @@ def draw_negatives(
             if seen[t] != i:
                 pool[n_pool] = t
                 n_pool += 1
-        n_drawn = min(k, n_pool)
-        shortfall[c] += k - n_drawn
-        for j in range(n_drawn):
+        n_kept = min(k, n_pool)
+        shortfall[c] += k - n_kept
+        for j in range(n_kept):
             state += _GAMMA
             other = j + below(mix(state), n_pool - j)
             t = pool[other]

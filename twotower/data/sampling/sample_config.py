@@ -1,51 +1,73 @@
-"""The settings of a sample, checked once."""
+"""The settings of a sample, validated once."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from twotower.core.errors import InputError
+from twotower.core.config import SettingError, setting
 from twotower.data.sampling.quotas import QUOTAS
 
 NEGATIVES = ("own", "population")
 AUTO = "auto"
+USERS = "a number of users such as 5000, or a share such as 30%"
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """What to draw. Whole numbers of users are numbers, fractions are shares. Errors: InputError."""
+    """Which users, positives and negatives to sample. Users: 5000, or a share such as "30%". Errors: InputError."""
 
-    random_users: int | float = 0.3  # N, or a share of the users that are not test users
-    active_users: int | float = 0.5  # M, or how many to a random user, as far as there are so many
-    test_users: int | float = 0.3  # a number, or a share of all users
-    window: int = 60  # days: active is who has a first stream on the last so many days of training
-    quota: str = "adaptive"  # proportional, equal, adaptive: see quotas.py
-    alpha: float | str = 8.0  # negatives a positive; auto: users over mean daily first-time streamers
-    negatives: str = "own"  # own: of the positive's user; population: of all users drawn, at random
-    dev_users: bool = False  # judge on users that are neither training nor test users, to choose settings by
-    seed: int = 0
+    random_users: int | str = setting("30%", "Random training users: a number, or a share of all but the test users.")
+    active_users: int | str = setting(
+        "50%", "Extra active users: a number, or a percentage of the random users, as far as there are so many."
+    )
+    test_users: int | str = setting("30%", "Test users: a number, or a share of all users.")
+    window: int = setting(60, "Users with a first stream in the last DAYS training days are active.")
+    quota: str = setting(
+        "adaptive", "Active users per territory; adaptive: territories with the fewest positives are filled up first."
+    )
+    alpha: float | str = setting(
+        8.0, "Negatives per positive; auto = users / mean daily first-time streamers, as in the paper."
+    )
+    negatives: str = setting(
+        "own", "Sample negatives for the positive's own user, or for all sampled users of the territory."
+    )
+    dev_users: bool = setting(
+        False, "Evaluate on development users, who are neither training nor test users: for choosing settings."
+    )
+    seed: int = setting(0, "The same seed gives the same sample.")
 
     def __post_init__(self) -> None:
         for name, largest in (("random_users", 1.0), ("active_users", math.inf), ("test_users", 1.0)):
-            value = getattr(self, name)
-            ok = _is_number(value) and 0 <= value < math.inf and (isinstance(value, int) or value <= largest)
-            _require(ok, name, value, "a number of users, or a share such as 0.3")
-        _require(self.test_users > 0, "test_users", self.test_users, "some")
-        some = self.random_users > 0 or (self.active_users > 0 and isinstance(self.active_users, int))
-        _require(some, "random_users", self.random_users, "some, or a number of active_users")
-        _require(isinstance(self.window, int) and self.window >= 1, "window", self.window, "at least 1 day")
-        _require(self.quota in QUOTAS, "quota", self.quota, f"one of {', '.join(QUOTAS)}")
-        number = _is_number(self.alpha) and 0 < float(self.alpha) < math.inf
-        _require(number or self.alpha == AUTO, "alpha", self.alpha, f"a number above 0, or {AUTO!r}")
-        _require(self.negatives in NEGATIVES, "negatives", self.negatives, f"one of {', '.join(NEGATIVES)}")
-        _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number >= 0")
-        _require(isinstance(self.dev_users, bool), "dev_users", self.dev_users, "true or false")
+            amount = users_of(getattr(self, name))
+            ok = amount is not None and 0 <= amount < math.inf and (isinstance(amount, int) or amount <= largest)
+            self._require(name, ok, USERS)
+            if isinstance(amount, float):
+                object.__setattr__(self, name, f"{100 * amount:.12g}%")  # written in one way: samples are compared
+        self._require("test_users", users_of(self.test_users) != 0, "some")
+        active = users_of(self.active_users)
+        some = users_of(self.random_users) != 0 or (active != 0 and isinstance(active, int))
+        self._require("random_users", some, "some, or a number of active_users")
+        self._require("window", isinstance(self.window, int) and self.window >= 1, "at least 1 day")
+        self._require("quota", self.quota in QUOTAS, f"one of {', '.join(QUOTAS)}")
+        number = isinstance(self.alpha, int | float) and not isinstance(self.alpha, bool) and 0 < self.alpha < math.inf
+        self._require("alpha", number or self.alpha == AUTO, f"a number above 0, or {AUTO!r}")
+        self._require("negatives", self.negatives in NEGATIVES, f"one of {', '.join(NEGATIVES)}")
+        self._require("seed", isinstance(self.seed, int) and self.seed >= 0, "a whole number >= 0")
+        self._require("dev_users", isinstance(self.dev_users, bool), "true or false")
+
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise SettingError(name, getattr(self, name), expected)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def users_of(amount: Any) -> int | float | None:
+    """``5000`` → 5000 users, ``"30%"`` → a share of 0.3; None for what is neither.
 
-
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:
-    if not ok:
-        raise InputError(f"{name} = {value!r}: expected {expected}")
+    A bare 0.3 is neither: beside 1, one user, 1.0 would be all of them.
+    """
+    if isinstance(amount, int) and not isinstance(amount, bool):
+        return amount
+    try:
+        return float(amount[:-1]) / 100 if amount.endswith("%") else int(amount)
+    except (AttributeError, ValueError):
+        return None

@@ -1,7 +1,6 @@
-"""The pairs of the users drawn: their first streams, and negatives beside them, day by day."""
+"""Labelled pairs of the sampled users, day by day: their first streams, and negatives."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -10,20 +9,20 @@ from twotower.core.formatting import counted
 from twotower.core.random_streams import Stream, generator, seed_sequence
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
-from twotower.data.sampling.imbalance import Drawn, SampleSummary
+from twotower.data.sampling.imbalance import SampledCounts, SampleSummary
 from twotower.data.sampling.negatives import Candidates, sample_negatives
 from twotower.data.sampling.sample_config import SampleConfig
-from twotower.data.sampling.sampled_users import Users
+from twotower.data.sampling.sampled_users import SampledUsers
 
 RANDOM, ACTIVE, TEST = range(3)  # kinds of users
 NEGATIVES_OF = {"train": Stream.TRAIN_NEGATIVES, "test": Stream.TEST_NEGATIVES, "update": Stream.UPDATE_NEGATIVES}
 
 
-class PairDrawer:
-    """Draws labelled pairs day by day, and counts what it drew by kind of user, label and territory."""
+class PairSampler:
+    """Samples labelled pairs day by day, and counts them by kind of user, label and territory."""
 
     def __init__(
-        self, dataset: Dataset, watched: FirstStreams, users: Users, alpha: float, config: SampleConfig
+        self, dataset: Dataset, watched: FirstStreams, users: SampledUsers, alpha: float, config: SampleConfig
     ) -> None:
         self.dataset, self.watched, self.users = dataset, watched, users
         self.alpha, self.config = alpha, config
@@ -35,19 +34,21 @@ class PairDrawer:
         self.counts = np.zeros((3, 2, dataset.n_territories), np.int64)  # kind, label, territory
         self.shortfall = np.zeros(dataset.n_territories, np.int64)
 
-    def draw(self, split: str, users: np.ndarray, days: range) -> Iterator[tuple[Any, ...]]:
-        """Day, user, title and label of each day's pairs; those of a user lie together, positives first.
+    def sample(
+        self, split: str, users: np.ndarray, days: range
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Day, user, title and label of each day's pairs, user by user, positives first.
 
-        Pairs to update with are not counted: the summary tells what a model learns from before it is tested.
+        Update pairs are not counted: the summary describes what a model is trained and tested on.
         """
         user, title, day = self.watched.between(users, days.start, days.stop)
-        if len(user) == 0 and split != "update":  # nobody need be trained on those
+        if len(user) == 0 and split != "update":
             n = self.dataset.n_territories
             where = f"in any of the {n} territories" if n > 1 else "in the territory"
             who = f"the {counted(len(users), f'{split} user')} {'has' if len(users) == 1 else 'have'}"
             raise InputError(
                 f"{self.dataset.path}: {who} no first stream {where} "
-                f"on days {days.start}–{days.stop - 1}: draw more users"
+                f"on days {days.start}–{days.stop - 1}: sample more users"
             )
         seed, stream = self.config.seed, NEGATIVES_OF[split]
         key = int(seed_sequence(seed, stream).generate_state(1, np.uint64)[0])
@@ -55,8 +56,8 @@ class PairDrawer:
         for i, today in enumerate(days):
             of_day = slice(bounds[i], bounds[i + 1])
             rng = generator(seed, stream, today)
-            asked = self.ask_for_negatives(user[of_day], users, rng)
-            negatives = sample_negatives(*asked, today, self.territory, self.watched, self.candidates, key)
+            wanted = self.wanted_negatives(user[of_day], users, rng)
+            negatives = sample_negatives(*wanted, today, self.territory, self.watched, self.candidates, key)
             both = np.concatenate([user[of_day], negatives.user])
             by_user = np.argsort(both, kind="stable")
             titles = np.concatenate([title[of_day], negatives.title])[by_user]
@@ -67,10 +68,10 @@ class PairDrawer:
                 self.count(both, labels)
             yield today, both, titles, labels
 
-    def ask_for_negatives(
+    def wanted_negatives(
         self, positives: np.ndarray, users: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Whose negatives, and how many each, for the users of one day's positives."""
+        """Users, and how many negatives each gets, for the users of one day's positives."""
         if self.config.negatives == "own":
             who, n_positives = np.unique(positives, return_counts=True)
             return who, self.alpha * n_positives
@@ -91,10 +92,10 @@ class PairDrawer:
 
     def summary(self) -> SampleSummary:
         n_territories = self.dataset.n_territories
-        drawn_users = np.concatenate([self.users.train, self.users.test])
+        sampled = np.concatenate([self.users.train, self.users.test])
         of_kind = [
-            Drawn(
-                users=np.bincount(self.territory[drawn_users[self.kind[drawn_users] == kind]], minlength=n_territories),
+            SampledCounts(
+                users=np.bincount(self.territory[sampled[self.kind[sampled] == kind]], minlength=n_territories),
                 positives=self.counts[kind, 1],
                 negatives=self.counts[kind, 0],
             )

@@ -1,12 +1,12 @@
-"""Who is drawn: test users, random users, and active users by quota.
+"""Test users, random users, and active users by quota.
 
-Test users are drawn first, from all users; random users from those that remain; active users from those that remain
-then. Each step has its own random stream. So samples with the same seed and test options share their test users, and
-those with the same number of random users differ by the active users alone: what the upsampling is worth can be read
-off two such samples.
+Test users are sampled first, from all users; random users from the others; active users from what is left then. Each
+step has a random stream of its own. So samples with the same seed and test options share their test users, and those
+with the same number of random users differ by the active users alone: two such samples show what upsampling is worth.
 
-A sample for choosing settings leaves the test users alone: in their place it has as many of the users that were drawn
-last among the random ones, who are then neither trained on nor active. Its random users are the usual ones.
+A sample with development users leaves the test users alone: in their place it evaluates on as many of the users that
+would have been the last random users, who are then neither training users nor active. Its random users are the usual
+ones.
 """
 
 from typing import NamedTuple
@@ -18,21 +18,21 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sampling.quotas import active_quota
-from twotower.data.sampling.sample_config import SampleConfig
+from twotower.data.sampling.sample_config import SampleConfig, users_of
 
-DEV_SHARE = 3  # at most one in so many of those who are not test users is kept for choosing
+DEV_SHARE = 3  # at most one in three of the users that are not test users is a development user
 
 
-class Users(NamedTuple):
+class SampledUsers(NamedTuple):
     """Rows of the user table, ascending."""
 
     train: np.ndarray  # (n,) int64, random and active users
-    active: np.ndarray  # (n,) bool: drawn as an active user
+    active: np.ndarray  # (n,) bool: sampled as an active user
     test: np.ndarray  # (m,) int64, disjoint from train
 
 
-def draw_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) -> Users:
-    """Draw test, random and active users, disjoint. Errors: InputError when there are not so many."""
+def sample_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) -> SampledUsers:
+    """Test, random and active users, disjoint. Errors: InputError when there are not so many."""
     n_test = how_many(config.test_users, dataset.n_users)
     if n_test >= dataset.n_users:
         raise InputError(f"test_users = {n_test}: expected fewer than the {dataset.n_users} users of the dataset")
@@ -45,28 +45,28 @@ def draw_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) ->
         raise InputError(f"random_users = {n_random}: expected at most the {rest}")
     others = generator(config.seed, Stream.RANDOM_USERS).permutation(others)
     if config.dev_users:
-        kept = min(n_test, len(others) // DEV_SHARE)
-        others, test = others[: len(others) - kept], np.sort(others[len(others) - kept :])
-        if kept == 0 or n_random > len(others):
-            raise InputError(f"random_users = {n_random}: that leaves no {max(kept, 1)} users to choose settings by")
+        n_dev = min(n_test, len(others) // DEV_SHARE)
+        others, test = others[: len(others) - n_dev], np.sort(others[len(others) - n_dev :])
+        if n_dev == 0 or n_random > len(others):
+            raise InputError(f"random_users = {n_random}: no {max(n_dev, 1)} users are left for --dev-users")
     random, others = others[:n_random], others[n_random:]
 
     recent = watched.count(max(0, dataset.train_days - config.window), dataset.train_days)
     pool = np.sort(others[recent[others] > 0])
     n_active = how_many(config.active_users, n_random)
-    if isinstance(config.active_users, float):
+    if isinstance(users_of(config.active_users), float):
         n_active = min(n_active, len(pool))
     if n_active > len(pool):
-        when = f"in the last {config.window} days of training" if dataset.has_time else "at all"
+        when = f"in the last {config.window} training days" if dataset.has_time else "at all"
         raise InputError(f"active_users = {n_active}: only {len(pool)} other users have a first stream {when}")
-    active = draw_active(dataset, watched, config, random, pool, n_active)
+    active = sample_active(dataset, watched, config, random, pool, n_active)
 
     train = np.concatenate([random, active])
     order = np.argsort(train)
-    return Users(train[order], (np.arange(len(train)) >= len(random))[order], test)
+    return SampledUsers(train[order], (np.arange(len(train)) >= len(random))[order], test)
 
 
-def draw_active(
+def sample_active(
     dataset: Dataset,
     watched: FirstStreams,
     config: SampleConfig,
@@ -89,6 +89,7 @@ def draw_active(
     return pool[place < quota[territory[pool]]]
 
 
-def how_many(asked: int | float, total: int) -> int:
-    """A number as it is, a share as a number of users, at least one unless it is 0."""
-    return asked if isinstance(asked, int) else max(round(asked * total), int(asked > 0))
+def how_many(amount: int | str, total: int) -> int:
+    """A number of users as it is, a share as a number of users, at least one unless it is 0."""
+    users = users_of(amount)
+    return users if isinstance(users, int) else max(round((users or 0) * total), int(users != 0))

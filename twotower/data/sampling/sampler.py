@@ -1,20 +1,18 @@
-"""Draw a sample: users, their pairs, and all of it into the dataset.
+"""Sample users and pairs, and write them into the dataset.
 
-Samples with the same seed and test options share their test users (drawn_users.py) and their test pairs: a user's
+Samples with the same seed and test options share their test users (sampled_users.py) and their test pairs: a user's
 negatives are a function of seed, user and day (negatives.py).
 """
-
-from dataclasses import asdict
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
-from twotower.data.sample import SampleWriter
+from twotower.data.sample import SampledTotals, SampleRecord, SampleWriter
 from twotower.data.sampling.imbalance import SampleSummary
 from twotower.data.sampling.sample_config import AUTO, SampleConfig
-from twotower.data.sampling.sampled_pairs import PairDrawer
-from twotower.data.sampling.sampled_users import draw_users
+from twotower.data.sampling.sampled_pairs import PairSampler
+from twotower.data.sampling.sampled_users import sample_users
 
 
 def sample(
@@ -24,25 +22,25 @@ def sample(
     name: str = "default",
     overwrite: bool = False,
 ) -> SampleSummary:
-    """Draw users and pairs, and write them into the dataset as the sample ``name``.
+    """Sample users and pairs, and write them into the dataset as the sample ``name``.
 
     Positives are first streams, on training days of the training users and on test days of the test users; in
-    a dataset without test days, such as a log without timestamps, on training days of both. To each come
-    ``alpha`` negatives, on the same day and in the same territory. Pairs of the training users on the test days
-    are drawn in the same way and kept apart, for training that goes on from day to day.
+    a dataset without test days, such as a log without timestamps, on training days of both. Each gets ``alpha``
+    negatives on the same day and in the same territory. Pairs of the training users on the test days are sampled
+    in the same way and kept apart, for walk-forward training.
 
     Errors: InputError when the sample exists, when users are too few, and when there is no positive.
     """
     if not dataset.train_days:
-        raise InputError(f"{dataset.path}: no training days: all of its log is history, to score and not to train on")
-    with SampleWriter(dataset, name, asdict(config), overwrite) as writer:
+        raise InputError(f"{dataset.path}: no training days: all of its log is history, for scoring only")
+    with SampleWriter(dataset, name, overwrite) as writer:
         watched = FirstStreams.read(dataset, progress)
-        users = draw_users(dataset, watched, config)
+        users = sample_users(dataset, watched, config)
         writer.write_users(users.train, users.active, users.test)
         alpha = automatic_alpha(dataset, watched) if config.alpha == AUTO else float(config.alpha)
         if config.alpha != AUTO:
             check_alpha(dataset, alpha, len(users.train) if config.negatives == "population" else 1)
-        pairs = PairDrawer(dataset, watched, users, alpha, config)
+        pairs = PairSampler(dataset, watched, users, alpha, config)
         training_days = range(dataset.train_days)
         test_days = range(dataset.train_days, dataset.train_days + dataset.test_days) or training_days
         new_days = test_days if dataset.test_days else range(0)
@@ -51,25 +49,25 @@ def sample(
             ("update", users.train, new_days),
             ("test", users.test, test_days),
         ):
-            for done, (day, *columns) in enumerate(pairs.draw(split, who, days), 1):
+            for done, (day, *columns) in enumerate(pairs.sample(split, who, days), 1):
                 writer.write_pairs(split, day, *columns)
-                progress(f"drawing {split} pairs", done, len(days))
-        writer.config["drawn"] = {
-            "alpha": alpha,
-            "random_users": int((~users.active).sum()),
-            "active_users": int(users.active.sum()),
-            "test_users": len(users.test),
-        }
-        writer.finish()
+                progress(f"sampling {split} pairs", done, len(days))
+        sampled = SampledTotals(
+            alpha=alpha,
+            random_users=int((~users.active).sum()),
+            active_users=int(users.active.sum()),
+            test_users=len(users.test),
+        )
+        writer.finish(SampleRecord(**vars(config), sampled=sampled))  # type: ignore[typeddict-item]
     return pairs.summary()
 
 
 def check_alpha(dataset: Dataset, alpha: float, users: int) -> None:
-    """Errors: InputError for more negatives a positive than there are pairs of ``users`` and titles to draw from."""
+    """Errors: InputError for more negatives per positive than there are pairs of ``users`` and titles."""
     most = users * dataset.n_titles
     if alpha > most:
         whose = f"{dataset.n_titles:,} titles" + (f" for each of {users:,} users" if users > 1 else "")
-        expected = f"expected at most {most:,} negatives a positive"
+        expected = f"expected at most {most:,} negatives per positive"
         raise InputError(f"alpha = {alpha:g}: {dataset.path} has {whose}; {expected}")
 
 
@@ -80,5 +78,7 @@ def automatic_alpha(dataset: Dataset, watched: FirstStreams) -> float:
     """
     streamers = watched.users_per_day(dataset.train_days).mean()
     if streamers == 0:
-        raise InputError(f"{dataset.path}: no first stream on days 0–{dataset.train_days - 1}, so no alpha from it")
+        raise InputError(
+            f"{dataset.path}: no first stream on days 0–{dataset.train_days - 1}, so --alpha auto has no value"
+        )
     return float(dataset.n_users / streamers)

@@ -40,8 +40,8 @@ def activations(model: TwoTower, batch: Any) -> Activations:
         for tile in run:
             title.norm1.forward(result.title1[tile.rows], work.Z1[tile.rows], work.stats1, tile.group)
 
-    model.workers.run(users, chunked_tiles(batch.segments))
-    model.workers.run(titles, chunked_tiles(np.array([0, T])))
+    model.threads.run(users, chunked_tiles(batch.segments))
+    model.threads.run(titles, chunked_tiles(np.array([0, T])))
     return result
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.model.engine.arena import Arena
+from twotower.model.parameters import Arena
 from twotower.model.two_tower import TwoTower
 
 PARTS = {

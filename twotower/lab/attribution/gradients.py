@@ -1,7 +1,7 @@
 """The gradient of a batch by block and by group, conflicts between groups, and the size of Adam's next step.
 
 The part of group k is the model's own backward pass in which the pairs of all other groups send no gradient back
-(``TwoTower.loss_and_gradients`` with ``only``): forward, batch-norm and loss are those of the whole batch. The backward
+(``gradients_of_group``): forward, batch-norm and loss are those of the whole batch. The backward
 pass is linear in the gradients of the logits, so the parts add up to the gradient. No value is set to 0 here: a 0 in
 the matrix was computed.
 
@@ -17,9 +17,10 @@ import numpy as np
 
 from twotower.lab.attribution.blocks import Block
 from twotower.model.adam import Adam
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import Workers
+from twotower.model.engine.threads import Threads
+from twotower.model.parameters import Arena
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.one_group import gradients_of_group
 
 GRAM_PIECE = 1 << 18  # values of each group's gradient that are converted to float64 at a time
 
@@ -60,7 +61,7 @@ def gradient_matrix(
     parts = np.empty((K, towers.stop), np.float32)  # (K, values in both towers)
     rest = [g.copy() for g in gradients]
     for k in range(K):
-        model.loss_and_gradients(batch, only=k)
+        gradients_of_group(model, batch, k)
         parts[k] = model.grads.flat[towers]
         for n, block in enumerate(blocks):
             g_k = block.of(model.grads)
@@ -117,12 +118,12 @@ def copied_optimiser(optimiser: Adam) -> Adam:
 
 
 def update_norms(
-    optimiser: Adam, grads: Arena, present: Iterable[int], blocks: list[Block], workers: Workers
+    optimiser: Adam, grads: Arena, present: Iterable[int], blocks: list[Block], threads: Threads
 ) -> np.ndarray:
     """Norm (N,) of what Adam's next step adds to each block, weight decay included; the optimiser stays unchanged.
 
     The block of an absent group is not updated: 0.
     """
     stepped = copied_optimiser(optimiser)
-    stepped.update(grads, present, workers)
+    stepped.update(grads, present, threads)
     return np.array([np.linalg.norm(block.of(stepped.params) - block.of(optimiser.params)) for block in blocks])

@@ -27,7 +27,7 @@ from twotower.lab.attribution.rows import RULE, user_rows
 from twotower.lab.attribution.summary import summary
 from twotower.lab.attribution.without_mask import UnmaskedGradients, gradients_without_mask
 from twotower.lab.subject import Subject
-from twotower.model.two_tower import Losses
+from twotower.model.loss import Losses
 
 FORMAT = 1
 
@@ -47,7 +47,7 @@ def inspect(subject: Subject, progress: Progress = silent) -> Inspection:
         tick()
         rows, dead = user_rows(subject, A), dead_units(model, batch, A)
         blocks = in_backward_order(blocks_of(model, subject.territory_group))
-        updates = update_norms(optimiser, whole, losses.present, blocks, model.workers)
+        updates = update_norms(optimiser, whole, losses.present, blocks, model.threads)
         unmasked = gradients_without_mask(model, batch, whole)
         tick()
         matrix = gradient_matrix(model, batch, blocks, whole, tick)

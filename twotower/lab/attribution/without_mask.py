@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.data.batches import Batch
-from twotower.model.engine.arena import Arena
+from twotower.model.loss import MaskedLoss
+from twotower.model.parameters import Arena
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective
 
@@ -44,18 +45,12 @@ def gradients_without_mask(model: TwoTower, batch: Batch, whole: Arena) -> Unmas
     sums = {name: np.zeros(model.params.shapes[name]) for name in names}
     for name in names:
         np.fill_diagonal(norms[name], [np.linalg.norm(part) for part in whole[name].astype(np.float64)])
-    objective = model.objective
-    try:
-        for shift in range(1, K) if names else ():
-            if objective is not None:
-                model.objective = shifted_objective(objective, shift)
-            model.loss_and_gradients(shifted(batch, shift))
-            for name in names:
-                for k, part in enumerate(model.grads[name].astype(np.float64)):
-                    norms[name][k, (k - shift) % K] = np.linalg.norm(part)
-                    sums[name][k] += part
-    finally:
-        model.objective = objective
+    for shift in range(1, K) if names else ():
+        model.loss_and_gradients(shifted(batch, shift), shifted_objective(model.objective, shift))
+        for name in names:
+            for k, part in enumerate(model.grads[name].astype(np.float64)):
+                norms[name][k, (k - shift) % K] = np.linalg.norm(part)
+                sums[name][k] += part
     others = {name: np.array([np.linalg.norm(part) for part in sums[name]]) for name in names}
     return UnmaskedGradients(norms, others)
 
@@ -84,8 +79,10 @@ def shifted(batch: Batch, shift: int) -> Batch:
     )
 
 
-def shifted_objective(objective: Objective, shift: int) -> Objective:
+def shifted_objective(objective: MaskedLoss, shift: int) -> MaskedLoss:
     """The same weights and offsets for the pairs of a shifted batch, without the penalty."""
+    if not isinstance(objective, Objective):
+        return objective
     weight = objective.group_weight
     if objective.uncertainty is not None:
         precision = np.exp(-objective.uncertainty.log_variance)

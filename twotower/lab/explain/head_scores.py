@@ -19,8 +19,8 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.model import reference
-from twotower.model.engine.topk import logits
 from twotower.model.retrieval import Retrieval, Users
+from twotower.model.score import logits
 from twotower.model.two_tower import TwoTower
 
 
@@ -43,7 +43,7 @@ def head_scores(
     Errors: InputError where a score is not finite.
     """
     titles, K = Retrieval(model, dataset.title_vectors, progress), model.config.groups
-    users = Users(dataset.user_vectors, np.full(K, row), np.arange(K))
+    users = Users(dataset.user_vectors, np.full(K, row), np.arange(K), np.asarray(assumed))
     offset = titles.territory_bias(territory_group)
     if model.title_offsets is not None:
         offset = offset + model.title_offsets
@@ -102,7 +102,7 @@ def terms_of(
         terms["c"] = params["logit.bias"][0]
     if model.config.title_bias:
         terms["title_bias"] = params["title_bias.C"][k] @ x
-    if model.offsets is not None:
+    if model.config.territory_bias:
         terms["territory_dot"] = s * (params["territory.b"][territory] @ v)
         if "territory.C" in params:
             terms["territory_bias"] = params["territory.C"][territory] @ x

@@ -37,7 +37,7 @@ def adam_steps(network: TwoTower, batches: Sequence[Batch], blocks: list[Block],
         updated = np.isin(owner, [0, *(1 + block for block in losses.present)])
         counts[np.unique(owner[updated])] += 1
         before = [arena.flat.copy() for arena in (network.params, optimiser.m, optimiser.v)]
-        optimiser.update(network.grads, losses.present, network.workers)
+        optimiser.update(network.grads, losses.present, network.threads)
         expected = textbook_update(before, network.grads.flat, rates, counts[owner].clip(1), config)
         steps.append(step_check(number, network, optimiser, before, expected, updated, counts[owner], blocks))
     return steps

@@ -31,8 +31,10 @@ from twotower.lab.gradcheck.planted_bugs import PlantedBug, bug_facts, planted, 
 from twotower.lab.gradcheck.record import BatchFacts, BlockCheck, GradcheckRecord
 from twotower.lab.gradcheck.small_batches import SmallBatches
 from twotower.lab.subject import Subject
-from twotower.model.two_tower import Losses, TwoTower
-from twotower.model.variants.objective import LOG_VARIANCE
+from twotower.model.loss import Losses
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants.objective import Objective
+from twotower.model.variants.uncertainty import LOG_VARIANCE
 from twotower.training.loop import make_optimiser
 
 FORMAT = 1
@@ -69,7 +71,7 @@ def check(
         progress("choosing a batch", 0, 1)
         losses = network.loss_and_gradients(other)
         if not subject.trained:
-            make_optimiser(network, subject.config.train).update(network.grads, losses.present, network.workers)
+            make_optimiser(network, subject.config.train).update(network.grads, losses.present, network.threads)
         batch, nearest, tries = far_from_kinks(network, small, relus)
         progress("choosing a batch", 1, 1)
 
@@ -173,7 +175,7 @@ def check_blocks(
 
 def gradient_of_log_variance(network: TwoTower, losses: Losses) -> np.ndarray:
     """The engine's gradient for the learned weights of the groups, (K,), computed in a step of a copy."""
-    assert network.objective is not None and network.objective.uncertainty is not None
+    assert isinstance(network.objective, Objective) and network.objective.uncertainty is not None
     uncertainty = copy.deepcopy(network.objective.uncertainty)
-    uncertainty.update(losses.by_group, losses.pairs_by_group, network.workers)
+    uncertainty.update(losses.by_group, losses.pairs_by_group, network.threads)
     return uncertainty.grads[LOG_VARIANCE].astype(np.float64)

@@ -14,8 +14,10 @@ import numpy as np
 
 from twotower.data.batches import Batch
 from twotower.model import reference
+from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
-from twotower.model.variants.objective import LOG_VARIANCE, Objective
+from twotower.model.variants.objective import Objective
+from twotower.model.variants.uncertainty import LOG_VARIANCE
 
 #: Steps of a difference, tried in turn while a ReLU switches: each is ten times nearer to the derivative and has ten
 #: times the rounding. Along a direction all elements of a block move at once, so a step goes further.
@@ -94,8 +96,9 @@ class Textbook:
         self.model, self.batch = network.config, reference.expand(batch)
         self.params = {name: value.astype(np.float64) for name, value in network.params.items()}
         self.terms = terms_of(network.objective, batch)
-        if self.terms is not None and network.objective is not None and network.objective.uncertainty is not None:
-            self.params[LOG_VARIANCE] = network.objective.uncertainty.log_variance.astype(np.float64)
+        learned = network.objective.uncertainty if isinstance(network.objective, Objective) else None
+        if learned is not None:
+            self.params[LOG_VARIANCE] = learned.log_variance.astype(np.float64)
 
     def loss_and_gradients(self, moved: Mapping[str, np.ndarray] | None = None) -> tuple[float, dict[str, np.ndarray]]:
         """Loss, and a gradient for every parameter; ``moved`` are parameters with other values."""
@@ -149,9 +152,9 @@ class Direction(NamedTuple):
     allowed: float = np.inf  # error beside rounding that needs no extrapolation
 
 
-def terms_of(objective: Objective | None, batch: Batch) -> reference.Terms | None:
+def terms_of(objective: MaskedLoss, batch: Batch) -> reference.Terms | None:
     """An objective's terms for a batch, in the textbook's form."""
-    if objective is None:
+    if not isinstance(objective, Objective):
         return None
     title, label = batch.title_rows[batch.pair_title], batch.labels.astype(np.intp)
     weights: Any = np.ones(len(label))

@@ -1,7 +1,5 @@
 """Batches small enough for finite differences, with pairs of every group and repeated rows."""
 
-from dataclasses import fields
-
 import numpy as np
 
 from twotower.data.batches import Batch, Batcher
@@ -27,7 +25,7 @@ class SmallBatches:
         self.members = trainer.members  # (U,) group of each user
         tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
         territory = user_territories(trainer.dataset, trainer.model)
-        self.batcher = Batcher(*tables, self.members, self.groups, pairs, buffers=1, user_territory=territory)
+        self.batcher = Batcher(*tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories)
         own, training = pairs_of(subject.batch), trainer.pairs
         by_group, fewest = [], USERS if trainer.model.config.batchnorm == "group" else 1
         for k in range(self.groups):
@@ -65,8 +63,7 @@ class SmallBatches:
 
     def make(self, pairs: Pairs) -> Batch:
         """A batch of some pairs, with its own arrays."""
-        batch = self.batcher.batch(pairs.user, pairs.title, pairs.label)
-        return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
+        return self.batcher.batch(pairs.user, pairs.title, pairs.label)
 
 
 def pairs_of(batch: Batch) -> Pairs:

@@ -29,6 +29,7 @@ from twotower.lab.leaks.perturbation import OtherGroups, other_groups, perturbed
 from twotower.lab.leaks.record import INPUTS, LABELS, TITLES, USERS, Change, Input, LeakRecord, LeakRow
 from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
+from twotower.model.variants.objective import Objective
 
 DRAWS = 3  # perturbations of each input
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
@@ -79,7 +80,7 @@ class Network:
         self.names = [name for name in self.model.grads if name.startswith(GROUP_PREFIXES)]
         self.shared = [name for name in self.model.grads if name.startswith(SHARED_PREFIXES)]
         objective = self.model.objective
-        self.objective = objective and replace(objective, penalty=0.0)
+        self.objective = replace(objective, penalty=0.0) if isinstance(objective, Objective) else objective
         self.moments: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def reference(self, batch: Batch, k: int) -> Gradients:
@@ -90,7 +91,7 @@ class Network:
 
     def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
         with np.errstate(all="ignore"), self._frozen(frozen):
-            self.model.loss_and_gradients(batch)
+            self.model.backward_pass(batch, self.objective)  # unchecked: inputs may be NaN
         parts = {f"{name}[{k}]": self.model.grads[name][k].copy() for name in self.names}
         members = np.flatnonzero(self.subject.territory_group == k)
         for name in (name for name in self.model.grads if name.startswith("territory.")):
@@ -99,16 +100,15 @@ class Network:
 
     def accepts_nan(self, which: Input) -> bool:
         """Weights by label and title are looked up by label, so a NaN label would be an invalid index."""
-        looked_up = self.objective is not None and self.objective.title_weight is not None
+        looked_up = isinstance(self.objective, Objective) and self.objective.title_weight is not None
         return which == USERS or (which == LABELS and not looked_up)
 
     @contextmanager
     def _frozen(self, names: Collection[str]) -> Iterator[None]:
-        """Some towers with frozen moments, the objective without its penalty; running statistics are restored."""
+        """Some towers with frozen moments; running statistics are restored."""
         model, running = self.model, self.model.running.flat.copy()
         towers = dict(zip(TOWERS, (model.user_tower, model.title_tower), strict=True))
         norms = {name: (tower.norm1, tower.norm2) for name, tower in towers.items()}
-        objective, model.objective = model.objective, self.objective
         for name in names:
             pairs = zip(norms[name], self.moments[name], strict=True)
             towers[name].norm1, towers[name].norm2 = (FrozenMoments(norm, *moments) for norm, moments in pairs)
@@ -117,7 +117,7 @@ class Network:
         finally:
             for name, tower in towers.items():
                 tower.norm1, tower.norm2 = norms[name]
-            model.objective, model.running.flat[:] = objective, running
+            model.running.flat[:] = running
 
 
 def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent) -> LeakRecord:
@@ -127,7 +127,7 @@ def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent
     record["batchnorm"], record["shared"] = subject.model.config.batchnorm, network.shared
     if network.shared:
         record["notes"].append(f"Shared by design: {', '.join(network.shared)}. Rows of all groups update them.")
-    if subject.model.objective is not None and subject.model.objective.penalty:
+    if isinstance(subject.model.objective, Objective) and subject.model.objective.penalty:
         penalty = "the popularity penalty, a correlation over all pairs that acts on every head by design"
         record["notes"].append(f"Excluded: {penalty}.")
     return record

@@ -7,7 +7,7 @@
 On x86-64 with FMA the micro-kernel is written below in LLVM IR: it keeps a block of C (ROWS × COLUMNS) in vector
 registers and walks along K, one broadcast of A and one load of W a multiply-add, 16 lanes wide with AVX-512 and 8 with
 AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
-All of them run on one thread and release the GIL: parallelism lies above, over tiles of rows (see ``workers``).
+All of them run on one thread and release the GIL: parallelism lies above, over tiles of rows (see ``threads``).
 
 Numba's own NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another path, for tests and comparisons; they are part of the
 key of Numba's cache, so that code for one processor is never taken for another's.

@@ -1,12 +1,12 @@
 """Tiles of rows, and the threads that work on them."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
 
-TILE_ROWS = 252  # rows a tile: a few arrays of a tile fit the second-level cache
+TILE_ROWS = 252  # rows per tile: a few arrays of a tile fit the second-level cache
 ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
 CHUNKS = 4  # runs of tiles with sums of their own, at most, whatever the number of threads: the same bits on all
 CHUNK_ROWS = 504  # a shorter run is not worth sums of its own
@@ -48,15 +48,15 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
     return [run for run in runs if run]
 
 
-class Workers:
+class Threads:
     """Threads that run one function over several items; the caller is one of them.
 
     Each item owns what it writes, so that neither the number of threads nor who takes what changes a bit of the result.
     """
 
-    def __init__(self, threads: int):
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1, "twotower") if threads > 1 else None
+    def __init__(self, count: int):
+        self.count = count
+        self._pool = ThreadPoolExecutor(count - 1, "twotower") if count > 1 else None
 
     def run(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
         """Call ``work`` with every item, and return when all calls have; an error of theirs is raised here."""
@@ -66,9 +66,9 @@ class Workers:
             for item in waiting:
                 work(item)
 
-        others = []
+        others: list[Future[None]] = []
         if self._pool is not None:
-            others = [self._pool.submit(take_turns) for _ in range(min(self.threads, len(items)) - 1)]
+            others = [self._pool.submit(take_turns) for _ in range(min(self.count, len(items)) - 1)]
         try:
             take_turns()
         finally:
@@ -80,3 +80,9 @@ class Workers:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def column_spans(columns: int) -> list[np.ndarray]:
+    """Bounds of CHUNKS spans of columns, (2,) each: threads that take different columns write no cell in common."""
+    edges = np.linspace(0, columns, CHUNKS + 1).astype(np.int64)
+    return [edges[i : i + 2] for i in range(CHUNKS)]

@@ -12,20 +12,7 @@ import numpy as np
 from twotower.core.jit import njit
 
 LOOK = 64  # logits that are compared with the worst kept one together; LLVM makes vectors of 64, none of 32
-NOBODY = -1  # stands where a user has fewer than k titles to recommend
-
-
-@njit(cache=True, nogil=True)
-def logits(dots, scale, offset, kind, first):
-    """z = s·<U, V> + offset, in place: dots (n, w), offset (M, T), kind (n,); the block begins with title ``first``.
-
-    No multiply-add is fused, so that a logit has one value, wherever it is computed.
-    """
-    width = dots.shape[1]
-    for r in range(dots.shape[0]):
-        row = offset[kind[r], first : first + width]
-        for j in range(width):
-            dots[r, j] = scale * dots[r, j] + row[j]
+NO_TITLE = -1  # where a user has fewer than k titles to recommend
 
 
 @njit(cache=True, nogil=True)

@@ -6,62 +6,75 @@
     s_k is a group's log-variance, x a title's popularity; what is not asked for is not in L
     (docs/explanation/maths.md, section 12)
 
-A model without an objective computes the plain masked loss and nothing of this.
+A model with the plain masked loss computes nothing of this.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.model.adam import Adam
-from twotower.model.engine.arena import Arena
-from twotower.model.engine.threads import Workers
-from twotower.model.loss import PairWork
+from twotower.core.config import Config
+from twotower.core.random_streams import Stream, generator
+from twotower.model.batch import Batch
+from twotower.model.engine.threads import Threads
+from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork, masked_binary_cross_entropy
+from twotower.model.parameters import Floats
+from twotower.model.two_tower import TwoTower
+from twotower.model.variants import debiasing, pcgrad
+from twotower.model.variants.penalty import correlation_penalty
+from twotower.model.variants.uncertainty import Uncertainty
 
-LOG_VARIANCE = "group.log_variance"
 
+@dataclass
+class PairTerms(BatchLoss):
+    """What an objective says of the pairs of one batch."""
 
-class PairTerms(NamedTuple):
-    """What an objective says to the pairs of one batch."""
-
-    weight: np.ndarray | None = None  # (B,) float32, times the loss of the pair
-    offset: np.ndarray | None = None  # (B,) float32, on top of the logit
-    dz: np.ndarray | None = None  # (B,) float32, gradient of the penalty
+    weight: Floats | None = None  # (B,) float32, times the loss of the pair
+    offset: Floats | None = None  # (B,) float32, on top of the logit
+    dz: Floats | None = None  # (B,) float32, gradient of the penalty
     added: float = 0.0  # to the loss of the batch
-    only: int | None = None  # the group whose pairs alone send gradients back
 
-    def shift(self, work: PairWork, span: slice) -> None:
-        """Add the offsets to the logits of the pairs in ``span``."""
+    def tile(self, work: PairWork, span: slice, group: int, labels: Floats, scale: Floats, B: int) -> None:
         if self.offset is not None:
             work.z[span] += self.offset[span]
-
-    def weigh(self, work: PairWork, span: slice, scale: np.ndarray, group: int) -> None:
-        """Weights and penalty on losses and gradients of the pairs in ``span``, which belong to ``group``."""
+        masked_binary_cross_entropy(work, span, labels, scale, B)
         loss, dz = work.loss[span], work.dz[span]
         if self.weight is not None:
             loss *= self.weight[span]
             dz *= self.weight[span]
         if self.dz is not None:
             dz += self.dz[span]
-        if self.only not in (None, group):
-            dz[...] = 0  # chosen, not multiplied: NaN·0 is NaN
         np.multiply(dz, scale, out=work.ddots[span])
 
 
 @dataclass
-class Objective:
+class Objective(MaskedLoss):
     """Tables that make the terms of a batch. T titles of the whole table, K groups; None and 0 are not asked for."""
 
-    title_weight: np.ndarray | None = None  # (2, T) float32, by label
-    group_weight: np.ndarray | None = None  # (K,) float32
-    title_offset: np.ndarray | None = None  # (T,) float32
-    popularity: np.ndarray | None = None  # (T,) float32, for the penalty
+    title_weight: Floats | None = None  # (2, T) float32, by label
+    group_weight: Floats | None = None  # (K,) float32
+    title_offset: Floats | None = None  # (T,) float32
+    popularity: Floats | None = None  # (T,) float32, for the penalty
     penalty: float = 0.0  # λ
-    uncertainty: "Uncertainty | None" = None
+    uncertainty: Uncertainty | None = None
+    pcgrad_seed: int | None = None  # of the order in which gradients of groups are projected
 
-    def terms(self, batch: Any) -> PairTerms:
-        """Weights and offsets of a batch's pairs."""
+    @property
+    def steps(self) -> list[int] | None:
+        return None if self.uncertainty is None else self.uncertainty.adam.steps
+
+    def begin(self, batch: Batch, logits: Callable[[], Floats]) -> PairTerms:
+        terms = self.terms(batch)
+        if self.penalty:
+            assert self.popularity is not None
+            x = self.popularity[batch.title_rows[batch.pair_title]]
+            loss, dz = correlation_penalty(logits(), batch.labels, x, self.penalty)
+            terms.dz, terms.added = dz.astype(np.float32), terms.added + loss
+        return terms
+
+    def terms(self, batch: Batch) -> PairTerms:
+        """Weights and offsets of a batch's pairs, without the penalty."""
         pairs = np.diff(batch.pair_start[batch.segments])  # (K,)
         weight, offset, added = None, None, 0.0
         title = batch.title_rows[batch.pair_title]
@@ -79,54 +92,45 @@ class Objective:
             offset = self.title_offset[title]
         return PairTerms(weight, offset, added=added)
 
-    def penalised(self, terms: PairTerms, batch: Any, z: np.ndarray) -> PairTerms:
-        """The terms with the penalty's, given all logits (B,) of the batch."""
-        assert self.popularity is not None
-        x = self.popularity[batch.title_rows[batch.pair_title]]
-        loss, dz = correlation_penalty(z, batch.labels, x, self.penalty)
-        return terms._replace(dz=dz.astype(np.float32), added=terms.added + loss)
+    def gradients(self, model: TwoTower, batch: Batch, step: int) -> Losses:
+        if self.pcgrad_seed is None:
+            return model.loss_and_gradients(batch)
+        return pcgrad.loss_and_gradients(model, batch, generator(self.pcgrad_seed, Stream.GRADIENT_SURGERY, step))
+
+    def update(self, losses: Losses, threads: Threads) -> None:
+        if self.uncertainty is not None:
+            self.uncertainty.update(losses.by_group, losses.pairs_by_group, threads)
+
+    def state(self) -> dict[str, Floats]:
+        learned = self.uncertainty
+        if learned is None:
+            return {}
+        return {"params": learned.params.flat, "m": learned.adam.m.flat, "v": learned.adam.v.flat}
 
 
-def correlation_penalty(z: np.ndarray, y: np.ndarray, x: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
-    """Squared correlation of logits z and popularity x among the pairs of each label, and its gradient for z.
+def make_objective(
+    config: Config, group: np.ndarray, title: np.ndarray, label: np.ndarray, titles: int
+) -> MaskedLoss:
+    """The objective of a configuration. Counts are of the training pairs alone.
 
-    After Zhu et al. 2021 (popularity-opportunity bias), who look at positives; negatives are what a user is shown next.
-    A label whose logits or titles are all alike has no correlation, and no penalty.
+    ``group``, ``title`` and ``label`` (n,) are of the training pairs, ``titles`` how many there are in all.
     """
-    z, total, dz = z.astype(np.float64), 0.0, np.zeros(len(z))
-    for label in (0, 1):
-        mine = np.flatnonzero(y == label)
-        if len(mine) < 3:  # two points always correlate
-            continue
-        Z, X = z[mine] - z[mine].mean(), x[mine].astype(np.float64) - x[mine].mean(dtype=np.float64)
-        Z_size, X_size = np.linalg.norm(Z), np.linalg.norm(X)
-        if min(Z_size, X_size) < 1e-6:
-            continue
-        Z_hat, X_hat = Z / Z_size, X / X_size
-        correlation = float(Z_hat @ X_hat)
-        total += strength * correlation**2
-        # forward: ρ = <Ẑ, X̂>, R = λρ²   so: dz = 2λρ·(X̂ − ρẐ)/‖Z‖
-        dz[mine] = 2 * strength * correlation * (X_hat - correlation * Z_hat) / Z_size
-    return total, dz
-
-
-class Uncertainty:
-    """A log-variance per group, learned with the loss (Kendall, Gal & Cipolla 2018), with its optimiser."""
-
-    def __init__(self, groups: int, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
-        self.params = Arena({LOG_VARIANCE: (groups,)})
-        self.grads = self.params.like()
-        blocks = [[self.params.span(LOG_VARIANCE, k)] for k in range(groups)]
-        self.adam = Adam(self.params, slice(0, 0), blocks, lr, beta1, beta2, eps)
-
-    @property
-    def log_variance(self) -> np.ndarray:
-        """s (K,) float32."""
-        return self.params[LOG_VARIANCE]
-
-    def update(self, by_group: list[float], pairs_by_group: list[int], workers: Workers) -> None:
-        """One step, given what each group's weighted pairs added to the loss."""
-        # forward: L = Σ_k e^(−s_k)·L_k + n_k·s_k/2B   so: ds_k = n_k/2B − e^(−s_k)·L_k
-        counts = np.array(pairs_by_group)
-        self.grads[LOG_VARIANCE][...] = counts / (2 * counts.sum()) - np.array(by_group)
-        self.adam.update(self.grads, np.flatnonzero(counts).tolist(), workers)
+    settings, K = config.train, config.model.groups
+    if settings.task_weights == "equal" and settings.debias == "none" and not settings.pcgrad:
+        return MaskedLoss()
+    objective, strength = Objective(), settings.debias_strength
+    objective.pcgrad_seed = settings.seed if settings.pcgrad else None
+    if settings.task_weights == "uncertainty":
+        betas = settings.beta1, settings.beta2
+        objective.uncertainty = Uncertainty(K, settings.learning_rate, *betas, settings.eps)
+    elif settings.task_weights != "equal":
+        objective.group_weight = debiasing.group_weights(np.bincount(group, minlength=K), settings.task_weights)
+    negatives, positives = (np.bincount(title[label == y], minlength=titles) for y in (0, 1))
+    if settings.debias == "ipw":
+        of_positives = debiasing.inverse_propensities(positives, strength)
+        objective.title_weight = np.stack([np.ones_like(of_positives), of_positives])
+    elif settings.debias == "logq":
+        objective.title_offset = debiasing.title_log_odds(positives, negatives, strength)
+    elif settings.debias == "penalty":
+        objective.popularity, objective.penalty = np.log1p(positives).astype(np.float32), strength
+    return objective

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from twotower.experiments.report.html.cells import is_number, signed
+from twotower.core.formatting import is_number, signed
 
 WIDTH = 340  # of a figure in CSS pixels: it fits a phone, and the page sets several in a row
 VARIABLES = {
@@ -88,7 +88,7 @@ def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, na
     def draw(axes: Any) -> None:
         ends = [0.0]
         for y, row in enumerate(rows):
-            mark, color = VERDICT_MARKS.get(row["verdict"], ("o", MUTED))
+            mark, color = VERDICT_MARKS[row["verdict"]]
             if is_number(row["low"]) and is_number(row["high"]):
                 axes.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1.6, solid_capstyle="round")
                 ends += [row["low"], row["high"]]
@@ -97,8 +97,8 @@ def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, na
                 axes.plot([row["average"]], [y], mark, color=color, markerfacecolor=hollow, markersize=6.5)
                 ends.append(row["average"])
         labels = [row["name"] for row in rows]
-        if mean and is_number(mean.get("mean")):
-            low, high = mean.get("low"), mean.get("high")
+        if mean and is_number(mean["mean"]):
+            low, high = mean["low"], mean["high"]
             below = len(rows) + 0.4
             if is_number(low) and is_number(high):
                 axes.plot([low, high], [below, below], color=INK, linewidth=2)
@@ -157,7 +157,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]], series: Mapping[str, Se
         for method, curve in curves.items():
             points = [
                 (x, y)
-                for x, y in zip(curve.get("predicted") or (), curve.get("observed") or (), strict=False)
+                for x, y in zip(curve["predicted"], curve["observed"], strict=True)
                 if is_number(x) and is_number(y)
             ]
             if points:

@@ -43,7 +43,7 @@
 // Words stand on the left and may wrap, numbers on the right.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
-  for (const row of table.tBodies[0].rows) {
+  for (const row of [...table.tBodies[0].rows, ...(table.tFoot?.rows ?? [])]) {
     heads.forEach((head, i) => {
       if (head.dataset.sort !== "text") return;
       row.cells[i].classList.add("words");

@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from twotower.core.errors import InputError
-from twotower.core.serialisation import plain
+from twotower.core.formatting import duration, interval, is_number, signed
 from twotower.core.storage import write_file
-from twotower.experiments.report.html import bias, facts, figures, paper, tables
-from twotower.experiments.report.html.cells import TONES, at, is_number, signed, verdict
-from twotower.experiments.report.wording import NO_TITLE_PAIRS, TWO_FIGURES, as_of, has_periods
+from twotower.experiments.report import fact_tables, method_tables, paper, territory_tables, title_tables
+from twotower.experiments.report.cells import TONES, standing, territory_cell, verdict_cell
+from twotower.experiments.report.html import figures
+from twotower.experiments.report.title_tables import title_names
+from twotower.experiments.report.wording import (
+    NO_TITLE_PAIRS,
+    TWO_FIGURES,
+    Record,
+    as_of,
+    has_periods,
+    main_gains,
+    mean_of,
+)
+from twotower.report.html import table_of
+from twotower.report.table import Table
 
 HERE = Path(__file__).parent
 FOREST_ROWS = 24  # at most: the major territories, or the largest
 FIGURE_2_PAIRS = 2
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,10 +54,10 @@ def write_report(record: Record, path: Path) -> None:
 
 
 def page_text(record: Record) -> str:
-    """The page as text. A part that the record lacks is left out; what is undefined is shown as such."""
+    """The page as text. What is undefined is shown as such; a section with nothing to show is left out."""
     import jinja2
+    from markupsafe import Markup
 
-    record = plain(record)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -56,187 +66,153 @@ def page_text(record: Record) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods and territories keep their order
+    environment.globals["show"] = lambda table: Markup(table_of(table))
     parts = {
-        "summary": record.get("summary") or [],
-        "twotower": record.get("twotower"),
-        "histogram_methods": at(record, "histograms", "methods") or [],
-        "created": str(record.get("created") or "")[:16].replace("T", " "),
-        "name": str(record.get("name") or "experiment"),
+        "record": record,
+        "created": record["created"][:16].replace("T", " "),
+        "duration": duration(record["seconds"]),
         "css": (HERE / "page.css").read_text("utf-8"),
         "js": [(HERE / name).read_text("utf-8") for name in ("page.js", "explorer.js")],
         "headlines": headlines(record),
         "tables": all_tables(record),
         "drawings": all_drawings(record),
-        "measures": [
-            {"title": at(measure, "title") or name, **{key: at(measure, key) for key in ("about", "source")}}
-            for name, measure in (record.get("measures") or {}).items()
-        ],
         "explorer": explorer_data(record),
         "series": series_of(record),
-        "verdicts": [verdict(name) for name in TONES],
+        "verdicts": [verdict_cell(name) for name in TONES],
         "paper": paper,
         "as_of": as_of(record),
         "two_figures": TWO_FIGURES if has_periods(record) else "",
         "no_title_pairs": NO_TITLE_PAIRS,
-        "duration": facts.duration(record.get("seconds")),
     }
     return environment.get_template("template.html.j2").render(parts)
 
 
 def series_of(record: Record) -> dict[str, figures.Series]:
-    """The same colour and dash for a method all over the page: the main method, the baselines, the others."""
-    names = [record.get("main_method"), *(record.get("baselines") or ())]
-    names += [method.get("name") for method in record.get("methods") or ()]
-    names += [*(at(record, "histograms", "methods") or ()), *(record.get("calibration") or {})]
-    return figures.series_of([name for name in dict.fromkeys(names) if name], record.get("main_method"))
-
-
-def main_gains(record: Record) -> list[Record]:
-    """The main method over its baselines, or the first comparison where there are none."""
-    gains, method, baselines = record.get("gains") or [], record.get("main_method"), record.get("baselines") or ()
-    return [g for g in gains if g.get("method") == method and g.get("baseline") in baselines] or gains[:1]
+    """The same colour and dash for a method all over the page: the main one, the baselines, the others."""
+    names = [record["main_method"], *record["baselines"], *(method["name"] for method in record["methods"])]
+    return figures.series_of(list(dict.fromkeys(names)), record["main_method"])
 
 
 def headlines(record: Record) -> list[Headline]:
+    """The main comparisons that have a mean gain."""
     found = []
     for gains in main_gains(record):
-        told = tables.mean_of(gains)
-        mean, low, high = told.get("mean"), told.get("low"), told.get("high")
-        if not is_number(mean):
+        mean = mean_of(gains)
+        if not is_number(mean["mean"]):
             continue
-        where = "major territories" if told is gains.get("major") else "territories"
-        words, tone = [f"mean gain of PR-AUC over {where}"], ""
-        if is_number(low) and is_number(high):
-            judgement = "better" if low > 0 else "worse" if high < 0 else "undecided"
-            tone = TONES[judgement]
-            words.insert(0, judgement)
-            words.append(f"95 % interval {signed(low)} to {signed(high)}")
-        if is_number(told.get("evaluated")) and is_number(told.get("won")):
-            words.append(f"ahead in {told['won']} of {told['evaluated']}")
-        shown = f"{signed(mean)} %"
-        found.append(Headline(str(gains.get("method")), str(gains.get("baseline")), shown, tone, "; ".join(words)))
+        where = "major territories" if mean is gains["major"] else "territories"
+        words = [standing(mean)] if standing(mean) else []
+        words.append(f"mean gain of PR-AUC over {where}")
+        if standing(mean):
+            words.append(f"95 % interval {interval(mean['low'], mean['high'])}")
+        words.append(f"ahead in {mean['won']} of {mean['evaluated']}")
+        tone = TONES.get(standing(mean), "")
+        shown = f"{signed(mean['mean'])} %"
+        found.append(Headline(gains["method"], gains["baseline"], shown, tone, "; ".join(words)))
     return found
 
 
-def gain_tables(record: Record) -> tuple[list[Any], list[Any]]:
-    """The main comparisons with all territories, and the further ones with the major ones alone."""
-    chosen = main_gains(record)
-    further = [gains for gains in record.get("gains") or () if gains not in chosen]
-    first = [tables.gain_table(record, gains, f"gain-table-{i}") for i, gains in enumerate(chosen)]
-    rest = [tables.gain_table(record, gains, f"further-table-{i}", True) for i, gains in enumerate(further)]
-    return [table for table in first if table], [table for table in rest if table]
-
-
 def all_tables(record: Record) -> dict[str, Any]:
-    gains, further_gains = gain_tables(record)
+    """Every table of the page by its place in the template; None, or an empty list, where it has no rows."""
+    main = main_gains(record)
+    further = [gains for gains in record["gains"] if gains not in main]
+    tables: dict[str, Table | list[Table]] = {
+        "gains": [territory_tables.gain_table(record, gains, f"gain-table-{i}") for i, gains in enumerate(main)],
+        "further_gains": [
+            territory_tables.gain_table(record, gains, f"further-table-{i}", majors_only=True)
+            for i, gains in enumerate(further)
+        ],
+        "comparisons": territory_tables.comparison_table(record, record["gains"]),
+        "territories": territory_tables.support_table(record),
+        "scores": territory_tables.score_table(record),
+        "methods": method_tables.method_table(record),
+        "pairs": title_tables.pair_table(record),
+        "kinds": title_tables.kind_table(record),
+        "titles": title_tables.title_table(record, shown=True),
+        "bias": method_tables.bias_table(record),
+        "bias_territories": method_tables.bias_territory_tables(record),
+        "calibration_territories": method_tables.calibration_territory_tables(record),
+        "calibration": method_tables.calibration_table(record),
+        "distances": title_tables.distance_table(record),
+        "settings": fact_tables.settings_table(record),
+        "samples": fact_tables.sample_table(record),
+        "dataset": fact_tables.dataset_table(record),
+        "provenance": fact_tables.provenance_table(record),
+        "environment": fact_tables.environment_table(record),
+    }
     return {
-        "gains": gains,
-        "further_gains": further_gains,
-        "comparisons": tables.comparison_table(record),
-        "paper_gains": tables.paper_gain_table(),
-        "paper_pairs": tables.paper_pair_table(),
-        "territories": tables.territory_table(record),
-        "scores": tables.score_table(record),
-        "methods": tables.method_table(record),
-        "pairs": tables.pair_table(record),
-        "kinds": tables.kind_table(record),
-        "titles": tables.title_table(record),
-        "bias": bias.bias_table(record),
-        "bias_territories": bias.bias_territory_tables(record),
-        "calibration_territories": bias.calibration_territory_tables(record),
-        "calibration": bias.calibration_table(record),
-        "distances": bias.distance_table(record),
-        "settings": facts.settings_table(record),
-        "samples": facts.sample_table(record),
-        "dataset": facts.dataset_table(record),
-        "provenance": facts.provenance_table(record),
-        "environment": facts.environment_table(record),
+        name: [each for each in table if each.rows] if isinstance(table, list) else table if table.rows else None
+        for name, table in tables.items()
     }
 
 
 def all_drawings(record: Record) -> dict[str, Any]:
+    """Every figure of the page."""
+    curves = compared(record)
     return {
         "forests": [
             figures.forest(
                 rows,
-                tables.mean_of(gains),
+                mean_of(gains),
                 f"forest-{i}",
-                f"Gain of {gains.get('method')} over {gains.get('baseline')}, with 95 % intervals",
+                f"Gain of {gains['method']} over {gains['baseline']}, with 95 % intervals",
             )
             for i, gains in enumerate(main_gains(record))
             if (rows := forest_rows(record, gains))
         ],
         "figure_2": figure_2(record),
-        "reliability": reliability(record),
-        "reliability_methods": list(compared(record)),
+        "reliability": [figures.reliability(curves, series_of(record), "reliability")],
+        "reliability_methods": list(curves),
     }
 
 
 def forest_rows(record: Record, gains: Record) -> list[dict[str, Any]]:
-    territories = list(enumerate(record.get("territories") or ()))
-    chosen = [(c, t) for c, t in territories if t.get("major")] or territories
+    """The major territories with a gain, or all that have one where none is major."""
+    territories = list(enumerate(record["territories"]))
+    chosen = [(c, territory) for c, territory in territories if territory["major"]] or territories
     columns = ("average", "low", "high", "verdict")
-    rows = [{"name": str(t.get("code")), **{key: at(gains, key, c) for key in columns}} for c, t in chosen]
+    rows = [{"name": territory["code"], **{key: gains[key][c] for key in columns}} for c, territory in chosen]
     return [row for row in rows if is_number(row["average"])][:FOREST_ROWS]
 
 
 def figure_2(record: Record) -> list[figures.Drawing]:
     """Histograms of the local titles of the first pairs, then of their global ones."""
-    shown, names, series = record.get("histograms") or {}, tables.title_names(record), series_of(record)
-    edges, methods = shown.get("edges"), shown.get("methods") or []
+    shown, names, series = record["histograms"], title_names(record), series_of(record)
+    methods = [series[method] for method in shown["methods"]]
     drawings = []
     for kind in ("local", "global"):
-        for i, pair in enumerate((record.get("title_pairs") or ())[:FIGURE_2_PAIRS]):
-            code, title = pair.get("territory"), str(pair.get(kind))
-            counts = at(shown, "counts", code, title)
-            if edges and counts:
-                heading = f"{kind.capitalize()}: {names.get(title, title)} ({code})"
-                caption = f"User histogram of the scores of {names.get(title, title)}, a {kind} title, in {code}"
-                chosen = [series[method] for method in methods][: len(counts)]
-                drawing = figures.histogram(counts[: len(chosen)], edges, chosen, f"users-{kind}-{i}", heading, caption)
-                drawings.append(drawing)
+        for i, pair in enumerate(record["title_pairs"][:FIGURE_2_PAIRS]):
+            code, title = pair["territory"], pair[kind]
+            if counts := shown["counts"].get(code, {}).get(title):
+                heading = f"{kind.capitalize()}: {names[title]} ({code})"
+                caption = f"User histogram of the scores of {names[title]}, a {kind} title, in {code}"
+                name = f"users-{kind}-{i}"
+                drawings.append(figures.histogram(counts, shown["edges"], methods, name, heading, caption))
     return drawings
 
 
-def compared(record: Record) -> dict[str, Any]:
-    """The reliability curves of our model and its baselines, or of the first few; the table has the others."""
-    curves, chosen = record.get("calibration") or {}, [record.get("main_method"), *(record.get("baselines") or ())]
-    return {name: curves[name] for name in chosen if name in curves} or dict(list(curves.items())[:3])
-
-
-def reliability(record: Record) -> list[figures.Drawing]:
-    shown = compared(record)
-    return [figures.reliability(shown, series_of(record), "reliability")] if shown else []
+def compared(record: Record) -> Mapping[str, Any]:
+    """The reliability curves of the main method and its baselines; the table has the others."""
+    return {name: record["calibration"][name] for name in (record["main_method"], *record["baselines"])}
 
 
 def explorer_data(record: Record) -> dict[str, Any] | None:
     """What the title explorer shows, small: the histograms, and facts of the titles in them."""
-    shown = record.get("histograms") or {}
-    if not (shown.get("counts") and shown.get("edges") and shown.get("methods")):
+    shown, series = record["histograms"], series_of(record)
+    if not shown["counts"]:
         return None
-    used = {str(title) for by_title in shown["counts"].values() for title in by_title}
+    used = {title for by_title in shown["counts"].values() for title in by_title}
     kept = ("name", "kind", "home_territory", "train_positives", "test_positives", "pr_auc")
-    series = series_of(record)
-    first = at(record, "title_pairs", 0) or {}
+    first = record["title_pairs"][0] if record["title_pairs"] else {"territory": None, "local": None}
     return {
         "edges": shown["edges"],
         "methods": [{"name": m, "color": series[m].css, "dashes": series[m].dashes} for m in shown["methods"]],
         "territories": [
-            {"code": code, "name": name}
-            for code, name in territory_names(record, shown).items()
-            if shown["counts"].get(code)
+            {"code": territory["code"], "name": territory_cell(territory).text}
+            for territory in record["territories"]
+            if shown["counts"].get(territory["code"])
         ],
-        "titles": {
-            str(t.get("id")): {key: t.get(key) for key in kept}
-            for t in record.get("titles") or ()
-            if str(t.get("id")) in used
-        },
+        "titles": {title["id"]: {key: title[key] for key in kept} for title in record["titles"] if title["id"] in used},
         "counts": shown["counts"],
-        "first": [first.get("territory"), str(first.get("local"))],
+        "first": [first["territory"], first["local"]],
     }
-
-
-def territory_names(record: Record, shown: Record) -> dict[str, str]:
-    names = {str(t.get("code")): tables.territory_name(t).text for t in record.get("territories") or ()}
-    codes = shown.get("territories") or list(shown["counts"])
-    return {str(code): names.get(str(code), str(code)) for code in codes}

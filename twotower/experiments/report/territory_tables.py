@@ -1,0 +1,181 @@
+"""Tables of an experiment with territories as rows: support (Table 1), gains (Table 2), PR-AUC; and their means."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twotower.experiments.report.cells import (
+    WON,
+    gain_cell,
+    interval_cell,
+    mean_cell,
+    sign_test_hint,
+    territory_cell,
+    verdict_cell,
+    won_cell,
+)
+from twotower.experiments.report.wording import Record, all_pairs
+from twotower.report.table import (
+    COUNT,
+    GAIN,
+    INTERVAL,
+    PERCENT,
+    SCORE,
+    TEXT,
+    Cell,
+    Column,
+    Renderer,
+    Table,
+    data,
+    decimal,
+)
+
+MEANS = (("major", "Mean of the major territories"), ("all", "Mean of all evaluated territories"))
+
+
+def tested(record: Record) -> list[tuple[int, Mapping[str, Any]]]:
+    """The territories with test pairs, with their positions."""
+    return [(c, territory) for c, territory in enumerate(record["territories"]) if territory["test_pairs"]]
+
+
+def support_table(record: Record) -> Table:
+    """Table 1: users and positives of every territory, in every sample."""
+    samples = list(record["samples"])
+    columns = [
+        data("code"),
+        data("name"),
+        Column("Territory", TEXT),
+        Column("Group", TEXT, ("group",)),
+        Column("Users", COUNT, ("users",)),
+        *(Column(f"Train positives, {name}", COUNT, (f"train_positives_{name}",)) for name in samples),
+        Column("Test users", COUNT, ("test_users",)),
+        Column("Test pairs", COUNT, ("test_pairs",)),
+        Column("Test positives", COUNT, ("test_positives",)),
+        Column("Base rate", PERCENT, ("base_rate",)),
+        data("major"),
+        data("evaluated"),
+    ]
+    table = Table(columns, "Users and positives per territory, most users first", id="territory-table")
+    for t in record["territories"]:
+        table.add(
+            t["code"],
+            t["name"],
+            territory_cell(t),
+            t["group"],
+            t["users"],
+            *(t["train_positives"][name] for name in samples),
+            *(t[name] for name in ("test_users", "test_pairs", "test_positives", "base_rate", "major", "evaluated")),
+            minor=not t["major"],
+        )
+    return table
+
+
+def gain_columns(record: Record) -> list[Column]:
+    """The columns of Table 2."""
+    periods = [period["name"] for period in record["periods"]]
+    shown: tuple[Renderer, ...] = ("terminal", "page", "csv") if len(periods) > 1 else ("csv",)  # one is the average
+    return [
+        data("method"),
+        data("baseline"),
+        Column("Territory", TEXT, ("territory",)),
+        data("major"),
+        *(Column(name, GAIN, (name,), on=shown) for name in periods),
+        Column("Average", GAIN, ("average",)),
+        data("spread"),
+        Column("95 % interval", INTERVAL, ("low", "high")),
+        data("p"),
+        Column("Adjusted p", decimal(3), ("p_adjusted",), on=("csv", "page")),
+        Column("Verdict", TEXT, ("verdict",)),
+        Column("Test positives", COUNT, on=("terminal", "page")),
+    ]
+
+
+def gain_table(record: Record, gains: Mapping[str, Any], id: str = "", majors_only: bool = False) -> Table:
+    """Table 2, one method over another: gain per territory and period, average, interval, verdict."""
+    title = f"Relative gain of PR-AUC of {gains['method']} over {gains['baseline']}, percent"
+    table = Table(gain_columns(record), title, id=id)
+    for c, territory in tested(record):
+        if majors_only and not territory["major"]:
+            continue
+        table.add(
+            gains["method"],
+            gains["baseline"],
+            territory_cell(territory),
+            territory["major"],
+            *(gain_cell(values[c], territory) for values in gains["by_period"]),
+            gain_cell(gains["average"][c], territory, gains["verdict"][c]),
+            gains["spread"][c],
+            interval_cell(gains["low"][c], gains["high"][c]),
+            gains["p"][c],
+            Cell(gains["p_adjusted"][c], hint="" if gains["p_adjusted"][c] is not None else "not tested"),
+            verdict_cell(gains["verdict"][c]),
+            territory["test_positives"],
+            minor=not territory["major"],
+        )
+    blanks = [""] * len(record["periods"])
+    for key, label in (*MEANS, ("overall", all_pairs(record).capitalize())):
+        mean = gains[key]
+        won = "" if key == "overall" else f"won {mean['won']} of {mean['evaluated']}"
+        ends = interval_cell(mean["low"], mean["high"])
+        heading = Cell(label, hint=sign_test_hint(mean))
+        if mean["mean"] is not None:
+            table.total("", "", heading, "", *blanks, mean_cell(mean), "", ends, "", "", won, "")
+    return table
+
+
+def comparison_table(record: Record, gains: Sequence[Mapping[str, Any]]) -> Table:
+    """Comparisons, a row each: over all pairs, and over the major territories, or all where none can be evaluated."""
+    over = "major" if any(each["major"]["evaluated"] for each in gains) else "all"
+    columns = [data("method"), data("baseline"), Column("Models", TEXT, on=("terminal", "page"))]
+    for key, heading in (("overall", "Gain over all pairs"), ("major", "Mean gain"), ("all", "Mean gain")):
+        on: tuple[Renderer, ...] = ("terminal", "page", "csv") if key in ("overall", over) else ("csv",)
+        columns += [
+            Column(heading, GAIN, (f"{key}_mean",), on),
+            Column("95 % interval", INTERVAL, (f"{key}_low", f"{key}_high"), on),
+        ]
+        if key != "overall":
+            columns += [
+                Column("Won", WON, (f"{key}_won", f"{key}_evaluated"), on),
+                Column("Better", COUNT, (f"{key}_better",), on),
+                Column("Worse", COUNT, (f"{key}_worse",), on),
+                Column("Sign test p", decimal(3), (f"{key}_sign_p",), on),
+            ]
+    which = "major territories" if over == "major" else "territories"
+    title = f"Gains in percent: over {all_pairs(record)}, and the mean over the {which} that can be evaluated"
+    table = Table(columns, title, id="comparison-table")
+    for each in gains:
+        cells: list[Any] = []
+        for key in ("overall", "major", "all"):
+            mean = each[key]
+            cells += [mean_cell(mean), interval_cell(mean["low"], mean["high"])]
+            if key != "overall":
+                cells += [won_cell(mean), mean["better"], mean["worse"], mean["sign_p"]]
+        table.add(each["method"], each["baseline"], f"{each['method']} over {each['baseline']}", *cells)
+    return table
+
+
+def score_table(record: Record) -> Table:
+    """PR-AUC per territory, averaged over periods and seeds: a column per method."""
+    scores = record["pr_auc"]
+    columns = [Column("Territory", TEXT), Column("Base rate", PERCENT), *(Column(name, SCORE) for name in scores)]
+    title = "PR-AUC per territory and method, averaged over periods and seeds; chance gives the base rate"
+    table = Table(columns, title, id="score-table")
+    for c, territory in tested(record):
+        values = (Cell(of["average"][c], hint=no_positives(of["average"][c])) for of in scores.values())
+        table.add(territory_cell(territory), territory["base_rate"], *values, minor=not territory["major"])
+    return table
+
+
+def score_data(record: Record) -> Table:
+    """The same for programs: a row per method and territory, a column per period."""
+    periods = [period["name"] for period in record["periods"]]
+    table = Table([*map(data, ("method", "territory", "base_rate", *periods, "average"))])
+    for method, of in record["pr_auc"].items():
+        for c, territory in tested(record):
+            values = (*(values[c] for values in of["by_period"]), of["average"][c])
+            table.add(method, territory["code"], territory["base_rate"], *values)
+    return table
+
+
+def no_positives(score: float | None) -> str:
+    """Why a PR-AUC is undefined."""
+    return "undefined: no positives" if score is None else ""
