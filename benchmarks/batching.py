@@ -29,8 +29,9 @@ from benchmarks.batching_page import MARK, PAGE, blocks
 from benchmarks.page import filled
 from benchmarks.time_to_quality import summary, tables
 from twotower.cli import cli
-from twotower.core.config import BATCHINGS, MTL_HEADS, PRESETS, ModelConfig, TrainConfig
+from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.core.config import Config as Settings
+from twotower.core.presets import PRESETS
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.training import loop
@@ -44,7 +45,7 @@ DATA = Path(os.environ.get("TWOTOWER_DATA", Path(__file__).parents[2] / "shared"
 LASTFM, RETAIL = DATA / "lastfm_countries", DATA / "online_retail"
 GROUPS = 4
 KEY = ("data", "model", "batching", "seed", "learning_rate")  # what tells one run from another
-MODELS: dict[str, dict[str, Any]] = {"mtl": {"groups": GROUPS, **MTL_HEADS["default"]}, "baseline": {}}
+MODELS: dict[str, dict[str, Any]] = {"mtl": {"groups": GROUPS, **PRESETS["default"].mtl_model}, "baseline": {}}
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def settings_of(
     """The default network; validations never stop the training."""
     epochs = epochs or problem.epochs
     return Settings(
-        ModelConfig(hidden=problem.hidden, **PRESETS["default"], **MODELS[model]),
+        ModelConfig(hidden=problem.hidden, **PRESETS["default"].model, **MODELS[model]),
         TrainConfig(
             epochs=epochs, batch_size=problem.batch_size, learning_rate=rate, batching=mode, seed=seed,
             validations_per_epoch=validations_per_epoch, patience=epochs * validations_per_epoch,

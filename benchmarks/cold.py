@@ -30,10 +30,10 @@ STEP = """
 import json, time
 begun = time.perf_counter()
 import numpy as np
-from twotower.config import ModelConfig, TrainConfig
+from twotower.core.config import ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
-from twotower.nn.model import TwoTower
-from twotower.train import make_optimiser
+from twotower.model.two_tower import TwoTower
+from twotower.training.loop import make_optimiser
 imported = time.perf_counter()
 rng = np.random.default_rng(0)
 users, titles = (rng.standard_normal(shape, np.float32) for shape in ((4096, 512), (700, 896)))
@@ -64,7 +64,7 @@ class Costs(event.Listener):
         self.rows.append((function.__module__, function.__qualname__, str(happened.data["args"]), took - inner))
 
 event.register("numba:compile", Costs())
-from twotower.warmup import compile_kernels, rehearse
+from twotower.training.warm_up import compile_kernels, rehearse
 compile_kernels()
 training = len(Costs.rows)
 rehearse()

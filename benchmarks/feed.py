@@ -28,7 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import BASE_RATE, GROUP_SHARES, PAIRS, TITLE_WIDTH, TITLES, USER_WIDTH
-from twotower.core.config import MTL_HEADS, PRESETS, Config
+from twotower.core.config import Config
+from twotower.core.presets import PRESETS
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
@@ -43,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "feed.json"
 K = len(GROUP_SHARES)
 BLOCK = 16384  # users written to disk together
 PAUSE = 0.1  # seconds between contenders
-MODEL = {"groups": K} | PRESETS["default"] | MTL_HEADS["default"]  # twotower train --mtl
+MODEL = {"groups": K} | PRESETS["default"].model | PRESETS["default"].mtl_model  # twotower train --mtl
 
 Seconds = dict[str, list[float]]
 

@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import GROUP_SHARES, TITLES, Workload, make_workload
-from twotower.core.config import MTL_HEADS, PRESETS, ModelConfig, TrainConfig
+from twotower.core.config import ModelConfig, TrainConfig
+from twotower.core.presets import PRESETS
 from twotower.data.batches import Batcher
 from twotower.lab.attribution.inspection import inspect
 from twotower.model import reference
@@ -38,9 +39,9 @@ LIMIT = 3.0  # steps a group
 BUSY = 0.8  # a round that reads less than this share of its workload's best one was not alone on the machine
 TOLERANCE = 2e-5  # of a norm or a cosine, float32 against float64, in a batch without ReLU flips
 MODELS: dict[str, dict[str, Any]] = {
-    "default": {"groups": 4} | MTL_HEADS["default"],
-    "default-12": {"groups": 12} | MTL_HEADS["default"],
-    "paper": {"groups": 4} | PRESETS["paper"] | MTL_HEADS["paper"],
+    "default": {"groups": 4} | PRESETS["default"].mtl_model,
+    "default-12": {"groups": 12} | PRESETS["default"].mtl_model,
+    "paper": {"groups": 4} | PRESETS["paper"].model | PRESETS["paper"].mtl_model,
     "residual": {"groups": 4, "head": "residual"},
     "mmoe": {"groups": 4, "head": "mmoe"},
     "cross-stitch": {"groups": 4, "head": "cross-stitch"},

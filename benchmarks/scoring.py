@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.workload import GROUP_SHARES, TITLE_WIDTH, USER_WIDTH
-from twotower.core.config import BATCHNORM_EPS, MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import BATCHNORM_EPS, ModelConfig
+from twotower.core.presets import PRESETS
 from twotower.data.batches import Batcher
 from twotower.model import reference, retrieval
 from twotower.model.retrieval import Candidates, Retrieval, Users
@@ -48,7 +49,7 @@ TOLERANCE = 1e-5  # of a score, in units of the largest one
 BUSY = 0.8  # a round that reads less than this share of the best one was not alone on the machine
 PAUSE = 0.1  # seconds between contenders, in which the waiting threads of the last one fall asleep
 FIRST = "twotower, top 10"  # whom the others are compared with
-MODEL = ModelConfig(groups=K, **PRESETS["default"], **MTL_HEADS["default"])  # twotower train --mtl
+MODEL = ModelConfig(groups=K, **PRESETS["default"].model, **PRESETS["default"].mtl_model)  # twotower train --mtl
 
 Found = tuple[np.ndarray, np.ndarray]  # titles and scores, (n, k) each
 

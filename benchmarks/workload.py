@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.core.config import MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import ModelConfig
+from twotower.core.presets import PRESETS
 
 PAIRS = 8192
 USER_WIDTH, TITLE_WIDTH = 512, 896
@@ -19,8 +20,8 @@ USERS = 50_000  # rows of the user table
 BASE_RATE = 1 / 9  # share of positives: eight negatives for each
 K = len(GROUP_SHARES)
 MODELS = {  # shapes of the network, by name
-    "paper": ModelConfig(groups=K, **PRESETS["paper"], **MTL_HEADS["paper"]),
-    "default": ModelConfig(groups=K, **PRESETS["default"], **MTL_HEADS["default"]),
+    "paper": ModelConfig(groups=K, **PRESETS["paper"].model, **PRESETS["paper"].mtl_model),
+    "default": ModelConfig(groups=K, **PRESETS["default"].model, **PRESETS["default"].mtl_model),
     "residual": ModelConfig(groups=K, head="residual"),
     "baseline": ModelConfig(),
 }

@@ -12,6 +12,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # a checkout need not be installed
 
 from twotower.cli import cli  # noqa: E402
+from twotower.cli.config_options import full_help  # noqa: E402
 
 WIDTH = 100  # characters a line of help
 HEADER = """\
@@ -43,8 +44,8 @@ def page() -> str:
 
 
 def section(context: click.Context) -> str:
-    """A command's heading and its help."""
-    return f"## {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
+    """A command's heading and its help, with all options."""
+    return f"## {context.command_path}\n\n```text\n{full_help(context)}\n```\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the figures of docs/results.md and of the README's table from the records in docs/results/.
+"""Write the tables of docs/results.md, docs/results-tables.md and the README from the records in docs/results/.
 
     python docs/generate_results.py                                     after the page has been edited
     python docs/generate_results.py experiments/lastfm/experiment.json  to take over what an experiment found
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
 from twotower.experiments.report.wording import as_of  # noqa: E402
 
-PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "results-tables.md")
 RECORDS = ROOT / "docs" / "results"
 MARK = "results"
 NAMES = {  # of the experiments, in the order of the page

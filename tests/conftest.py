@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from snapshots import Snapshot
 
-# A kernel compiles in the first call that a deadline would time. Under CI the draws are the same each time: a change
-# is judged by what it does, not by luck; everywhere else they go on exploring.
-settings.register_profile("twotower", deadline=None, derandomize="CI" in os.environ, print_blob=True)
-settings.load_profile("twotower")
+from examples import load_profile
+
+load_profile()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -133,6 +133,7 @@ def method(i: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
     return {
         "name": name,
         "about": f"The model called {name}.",
+        "rival": False,
         "sample": "random" if name == "baseline" else "upsampled",
         "settings": {
             "model": {"head": "residual" if name == "mtl" else "none", "hidden": 128, "dropout": 0.0},

@@ -6,12 +6,13 @@ import pytest
 
 from benchmarks import scoring
 from benchmarks.scoring import FIRST, Ours, Problem, check, summary, table
-from twotower.core.config import MTL_HEADS, PRESETS, ModelConfig
+from twotower.core.config import ModelConfig
+from twotower.core.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory) -> Problem:
-    model = ModelConfig(hidden=16, groups=4, **PRESETS["default"], **MTL_HEADS["default"])
+    model = ModelConfig(hidden=16, groups=4, **PRESETS["default"].model, **PRESETS["default"].mtl_model)
     return Problem(150, 90, 2, tmp_path_factory.mktemp("problem"), model)
 
 

@@ -38,7 +38,7 @@ def test_an_inspection_costs_at_most_three_steps_a_group():
     ratios = [row["ratio_per_group"] for row in MEASURED["workloads"]]
     assert max(ratios) == MEASURED["worst"] <= benchmark.LIMIT == 3
     assert {row["model"] for row in MEASURED["workloads"]} == set(benchmark.MODELS)
-    assert f"between {min(ratios):.1f} and {max(ratios):.1f} steps' time a group" in " ".join(PAGE.split())
+    assert f"between {min(ratios):.1f} and {max(ratios):.1f} steps' time per group" in " ".join(PAGE.split())
 
 
 def test_the_page_tells_every_key_of_the_record():
@@ -51,8 +51,11 @@ def test_the_page_tells_every_key_of_the_record():
 
 def test_the_page_shows_the_tables_that_are_printed():
     code = Path(tables.__file__).read_text("utf-8")
-    for title in ("Gradient norm of each block, by the group of the rows", "Cosines between the groups’ gradients of the towers",
-                  "Without the mask: the gradient from each group’s rows"):  # fmt: skip
+    for title in (
+        "Gradient norm of each block, by the group of the rows",
+        "Cosines between the groups’ gradients of the towers",
+        "Without the mask: the gradient from each group’s rows",
+    ):
         assert title in PAGE and title in code
 
 

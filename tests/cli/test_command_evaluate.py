@@ -192,7 +192,7 @@ def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monk
         (["absent"], "absent: no such run"),
         (["run", "--day", "7"], "--day 7: the test days are 60, 61"),
         (["run", "--csv", "absent/x.csv"], "cannot write"),
-        (["run", "--by", "title", "--min-positives", "3"], "--min-positives does nothing with --by title"),
+        (["run", "--by", "title", "--min-positives", "3"], "--min-positives has no effect with --by title"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, arguments, message):

@@ -37,7 +37,7 @@ def test_groups_are_stored_in_the_dataset(world):
     assert result.exit_code == 0, result.output
     assert np.array_equal(groups_in(world.path), geographic_groups(world.territories, 3))
     stored, following = result.stdout.splitlines()[-1].split(" Next: ")
-    assert stored == f"The groups are stored in {world.path}."
+    assert stored == f"Groups saved to {world.path}."
     assert following == f"twotower train {world.path} --mtl --groups 3"
 
 
@@ -51,10 +51,10 @@ def test_the_table_names_the_majors_and_counts_the_rest(world):
     group, of_territory = groups_in(world.path), world.territories.users
     assert set(rows) == {0, 1, 2, 3}
     for g, words in rows.items():
-        major, minor, users, share = words[-4:]
+        major, minor, users, share, _ = words[-5:]
         assert (major, minor) == ("4", str((group == g).sum() - 4))
         assert users == f"{of_territory[group == g].sum():,}"
-        assert share == f"{of_territory[group == g].sum() / 1000:.1%}"
+        assert share == f"{of_territory[group == g].sum() / 10:.1f}"
         text = " ".join(words)
         for row in range(16):
             assert (world.territories.name[row] in text) == (group[row] == g)
@@ -64,7 +64,7 @@ def test_the_table_names_the_majors_and_counts_the_rest(world):
 def test_the_number_of_majors_changes_groups_and_table(world):
     few = run(world.path, "--majors", 4)
     few_groups = groups_in(world.path)
-    assert [words[-4] for words in table_of(few).values()] == ["1"] * 4
+    assert [words[-5] for words in table_of(few).values()] == ["1"] * 4
     assert sorted(few_groups[:4]) == [0, 1, 2, 3]
     run(world.path, "--majors", 20)
     assert not np.array_equal(groups_in(world.path), few_groups)

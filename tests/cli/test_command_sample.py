@@ -122,9 +122,9 @@ def test_all_prints_every_territory(tmp_path):
         (["--alpha", "0"], "alpha = 0.0: expected a number above 0"),
         (["--active-users", "100000"], "active_users = 100000: only"),
         (["--test-users", "200"], "test_users = 200: expected fewer than the 200 users"),
-        (["--active-users", "0", "--quota", "equal"], "--quota does nothing without active users (--active-users 0)"),
-        (["--active-users", "0", "--window", "3"], "--window does nothing without active users (--active-users 0)"),
-        (["--window", "0"], "window = 0: expected at least 1 day"),
+        (["--active-users", "0", "--quota", "equal"], "--quota has no effect without active users (--active-users 0)"),
+        (["--active-users", "0", "--window", "3"], "--window has no effect without active users (--active-users 0)"),
+        (["--window", "0"], "window = 0: expected at least 1"),
         (["--name", "../evil"], "sample name '../evil'"),
     ],
 )

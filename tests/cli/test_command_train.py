@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tiny_runs import failing_line, interrupt_at
 
 from twotower.cli import cli
-from twotower.cli.train import effective_config
+from twotower.cli.config_options import config_from_options
 from twotower.core.config import DEBIASES, TASK_WEIGHTS, Config, ModelConfig, TrainConfig
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
@@ -73,7 +73,7 @@ def ran(world, path, *options: str) -> RunReader:
 
 
 def config(*options: str, preset="default", file=None, mtl=False, known=None, **given) -> Config:
-    return effective_config(preset, file, mtl, given, known)
+    return config_from_options(preset, file, mtl, given, known)
 
 
 def settings_of(config: Config) -> dict:
@@ -157,15 +157,15 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--rank 3", "--rank 3: only low-rank heads have one, and the head is none"),
-        ("--mtl --head plain --rank 3", "--rank 3: only low-rank heads have one, and the head is plain"),
-        ("--mtl --experts 3", "--experts 3: only mmoe heads have some, and the head is lowrank"),
-        ("--debias-strength 1", "--debias-strength 1.0: there is nothing to strengthen, see --debias"),
+        ("--rank 3", "--rank has no effect with --head none"),
+        ("--mtl --head plain --rank 3", "--rank has no effect with --head plain"),
+        ("--mtl --experts 3", "--experts has no effect with --head lowrank"),
+        ("--debias-strength 1", "--debias-strength has no effect without --debias"),
         ("--head-decay 1", "options: train.head_decay = 1.0: expected 0 without heads (see --mtl)"),
         ("--bias-decay 1", "options: train.bias_decay = 1.0: expected 0 without a title bias (see --title-bias)"),
         ("--task-weights count", "options: train.task_weights = 'count': expected equal with a single group"),
         ("--pcgrad", "options: train.pcgrad = True: expected false with a single group"),
-        ("--validation 0 --patience 3", "--patience 3: there is no validation, its share is 0"),
+        ("--validation 0 --patience 3", "--patience has no effect with --validation 0"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(tiny_world, options, message):
@@ -222,7 +222,7 @@ def test_periods_that_would_do_nothing_are_refused(tiny_world, tmp_path):
 
 def test_evaluations_without_validation_are_refused_wherever_it_was_switched_off(tmp_path):
     (tmp_path / "c.toml").write_text("[train]\nvalidation = 0\n")
-    with pytest.raises(InputError, match="--validations-per-epoch 2: there is no validation"):
+    with pytest.raises(InputError, match="--validations-per-epoch has no effect with --validation 0"):
         config(file=tmp_path / "c.toml", validations_per_epoch=2)
     assert config(file=tmp_path / "c.toml", validations_per_epoch=2, validation=0.5).train.validations_per_epoch == 2
 
@@ -316,7 +316,7 @@ def test_a_run_prints_its_table_where_it_lies_and_what_to_do_next(here, tiny_wor
     overall = next(line for line in lines if line.startswith("overall"))
     assert overall.split()[-1] == f"{evaluation.overall:.4f}"
     path = "runs/001-mtl-2-upsampled"
-    assert lines[-2] == f"The run lies in {path}."
+    assert lines[-2] == f"Saved to {path}."
     assert lines[-1] == f"Next: twotower evaluate {path} --by title; twotower compare {path} OTHER_RUN"
 
 
@@ -371,7 +371,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeyp
     hint, end = stopped.stderr.splitlines()
     assert (hint, end) == ("Go on with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
     resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Go on with: "))[1:])
-    assert resumed.exit_code == 0 and "The run lies in runs/001-baseline-upsampled" in resumed.stdout
+    assert resumed.exit_code == 0 and "Saved to runs/001-baseline-upsampled" in resumed.stdout
     assert RunReader("runs/001-baseline-upsampled").config["train"]["epochs"] == 3
 
 

@@ -31,7 +31,7 @@ def here(tmp_path, monkeypatch) -> Path:
     [
         ("--config nowhere.toml", "nowhere.toml: no such config file"),
         ("--epochs 0", "options: train.epochs = 0: expected at least 1"),
-        ("--validation 1.5", "options: train.validation = 1.5: expected a share from 0 to below 1"),
+        ("--validation 1.5", "options: train.validation = 1.5: expected from 0 to below 1"),
         ("--learning-rate nan", "options: train.learning_rate = nan: expected a number"),
         ("--groups 4", "options: model.groups = 4: expected 1 without heads or a title bias (see --mtl)"),
         ("--mtl --groups 7", "7 groups for 6 territories: expected a number of groups from 1 to 6"),

@@ -85,8 +85,30 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_commands_are_listed_in_the_order_of_use():
-    listed = CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1].splitlines()
-    assert [line.split()[0] for line in listed if line.strip()] == list(COMMANDS)
+    listed = CliRunner().invoke(cli, ["--help"]).output.split("Data:")[1].splitlines()
+    words = [line.split()[0] for line in listed if line.strip()]
+    assert [word for word in words if not word.endswith(":")] == list(COMMANDS)
+    assert [word for word in words if word.endswith(":")] == ["Model:", "Study:", "Serve:", "Machine:"]
+
+
+def test_short_help_lists_the_common_options_and_help_all_the_rest():
+    short, full = (CliRunner().invoke(cli, ["train", option]).output for option in ("--help", "--help-all"))
+    options = [param for param in command_of("train").params if isinstance(param, click.Option)]
+    common = [param for param in options if param.name in command_of("train").common]
+    assert len(common) == len(command_of("train").common) == 15
+    for param in options:
+        flag = f"{param.opts[0]}"
+        assert f"\n  {flag}" in full
+        assert (f"\n  {flag}" in short) == (param in common or flag == "--help-all")
+
+
+def test_defaults_say_what_mtl_and_the_papers_preset_make_of_them():
+    text = " ".join(CliRunner().invoke(cli, ["train", "--help-all"]).output.split())
+    assert "[default: none; lowrank with --mtl; plain with --preset paper --mtl]" in text
+    assert "[default: 0; 10 with --mtl; 0 with --preset paper --mtl]" in text
+    assert "[default: no; yes with --mtl; no with --preset paper --mtl]" in text
+    assert "[default: title; territory with --mtl; none with --preset paper]" in text
+    assert "[default: positives; pairs with --preset paper]" in text
 
 
 def test_version_is_the_packages():
@@ -173,3 +195,8 @@ def test_the_shell_completes_commands_with_their_help():
     complete = ShellComplete(cli, {}, "twotower", "_TWOTOWER_COMPLETE")
     found = {item.value: item.help for item in complete.get_completions([], "e")}
     assert found == {name: COMMANDS[name] for name in ("embed", "evaluate", "experiment", "export", "explain")}
+
+
+def test_a_message_cannot_control_the_terminal(monkeypatch):
+    result = run_failing(monkeypatch, InputError("log.csv: title '\x1b]0;[/Off]\x07' is unknown"))
+    assert result.stderr == "twotower: error: log.csv: title '\\x1b]0;[/Off]\\x07' is unknown\n"

@@ -5,26 +5,23 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.config import (
     BATCHINGS,
     BATCHNORMS,
     DEBIASES,
     HEADS,
-    KINDS,
-    MTL_HEADS,
     OUTPUTS,
-    PRESET_TRAINING,
-    PRESETS,
     Config,
     ModelConfig,
     TrainConfig,
-    kind_of,
     load_toml,
 )
 from twotower.core.errors import InputError
+from twotower.core.settings import KINDS, kind_of
 
 SECTIONS = {"model": ModelConfig, "train": TrainConfig}
 FIELDS = [(section, item) for section, kind in SECTIONS.items() for item in fields(kind)]
@@ -181,7 +178,7 @@ def configs(draw) -> Config:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(configs())
 def test_what_is_written_as_toml_is_read_back(tmp_path_factory, config):
     path = tmp_path_factory.getbasetemp() / "round_trip.toml"
@@ -221,14 +218,7 @@ def test_settings_are_checked_wherever_they_are_made_and_stay_as_they_are():
         TrainConfig().epochs = 3
 
 
-def test_the_paper_is_to_the_letter_and_its_heads_are_plain():
-    paper = Config.from_dict({"model": PRESETS["paper"] | MTL_HEADS["paper"] | {"groups": 4}}).model
-    assert (paper.output, paper.learned_logit, paper.head, paper.title_bias) == ("relu", False, "plain", False)
-    assert (paper.tower_floor, paper.head_floor) == (0.0, 0.0)
-
-
-def test_without_a_preset_it_is_the_default():
-    assert Config.from_dict({"model": PRESETS["default"], "train": PRESET_TRAINING["default"]}) == Config()
+def test_without_heads_it_is_the_single_task_baseline():
     assert (ModelConfig().head, ModelConfig().multi_task) == ("none", False)
 
 

@@ -8,7 +8,7 @@ import pytest
 from subjects import stirred_subject
 from test_inspect_command import shown
 
-from twotower.core.formatting import decimal, duration, in_words, is_number, minus, signed, visible
+from twotower.core.formatting import decimal, in_words, is_number, minus, signed, visible
 from twotower.lab.attribution.inspection import inspect
 
 
@@ -54,13 +54,6 @@ def test_small_numbers_do_not_read_as_nothing():
 def test_what_is_a_number():
     assert [is_number(value) for value in (1, 0.5, np.float32(1), np.int64(1))] == [True] * 4
     assert [is_number(value) for value in (None, math.nan, True, "1")] == [False] * 4
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(0.44, "0.4 s"), (12.3, "12 s"), (185, "3 min 05 s"), (3723, "1 h 02 min")]
-)
-def test_a_duration(seconds, expected):
-    assert duration(seconds) == expected
 
 
 def test_texts_from_outside_cannot_control_a_terminal():

@@ -132,7 +132,7 @@ def test_functions_of_others_are_numbas_business():
 def test_kernels_that_nobody_has_loaded_for_long_are_forgotten(tmp_path, monkeypatch):
     monkeypatch.setitem(vars(numba_config), "CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    old, new, foreign = (tmp_path / "twotower" / "numba-0.1" / name for name in ("nn.a-12", "nn.a-34", "mine"))
+    old, new, foreign = (tmp_path / "twotower" / "numba-0.1" / name for name in ("model.a-12", "model.a-34", "mine"))
     for directory in (old, new, foreign):
         directory.mkdir(parents=True)
         (directory / "kernel.nbc").touch()

@@ -8,9 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core import storage
 from twotower.core.errors import InputError
 from twotower.core.storage import (
@@ -294,7 +295,7 @@ def test_a_ragged_table_is_named_by_row(tmp_path):
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(cells, cells), min_size=1))
 def test_any_text_comes_back_from_a_table(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "round_trip.csv"

@@ -4,9 +4,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.batches import Batch, Batcher
 from twotower.data.gathering import gather_rows
 
@@ -52,7 +53,7 @@ def assert_same(a: Batch, b: Batch) -> None:
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name), err_msg=field.name)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(worlds())
 def test_unique_rows_expand_to_the_batch_that_was_asked_for(world):
     users, titles, group, n_groups, pairs = world
@@ -67,7 +68,7 @@ def test_unique_rows_expand_to_the_batch_that_was_asked_for(world):
     np.testing.assert_array_equal(batch.labels, pairs.label[batch.order])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(worlds())
 def test_rows_are_unique_counted_and_in_the_order_of_group_and_first_occurrence(world):
     users, titles, group, n_groups, pairs = world

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.ingest.distinct import distinct_events, order_of_days
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     st.lists(st.tuples(st.integers(-5, 9), st.integers(0, 3), st.integers(0, 40)), max_size=60),
     st.booleans(),

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.epochs import BATCH_MODES, batch_bounds, epoch_batches, largest_batch, prefetch
 
 
@@ -25,7 +26,7 @@ def some_pairs(n_pairs: int, n_users: int, seed: int = 0, positives: float = 0.2
     return Labelled(rng.integers(0, max(n_users, 1), n_pairs), rng.integers(0, 9, n_pairs), label)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.integers(0, 120),
     st.integers(1, 15),

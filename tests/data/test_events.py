@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import tables
 from twotower.data.ingest.events import NONE, EventLog, LogColumns, LogFile, Names, read_log
@@ -202,7 +203,7 @@ def test_memory_does_not_grow_with_what_is_written_in_a_row(tmp_path):
     assert peak < 12e6 < len(rows)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.text(max_size=4), max_size=30))
 def test_names_tell_exactly_the_cleaned_texts_apart(texts):
     names = Names()

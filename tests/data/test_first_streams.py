@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data import first_streams
 from twotower.data.first_streams import FirstStreams
@@ -18,7 +19,7 @@ def log_of(*events: tuple[int, int, int], n_users: int = 2) -> Log:
     return Log(day, user, title, np.zeros(n_users, int), np.ones((5, 1), bool), np.zeros(5, int), 3, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(logs)
 def test_every_pair_is_there_once_at_its_first_day(log):
     streams = FirstStreams.read(log)
@@ -30,7 +31,7 @@ def test_every_pair_is_there_once_at_its_first_day(log):
     assert (np.diff(streams.day)[same_user] >= 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(logs, st.integers(0, 12), st.integers(0, 12), st.integers(0, 99))
 def test_discoveries_of_some_users_between_two_days(log, a, b, seed):
     first_day, end_day = min(a, b), max(a, b)
@@ -41,7 +42,7 @@ def test_discoveries_of_some_users_between_two_days(log, a, b, seed):
     assert list(zip(day, user, strict=True)) == sorted(zip(day, user, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(logs)
 def test_counts_are_the_counts_of_the_discoveries(log):
     streams = FirstStreams.read(log)
@@ -78,7 +79,7 @@ def test_reading_says_where_it_is():
     assert said[0] == ("counting events", 0, 5) and said[-1] == ("finding first streams", 5, 5)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(logs)
 def test_events_in_memory_give_what_the_dataset_gives(log):
     order = np.argsort(log.day, kind="stable")
@@ -88,7 +89,7 @@ def test_events_in_memory_give_what_the_dataset_gives(log):
         np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(logs, st.integers(-1, 8) | st.none())
 def test_viewers_are_distinct_users_by_title_and_territory(log, end_day):
     home = np.arange(log.n_users) % 3
@@ -98,7 +99,7 @@ def test_viewers_are_distinct_users_by_title_and_territory(log, end_day):
     np.testing.assert_array_equal(FirstStreams.read(log).viewers(home, count.shape, end_day), count)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(logs, st.integers(1, 4))
 def test_threads_do_not_change_the_order_of_events(log, threads):
     user, title, day = log.user.astype(np.int32), log.title.astype(np.int32), np.arange(len(log.user)).astype(np.int16)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_logs import Log, random_log
 
+from examples import examples
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sampling.negatives import Candidates, sample_negatives
 
@@ -31,7 +32,7 @@ def equal_users(n_users: int, n_titles: int, watched: int | None = None) -> Log:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     st.integers(0, 9999), st.integers(1, 15), st.integers(1, 30), st.integers(0, 60),
     st.integers(0, 12), st.integers(0, 25), st.integers(0, 2**64 - 1),

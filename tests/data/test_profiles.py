@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_up_logs import log
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import profiles
 from twotower.data.ingest.events import NONE
@@ -27,7 +28,7 @@ def homes(events, known=None):
     return territories, dict(zip(ids, [territories.code[i] for i in home], strict=True)), notes
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), max_size=30))
 def test_the_majority_is_what_counting_by_hand_gives(pairs):
     owner, value = np.array(pairs, np.int32).reshape(-1, 2).T

@@ -187,7 +187,7 @@ def test_what_cannot_be_copied_is_told_in_one_line(tmp_path, old, tiny_world):
     assert "were not made by twotower embed" in failing_line("embed", new, "--basis-from", tiny_world)
     assert "no such directory" in failing_line("embed", new, "--basis-from", tmp_path / "nowhere")
     line = failing_line("embed", new, "--basis-from", old, "--profile", "sex")
-    assert line == f"--profile does nothing with --basis-from {old}: vectors are made as there"
+    assert line == f"--profile has no effect with --basis-from {old}: its vectors are made in the same way"
     other = newcomers(tmp_path / "other", titles=("T5", "new", "T3"), events=[])
     line = failing_line("embed", other, "--basis-from", old)
     assert line == f"{other}: none of its 3 titles, such as 'T5', is in {old}"

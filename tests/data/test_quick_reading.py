@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import events, tables
 from twotower.data.ingest.arrow_columns import arrow_fields, arrow_texts
@@ -162,7 +163,7 @@ def test_a_time_in_a_format_of_its_own_is_read_alike(tmp_path, header):
     assert quickly(path, columns, form) == carefully(path, columns, form)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.text(st.sampled_from('ab,,,"\n\n\r 0é\0'), max_size=60), st.integers(1, 30), st.booleans(), st.booleans())
 def test_whatever_stands_in_a_file_is_read_or_refused_alike(tmp_path_factory, text, characters, skip, quotes):
     path = write(tmp_path_factory.mktemp("quick"), "user,title\n" + text)
@@ -170,7 +171,7 @@ def test_whatever_stands_in_a_file_is_read_or_refused_alike(tmp_path_factory, te
     assert quickly(path, columns, form, skip, characters) == carefully(path, columns, form, skip)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.from_regex(USUAL_TIME), min_size=1))
 def test_times_are_the_same_days(tmp_path_factory, times):
     path = write(tmp_path_factory.mktemp("quick"), "user;title;time\n" + "".join(f"u;t;{time}\n" for time in times))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.sampling.quotas import QUOTAS, active_quota, fill_up, round_within
 
 
@@ -18,7 +19,7 @@ def territories(draw):
     return available, base, per_user, draw(st.integers(0, int(available.sum())))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(territories(), st.sampled_from(QUOTAS))
 def test_quotas_add_up_and_nobody_is_asked_for_who_is_not_there(world, quota):
     available, base, per_user, total = world
@@ -26,7 +27,7 @@ def test_quotas_add_up_and_nobody_is_asked_for_who_is_not_there(world, quota):
     assert users.sum() == total and (users >= 0).all() and (users <= available).all()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(territories())
 def test_water_finds_one_level(world):
     available, base, per_user, total = world
@@ -38,7 +39,7 @@ def test_water_finds_one_level(world):
         assert positives[wet].max() <= positives[not_full].min() + 1e-6
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(territories())
 def test_adaptive_raises_the_minimum_at_least_as_far_as_any_other_quota(world):
     available, base, per_user, total = world

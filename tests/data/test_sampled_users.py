@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_logs import BASE, Log, random_log
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
@@ -27,7 +28,7 @@ def dataset(log, tmp_path_factory) -> Dataset:
     return log.write(tmp_path_factory.mktemp("users") / "log")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 999), st.floats(0.05, 0.8), st.floats(0.05, 1.0), st.floats(0.0, 2.0), st.integers(0, 99))
 def test_test_random_and_active_users_are_disjoint(log_seed, test_share, random_share, active, seed):
     log = random_log(log_seed, n_users=60, n_events=150)

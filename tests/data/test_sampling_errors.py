@@ -37,7 +37,7 @@ def dataset(log, tmp_path_factory) -> Dataset:
         ({"test_users": 0}, "test_users = 0: expected some"),
         ({"random_users": 0, "active_users": 0}, "random_users = 0: expected some"),
         ({"random_users": 0, "active_users": "50%"}, "random_users = 0: expected some"),
-        ({"window": 0}, "window = 0: expected at least 1 day"),
+        ({"window": 0}, "window = 0: expected at least 1"),
         ({"quota": "fair"}, "quota = 'fair': expected one of proportional, equal, adaptive"),
         ({"alpha": 0.0}, "alpha = 0.0: expected a number above 0, or 'auto'"),
         ({"alpha": "many"}, "alpha = 'many'"),

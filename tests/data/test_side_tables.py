@@ -1,9 +1,10 @@
 """Tables of users and titles: a row for each, or several to be joined."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest.side_tables import MAX_REPEATS, read_listing
 from twotower.data.ingest.tables import CsvFormat
@@ -84,7 +85,7 @@ def test_the_format_of_the_file_can_be_told(write):
     assert listing.columns == {"2": ["pop"]}
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, MAX_REPEATS)), min_size=1, max_size=20))
 def test_small_whole_weights_are_taken_as_they_are(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("listings") / "titles.csv"

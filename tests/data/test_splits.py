@@ -4,9 +4,10 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest.splits import split_at_random, split_by_day
 
@@ -58,7 +59,7 @@ def test_too_few_days_are_refused():
         split_by_day(np.zeros(9, np.int32), None, None)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.sampled_from([0.0, 0.3, 0.5, 0.9]), st.integers(0, 9))
 def test_each_user_has_the_share_of_pairs_in_the_history_rounded_up_or_down(counts, share, seed):
     user = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))

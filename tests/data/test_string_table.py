@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.ingest import string_table
 from twotower.data.ingest.columns import Integers, Texts
 from twotower.data.ingest.string_table import Numerals, Spellings
@@ -29,7 +30,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(string_table, "FIRST_BYTES", 1)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.lists(st.text("abé\0", max_size=20), max_size=12), max_size=4))
 def test_texts_are_numbered_in_order_of_first_appearance(blocks):
     table, found, said = Spellings(), [], []
@@ -39,7 +40,7 @@ def test_texts_are_numbered_in_order_of_first_appearance(blocks):
     assert (found, said) == by_hand([text for block in blocks for text in block])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=12), max_size=4))
 def test_integers_are_numbered_in_order_of_first_appearance(blocks):
     table, found, said = Numerals(), [], []

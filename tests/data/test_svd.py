@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from examples import examples
 from twotower.data.features import svd as module
 from twotower.data.features.svd import degree_normalised, tf_idf, truncated_svd
 
@@ -20,7 +21,7 @@ def random_counts(seed: int, n: int, m: int, density: float = 0.3) -> sparse.csr
 shapes = st.tuples(st.integers(0, 99), st.integers(1, 12), st.integers(1, 12))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes)
 def test_tf_idf_is_scikit_learns(shape):
     text = pytest.importorskip("sklearn.feature_extraction.text")
@@ -29,7 +30,7 @@ def test_tf_idf_is_scikit_learns(shape):
     np.testing.assert_allclose(tf_idf(counts).toarray(), expected.toarray(), atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(shapes)
 def test_degree_normalisation_divides_by_the_roots_of_both_sums(shape):
     counts = random_counts(*shape).toarray()

@@ -8,9 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import tables
 from twotower.data.ingest.tables import CsvFormat, clean, open_table, read_columns
@@ -281,7 +282,7 @@ def test_clean_makes_every_run_of_white_space_one_space():
     assert clean("  a\r\n\tb  c\u00a0") == "a b c"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)] * 2), min_size=1),
     st.sampled_from([",", "\t", ";", "|"]),

@@ -6,9 +6,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.territories import (
     Territories,
@@ -174,7 +175,7 @@ def is_major(table, k, majors=16):
     return np.isin(np.arange(len(table)), table.majors(max(k, min(majors, len(table) // 2))))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tables(places="all"))
 def test_every_group_has_its_share_of_majors_and_of_minors(drawn):
     table, k = drawn
@@ -185,14 +186,14 @@ def test_every_group_has_its_share_of_majors_and_of_minors(drawn):
         assert sizes.max() - sizes.min() <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tables())
 def test_no_group_stays_empty(drawn):
     table, k = drawn
     assert set(geographic_groups(table, k)) == set(range(k))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(tables(), st.randoms(use_true_random=False))
 def test_groups_do_not_depend_on_the_order_of_the_table(drawn, random):
     table, k = drawn
@@ -206,7 +207,7 @@ def test_groups_do_not_depend_on_the_order_of_the_table(drawn, random):
     assert np.array_equal(geographic_groups(shuffled, k), group[order])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(tables(places="all"))
 def test_no_exchange_of_two_territories_makes_groups_more_compact(drawn):
     table, k = drawn
@@ -224,7 +225,7 @@ def test_no_exchange_of_two_territories_makes_groups_more_compact(drawn):
         assert (swapped + swapped.T >= own[:, None] + own[None, :] - 1e-6).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 7), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_the_fair_assignment_is_the_cheapest_of_all_fair_ones(n, k, seed):
     cost = np.random.default_rng(seed).uniform(0, 2, (n, k))

@@ -1,9 +1,10 @@
 """Words are counted; what relates no two texts is left out."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.data.features.text import count_words
 
 
@@ -35,7 +36,7 @@ def test_words_of_every_script_count():
     assert counted(["Żółw кот 42", "żółw КОТ 42"])[0] == {"42": 1, "żółw": 1, "кот": 1}
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.lists(st.sampled_from(["ab", "cd", "ef"]), max_size=6), min_size=1, max_size=6))
 def test_counts_are_those_of_counting(texts):
     counts, words = count_words([" ".join(text) for text in texts], min_texts=1)

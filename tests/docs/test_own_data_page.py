@@ -1,4 +1,4 @@
-"""The page on own data says what really happens."""
+"""The pages on own data, vectors and every day say what really happens."""
 
 import re
 import shlex
@@ -11,7 +11,8 @@ from twotower.cli import cli
 from twotower.cli.embed import embed
 from twotower.cli.import_ import import_
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+PAGE = "".join((HOW_TO / f"{name}.md").read_text("utf-8") for name in ("own-data", "vectors", "every-day"))
 
 
 def blocks(mark: str) -> dict[str, str]:

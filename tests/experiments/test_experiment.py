@@ -271,8 +271,8 @@ def test_another_setting_is_one_clear_error(own):
         *begun, "--hidden", "6"
     )
     assert "begun with groups = 2, now 3" in failing_line(*begun, "--groups", "3")
-    assert "drawn with alpha = 8.0, this experiment asks for 4.0" in failing_line(*begun, "--alpha", "4")
-    assert "drawn with quota = 'adaptive', this experiment asks for 'equal'" in failing_line(*begun, "--quota", "equal")
+    assert "sampled with alpha = 8.0, this experiment asks for 4.0" in failing_line(*begun, "--alpha", "4")
+    assert "sampled with quota = 'adaptive', this experiment asks for" in failing_line(*begun, "--quota", "equal")
     assert len(RunReader(path / "runs/baseline-0").scores)
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from twotower.core.config import MTL_HEADS
 from twotower.core.errors import InputError
+from twotower.core.presets import PRESETS
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.territories import look_up
@@ -129,7 +129,7 @@ def test_heads_that_were_asked_for_are_for_multi_task_methods_alone():
     assert METHODS["mtl"].config("default", settings, 4, 0).model.head == "residual"
     assert METHODS["upsampled"].config("default", settings, 4, 0).model.head == "none"
     assert METHODS["lowrank"].config("default", settings, 4, 0).model.head == "lowrank", "it is what its name says"
-    assert METHODS["mtl"].config("default", {}, 4, 0).model.head == MTL_HEADS["default"]["head"]
+    assert METHODS["mtl"].config("default", {}, 4, 0).model.head == PRESETS["default"].mtl_model["head"]
 
 
 def test_methods_are_found_by_name_each_once():

@@ -94,15 +94,16 @@ def test_measures_and_gains_are_made_again_when_a_run_is(finished, tmp_path):
     shutil.rmtree(tmp_path / "zoo/runs/mtl-0")
     kept = tmp_path / "zoo/measures/mtl-0.json"
     before = json.loads(kept.read_text())
-    kept.write_text(json.dumps({"of": before["of"] | {"run": "an earlier one"}, "bias": {}, "calibration": {}}))
+    kept.write_text(json.dumps({"origin": before["origin"] | {"run": "an earlier one"}, "bias": {}, "calibration": {}}))
     gains = tmp_path / "zoo/measures/mtl-over-baseline.json"
     told = json.loads(gains.read_text())
-    gains.write_text(json.dumps({"of": told["of"] | {"runs": [["earlier"], ["ones"]]}, "gains": {"overall": None}}))
+    origin = told["origin"] | {"runs": [["earlier"], ["ones"]]}
+    gains.write_text(json.dumps({"origin": origin, "gains": {"overall": None}}))
     run_tiny(finished / "world", tmp_path / "zoo", "--periods", "1", "--seeds", "1", methods="baseline,mtl")
     after = json.loads(kept.read_text())
     assert json.loads(gains.read_text())["gains"] == told["gains"]
     assert after["bias"] == before["bias"] and after["calibration"] == before["calibration"]
-    assert after["of"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
+    assert after["origin"]["run"] == RunReader(tmp_path / "zoo/runs/mtl-0").created
 
 
 def test_the_panel_is_offered_what_it_may_have_and_has_not_watched(finished):

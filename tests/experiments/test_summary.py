@@ -28,7 +28,7 @@ def record(
         "main_method": "mtl",
         "baselines": ["upsampled"],
         "gains": [{**told, "major": means if evaluated else none, "all": means if evaluated else none}],
-        "methods": [{"name": "mtl", "seeds": list(range(seeds))}],
+        "methods": [{"name": "mtl", "rival": False, "seeds": list(range(seeds))}],
         "territories": [
             {"name": name, "major": True, "evaluated": i < evaluated}
             for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
@@ -114,7 +114,8 @@ def with_priors(*priors: float | None) -> dict[str, Any]:
     """A record of as many runs of method; None is an infinite prior."""
     told = record(BETTER, BETTER)
     of_runs = [{"level": "territory", "prior": 5.0, "group_prior": prior} for prior in priors]
-    return told | {"methods": [{"name": "mtl", "seeds": list(range(len(priors))), "title_offsets": of_runs}]}
+    method = {"name": "mtl", "rival": False, "seeds": list(range(len(priors))), "title_offsets": of_runs}
+    return told | {"methods": [method]}
 
 
 @pytest.mark.parametrize(
@@ -133,5 +134,25 @@ def test_it_says_whether_what_territories_seem_to_like_predicts_anything(priors,
 
 def test_it_says_nothing_of_offsets_where_titles_have_but_one():
     assert offset_sentences(record(BETTER, BETTER)) == []  # a record that is older than the choice
-    of_titles = {"name": "mtl", "seeds": [0], "title_offsets": [{"level": "title", "prior": 5.0}]}
+    of_titles = {"name": "mtl", "rival": False, "seeds": [0], "title_offsets": [{"level": "title", "prior": 5.0}]}
     assert offset_sentences(record(BETTER, BETTER) | {"methods": [of_titles]}) == []
+
+
+@pytest.mark.parametrize(
+    ("overall", "words"),
+    [
+        (BETTER, "The network earns its keep: mtl against counts, the best of 2 simple rivals, "),
+        (WORSE, "The network does not earn its keep: mtl against counts, "),
+        (UNDECIDED, "Whether the network earns its keep is undecided: mtl against counts, "),
+    ],
+)
+def test_the_first_sentence_says_whether_the_network_is_worth_it(overall, words):
+    told = record(BETTER, BETTER)
+    told["methods"] += [
+        {"name": name, "rival": True, "seeds": [0, 1], "overall": [value, value]}
+        for name, value in (("popular", 0.2), ("counts", 0.4))
+    ]
+    told["gains"].append({**told["gains"][0], "baseline": "counts", "overall": overall})
+    first, second, *_ = summary(told)
+    assert first.startswith(words)
+    assert second.startswith("mtl is better than upsampled. ")

@@ -5,13 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision, average_precision_by, support_by
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = examples(60)
 
 
 def textbook(labels, scores):
@@ -226,7 +227,7 @@ def test_shapes_that_do_not_fit_are_refused(labels, scores):
     [
         (np.array([0, 3, 1]), "row 1 holds 3, expected 0 to 2"),
         (np.array([0, 1, -1]), "row 2 holds -1, expected 0 to 2"),
-        (np.array([0, 1]), "expected 3 integers, one a pair"),
+        (np.array([0, 1]), "expected 3 integers, one per row"),
         (np.array([0.0, 1.0, 1.0]), "float64"),
     ],
 )

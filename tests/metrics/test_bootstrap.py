@@ -1,11 +1,14 @@
 """Bootstrapped gains: the same bits on any threads, intervals that hold what they promise, and few false alarms."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from benchmarks.coverage import BASELINE, METHOD, PAIRS, scored
 from twotower.core.errors import InputError
 from twotower.core.jit import COMPILES
+from twotower.core.serialisation import plain
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.bootstrap import (
     STAGE,
@@ -18,6 +21,11 @@ from twotower.metrics.bootstrap import (
 from twotower.metrics.rankings import weigh_blocks
 from twotower.metrics.significance import summarise
 from twotower.training.warm_up import compile_kernels
+
+
+def record_of(*arguments, **options):
+    """The summary of gains as it is written into a record."""
+    return plain(asdict(summarise(*arguments, **options)))
 
 
 def made_up(users=300, seeds=2, territories=4, periods=2, better=METHOD, seed=0):
@@ -113,7 +121,7 @@ def test_two_equal_models_have_no_gain_in_any_replicate():
     data = made_up()
     gains = bootstrap(data | {"baseline": data["method"]})
     assert not gains.replicates.any() and not gains.overall_replicates.any()
-    found = summarise(gains, np.ones(4, bool))
+    found = record_of(gains, np.ones(4, bool))
     assert found["p"] == [1.0] * 4 and found["all"]["sign_p"] == 1.0 and found["all"]["better"] == 0
 
 
@@ -122,7 +130,7 @@ def test_without_a_difference_alarms_are_as_rare_as_promised():
     p, outside = [], 0
     for seed in range(worlds):
         gains = bootstrap(made_up(users=300, better=BASELINE, seed=seed), replicates=100, seed=seed + worlds)
-        found = summarise(gains, np.ones(4, bool))
+        found = record_of(gains, np.ones(4, bool))
         p += found["p"]
         outside += not found["all"]["low"] < 0 < found["all"]["high"]
         assert set(found["verdict"]) == {"undecided"}
@@ -134,10 +142,10 @@ def test_a_planted_difference_is_found_where_it_is():
     data = made_up(users=400, better=BASELINE)
     there = (data["territory"] == 2) & (data["labels"] == 1)
     data["method"][:, there] += 1.5
-    found = summarise(bootstrap(data, replicates=200), np.ones(4, bool))
+    found = record_of(bootstrap(data, replicates=200), np.ones(4, bool))
     assert found["verdict"] == ["undecided", "undecided", "better", "undecided"]
     assert found["low"][2] > 0 and found["major"]["better"] == 1
-    turned = summarise(
+    turned = record_of(
         bootstrap(data | {"method": data["baseline"], "baseline": data["method"]}, 200), np.ones(4, bool)
     )
     assert turned["verdict"][2] == "worse"

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from twotower.metrics.gains import Method, gains_over, match_runs, relative_gain, spread
+from twotower.metrics.averages import spread
+from twotower.metrics.gains import Method, gains_over, match_runs, relative_gain
 
 ALL = slice(None)
 

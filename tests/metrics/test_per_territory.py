@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import evaluate_scores, macro_average_precision
@@ -40,7 +41,7 @@ def world(seed=0, n=200, days=(60,)):
     }
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 999))
 def test_each_territory_is_judged_on_the_pairs_of_its_users(seed):
     given_ = world(seed)
@@ -60,7 +61,7 @@ def test_a_territory_without_pairs_is_listed_as_undefined():
     assert np.isnan(found.pr_auc[3]) and np.isnan(found.base_rate[3])
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 999))
 def test_each_title_is_judged_on_the_pairs_it_is_in(seed):
     given_ = world(seed)

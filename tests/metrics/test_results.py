@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults, mean_defined, ratio
+from twotower.metrics.averages import mean_defined, ratio
+from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
 
 
 def territory_results():

@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from twotower.model.engine import gemm
 
 sizes = st.integers(1, 70)
@@ -47,7 +48,7 @@ def check_products(n, K, N, accumulate, rng):
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=2e-6 * (n + K + N))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(sizes, sizes, sizes, st.integers(0, 1), st.integers(0, 99))
 def test_products_of_any_shape(n, K, N, accumulate, seed):
     check_products(n, K, N, accumulate, np.random.default_rng(seed))

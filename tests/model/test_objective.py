@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_network, make_parameters, model_configs, seeds
 from test_reference import far_from_kinks
 from test_two_tower import flips, spread_of_rows
 
+from examples import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads
@@ -69,7 +70,7 @@ def textbook(network, batch, objective):
 # ---------------------------------------------------------------- the textbook against finite differences
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.data(), model_configs(), seeds)
 def test_every_gradient_under_weights_offsets_and_penalty(data, model, seed):
     rng = np.random.default_rng(seed)
@@ -155,7 +156,7 @@ def test_the_fast_model_equals_the_textbook(left_out, rng):
         assert np.abs(value - gradient).max() < 1e-3 * np.abs(gradient).max() + 1e-7, name
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@examples(30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), model_configs(), seeds)
 def test_every_model_takes_every_objective(data, config, seed):
     rng = np.random.default_rng(seed)

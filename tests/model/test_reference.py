@@ -5,10 +5,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_parameters, model_configs, seeds
 
+from examples import examples
 from twotower.core.config import BATCHNORM_EPS, HEADS, OUTPUTS, ModelConfig
 from twotower.model import reference
 from twotower.model.gradcheck import STEP, TOLERANCE, model_errors, vjp_error
@@ -118,7 +119,7 @@ def test_pair_gradients(seed, pairs_of_user, D):
     assert vjp_error(lambda U, V: reference.pair_dots(U, V, start, title), backward, [U, V], rng) < TOLERANCE
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.data(), model_configs(), seeds)
 def test_the_whole_model(data, model, seed):
     """Every parameter of every variant, with absent groups and repeated rows."""
@@ -137,7 +138,7 @@ def test_the_whole_model(data, model, seed):
     assert all(errors[name] < 1e-4 for name in significant), errors
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.data(), model_configs(), seeds)
 def test_the_whole_model_without_its_mask(data, model, seed):
     """Every head on every row: a sum over heads is the loss, and so are the gradients."""
@@ -165,7 +166,7 @@ def test_without_the_mask_a_foreign_label_reaches_a_head(rng):
     assert all((before[name][1] != after[name][1]).any() for name in ("head.P", "head.Q", "title_bias.C"))
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.sampled_from(HEADS[1:]), st.sampled_from(OUTPUTS), seeds)
 def test_the_whole_model_with_moments_of_each_group(head, output, seed):
     """Groups of several users, so that every part of batch-norm's gradient counts."""

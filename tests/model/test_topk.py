@@ -2,10 +2,11 @@
 
 import numpy as np
 from best_by_sorting import best_by_sorting
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from networks import seeds
 
+from examples import examples
 from twotower.metrics.top_titles import top_titles
 from twotower.model.engine.topk import NO_TITLE, keep_best
 
@@ -37,7 +38,7 @@ def test_what_is_not_a_number_is_never_the_best(rng):
     assert ranked[1, 0] == 77
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 9999), st.integers(1, 12))
 def test_popularity_bias_is_measured_on_the_titles_that_are_recommended(seed, k):
     rng = np.random.default_rng(seed)

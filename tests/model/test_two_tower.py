@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from networks import batches, make_batch, make_network, model_configs, seeds
 
+from examples import examples
 from twotower.core.config import BATCHNORMS, HEADS, ModelConfig, TrainConfig
 from twotower.model import layers, reference, two_tower
 from twotower.model.engine import threads as threads_module
@@ -53,7 +54,7 @@ def assert_gradients_agree(network, batch, tolerance=2e-5):
         assert np.abs(network.grads[name] - gradient).max() <= tolerance * scale, name
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@examples(80, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), model_configs(), seeds, st.integers(1, 3))
 def test_the_fast_model_equals_the_specification(data, config, seed, tile_steps):
     """Every variant, with absent groups, repeated users and titles, and tiles that cut the batch anywhere."""

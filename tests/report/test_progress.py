@@ -4,8 +4,9 @@ import io
 
 import pytest
 
+from twotower.core.formatting import duration, short
 from twotower.core.progress import silent
-from twotower.report.progress import count_of, duration, short, show_progress
+from twotower.report.progress import count_of, show_progress
 
 
 class Clock:
@@ -81,6 +82,16 @@ def test_a_terminal_gets_bars_for_every_stage():
     assert text.count("\x1b[?25h") == 1  # the cursor is back
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_stage_named_like_markup_is_text(stream):
+    stream = stream()
+    with show_progress(stream) as progress:
+        progress("Reading [/x].csv · [bold]\x1b]0;title\x07", 1, 2)
+        progress("Reading [/x].csv · [bold]\x1b]0;title\x07", 2, 2)
+    assert "Reading [/x].csv" in stream.getvalue() and "[bold]" in stream.getvalue()
+    assert "\x1b]0;" not in stream.getvalue() and "\x07" not in stream.getvalue()
+
+
 def test_by_default_it_goes_to_stderr(capsys):
     with show_progress() as progress:
         progress("read", 1, 1)
@@ -111,9 +122,16 @@ def test_numbers_are_short(number, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (12.3, "12 s"), (185, "3:05"), (3723, "1:02:03"), (59.7, "1:00"), (3599.7, "1:00:00")],
+    [
+        (0.42, "0.4 s"),
+        (12.3, "12 s"),
+        (185, "3 min 05 s"),
+        (3723, "1 h 02 min"),
+        (59.7, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
+    ],
 )
-def test_durations_read_as_a_clock(seconds, text):
+def test_durations_have_two_units_at_most(seconds, text):
     assert duration(seconds) == text
 
 

@@ -1,7 +1,7 @@
-"""The command line: one module a command, loaded when it is called, so that ``--help`` is instant.
+"""The command line: one module per command, loaded when it is called, so that ``--help`` is instant.
 
 The group knows every command by its name and its line of help; ``numba``, ``scipy`` and the rest are imported
-by the one command that runs. Here is also told what goes wrong, for all of them: one line, one exit code.
+by the one command that runs. Errors of all commands are reported here: one line, one exit code.
 """
 
 import errno
@@ -12,29 +12,41 @@ import click
 from click.shell_completion import CompletionItem
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import visible
 from twotower.core.version import __version__
 
-#: Name → one line of help, in the order of use. A test keeps each line equal to the command's own.
-COMMANDS = {
-    "simulate": "Make a synthetic streaming service with known truth.",
-    "import": "Turn watch logs into a dataset.",
-    "embed": "Make user and title vectors where none exist.",
-    "group": "Group the territories for the heads.",
-    "sample": "Sample the users, positives and negatives to train and test on.",
-    "train": "Train a model and evaluate it on unseen users and days.",
-    "evaluate": "Evaluate a run per territory and per title.",
-    "compare": "Compare runs: relative gains per territory.",
-    "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
-    "recommend": "Recommend the best titles to each user.",
-    "export": "Write embeddings of users and titles, to score elsewhere.",
-    "inspect": "See whose rows moved which weight in one batch.",
-    "leaks": "Check that no head learns from the rows of another group.",
-    "gradcheck": "Check every gradient by finite differences, on your own batch.",
-    "trace": "Go through one training step of a tiny network, number by number.",
-    "explain": "Explain the score of a title for a user.",
-    "doctor": "Check this machine and say which kernels run.",
-    "warmup": "Compile the kernels now, so that the first run starts at once.",
+#: Section of the help → command → its line of help. A test keeps each line equal to the command's own.
+SECTIONS = {
+    "Data": {
+        "simulate": "Make a synthetic streaming service with known truth.",
+        "import": "Turn watch logs into a dataset.",
+        "embed": "Make user and title vectors where none exist.",
+        "group": "Group the territories for the heads.",
+        "sample": "Sample the users, positives and negatives to train and test on.",
+    },
+    "Model": {
+        "train": "Train a model and evaluate it on unseen users and days.",
+        "evaluate": "Evaluate a run per territory and per title.",
+        "compare": "Compare runs: relative gains per territory.",
+    },
+    "Study": {
+        "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
+        "inspect": "See whose rows moved which weight in one batch.",
+        "leaks": "Check that no head learns from the rows of another group.",
+        "gradcheck": "Check every gradient by finite differences, on your own batch.",
+        "trace": "Go through one training step of a tiny network, number by number.",
+        "explain": "Explain the score of a title for a user.",
+    },
+    "Serve": {
+        "recommend": "Recommend the best titles to each user.",
+        "export": "Write user and title embeddings for scoring elsewhere.",
+    },
+    "Machine": {
+        "doctor": "Check this machine and show which kernels run.",
+        "warmup": "Compile the kernels now, so that the first run starts at once.",
+    },
 }
+COMMANDS = {name: line for commands in SECTIONS.values() for name, line in commands.items()}
 
 
 class CommandError(click.ClickException):
@@ -43,7 +55,7 @@ class CommandError(click.ClickException):
     exit_code = 2  # as of click's own usage errors
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(visible(" ".join(message.split())))
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"twotower: {self.message}", file=file, err=True)
@@ -68,8 +80,10 @@ class LazyGroup(click.Group):
         return getattr(importlib.import_module(f"{__name__}.{attribute}"), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         names = [CompletionItem(n, help=line) for n, line in COMMANDS.items() if n.startswith(incomplete)]
@@ -83,7 +97,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and tell its failures; here, so that ``CliRunner`` sees the same as the shell."""
+        """Run the command and report its errors; here, so that ``CliRunner`` sees the same as the shell."""
         try:
             return super().invoke(ctx)
         except InputError as error:

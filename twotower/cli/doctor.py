@@ -9,7 +9,7 @@ import click
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 def doctor(directory: Path | None, as_json: bool) -> None:
-    """Check this machine and say which kernels run.
+    """Check this machine and show which kernels run.
 
     gemm is the path of the matrix product: avx512, avx2, or numpy, which is NumPy's BLAS on all other processors.
     Compiled kernels are kept for the next run; kernel cache says where.

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from twotower.cli.train import DEFAULT_GROUPS
+from twotower.core.presets import DEFAULT_GROUPS
 
 FILE = click.Path(path_type=Path)
 
@@ -77,27 +77,27 @@ def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: 
       twotower embed film --user-vectors users.parquet --title-vectors bert.npy --categorical genre
       twotower embed today --basis-from shop
     """
-    from rich.console import Console
-
-    from twotower.cli.given_options import refuse_given
+    from twotower.cli.config_options import given_options
     from twotower.cli.summaries.features import print_vectors
+    from twotower.core.no_effect import refuse_no_effect
     from twotower.data.features.embed import EmbedConfig
     from twotower.data.features.embed import embed as make
     from twotower.data.features.projection import embed_like
     from twotower.report.progress import show_progress
+    from twotower.report.terminal import stdout_console
     from twotower.training.job import known_groups
 
     own = {name: options[name] for name in ("user_vectors", "title_vectors")}
     if basis_from is not None:
-        refuse_given(options.keys() - own.keys(), f"with --basis-from {basis_from}: vectors are made as there")
+        refuse_no_effect("embed", given_options(), {**options, "basis_from": basis_from})
         with show_progress() as progress:
             summary = embed_like(directory, basis_from, **own, progress=progress, overwrite=overwrite)
-        print_vectors(Console(), summary)
-        click.echo(f"{directory} has vectors like {basis_from}. Next: twotower recommend RUN {quote(str(directory))}")
+        print_vectors(stdout_console(), summary)
+        click.echo(f"Vectors saved to {directory}. Next: twotower recommend RUN {quote(str(directory))}")
         return
     with show_progress() as progress:
         summary = make(directory, EmbedConfig(**options), progress, overwrite)
-    print_vectors(Console(), summary)
+    print_vectors(stdout_console(), summary)
     groups = known_groups(directory) or min(DEFAULT_GROUPS, summary.n_territories)
     heads = f" --mtl --groups {groups}" if groups > 1 else ""
-    click.echo(f"{directory} has vectors. Next: twotower train {quote(str(directory))}{heads}")
+    click.echo(f"Vectors saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")

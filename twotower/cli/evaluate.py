@@ -57,8 +57,9 @@ def evaluate(
       twotower evaluate runs/001-mtl-4-upsampled
       twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
     """
-    from twotower.cli.given_options import refuse_given
+    from twotower.cli.config_options import given_options
     from twotower.core import serialisation, storage
+    from twotower.core.no_effect import refuse_no_effect
     from twotower.metrics import records
     from twotower.report import evaluation as tables
     from twotower.report.csv_table import csv_of, records_of
@@ -66,8 +67,8 @@ def evaluate(
     from twotower.report.terminal import print_table, stdout_console
     from twotower.training.run import RunReader
 
-    if by == "title" and not as_json:
-        refuse_given(["min_positives"], "with --by title: it is about territories")
+    if not as_json:
+        refuse_no_effect("evaluate", given_options(), {"by": by, "min_positives": min_positives})
     reader = RunReader(run)
     if csv_path is not None:
         storage.try_file(csv_path)

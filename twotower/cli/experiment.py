@@ -1,20 +1,24 @@
 """``twotower experiment``"""
 
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from twotower.cli.config_options import ShortHelp, chosen_settings, config_options
 from twotower.cli.sample import sample_options
-from twotower.cli.train import DEFAULT_GROUPS, DEFAULT_PERIODS, config_options
-from twotower.core.config import PRESETS, Config, ModelConfig, TrainConfig, load_toml
+from twotower.core.config import Config, load_toml
 from twotower.core.errors import InputError
+from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
+COMMON = {
+    "methods", "seeds", "groups", "periods", "name", "out", "preset", "config_file", "dev_users", "html", "hidden",
+    "epochs", "batch_size", "learning_rate", "threads",
+}  # fmt: skip
 NOT_SHARED = {"groups", "seed", "incremental_periods"}  # settings that the experiment makes itself
 
 
@@ -25,7 +29,7 @@ def shared_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
               help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
@@ -84,6 +88,7 @@ def experiment(
       twotower experiment lastfm --methods mtl,upsampled,shuffled --seeds 3 --name control
       twotower experiment lastfm --methods upsampled,offsets,mtl,residual --dev-users
     """
+    from twotower.core.formatting import duration
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.experiments import experiment
     from twotower.experiments.plan import EXPERIMENTS, Plan
@@ -116,10 +121,10 @@ def experiment(
         record = experiment.run_experiment(plan, progress)
     seconds = time.perf_counter() - started
     print_experiment(record, stdout_console())
-    click.echo(f"The experiment lies in {plan.path}: experiment.json, tables, and the runs. It took {seconds:.0f} s.")
+    click.echo(f"Saved to {plan.path} in {duration(seconds)}: experiment.json, tables and runs.")
     if html:
         try:
-            click.echo(f"To read: {experiment.write_report(plan.path)}")
+            click.echo(f"Report: {experiment.write_report(plan.path)}")
         except InputError as error:
             click.echo(f"twotower: {error}", err=True)
 
@@ -134,8 +139,5 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     for section, values in settings.items():
         if mine := NOT_SHARED & set(values):
             raise InputError(f"{file}: {section}.{min(mine)} is the experiment's own; see its options")
-    found: dict[str, dict[str, Any]] = {}
-    for section, kind in (("model", ModelConfig), ("train", TrainConfig)):
-        given = {f.name: options[f.name] for f in fields(kind) if options.get(f.name) is not None}
-        found[section] = {**settings.get(section, {}), **given}
-    return found
+    chosen = chosen_settings(options)
+    return {section: {**settings.get(section, {}), **values} for section, values in chosen.items()}

@@ -17,7 +17,7 @@ from twotower.core.formatting import counted
 def export(
     run: Path, directory: Path | None, out: Path, territories: tuple[str, ...], file: Path | None, overwrite: bool
 ) -> None:
-    """Write embeddings of users and titles, to score elsewhere.
+    """Write user and title embeddings for scoring elsewhere.
 
     FOLDER gets users.npy (n, D), titles.npy (T, D) and bias.npy (C, T), with the ids of their rows as CSV. A
     score is users[u] · titles[t] + bias[territory of u, t]: the logit that this program would give. Users are those

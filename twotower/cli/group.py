@@ -7,8 +7,7 @@ import click
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-
-DEFAULT_GROUPS = 4  # as in the paper
+from twotower.core.presets import DEFAULT_GROUPS
 
 
 @click.command()
@@ -33,7 +32,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     """
     from dataclasses import replace
 
-    from twotower.cli.summaries.world import print_groups
+    from twotower.cli.summaries.groups import print_groups
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
     from twotower.data.territories import geographic_groups, grouping_from_file
@@ -51,4 +50,4 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)
     found = int(chosen.max()) + 1
     heads = f" --mtl --groups {found}" if found > 1 else ""
-    click.echo(f"The groups are stored in {directory}. Next: twotower train {quote(str(directory))}{heads}")
+    click.echo(f"Groups saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")

@@ -6,10 +6,16 @@ from typing import Any
 
 import click
 
+from twotower.cli.config_options import ShortHelp
+
 FILE = click.Path(path_type=Path)
+COMMON = {
+    "events", "markets", "user", "title", "territory", "time", "time_format", "users", "titles", "train_days",
+    "test_days", "overwrite",
+}  # fmt: skip
 
 
-@click.command("import")
+@click.command("import", cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=FILE, metavar="[DIR]")
 @click.option("--events", multiple=True, type=FILE, metavar="FILE", help="A file of watch events; may be repeated.")
 @click.option(
@@ -104,15 +110,14 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
       twotower import shop --events log.csv.gz --territory country --time date
       twotower import film --market DE de.csv --market FR fr.csv --titles films.csv
     """
-    from rich.console import Console
-
     from twotower.cli.summaries.dataset import print_import
     from twotower.data.ingest.import_log import ImportConfig, import_logs
     from twotower.report.progress import show_progress
+    from twotower.report.terminal import stdout_console
 
     config = ImportConfig(**options)
     with show_progress() as progress:
         summary = import_logs(directory, config, progress, overwrite)
-    print_import(Console(), summary)
+    print_import(stdout_console(), summary)
     like = "" if summary.split.train_days else " --basis-from DATASET"
-    click.echo(f"{directory} is imported. Next: twotower embed {quote(str(directory))}{like}")
+    click.echo(f"Saved to {directory}. Next: twotower embed {quote(str(directory))}{like}")

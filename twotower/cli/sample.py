@@ -103,16 +103,16 @@ def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, *
       twotower sample world --active-users 0 --name baseline
       twotower sample lastfm --random-users 30% --active-users 3000 --quota equal --alpha auto
     """
-    from twotower.cli.given_options import refuse_given
+    from twotower.cli.config_options import given_options
     from twotower.cli.summaries.sample import print_sample
+    from twotower.core.no_effect import refuse_no_effect
     from twotower.data.dataset import Dataset
     from twotower.data.sampling.sampler import sample as make_sample
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
 
     config = SampleConfig(**options)
-    if users_of(config.active_users) == 0:
-        refuse_given(("quota", "window"), "without active users (--active-users 0)")
+    refuse_no_effect("sample", given_options(), {**options, "active_users": users_of(config.active_users)})
     with show_progress() as progress:
         dataset = Dataset.open(directory)
         summary = make_sample(dataset, config, progress, name, overwrite)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from twotower.core.config import kind_of
+from twotower.core.settings import kind_of
 from twotower.data.synthetic.world import WorldConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -55,4 +55,4 @@ def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
         world = make(directory, config, progress, overwrite)
     print_world(stdout_console(), world)
     heads = f" --mtl --groups {config.groups}" if config.groups > 1 else ""
-    click.echo(f"The world lies in {directory}. Next: twotower train {quote(str(directory))}{heads}")
+    click.echo(f"Saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from twotower.cli.train import effective_config
-from twotower.core.config import BATCHNORMS, HEADS, PRESETS
+from twotower.cli.config_options import config_from_options
+from twotower.core.config import BATCHNORMS, HEADS
 from twotower.core.errors import InputError
+from twotower.core.presets import PRESETS
 from twotower.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def open_subject(values: dict[str, Any], progress: Progress) -> "Subject":
     refuse_options(OF_RUN, f"on {source}, which is not a run")
     known = known_groups(source, grouping) if mtl else None
     options = {name: values[name] for name in ("groups", "head", "batchnorm", "hidden", "seed")}
-    config = effective_config(values["preset"], values["config_file"], mtl, options, known)
+    config = config_from_options(values["preset"], values["config_file"], mtl, options, known)
     return subject.subject_of_dataset(
         source, config, values["sample_name"], grouping, **batch, progress=progress
     )

@@ -1,13 +1,14 @@
-"""Every choice of a training run, validated once; TOML in, TOML out."""
+"""The configuration of a training run: every setting with its help and limits; read from and written as TOML."""
 
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from twotower.core.errors import InputError
+from twotower.core.settings import SettingError, require, setting, validate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,18 +20,10 @@ BATCHNORM_MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 
 SMALLEST_EPS = 1e-30  # of Adam: in float32 a much smaller one is 0, and so is the denominator of a dead unit
 LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
-
-#: What the values of a field may be, and how that is said.
-KINDS: dict[str, tuple[Any, str]] = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": (bool, "true or false"),
-    "str": (str, "a text"),
-}
+LARGEST_EXPERTS = 256
 
 HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
-LARGEST_EXPERTS = 256
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")
 CELL_OFFSETS = ("group", "territory")  # the levels at which a title has more than one offset
@@ -38,97 +31,54 @@ BATCHNORMS = ("all", "group")
 TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
 DEBIASES = ("none", "ipw", "logq", "penalty")
 BATCHINGS = ("pairs", "positives", "users")
-BATCHING_HELP = "What a batch keeps together: pairs (nothing; the paper's), positives (with negatives), users."
-
-
-def setting(default: Any, help: str) -> Any:
-    """A field with the line of help that the command line shows for it."""
-    return field(default=default, metadata={"help": help})
-
-
-class SettingError(InputError):
-    """A setting has a value that it cannot have."""
-
-    def __init__(self, name: str, value: Any, expected: str):
-        super().__init__(f"{name} = {value!r}: expected {expected}")
-        self.name = name
-
-
-def _require(ok: bool, name: str, value: Any, expected: str) -> None:
-    if not ok:
-        raise SettingError(name, value, expected)
-
-
-def kind_of(item: "Field[Any]") -> str:
-    """``int``, ``float``, ``bool`` or ``str``."""
-    return item.type if isinstance(item.type, str) else item.type.__name__
-
-
-def _check_types(config: Any, section: str) -> None:
-    """Every field holds what its annotation says; a whole number may stand for a float, and becomes one."""
-    for item in fields(config):
-        value, kind, name = getattr(config, item.name), kind_of(item), f"{section}.{item.name}"
-        types, expected = KINDS[kind]
-        ok = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
-        _require(ok, name, value, expected)
-        if kind == "float":
-            _require(abs(value) <= sys.float_info.max, name, value, expected)  # false for NaN, too
-            object.__setattr__(config, item.name, float(value))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of the network: by default what works by evidence, in ``PRESETS["paper"]`` the text's."""
+    """The shape of the network; the defaults are the single-task baseline."""
 
-    hidden: int = setting(512, "Width D of every layer.")
-    groups: int = setting(1, "Territory groups K, each with its own head.")
-    head: str = setting("none", "Heads on the user tower; none is the baseline.")
-    rank: int = setting(8, "Rank r of low-rank heads, and of each expert.")
-    experts: int = setting(4, "Experts that mmoe heads share.")
+    hidden: int = setting(512, "Width D of every layer.", low=1, high=LARGEST_HIDDEN)
+    groups: int = setting(1, "Territory groups K, each with its own head.", low=1)
+    head: str = setting("none", "Heads on the user tower; none is the single-task baseline.", choices=HEADS)
+    rank: int = setting(8, "Rank r of low-rank heads, and of each expert.", low=1)
+    experts: int = setting(4, "Number of experts that mmoe heads share.", low=2, high=LARGEST_EXPERTS)
     title_bias: bool = setting(False, "Learn a linear map from title features to a bias per group.")
-    territory_bias: bool = setting(False, "Learn an offset of U, and of the title bias, per territory.")
-    title_offsets: str = setting("title", "Add what was mistaken about a title: none, title, group or territory.")
-    offset_prior: float = setting(5.0, "Pseudo-positives that draw a title's offset to 0.")
-    group_prior: float = setting(0.0, "The same for what a group or territory adds to it; 0: as many as predict best.")
-    batchnorm: str = setting("all", "Whose moments batch-norm of the user tower takes: all rows', or each group's own.")
-    output: str = setting("linear", "Last layer of each tower: linear or relu.")
+    territory_bias: bool = setting(False, "Learn an offset of U and of the title bias per territory.")
+    title_offsets: str = setting(
+        "title", "Post-hoc correction of title logits: none, global (title), per group or per territory.",
+        choices=OFFSETS,
+    )  # fmt: skip
+    offset_prior: float = setting(5.0, "Pseudo-positives that shrink a title's offset towards 0.", above=0)
+    group_prior: float = setting(
+        0.0, "The same for the part that a group or territory adds; 0: chosen on held-out pairs.", low=0
+    )
+    batchnorm: str = setting(
+        "all", "Batch-norm statistics in the user tower: whole batch (all) or per group.", choices=BATCHNORMS
+    )
+    output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
-        _check_types(self, "model")
-        width = f"from 1 to {LARGEST_HIDDEN}"
-        _require(1 <= self.hidden <= LARGEST_HIDDEN, "model.hidden", self.hidden, width)
-        _require(self.groups >= 1, "model.groups", self.groups, "at least 1")
-        alone = "1 without heads or a title bias (see --mtl)"
-        _require(self.groups == 1 or self.multi_task, "model.groups", self.groups, alone)
-        _require(self.head in HEADS, "model.head", self.head, f"one of {', '.join(HEADS)}")
-        highest = self.hidden if self.head in RANKED else math.inf
-        _require(1 <= self.rank <= highest, "model.rank", self.rank, f"from 1 to hidden = {self.hidden}")
-        some = f"from 2 to {LARGEST_EXPERTS}"
-        _require(2 <= self.experts <= LARGEST_EXPERTS, "model.experts", self.experts, some)
-        levels = f"one of {', '.join(OFFSETS)}"
-        _require(self.title_offsets in OFFSETS, "model.title_offsets", self.title_offsets, levels)
-        lonely = self.title_offsets == "group" and self.groups == 1
-        _require(not lonely, "model.title_offsets", "group", "title or territory, since there is one group only")
-        _require(self.batchnorm in BATCHNORMS, "model.batchnorm", self.batchnorm, f"one of {', '.join(BATCHNORMS)}")
-        lonely = self.batchnorm == "group" and self.groups == 1
-        _require(not lonely, "model.batchnorm", "group", "all, since there is one group only")
-        _require(self.offset_prior > 0, "model.offset_prior", self.offset_prior, "above 0")
-        _require(self.group_prior >= 0, "model.group_prior", self.group_prior, "at least 0")
-        drawn = not self.group_prior or self.title_offsets in CELL_OFFSETS
-        _require(drawn, "model.group_prior", self.group_prior, f"0 where title_offsets = {self.title_offsets!r}")
-        _require(self.output in OUTPUTS, "model.output", self.output, f"one of {', '.join(OUTPUTS)}")
-        possible = not self.territory_bias or self.output == "linear"
-        _require(possible, "model.territory_bias", self.territory_bias, "false where output = 'relu'")
+        validate(self, "model")
+        one_group, cells = self.groups == 1, self.title_offsets in CELL_OFFSETS
+        for ok, name, expected in (
+            (one_group or self.multi_task, "groups", "1 without heads or a title bias (see --mtl)"),
+            (self.head not in RANKED or self.rank <= self.hidden, "rank", f"from 1 to hidden = {self.hidden}"),
+            (not (one_group and self.title_offsets == "group"), "title_offsets", "title or territory with one group"),
+            (not (one_group and self.batchnorm == "group"), "batchnorm", "all with one group"),
+            (cells or not self.group_prior, "group_prior", f"0 with title_offsets = {self.title_offsets!r}"),
+            (self.output == "linear" or not self.territory_bias, "territory_bias", "false with output = 'relu'"),
+        ):
+            require(ok, f"model.{name}", getattr(self, name), expected)
 
     @property
     def multi_task(self) -> bool:
-        """Whether there is anything that a group has to itself."""
+        """Whether groups have parameters of their own."""
         return self.head != "none" or self.title_bias
 
     @property
     def user_pools(self) -> int:
-        """Pools of user rows that share batch-norm's moments: one for all, or one a group."""
+        """Pools of user rows that share batch-norm statistics: one for all, or one per group."""
         return self.groups if self.batchnorm == "group" else 1
 
     @property
@@ -151,50 +101,49 @@ class ModelConfig:
 class TrainConfig:
     """How the network is trained."""
 
-    epochs: int = setting(3, "Passes over the training pairs, at most.")
-    batch_size: int = setting(8192, "Pairs a step.")
-    learning_rate: float = setting(1e-3, "Of Adam.")
-    beta1: float = setting(0.9, "Decay of Adam's first moment.")
-    beta2: float = setting(0.999, "Decay of Adam's second moment.")
-    eps: float = setting(1e-8, "Of Adam, added outside the root.")
-    head_decay: float = setting(0.0, "Weight decay of the heads' matrices (AdamW): shrinks heads to the shared tower.")
-    bias_decay: float = setting(0.0, "Weight decay of the groups' title biases (AdamW).")
-    tower_decay: float = setting(0.0, "Weight decay of the towers' matrices (AdamW).")
-    task_weights: str = setting("equal", "Weight of a group's pairs: equal, count, inverse, uncertainty (learned).")
-    pcgrad: bool = setting(False, "PCGrad: groups' gradients of the towers without conflict. A pass a group.")
-    debias: str = setting("none", "Against popularity bias: none, ipw, logq or penalty.")
-    debias_strength: float = setting(0.5, "Of --debias: exponent of popularity, or factor of the penalty.")
-    batching: str = setting("positives", BATCHING_HELP)
-    validation: float = setting(0.1, "Share of the training users held out for early stopping.")
-    patience: int = setting(2, "Validations without a better macro PR-AUC before training stops.")
-    validations_per_epoch: int = setting(1, "Validations an epoch, at most one a step.")
-    seed: int = setting(0, "Of the initial weights, the validation users and the order of the pairs.")
-    threads: int = setting(0, "Threads; 0 is as many as there are cores.")
-    incremental_periods: int = setting(0, "Blocks of test days; before each but the first, training goes on.")
+    epochs: int = setting(3, "Maximum number of passes over the training pairs.", low=1)
+    batch_size: int = setting(8192, "Pairs per step.", low=2)
+    learning_rate: float = setting(1e-3, "Learning rate of Adam.", above=0)
+    beta1: float = setting(0.9, "Decay of Adam's first moment.", low=0, below=1)
+    beta2: float = setting(0.999, "Decay of Adam's second moment.", low=0, below=1)
+    eps: float = setting(1e-8, "Constant of Adam, added outside the root.", low=SMALLEST_EPS)
+    head_decay: float = setting(
+        0.0, "Weight decay (AdamW) of the heads' matrices: shrinks heads towards the shared tower.", low=0
+    )
+    bias_decay: float = setting(0.0, "Weight decay (AdamW) of the groups' title biases.", low=0)
+    tower_decay: float = setting(0.0, "Weight decay (AdamW) of the towers' matrices.", low=0)
+    task_weights: str = setting(
+        "equal", "Weight of a group's pairs in the loss; uncertainty learns the weights.", choices=TASK_WEIGHTS
+    )
+    pcgrad: bool = setting(
+        False, "PCGrad: remove conflicts between the groups' gradients of the towers; one pass per group."
+    )
+    debias: str = setting("none", "Correction for popularity bias.", choices=DEBIASES)
+    debias_strength: float = setting(0.5, "Exponent of popularity (ipw, logq), or factor of the penalty.", above=0)
+    batching: str = setting(
+        "positives", "What a batch keeps together: pairs (nothing, as in the paper), positives (with their "
+        "negatives), or users.", choices=BATCHINGS,
+    )  # fmt: skip
+    validation: float = setting(
+        0.1, "Share of the training users held out for early stopping; 0: none.", low=0, below=1
+    )
+    patience: int = setting(2, "Stop after this many validations without a better macro PR-AUC.", low=1)
+    validations_per_epoch: int = setting(1, "Validations per epoch, at most one per step.", low=1)
+    seed: int = setting(0, "Seed of the initial weights, the validation users and the order of the pairs.", low=0)
+    threads: int = setting(0, "Threads; 0: one per core.", low=0)
+    incremental_periods: int = setting(
+        0, "Blocks of test days; training continues on each block before the next is evaluated. 0: no.", low=0
+    )
 
     def __post_init__(self) -> None:
-        _check_types(self, "train")
-        for name, least in (("epochs", 1), ("patience", 1), ("validations_per_epoch", 1), ("batch_size", 2)):
-            _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
-        _require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
-        for name in ("beta1", "beta2"):
-            _require(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "from 0 to below 1")
-        _require(self.eps >= SMALLEST_EPS, "train.eps", self.eps, f"at least {SMALLEST_EPS}")
+        validate(self, "train")
+        most = 1 / self.learning_rate
         for name in ("head_decay", "bias_decay", "tower_decay"):
-            decay, most = getattr(self, name), 1 / self.learning_rate
-            _require(0 <= decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
-        for name, known in (("task_weights", TASK_WEIGHTS), ("debias", DEBIASES)):
-            _require(getattr(self, name) in known, f"train.{name}", getattr(self, name), f"one of {', '.join(known)}")
+            decay = getattr(self, name)
+            require(decay < most, f"train.{name}", decay, f"from 0 to below 1 / learning_rate = {most:g}")
         highest = 1.0 if self.debias in ("ipw", "logq") else 1e6
         strength = f"above 0 and at most {highest:g} for {self.debias}"
-        _require(0 < self.debias_strength <= highest, "train.debias_strength", self.debias_strength, strength)
-        modes = f"one of {', '.join(BATCHINGS)}"
-        _require(self.batching in BATCHINGS, "train.batching", self.batching, modes)
-        _require(0 <= self.validation < 1, "train.validation", self.validation, "a share from 0 to below 1")
-        _require(self.seed >= 0, "train.seed", self.seed, "at least 0")
-        _require(self.threads >= 0, "train.threads", self.threads, "at least 0")
-        periods = self.incremental_periods
-        _require(periods >= 0, "train.incremental_periods", periods, "at least 0 (0: no incremental training)")
+        require(self.debias_strength <= highest, "train.debias_strength", self.debias_strength, strength)
 
 
 @dataclass(frozen=True)
@@ -206,16 +155,16 @@ class Config:
 
     def __post_init__(self) -> None:
         model, train = self.model, self.train
-        _require(not train.head_decay or model.head != "none", "train.head_decay", train.head_decay,
-                 "0 without heads (see --mtl)")  # fmt: skip
-        _require(not train.bias_decay or model.title_bias, "train.bias_decay", train.bias_decay,
-                 "0 without a title bias (see --title-bias)")  # fmt: skip
-        _require(train.debias == "none" or model.title_offsets == "none", "train.debias", train.debias,
-                 "none with title offsets, which would put popularity back (see --title-offsets none)")  # fmt: skip
-        equal = train.task_weights == "equal"
-        _require(equal or model.groups > 1, "train.task_weights", train.task_weights, "equal with a single group")
-        _require(not train.pcgrad or model.groups > 1, "train.pcgrad", train.pcgrad,
-                 "false with a single group")  # fmt: skip
+        one_group = model.groups == 1
+        for ok, name, expected in (
+            (not train.head_decay or model.head != "none", "head_decay", "0 without heads (see --mtl)"),
+            (not train.bias_decay or model.title_bias, "bias_decay", "0 without a title bias (see --title-bias)"),
+            (train.debias == "none" or model.title_offsets == "none", "debias",
+             "none with title offsets, which would put popularity back (see --title-offsets none)"),
+            (train.task_weights == "equal" or not one_group, "task_weights", "equal with a single group"),
+            (not train.pcgrad or not one_group, "pcgrad", "false with a single group"),
+        ):  # fmt: skip
+            require(ok, f"train.{name}", getattr(train, name), expected)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)
@@ -231,19 +180,19 @@ class Config:
 
         Only the result has to be valid: a file may name 6 groups, and the command line the heads for them.
 
-        Errors: InputError with the layer's name, for unknown sections and keys and for values that can't be.
+        Errors: InputError with the layer's name, for unknown sections and keys and for invalid values.
         """
         sections: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig}
         values: dict[str, dict[str, Any]] = {section: {} for section in sections}
         sources: dict[str, str] = {}
         for source, layer in layers:
             for section, entries in layer.items():
-                _require(section in sections, f"{source}: section", section, f"one of {', '.join(sections)}")
-                _require(isinstance(entries, Mapping), f"{source}: {section}", entries, "a table of settings")
+                require(section in sections, f"{source}: section", section, f"one of {', '.join(sections)}")
+                require(isinstance(entries, Mapping), f"{source}: {section}", entries, "a table of settings")
                 known = [item.name for item in fields(sections[section])]
                 for key in entries:
                     name = f"{section}.{key}"
-                    _require(key in known, f"{source}: key", name, f"one of {', '.join(known)}")
+                    require(key in known, f"{source}: key", name, f"one of {', '.join(known)}")
                     sources[name] = source
                 values[section] |= entries
         try:
@@ -251,36 +200,6 @@ class Config:
         except SettingError as error:
             origin = f"{sources[error.name]}: " if error.name in sources else ""
             raise InputError(f"{origin}{error}") from None
-
-
-#: Named model shapes. ``paper`` is the text to the letter, kept for study: it collapses on rare positives.
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"output": "linear", "learned_logit": True},
-    "paper": {"output": "relu", "learned_logit": False, "title_offsets": "none"},
-}
-#: How each preset trains, where that is not the default: the paper shuffles pairs.
-PRESET_TRAINING: dict[str, dict[str, Any]] = {"default": {}, "paper": {"batching": "pairs"}}
-#: The head that ``--mtl`` stands for under each preset.
-MTL_HEADS: dict[str, dict[str, Any]] = {
-    "default": {"head": "lowrank", "title_bias": True, "title_offsets": "territory"},
-    "paper": {"head": "plain", "title_bias": False},
-}
-
-#: How ``--mtl`` trains these heads: drawn to what all share, or else they overfit (docs/results.md).
-MTL_TRAINING: dict[str, dict[str, Any]] = {"default": {"head_decay": 10.0, "bias_decay": 30.0}, "paper": {}}
-MOST_SHRINKING = 0.1  # of these heads in a step, however large the learning rate
-
-
-def mtl_training(preset: str, settings: Mapping[str, Any], title_bias: bool = True) -> dict[str, Any]:
-    """How ``--mtl`` trains, beside ``settings`` of training that were given: they are left alone.
-
-    ``title_bias`` says whether its model has one, as it has unless told otherwise.
-    """
-    rate, found = settings.get("learning_rate"), dict(MTL_TRAINING[preset])
-    if isinstance(rate, int | float) and rate > 0:
-        found = {key: min(value, MOST_SHRINKING / rate) for key, value in found.items()}
-    given = set(settings) | (set() if title_bias else {"bias_decay"})
-    return {key: value for key, value in found.items() if key not in given}
 
 
 def load_toml(path: Path) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Stream(IntEnum):
     BOOTSTRAP = 72  # resampled users
     PANEL_USERS = 73  # test users whose recommendations are compared
     PANEL_PAIRS = 74  # their pairs whose scores are compared
+    RIVAL_FOLDS = 75  # parts of the users, so that no label counts itself in a simple rival
+    RIVAL_FACTORS = 76  # factors of titles that alternating least squares start from
     # looking inside
     GRADIENT_CHECK = 90  # checked elements and directions; path: block
     LEAKS = 91  # perturbations of other groups' rows; path: group, kind of row

@@ -3,6 +3,7 @@
 Names: S seeds, B test pairs, N periods, C territories. In records territories stand with most users first.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,16 @@ import numpy as np
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
+from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
 from twotower.experiments.plan import MEASURES, Plan
 from twotower.experiments.setup import Setup
 from twotower.metrics.average_precision import average_precision_by
+from twotower.metrics.averages import mean_defined
 from twotower.metrics.bootstrap import bootstrap_gains
-from twotower.metrics.results import mean_defined
 from twotower.metrics.significance import ENOUGH_USERS, enough_support, summarise
 from twotower.training.run import RunReader
-
-COLUMNS = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of a comparison, [C] each
 
 
 def comparisons(plan: Plan) -> list[tuple[str, str]]:
@@ -31,7 +31,8 @@ def comparisons(plan: Plan) -> list[tuple[str, str]]:
     names = [method.name for method in plan.methods]
     others = [name for name in names if name != plan.main_method]
     known = [name for name in BASELINES if name in names]
-    known = known if len(names) <= len(BASELINES) + 4 else known[-1:]
+    networks = [method for method in plan.methods if not method.rival]
+    known = known if len(networks) <= len(BASELINES) + 4 else known[-1:]
     first = [(plan.main_method, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
     further = [(name, base) for name in others for base in known if names.index(name) > names.index(base)]
     return first + [pair for pair in further if pair not in first]
@@ -91,10 +92,10 @@ class Judge:
             "replicates": self.plan.replicates,
             "min_positives": self.plan.min_positives,
         }  # fmt: skip
-        if file.is_file() and (kept := read_json(file)).get("of") == origin:
+        if file.is_file() and (kept := read_json(file)).get("origin") == origin:
             return dict(kept["gains"])
         told = self._bootstrap(method, baseline, progress)
-        write_json(file, {"of": origin, "gains": told})
+        write_json(file, {"origin": origin, "gains": told})
         return told
 
     def _bootstrap(self, method: str, baseline: str, progress: Progress) -> dict[str, Any]:
@@ -111,8 +112,6 @@ class Judge:
             threads=usable_cores(),
             progress=lambda stage, done, total: progress(f"{stage}: {method} over {baseline}", done, total),
         )
-        told = summarise(found, self.major, enough_support(found, self.plan.min_positives))
-        for name in COLUMNS:
-            told[name] = [told[name][c] for c in self.order]
-        told["by_period"] = [[row[c] for c in self.order] for row in told["by_period"]]
-        return {"method": method, "baseline": baseline, **told}
+        summary = summarise(found, self.major, enough_support(found, self.plan.min_positives))
+        gains: dict[str, Any] = plain(asdict(summary.ordered(self.order)))
+        return {"method": method, "baseline": baseline, **gains}

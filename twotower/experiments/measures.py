@@ -5,7 +5,9 @@ measures only what is new.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, whole_file, write_file
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
+from twotower.experiments.rivals.runs import score_panel
 from twotower.experiments.setup import Setup
 from twotower.metrics.calibration import calibration_by, reliability
 from twotower.metrics.histograms import user_histograms
@@ -47,7 +50,7 @@ def is_measured(setup: Setup, method: str, seed: int) -> bool:
     path = setup.plan.measures_path(method, seed)
     if not (path.is_file() and path.with_suffix(".npz").is_file()):
         return False
-    return read_json(path).get("of") == origin(setup, method, seed)
+    return read_json(path).get("origin") == origin(setup, method, seed)
 
 
 def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
@@ -61,9 +64,14 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     """Measure one run and keep what was found."""
     plan = setup.plan
     path, file = plan.run_path(method.name, seed), plan.measures_path(method.name, seed)
+    if method.rival and seed:
+        return measure_as_first(setup, method, seed)
     dataset, _ = setup.heads(method, seed)
     with threadpool_limits(1, "blas"):
-        scores = score_all(path, dataset, panel.rows, silent)
+        if method.rival:
+            scores = score_panel(setup, method, panel.rows)
+        else:
+            scores = score_all(path, dataset, panel.rows, silent)
     locality = panel.locality
     bias = measures(
         scores,
@@ -77,15 +85,29 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     pairs, p = setup.test_pairs, probability(np.asarray(RunReader(path).scores))
     home = np.asarray(dataset.user_territory)[pairs.user]
     ece, excess = calibration_by(pairs.label, p, home, dataset.n_territories)
-    calibration = reliability(pairs.label, p).record() | {"territories": {"ece": ece, "excess": excess}}
+    curve = reliability(pairs.label, p)
+    calibration = {**asdict(curve), "ece": curve.ece, "excess": curve.excess}
+    calibration["territories"] = {"ece": ece, "excess": excess}
     arrays: dict[str, Any] = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
     if seed == HISTOGRAM_SEED:
         arrays["histograms"] = histograms(setup, panel, scores)
     file.parent.mkdir(exist_ok=True)
     with whole_file(file.with_suffix(".npz")) as partial, open(partial, "wb") as out:
         np.savez(out, **arrays)
-    record = {"of": origin(setup, method.name, seed), "bias": bias.record(), "calibration": calibration}
+    record = {
+        "origin": origin(setup, method.name, seed),
+        "bias": {"overall": bias.overall, "territories": bias.territories},
+        "calibration": calibration,
+    }
     write_file(file, json.dumps(plain(record)))
+
+
+def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
+    """The measures of a run that is the same with every seed."""
+    first, file = (setup.plan.measures_path(method.name, s) for s in (0, seed))
+    with whole_file(file.with_suffix(".npz")) as partial:
+        shutil.copyfile(first.with_suffix(".npz"), partial)
+    write_file(file, json.dumps(read_json(first) | {"of": origin(setup, method.name, seed)}))
 
 
 def shown_titles(setup: Setup, panel: Panel) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twotower.core.config import CELL_OFFSETS, MTL_HEADS, PRESET_TRAINING, PRESETS, Config, mtl_training
+from twotower.core.config import CELL_OFFSETS, Config
 from twotower.core.errors import InputError
+from twotower.core.presets import PRESETS, Layer, build_config
 
 SAMPLES = ("random", "upsampled", "more-random")
 GROUPINGS = ("none", "geography", "viewing", "random", "shuffled")
-DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random")
+DEFAULT_RIVALS = ("popular", "item-knn", "ease", "counts")
+DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random", *DEFAULT_RIVALS)
 MAIN_METHOD = "mtl"  # the method that an experiment is about, where it is among those asked for
 BASELINES = ("baseline", "upsampled")  # what it is evaluated against, as in the paper
 TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior")  # of the model; others are groups' own
@@ -32,6 +34,7 @@ class Method:
     about: str  # one sentence
     sample: str = "upsampled"  # one of SAMPLES
     grouping: str = "none"  # one of GROUPINGS: who shares a head
+    rival: bool = False  # no network: experiments/rivals has it under the same name
     separate: bool = False  # a model a group of territories, with nothing in common
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -46,24 +49,22 @@ class Method:
         Errors: InputError for settings that cannot be.
         """
         shared = {"model": dict(settings.get("model", {})), "train": dict(settings.get("train", {}))}
-        heads: dict[str, Any] = {"groups": groups, **MTL_HEADS[preset]}
         if not self.multi_task:
-            heads = {}
             for_all = {"title_offsets"} if shared["model"].get("title_offsets") in COMMON_OFFSETS else set()
             for_all |= {*TOWER_SETTINGS, "group_prior"}
             shared["model"] = {key: value for key, value in shared["model"].items() if key in for_all}
             shared["train"] = {key: value for key, value in shared["train"].items() if key not in GROUP_TRAINING}
-        model: dict[str, Any] = {**heads, **shared["model"], **self.model}
-        if model.get("title_offsets") not in CELL_OFFSETS:
-            shared["model"].pop("group_prior", None)  # there is nothing that it would draw to anything
-        bias = {**heads, **shared["model"]}.get("title_bias", False)
-        training = mtl_training(preset, shared["train"], bias) if heads else {}
-        return Config.from_layers(
-            (f"preset {preset}", {"model": PRESETS[preset], "train": PRESET_TRAINING[preset]}),
-            ("--mtl", {"model": heads, "train": training}),
-            ("settings", shared),
-            (f"method {self.name}", {"model": self.model, "train": {**self.train, "seed": seed}}),
-        )
+        own = {"model": self.model, "train": {**self.train, "seed": seed}}
+        layers: list[Layer] = [("settings", shared), (f"method {self.name}", own)]
+        offsets = {**(PRESETS[preset].mtl_model if self.multi_task else {}), **shared["model"], **self.model}
+        if offsets.get("title_offsets") not in CELL_OFFSETS:
+            shared["model"].pop("group_prior", None)  # nothing that it could shrink
+        return build_config(preset, self.multi_task, layers, groups=groups)
+
+
+def _rival(name: str, about: str) -> Method:
+    """A simple rival, which knows what ``mtl`` knows."""
+    return Method(name, about, rival=True)
 
 
 def _heads(name: str, about: str, **model: Any) -> Method:
@@ -79,7 +80,7 @@ def _training(name: str, about: str, **train: Any) -> Method:
     return Method(name, about, grouping="geography", train=train)
 
 
-def _rival(name: str, about: str, **train: Any) -> Method:
+def _remedy(name: str, about: str, **train: Any) -> Method:
     """One model for all on the sample of ``mtl``, with another remedy for popularity bias; offsets would undo it."""
     return Method(name, about, model={"title_offsets": "none"}, train=train)
 
@@ -92,6 +93,14 @@ METHODS: dict[str, Method] = {
         Method("mtl", "A head a group, offsets of titles a territory; random and active users.", grouping="geography"),
         Method("mtl-random", "As mtl, on random users alone.", "random", "geography"),
         Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
+        _rival("popular", "Counting: the share of viewers in the territory, drawn to that of its group and of all."),
+        _rival("item-knn", "Titles whose viewers are those of the user's titles: cosine neighbours."),
+        _rival("ease", "The best linear form of that: EASE, in closed form."),
+        _rival("counts", "Logistic regression of counts, neighbours and EASE: everything but a network."),
+        _rival("popular-world", "Counting everywhere alike."),
+        _rival("popular-group", "Counting in the group of territories."),
+        _rival("recent-popular", "Counting the latest labels in the territory."),
+        _rival("als", "Matrix factorisation of who watched what, by alternating least squares."),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
         _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
         _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
@@ -109,9 +118,9 @@ METHODS: dict[str, Method] = {
         _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
         _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),
         _training("pcgrad", "As mtl, without gradients of groups that oppose each other.", pcgrad=True),
-        _rival("ipw", "One model for all, with rare titles weighing more (inverse propensities).", debias="ipw"),
-        _rival("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
-        _rival(
+        _remedy("ipw", "One model for all, with rare titles weighing more (inverse propensities).", debias="ipw"),
+        _remedy("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
+        _remedy(
             "popularity-penalty",
             "One model for all, with a penalty on scores that follow popularity.",
             debias="penalty",
@@ -145,6 +154,7 @@ def find_methods(names: str) -> list[Method]:
 
 def choose_roles(names: list[str]) -> tuple[str, list[str]]:
     """Which of some methods the experiment is about, and those that it is evaluated against."""
-    method = MAIN_METHOD if MAIN_METHOD in names else names[-1]
+    networks = [name for name in names if name not in METHODS or not METHODS[name].rival] or names
+    method = MAIN_METHOD if MAIN_METHOD in names else networks[-1]
     others = [name for name in names if name != method]
     return method, [name for name in BASELINES if name in others] or others

@@ -24,9 +24,8 @@ from twotower.experiments.titles import (
     title_records,
     title_scores,
 )
-from twotower.metrics.gains import mean_and_spread, spread
+from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
 from twotower.metrics.popularity_bias import MEASURES
-from twotower.metrics.results import mean_defined, ratio
 from twotower.training.run import RUN, RunReader
 
 CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
@@ -126,6 +125,7 @@ def method_record(setup: Setup, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "about": method.about,
+        "rival": method.rival,
         "sample": method.sample,
         "settings": settings,
         "grouping": method.grouping,

@@ -10,6 +10,7 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress
 from twotower.core.storage import write_json
 from twotower.experiments.methods import Method
+from twotower.experiments.rivals.runs import score_rival
 from twotower.experiments.separate import train_separately
 from twotower.experiments.setup import Setup
 from twotower.training.job import PLAN
@@ -58,6 +59,8 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> No
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     shutil.rmtree(path, ignore_errors=True)  # what is left of one that was interrupted
     config = plan.config(method, seed)
+    if method.rival:
+        return score_rival(setup, method, seed, progress)
     if method.separate:
         return train_separately(setup, method, seed, progress)
     dataset, groups = setup.heads(method, seed)

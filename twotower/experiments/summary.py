@@ -12,7 +12,8 @@ Told = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None
 
 def summary(record: Record) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
-    found = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
+    found = rival_sentences(record)
+    found += [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
     found += [*ingredient_sentences(record), *offset_sentences(record), *bias_sentences(record)]
     return [*found, *support_sentences(record)]
 
@@ -20,6 +21,25 @@ def summary(record: Record) -> list[str]:
 def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] | None:
     """The gains of one method over another, if they were evaluated."""
     return next((g for g in record["gains"] if (g["method"], g["baseline"]) == (method, baseline)), None)
+
+
+def rival_sentences(record: Record) -> list[str]:
+    """Whether the network earns its keep over counting: the main method against the best of the simple rivals."""
+    rivals = [method for method in record["methods"] if method["rival"] and None not in method["overall"]]
+    if not rivals:
+        return []
+    best = max(rivals, key=lambda method: sum(method["overall"]))["name"]
+    gains = comparison(record, record["main_method"], best)
+    if gains is None:
+        return []
+    answer = {
+        "better": "The network earns its keep",
+        "worse": "The network does not earn its keep",
+        "undecided": "Whether the network earns its keep is undecided",
+        "unknown": "Whether the network earns its keep is unknown",
+    }[standing(gains["overall"])]
+    which = f"{best}, the best of {len(rivals)} simple rivals" if len(rivals) > 1 else f"{best}, a simple rival"
+    return [f"{answer}: {record['main_method']} against {which}, {all_pairs(record)}: {percent(gains['overall'])}."]
 
 
 def gain_sentences(record: Record, baseline: str) -> list[str]:

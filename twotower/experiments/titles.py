@@ -7,8 +7,8 @@ import numpy as np
 from twotower.experiments.measures import HISTOGRAM_SEED, Measured, shown_titles
 from twotower.experiments.panel import Panel
 from twotower.experiments.setup import Setup
+from twotower.metrics.averages import mean_defined
 from twotower.metrics.distances import distance
-from twotower.metrics.results import mean_defined
 from twotower.metrics.title_gains import comparable_pairs, gains_of_kind, title_gains
 from twotower.training.run import RunReader
 

@@ -8,19 +8,18 @@
 Pairs with one score stand or fall together, so a block of ties is one threshold and the order of the rows
 cannot matter. This is the definition of scikit-learn's ``average_precision_score``.
 
-The road taken: only the positives move recall, so all that AP needs is, for each positive score, how many
-negatives are at or above it. Positives and negatives are set apart, each side is sorted as bare numbers (by
-NumPy's vectorised sort, no index to carry along), and one merge from the top counts both. The usual road, an
-argsort of all pairs and cumulative sums, moves an index of eight bytes with every score; both are timed in
-``benchmarks/average_precision.py``.
+Algorithm: only positives change recall, so AP needs, for each positive score, the number of negatives at or above it.
+Positives and negatives are separated, each side is sorted as plain numbers (NumPy's vectorised sort, no index to move),
+and one merge from the top counts both. The usual way, an argsort of all pairs and cumulative sums, moves an index of
+eight bytes with every score; ``benchmarks/average_precision.py`` times both.
 
 Names: B pairs, K keys (territories, titles).
 """
 
 import numpy as np
 
-from twotower.core.errors import InputError
 from twotower.core.jit import njit
+from twotower.metrics.checks import check_key, check_labels, check_pairs
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -72,50 +71,8 @@ def support_by(labels: np.ndarray, key: np.ndarray, n_keys: int) -> tuple[np.nda
     return np.bincount(key, minlength=n_keys), np.bincount(key[positive], minlength=n_keys)
 
 
-def check_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as bool and scores as contiguous float32 or float64, both (B,).
-
-    Errors: InputError that says which row is wrong (rows count from 0).
-    """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    if labels.ndim != 1 or labels.shape != scores.shape:
-        raise InputError(f"labels {labels.shape}, scores {scores.shape}: expected two columns of one length")
-    positive = check_labels(labels)
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
-    if scores.size and np.isnan(scores.min()):  # a minimum hands NaN on, and allocates nothing
-        bad = np.isnan(scores)
-        raise InputError(f"scores: {bad.sum()} of {len(bad)} are NaN, the first in row {bad.argmax()}")
-    return positive, np.ascontiguousarray(scores)
-
-
-def check_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels (B,) as bool. Errors: InputError that names the first row that holds neither 0 nor 1."""
-    labels = np.asarray(labels)
-    positive = labels == 1
-    known = np.count_nonzero(positive) + np.count_nonzero(labels == 0)
-    if known < labels.size:
-        row = int(np.argmin(positive | (labels == 0)))
-        raise InputError(f"labels: row {row} holds {labels[row]}, expected 0 or 1")
-    return positive
-
-
-def check_key(key: np.ndarray, n_keys: int, n_pairs: int, what: str = "keys") -> np.ndarray:
-    """Keys (B,) as contiguous int32.
-
-    Errors: InputError when there are not B of them, or with the first row outside 0 … K − 1.
-    """
-    key = np.asarray(key)
-    if key.shape != (n_pairs,) or key.dtype.kind not in "iu":
-        raise InputError(f"{what}: {key.dtype} {key.shape}, expected {n_pairs} integers, one a pair")
-    if key.size and (key.min() < 0 or key.max() >= n_keys):
-        row = int(np.argmax((key < 0) | (key >= n_keys)))
-        raise InputError(f"{what}: row {row} holds {key[row]}, expected 0 to {n_keys - 1}")
-    return np.ascontiguousarray(key, np.int32)
-
-
 @njit(cache=True, nogil=True)
-def part_by_label(parted, positive, scores):
+def part_by_label(parted: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> int:
     """Negatives to the front of parted (B,), positives to its back; returns how many negatives there are.
 
     Each score is written to both ends and one end moves on: no branch, which random labels would mispredict.
@@ -131,7 +88,9 @@ def part_by_label(parted, positive, scores):
 
 
 @njit(cache=True, nogil=True)
-def group_by_key(grouped, bounds, key, positive, scores):
+def group_by_key(
+    grouped: np.ndarray, bounds: np.ndarray, key: np.ndarray, positive: np.ndarray, scores: np.ndarray
+) -> None:
     """Counting sort by key, within a key negatives before positives; order inside those is arbitrary.
 
     grouped (B,) and bounds (K, 3) are outputs: key k's negatives are grouped[bounds[k, 0]:bounds[k, 1]], its
@@ -154,7 +113,7 @@ def group_by_key(grouped, bounds, key, positive, scores):
 
 
 @njit(cache=True, nogil=True)
-def merge_sorted(negatives, positives):
+def merge_sorted(negatives: np.ndarray, positives: np.ndarray) -> float:
     """Average precision from the scores of negatives (M,) and positives (P,), P ≥ 1, both ascending."""
     i = positives.size - 1
     j = negatives.size - 1

@@ -32,10 +32,10 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.metrics.average_precision import check_key, check_labels
-from twotower.metrics.gains import relative_gain, spread
+from twotower.metrics.averages import mean_defined, spread
+from twotower.metrics.checks import check_column, check_key, check_labels
+from twotower.metrics.gains import relative_gain
 from twotower.metrics.rankings import Ranking
-from twotower.metrics.results import mean_defined
 
 STAGE = "bootstrap"
 LEVEL = 0.95  # of intervals
@@ -129,7 +129,10 @@ def bootstrap_gains(
         raise InputError(
             f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {positive.size} pairs"
         )
+    if replicates < 1 or threads < 1:
+        raise InputError(f"{replicates} replicates, {threads} threads: expected at least 1 of each")
     territory = check_key(territory, n_territories, positive.size, "territories")
+    period = check_column("periods", period, positive.shape, "iu")
     n_periods = int(np.max(period, initial=0)) + 1
     period = check_key(period, n_periods, positive.size, "periods")
     population = Population(user, territory, n_territories)
@@ -208,7 +211,7 @@ class Population:
     def __init__(self, user: np.ndarray, territory: np.ndarray, n_territories: int):
         """Errors: InputError when ``user`` (B,) are not as many integers as ``territory`` (B,), or one has two."""
         if user.shape != territory.shape or user.dtype.kind not in "iu":
-            raise InputError(f"users: {user.dtype} {user.shape}, expected {len(territory)} integers, one a pair")
+            raise InputError(f"users: {user.dtype} {user.shape}, expected {len(territory)} integers, one per pair")
         known, first, number = np.unique(user, return_index=True, return_inverse=True)
         moved = np.flatnonzero(territory[first][number] != territory)
         if moved.size:

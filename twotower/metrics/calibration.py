@@ -7,20 +7,19 @@ Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017, equation 3, with equal-width 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from twotower.core.errors import InputError
-from twotower.metrics.average_precision import check_key, check_pairs
-from twotower.metrics.results import ratio
+from twotower.metrics.averages import ratio
+from twotower.metrics.checks import check_key, check_pairs
 
 BINS = 20  # M, of equal width
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """The reliability curve: observed against predicted, a point a bin, NaN in empty bins."""
+    """The reliability curve: observed against predicted, one point per bin, NaN in empty bins."""
 
     edges: np.ndarray  # (M+1,) from 0 to 1; the last bin contains 1
     predicted: np.ndarray  # (M,) mean probability
@@ -35,20 +34,9 @@ class Reliability:
 
     @property
     def excess(self) -> float:
-        """Mean probability minus share of positives: above 0, the model promises too much on the whole."""
+        """Mean probability minus share of positives: above 0, the model overestimates."""
         mass = np.where(self.pairs > 0, self.predicted - self.observed, 0.0)
         return float(ratio(self.pairs @ mass, self.pairs.sum()))
-
-    def record(self) -> dict[str, Any]:
-        """Plain Python values, None in empty bins."""
-        return {
-            "edges": self.edges.tolist(),
-            "predicted": [None if np.isnan(x) else x for x in self.predicted.tolist()],
-            "observed": [None if np.isnan(x) else x for x in self.observed.tolist()],
-            "pairs": self.pairs.tolist(),
-            "ece": None if np.isnan(self.ece) else self.ece,
-            "excess": None if np.isnan(self.excess) else self.excess,
-        }
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Reliability:
@@ -80,8 +68,8 @@ def calibration_by(
     Errors: InputError as for ``reliability``, and for a key that does not exist.
     """
     positive, p = check_pairs(labels, probabilities)
-    key = check_key(key, n, len(p), "keys")
-    cell = key * bins + bin_of(p, bins)  # (B,)
+    key = check_key(key, n, len(p))
+    cell = key.astype(np.int64) * bins + bin_of(p, bins)  # (B,)
     gap = p.astype(np.float64) - positive
     sums = np.bincount(cell, weights=gap, minlength=n * bins).reshape(n, bins)
     pairs = np.bincount(key, minlength=n)
@@ -91,9 +79,11 @@ def calibration_by(
 def bin_of(probabilities: np.ndarray, bins: int) -> np.ndarray:
     """The bin of each probability, of ``bins`` of equal width between 0 and 1, int64; 1 is in the last.
 
-    Errors: InputError for a probability outside 0 to 1 (a logit, say) or NaN.
+    Errors: InputError for a probability outside 0 to 1 (a logit, say) or NaN, and without bins.
     """
     p = np.asarray(probabilities)
+    if bins < 1:
+        raise InputError(f"{bins} bins, expected at least 1")
     if p.size and not (p.min() >= 0 and p.max() <= 1):  # NaN fails both
         raise InputError(f"probabilities: from {p.min()} to {p.max()}, expected 0 to 1")
     return np.minimum((p * bins).astype(np.int64), bins - 1)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.metrics.results import TerritoryResults, mean_defined, ratio
+from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
+from twotower.metrics.results import TerritoryResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +110,3 @@ def match_runs(method: Sequence[int], baseline: Sequence[int]) -> tuple[list[tup
     if len(set(method)) == len(method) and sorted(method) == sorted(baseline):
         return [(a, baseline.index(seed)) for a, seed in enumerate(method)], True
     return list(itertools.product(range(len(method)), range(len(baseline)))), False
-
-
-def spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation (n − 1) along the first axis; NaN, without a warning, for a single value."""
-    return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
-
-
-def mean_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation (n − 1) of a few values, one a run or a match."""
-    return float(values.mean()), float(spread(values))

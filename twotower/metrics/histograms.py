@@ -8,8 +8,9 @@ Names: n users, T titles, C territories, M bins of equal width between 0 and 1.
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.metrics.averages import ratio
 from twotower.metrics.calibration import BINS, bin_of
-from twotower.metrics.results import ratio
+from twotower.metrics.checks import check_column, check_key
 from twotower.metrics.top_titles import BLOCK
 
 
@@ -27,13 +28,12 @@ def user_histograms(
 
     Errors: InputError when shapes do not fit, a territory does not exist or a probability is not from 0 to 1.
     """
-    p, user_territory = np.asarray(probabilities), np.asarray(user_territory)
-    if p.ndim != 2 or user_territory.shape != p.shape[:1] or (allowed is not None and allowed.shape != p.shape):
-        raise InputError(f"probabilities {p.shape} and territories {user_territory.shape}: expected users × titles")
+    p = np.asarray(probabilities)
+    if p.ndim != 2:
+        raise InputError(f"probabilities {p.shape}: expected users × titles")
     n, T = p.shape
-    if n and not 0 <= int(user_territory.min()) <= int(user_territory.max()) < n_territories:
-        found = f"{user_territory.min()} to {user_territory.max()}"
-        raise InputError(f"user_territory: {found}, expected 0 to {n_territories - 1}")
+    user_territory = check_key(user_territory, n_territories, n, "user_territory")
+    allowed = None if allowed is None else check_column("allowed", allowed, p.shape, "b")
     counts = np.zeros((n_territories, T * bins), np.uint32)
     of_title = np.arange(T) * bins  # where the bins of each title begin
     by_territory = np.argsort(user_territory, kind="stable")

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.core.errors import InputError
-from twotower.metrics.results import ENOUGH_POSITIVES, ratio
+from twotower.metrics.averages import ratio
+from twotower.metrics.checks import check_column, check_key
+from twotower.metrics.results import ENOUGH_POSITIVES
 
 MIN_POSITIVES = 10  # of a title in training; the share of fewer is chance
 LOCAL_SHARE = 0.5  # least share of a local title's positives at home
@@ -57,8 +59,13 @@ class TitleLocality:
 
 
 def count_positives(title: np.ndarray, territory: np.ndarray, n_titles: int, n_territories: int) -> np.ndarray:
-    """Positives per territory and title, (C, T) int64, from the title and the user's territory of each of them."""
-    key = np.asarray(territory, np.int64) * n_titles + np.asarray(title, np.int64)
+    """Positives per territory and title (C, T) int64, from the title and the user's territory of each positive.
+
+    Errors: InputError for a title or territory that does not exist.
+    """
+    title = check_key(title, n_titles, len(title), "titles")
+    territory = check_key(territory, n_territories, len(title), "territories")
+    key = territory.astype(np.int64) * n_titles + title
     return np.bincount(key, minlength=n_territories * n_titles).reshape(n_territories, n_titles)
 
 
@@ -71,15 +78,15 @@ def title_locality(positives: np.ndarray, users: np.ndarray, evaluated: np.ndarr
 
     Errors: InputError when shapes do not fit or counts are negative.
     """
-    positives, users = np.asarray(positives), np.asarray(users)
+    positives = np.asarray(positives)
     if positives.ndim != 2 or positives.dtype.kind not in "iu" or (positives.size and positives.min() < 0):
         raise InputError(f"positives: {positives.dtype} {positives.shape}, expected counts, territories × titles")
     C, T = positives.shape
     by_territory, by_title = positives.sum(axis=1), positives.sum(axis=0)
-    evaluated = by_territory >= ENOUGH_POSITIVES if evaluated is None else np.asarray(evaluated, bool)
-    for name, column in (("users", users), ("evaluated", evaluated)):
-        if column.shape != (C,):
-            raise InputError(f"{name}: {column.shape}, expected one value for each of {C} territories")
+    users = check_column("users", users, (C,))
+    evaluated = (
+        by_territory >= ENOUGH_POSITIVES if evaluated is None else check_column("evaluated", evaluated, (C,), "b")
+    )
 
     if not positives.size:
         home = np.full(T, NOWHERE)

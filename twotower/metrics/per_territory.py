@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.core.progress import Progress, silent
-from twotower.metrics.average_precision import average_precision, average_precision_by, check_key, support_by
-from twotower.metrics.results import Evaluation, TerritoryResults, TerritoryTable, TitleResults, mean_defined
+from twotower.metrics.average_precision import average_precision, average_precision_by, support_by
+from twotower.metrics.averages import mean_defined
+from twotower.metrics.checks import check_key
+from twotower.metrics.results import Evaluation, TerritoryResults, TerritoryTable, TitleResults
 
 
 def evaluate_scores(
@@ -35,7 +37,8 @@ def evaluate_scores(
     stage, steps = "evaluation", 4
     progress(stage, 0, steps)
     overall = average_precision(labels, scores)
-    labels, scores, user_territory = np.asarray(labels), np.asarray(scores), np.asarray(user_territory)
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    user_territory = check_key(user_territory, len(territories.code), len(user_territory), "user_territory")
     user = check_key(user, len(user_territory), len(scores), "users")
     title = check_key(title, len(title_ids), len(scores), "titles")
     day = check_key(day, 2**31 - 1, len(scores), "days")

@@ -10,20 +10,21 @@ Names: n users, T titles, C territories, k titles for each user.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.metrics.results import mean_defined, ratio
+from twotower.metrics.averages import mean_defined, ratio
+from twotower.metrics.checks import check_column, check_key
 from twotower.metrics.top_titles import NOBODY, TOP, blocks, check_scores, count_places, top_titles
 
 HEAD_SHARE = 0.8  # of the training positives belong to the head; the titles outside are the long tail
 
 
 class Measure(NamedTuple):
-    """What a figure is called, what it says, where it comes from, and which way is less bias."""
+    """What a figure is called, what it says, where it comes from, and which direction means less bias."""
 
     title: str
     about: str
@@ -34,7 +35,7 @@ class Measure(NamedTuple):
 MEASURES = {
     "mean_score": Measure(
         "Mean score",
-        "Mean predicted probability over all allowed pairs. The scale that local and global scores are to be read on.",
+        "Mean predicted probability over all allowed pairs. The scale for reading local and global scores.",
         "",
         "neither",
     ),
@@ -52,7 +53,7 @@ MEASURES = {
     ),
     "local_to_global": Measure(
         "Local over global score",
-        "Mean score of local over that of global titles, for the same users: scoring everything higher leaves it.",
+        "Mean score of local over that of global titles, for the same users: unchanged when all scores rise alike.",
         "after Gampa et al. 2023, section 4.4",
         "higher",
     ),
@@ -112,19 +113,12 @@ MEASURES = {
 
 @dataclass(frozen=True, eq=False)
 class PopularityBias:
-    """Every measure, per territory and overall; NaN where undefined, such as where nobody lives."""
+    """Every measure, per territory and overall; NaN where undefined, such as in a territory without users."""
 
     overall: dict[str, float]
     territories: dict[str, np.ndarray]  # each (C,) float64
     users: np.ndarray  # (C,) int64 test users
-    top: np.ndarray  # (n, k) int32 the titles that were evaluated, NOBODY where there are fewer
-
-    def record(self) -> dict[str, Any]:
-        """{"overall": {measure: value}, "territories": {measure: [C values]}}, None where undefined."""
-        return {
-            "overall": {name: number(self.overall[name]) for name in MEASURES},
-            "territories": {name: [number(x) for x in self.territories[name].tolist()] for name in MEASURES},
-        }
+    top: np.ndarray  # (n, k) int32 the recommended titles, NOBODY where there are fewer
 
 
 def measures(
@@ -146,18 +140,16 @@ def measures(
 
     Errors: InputError when shapes do not fit, a territory does not exist, or a score is NaN.
     """
-    scores, allowed, user_territory = np.asarray(scores), np.asarray(allowed), np.asarray(user_territory)
+    scores, allowed = np.asarray(scores), np.asarray(allowed)
     popularity, local, is_global = np.asarray(popularity, np.float64), np.asarray(local), np.asarray(is_global)
     n, T = check_scores(scores, allowed)
     C = len(local)
     profile = np.full(n, np.nan) if profile is None else np.asarray(profile, np.float64)
-    expected = {"user_territory": (n,), "popularity": (T,), "local": (C, T), "is_global": (T,), "profile": (n,)}
-    given = (user_territory, popularity, local, is_global, profile)
-    for (name, shape), column in zip(expected.items(), given, strict=True):
-        if column.shape != shape:
-            raise InputError(f"{name}: {column.shape}, expected {shape}")
-    if n and not 0 <= int(user_territory.min()) <= int(user_territory.max()) < C:
-        raise InputError(f"user_territory: {user_territory.min()} to {user_territory.max()}, expected 0 to {C - 1}")
+    user_territory = check_key(user_territory, C, n, "user_territory")
+    popularity = check_column("popularity", popularity, (T,))
+    local = check_column("local", local, (C, T), "b")
+    is_global = check_column("is_global", is_global, (T,), "b")
+    profile = check_column("profile", profile, (n,))
 
     top = np.full((n, min(k, T)), NOBODY, np.int32)
     total, count = np.zeros((3, n)), np.zeros((3, n))  # of all, local and global titles: probabilities, and how many
@@ -240,7 +232,12 @@ def profile_popularity(start: np.ndarray, titles: np.ndarray, popularity: np.nda
     """Mean popularity of what each of n users watched, (n,), NaN for nothing.
 
     User i watched ``titles[start[i]:start[i + 1]]``; ``start`` is (n + 1,).
+
+    Errors: InputError for a title that does not exist, and unless ``start`` ascends from 0 to the number of titles.
     """
+    titles = check_key(titles, len(popularity), len(titles), "titles")
+    if not len(start) or start[0] != 0 or start[-1] != len(titles) or (np.diff(start) < 0).any():
+        raise InputError(f"start: expected bounds that ascend from 0 to {len(titles)}")
     counts = np.diff(start)
     running = np.concatenate([[0.0], np.cumsum(np.asarray(popularity, np.float64)[titles])])
     return ratio(running[start[1:]] - running[start[:-1]], counts)
@@ -277,8 +274,3 @@ def probability(logits: np.ndarray) -> np.ndarray:
     """1 / (1 + e^−z), in the logits' precision."""
     with np.errstate(over="ignore"):  # e^−z = inf gives 0, which is right
         return 1 / (1 + np.exp(-logits))
-
-
-def number(x: float) -> float | None:
-    """A float for JSON, None for NaN."""
-    return None if np.isnan(x) else float(x)

@@ -14,9 +14,8 @@ Names: B pairs, U users, K cells (a territory in a period), M blocks of positive
 
 import numpy as np
 
-from twotower.core.errors import InputError
 from twotower.core.jit import njit
-from twotower.metrics.average_precision import check_key, check_pairs
+from twotower.metrics.checks import check_key, check_pairs, check_weights
 
 
 class Ranking:
@@ -27,13 +26,16 @@ class Ranking:
 
         ``user`` (B,) says whose weight a pair has, as a row from 0.
 
-        Errors: InputError as for ``average_precision_by``.
+        Errors: InputError as for ``average_precision_by``, and for users that are no integers or negative.
         """
         positive, scores = check_pairs(labels, scores)
         cell = check_key(cell, n_cells, len(scores))
+        user = np.asarray(user)
+        self.n_users = int(np.max(user, initial=-1)) + 1
+        user = check_key(user, self.n_users, len(scores), "users")
         order = np.lexsort((positive, -scores, cell))  # in a block of ties the negatives come first
         positive, scores, cell = positive[order], scores[order], cell[order]
-        self.user = np.ascontiguousarray(user, np.int32)[order]  # (B,)
+        self.user = user[order]  # (B,)
 
         joined = positive[1:] & positive[:-1] & (scores[1:] == scores[:-1]) & (cell[1:] == cell[:-1])
         begins = np.flatnonzero(positive & ~np.append([False], joined)[: len(order)])
@@ -45,10 +47,12 @@ class Ranking:
         self.blocks = np.searchsorted(cell[begins], np.arange(n_cells + 1)).astype(np.int64)  # (K+1,) blocks of cells
 
     def average_precision(self, weight: np.ndarray) -> np.ndarray:
-        """Average precision of each cell (K,) float64 when user u counts ``weight[u]`` times, an int32.
+        """Average precision of each cell (K,) float64 when user u counts ``weight[u]`` times, an integer.
 
-        NaN for a cell in which no positive counts.
+        NaN for a cell in which no positive counts. Errors: InputError for a user without a weight, and for weights
+        that are no integers, negative or above MAX_WEIGHT.
         """
+        weight = check_weights(weight, max(len(weight), self.n_users))
         out = np.empty(len(self.blocks) - 1)
         weigh_blocks(out, weight, self.user, self.bounds, self.blocks)
         return out
@@ -59,18 +63,15 @@ def weighted_average_precision(labels: np.ndarray, scores: np.ndarray, weight: n
 
     NaN when no positive has a weight.
 
-    Errors: InputError as for ``average_precision``, or when a weight is negative or no whole number.
+    Errors: InputError as for ``average_precision``, or unless weights are integers from 0 to MAX_WEIGHT.
     """
-    weight = np.asarray(weight)
-    if weight.shape != np.shape(scores) or weight.dtype.kind not in "iu" or (weight.size and weight.min() < 0):
-        raise InputError(f"weights: {weight.dtype} {weight.shape}, expected a whole number ≥ 0 for each pair")
-    pairs = np.arange(len(weight))
-    ranking = Ranking(labels, scores, pairs, np.zeros(len(weight), np.int32), 1)
-    return float(ranking.average_precision(weight.astype(np.int32))[0])
+    weight = check_weights(weight, len(scores))
+    ranking = Ranking(labels, scores, np.arange(len(weight)), np.zeros(len(weight), np.int32), 1)
+    return float(ranking.average_precision(weight)[0])
 
 
 @njit(cache=True, nogil=True)
-def weigh_blocks(out, weight, user, bounds, blocks):
+def weigh_blocks(out: np.ndarray, weight: np.ndarray, user: np.ndarray, bounds: np.ndarray, blocks: np.ndarray) -> None:
     """out (K,) is the output; weight (U,), user (B,), bounds (M, 3) and blocks (K+1,) are those of Ranking."""
     for k in range(out.size):
         positives = 0

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
+from twotower.metrics.averages import mean_and_spread
+from twotower.metrics.gains import Comparison, Gains, Method
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
 
 

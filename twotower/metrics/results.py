@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from twotower.metrics.averages import mean_defined, ratio
+
 ENOUGH_POSITIVES = 50  # with fewer, the PR-AUC of a territory is largely chance, and too high on average
 
 
@@ -132,14 +134,3 @@ class Evaluation:
     @property
     def base_rate(self) -> float:
         return self.positives / self.pairs if self.pairs else float("nan")
-
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole as float64, NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
-
-
-def mean_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Mean of the values that are not NaN; NaN, without a warning, where there is none."""
-    defined = ~np.isnan(values)
-    return ratio(np.where(defined, values, 0.0).sum(axis), defined.sum(axis))

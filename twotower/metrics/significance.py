@@ -1,4 +1,4 @@
-"""What may be said of gains: p-values, corrections for many territories, verdicts.
+"""Significance of gains: p-values, corrections for many territories, verdicts.
 
 Only territories with enough support are evaluated, chosen by their support and never by their gain: leaving out the
 others favours no method and costs the evaluated territories nothing in the correction.
@@ -6,7 +6,7 @@ others favours no method and costs the evaluated territories nothing in the corr
 Names: C territories, R replicates. NaN is undefined everywhere, and is not one of the tests that are corrected for.
 """
 
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.stats import binomtest, false_discovery_control
@@ -18,12 +18,55 @@ ENOUGH_USERS = 30  # with positives; with fewer clusters resampling them is not 
 BETTER, WORSE, UNDECIDED, TOO_SMALL = "better", "worse", "undecided", "too small"
 
 
+@dataclass(frozen=True)
+class MeanGain:
+    """A mean gain in percent with the ends of its interval; NaN is undefined."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MeanOverTerritories(MeanGain):
+    """The mean over evaluated territories, each with the same weight."""
+
+    won: int  # territories with a gain above 0
+    evaluated: int
+    better: int  # by their verdicts
+    worse: int
+    sign_p: float  # p-value of the sign test
+
+
+@dataclass(frozen=True, eq=False)
+class GainSummary:
+    """Gains of one method over another, in percent. NaN is undefined."""
+
+    by_period: np.ndarray  # (N, C)
+    average: np.ndarray  # (C,) over periods and seeds
+    spread: np.ndarray  # (C,) standard deviation over seeds
+    low: np.ndarray  # (C,) ends of the interval
+    high: np.ndarray
+    p: np.ndarray  # (C,)
+    p_adjusted: np.ndarray  # (C,) corrected for the number of territories
+    verdict: np.ndarray  # (C,) str: BETTER, WORSE, UNDECIDED or TOO_SMALL
+    major: MeanOverTerritories
+    all: MeanOverTerritories
+    overall: MeanGain  # of the rankings of all territories together
+
+    def ordered(self, order: np.ndarray) -> "GainSummary":
+        """The same with territories in another order (C,)."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns = {name: values[..., order] for name, values in columns.items() if isinstance(values, np.ndarray)}
+        return replace(self, **columns)
+
+
 def sign_test(wins: int, n: int) -> float:
     """Two-sided p-value of ``wins`` among ``n`` comparisons without a draw, if either side were as likely to win.
 
     Exact: the binomial distribution with 1/2 (Arbuthnott 1710; Conover 1999, §3.4). 1 when there is no comparison.
-    It takes the comparisons for independent. Territories are not when one training judges all of them: a seed that
-    is lucky is lucky in many places. Over the territories of one set of seeds it is optimistic.
+    It assumes independent comparisons. Territories evaluated with the same trained models are not: the noise of a seed
+    affects many of them alike, so the p-value is optimistic.
     """
     return float(binomtest(wins, n).pvalue) if n else 1.0
 
@@ -86,8 +129,8 @@ def verdicts(estimate: np.ndarray, p_adjusted: np.ndarray, evaluated: np.ndarray
     ``estimate`` (C,) gains, ``p_adjusted`` (C,) for the evaluated territories.
     """
     sure = p_adjusted <= 1 - level + 1e-12  # 1 − 0.95 is not quite 0.05
-    told = np.where(sure & (estimate > 0), BETTER, np.where(sure & (estimate < 0), WORSE, UNDECIDED))
-    return np.where(evaluated, told, TOO_SMALL)
+    known = np.where(sure & (estimate > 0), BETTER, np.where(sure & (estimate < 0), WORSE, UNDECIDED))
+    return np.where(evaluated, known, TOO_SMALL)
 
 
 def summarise(
@@ -96,13 +139,11 @@ def summarise(
     evaluated: np.ndarray | None = None,
     correction: str = "benjamini-hochberg",
     level: float = LEVEL,
-) -> dict[str, Any]:
-    """What a result record tells of one method's gains over another's, as plain Python values, None: undefined.
+) -> GainSummary:
+    """Gains of one method over another with intervals, p-values and verdicts.
 
-    ``major`` (C,) bool marks the territories of the first summary; ``evaluated`` (C,) bool is ``enough_support`` when
-    None. Keys: by_period [N][C], and [C] each of average, spread, low, high, p, p_adjusted, verdict; major and all,
-    over the evaluated territories among them: mean, low, high, won, evaluated, better, worse, sign_p; overall: mean,
-    low, high. p is given where there is an interval, p_adjusted where a territory is evaluated: these are one family.
+    ``major`` (C,) bool marks the territories of the first mean; ``evaluated`` (C,) bool is ``enough_support`` when
+    None. p is given wherever there is an interval, p_adjusted for evaluated territories, which are one family of tests.
     """
     evaluated = enough_support(gains) if evaluated is None else np.asarray(evaluated, bool)
     low, high = percentile_interval(gains.replicates, level)
@@ -110,37 +151,34 @@ def summarise(
     p_adjusted = CORRECTIONS[correction](np.where(evaluated, p, np.nan))
     verdict = verdicts(gains.estimate, p_adjusted, evaluated, level)
 
-    def over(chosen: np.ndarray) -> dict[str, Any]:
+    def over(chosen: np.ndarray) -> MeanOverTerritories:
         rows = np.flatnonzero(chosen & evaluated)
         won, lost = int((gains.estimate[rows] > 0).sum()), int((gains.estimate[rows] < 0).sum())
-        return {
-            **mean_with_interval(gains.mean(rows), gains.mean_over(rows), level),
-            "won": won,
-            "evaluated": len(rows),
-            "better": int((verdict[rows] == BETTER).sum()),
-            "worse": int((verdict[rows] == WORSE).sum()),
-            "sign_p": sign_test(won, won + lost),
-        }
+        return MeanOverTerritories(
+            *with_interval(gains.mean(rows), gains.mean_over(rows), level),
+            won=won,
+            evaluated=len(rows),
+            better=int((verdict[rows] == BETTER).sum()),
+            worse=int((verdict[rows] == WORSE).sum()),
+            sign_p=sign_test(won, won + lost),
+        )
 
-    columns = {"by_period": gains.by_period, "average": gains.estimate, "spread": gains.spread}
-    columns |= {"low": low, "high": high, "p": p, "p_adjusted": p_adjusted}
-    return {
-        **{name: plain(values) for name, values in columns.items()},
-        "verdict": verdict.tolist(),
-        "major": over(np.asarray(major, bool)),
-        "all": over(np.ones(len(evaluated), bool)),
-        "overall": mean_with_interval(gains.overall, gains.overall_replicates, level),
-    }
+    return GainSummary(
+        by_period=gains.by_period,
+        average=gains.estimate,
+        spread=gains.spread,
+        low=low,
+        high=high,
+        p=p,
+        p_adjusted=p_adjusted,
+        verdict=verdict,
+        major=over(np.asarray(major, bool)),
+        all=over(np.ones(len(evaluated), bool)),
+        overall=MeanGain(*with_interval(gains.overall, gains.overall_replicates, level)),
+    )
 
 
-def mean_with_interval(mean: float, replicates: np.ndarray, level: float = LEVEL) -> dict[str, float | None]:
-    """A mean and the interval of its replicates (R,), None where undefined."""
+def with_interval(mean: float, replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
+    """A mean and the ends of the interval of its replicates (R,)."""
     low, high = percentile_interval(replicates, level)
-    return {"mean": plain(np.asarray(mean)), "low": plain(low), "high": plain(high)}
-
-
-def plain(values: np.ndarray) -> Any:
-    """Numbers as nested lists of Python's own, None for NaN."""
-    cells = np.array(values, object)
-    cells[np.isnan(values)] = None
-    return cells.tolist()
+    return mean, float(low), float(high)

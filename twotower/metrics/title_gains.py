@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.metrics.averages import mean_defined
 from twotower.metrics.gains import match_runs, relative_gain
 from twotower.metrics.local_titles import TitleLocality
-from twotower.metrics.results import mean_defined
 
 
 class TitlePair(NamedTuple):

@@ -16,10 +16,12 @@ def top_titles(scores: np.ndarray, allowed: np.ndarray, k: int = TOP) -> np.ndar
 
     Exact; of equal scores the lower title comes first. NOBODY where a user has fewer; −inf is never among them.
 
-    Errors: InputError when shapes differ or a score is NaN.
+    Errors: InputError when shapes differ, a score is NaN or k is negative.
     """
     scores, allowed = np.asarray(scores), np.asarray(allowed)
     n, T = check_scores(scores, allowed)
+    if k < 0:
+        raise InputError(f"k = {k}, expected at least 0")
     k = min(k, T)
     top = np.full((n, k), NOBODY, np.int32)
     if not k:

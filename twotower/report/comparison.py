@@ -7,7 +7,8 @@ from rich.console import Console
 
 from twotower.core import formatting
 from twotower.core.formatting import counted, signed
-from twotower.metrics.gains import Comparison, Gains, Method, mean_and_spread
+from twotower.metrics.averages import mean_and_spread
+from twotower.metrics.gains import Comparison, Gains, Method
 from twotower.report.evaluation import group_cell
 from twotower.report.table import COUNT, GAIN, SCORE, TEXT, Cell, Column, Table, decimal, with_spread
 from twotower.report.terminal import print_lines, print_table

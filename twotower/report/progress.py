@@ -1,10 +1,7 @@
-"""A live display for the long-running functions: bars on a terminal, plain lines anywhere else.
+"""A live display of progress (core/progress.py): bars on a terminal, plain lines anywhere else.
 
-    with show_progress() as progress:
-        fit(..., progress=progress)
-
-Stages follow each other: the first call with another name ends the stage before it. What stands after
-``" · "`` in a stage's name is a detail that may change with every call: ``"epoch 1/3 · loss 0.412"``.
+with show_progress() as progress:
+    fit(..., progress=progress)
 """
 
 import sys
@@ -13,16 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from twotower.core.progress import Progress
+from twotower.core.formatting import duration, short, visible
+from twotower.core.progress import DETAIL, Progress
 
-DETAIL = " · "  # parts the name of a stage from its changing detail
 LINE_INTERVAL = 2.0  # seconds between two plain lines of one stage
 BAR_WIDTH = 30  # characters
 
 
 @contextmanager
 def show_progress(stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> Iterator[Progress]:
-    """Give a ``Progress`` callback that shows stage, count, rate and time left on ``stream`` (stderr)."""
+    """A ``Progress`` callback that shows stage, count, rate and time left on ``stream`` (stderr)."""
     stream = sys.stderr if stream is None else stream
     display = Bars(stream) if stream.isatty() else Lines(stream, clock)
     with display:
@@ -30,7 +27,7 @@ def show_progress(stream: TextIO | None = None, clock: Callable[[], float] = tim
 
 
 class Lines:
-    """Plain lines for logs and pipes: one every two seconds, and one when a stage ends."""
+    """Plain lines for logs and pipes: one every two seconds, and one at the end of a stage."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self.stream, self.clock = stream, clock
@@ -43,12 +40,12 @@ class Lines:
         self.end_stage()
 
     def update(self, stage: str, done: int, total: int) -> None:
-        name, _, detail = stage.partition(DETAIL)
+        name, _, detail = visible(stage).partition(DETAIL)
         if name != self.stage or done < self.done:
             self.end_stage()
             self.stage, self.first, self.ended = name, done, False
             self.started = self.written = self.clock()
-            if total == 1 and not done:  # nothing can be said between the start and the end of one step
+            if total == 1 and not done:  # a single step has no progress between its start and its end
                 self.stream.write(f"{name} …\n")
                 self.stream.flush()
         self.done, self.total, self.detail = done, total, detail
@@ -80,14 +77,14 @@ class Lines:
 
 
 class Bars:
-    """Bars of rich on a terminal; ended stages stay as lines above the running one."""
+    """Bars of rich on a terminal; finished stages stay as lines above the running one."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich import progress as bars
         from rich.console import Console
 
         self.bars = bars.Progress(
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(BAR_WIDTH),
             bars.TextColumn("{task.fields[count]}", justify="right"),
             bars.TextColumn("{task.fields[rate]}", justify="right", style="progress.data.speed"),
@@ -106,7 +103,7 @@ class Bars:
         self.bars.stop()
 
     def update(self, stage: str, done: int, total: int) -> None:
-        name, _, detail = stage.partition(DETAIL)
+        name, _, detail = visible(stage).partition(DETAIL)
         if name != self.stage or done < self.done:
             self.end_stage()
             self.stage = name
@@ -125,23 +122,5 @@ class Bars:
 
 
 def count_of(done: int, total: int) -> str:
-    """``12,000 of 90,000``, or ``12,000`` where the total is not known."""
+    """``12,000 of 90,000``, or ``12,000`` where the total is unknown."""
     return f"{done:,} of {total:,}" if total else f"{done:,}"
-
-
-def short(number: float) -> str:
-    """Three significant digits and a unit: ``35.1k``, ``2.40M``."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            number /= limit
-            return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}{unit}"
-    return f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3:05`` or ``1:02:03``."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -67,12 +67,13 @@ def blocks(table: Table, width: int) -> list[RichTable]:
         found = [block_of(table, fixed + across[start : start + size]) for start in range(0, len(across), size)]
         if size == 1 or max(ruler.measure(block).maximum for block in found) <= width:
             return found
-    return [block_of(table, fixed)]
+    whole = block_of(table, fixed)
+    return [whole if ruler.measure(whole).maximum <= width else block_of(table, fixed, gap=0)]
 
 
-def block_of(table: Table, columns: Sequence[int]) -> RichTable:
-    """Some columns of the table. Text wraps, numbers do not."""
-    found = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+def block_of(table: Table, columns: Sequence[int], gap: int = 1) -> RichTable:
+    """Some columns of the table. Text wraps, numbers do not; ``gap``: spaces between columns, besides one."""
+    found = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, gap, 0, 0))
     lines = max(table.columns[i].name.count("\n") for i in columns)
     for i in columns:
         column = table.columns[i]

@@ -69,7 +69,7 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
         raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
     if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_made_columns:
         other = f"its vectors are not those that {run.path} was trained on"
-        way_out = f"train anew, or see twotower embed --like {run.dataset}"
+        way_out = f"train anew, or see twotower embed --basis-from {run.dataset}"
         raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; {way_out}")
     if model.title_offsets is not None:
         trained_on = model.title_offsets.shape[1]

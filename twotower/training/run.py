@@ -65,9 +65,9 @@ TEXT_COLUMNS = {"code", "name", "title", "kind"}  # of the tables; the others ho
 Results = TypeVar("Results", TerritoryResults, TitleResults)
 
 
-def required_files(parts: Sequence[str]) -> list[str]:
-    """What a run must have; one that consists of others has no weights of its own."""
-    return [name for name in REQUIRED if name != WEIGHTS or not parts]
+def required_files(has_weights: bool) -> list[str]:
+    """What a run must have; one that consists of others, or that only counts, has no weights."""
+    return [name for name in REQUIRED if name != WEIGHTS or has_weights]
 
 
 class RunWriter:
@@ -77,7 +77,8 @@ class RunWriter:
     readable as a run, and a writer with ``resume`` goes on in it and adds to its log.
 
     ``dataset`` and ``sample`` say what was trained on, ``label`` what method this is: runs that differ in
-    nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of.
+    nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of;
+    ``rival`` names a method without a network.
 
     Errors: InputError when ``path`` exists (or, to resume, does not), or cannot be written.
     """
@@ -92,10 +93,11 @@ class RunWriter:
         seed: int,
         resume: bool = False,
         parts: Sequence[str] = (),
+        rival: str = "",
     ):
         self.path = Path(path)
         self.resume = resume
-        self.required = required_files(parts)
+        self.required = required_files(not parts and not rival)
         self.made: list[Path] = []  # directories above it that were not there
         self.facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -108,6 +110,8 @@ class RunWriter:
         }
         if parts:
             self.facts["parts"] = list(parts)
+        if rival:
+            self.facts["rival"] = rival
 
     def __enter__(self) -> "RunWriter":
         if self.resume:
@@ -217,7 +221,8 @@ class RunReader:
             overall = facts["overall"]
             self.overall = float("nan") if overall is None else float(overall)
             self.parts = [self.path / name for name in facts.get("parts", ())]
-            needed = required_files(facts.get("parts", ()))
+            self.rival: str = facts.get("rival", "")
+            needed = required_files(not self.parts and not self.rival)
             sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
         except KeyError as error:
             raise InputError(f"{self.path / RUN}: no {error} in it") from None
@@ -232,7 +237,9 @@ class RunReader:
 
     @property
     def weights_path(self) -> Path:
-        """Errors: InputError when the run consists of others, which have the weights."""
+        """Errors: InputError when the run consists of others, which have the weights, or has none."""
+        if self.rival:
+            raise InputError(f"{self.path}: {self.rival} is a simple rival without a network; expected a trained run")
         if self.parts:
             models = f"consists of {len(self.parts)} models without common weights"
             raise InputError(f"{self.path}: {models}; expected one of them, such as {self.parts[0]}")

@@ -1,1 +1,1 @@
-"""What commands print about what they made."""
+"""What the commands that make data print when they are done: a table per territory, and a few lines."""

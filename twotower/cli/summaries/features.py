@@ -1,27 +1,23 @@
-"""What vectors are made of, as a table for the terminal."""
+"""What ``twotower embed`` prints: the parts of user and title vectors."""
 
-from typing import Any
-
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+
+from twotower.data.features.embed import EmbedSummary
+from twotower.report.table import COUNT, TEXT, Column, Table
+from twotower.report.terminal import print_lines, print_table
 
 
-def print_vectors(console: Console, summary: Any) -> None:
-    """Print an ``EmbedSummary``: the parts of user and title vectors, and what should be known of them."""
-    console.print(vectors_table(summary))
-    for line in summary.notes:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+def print_vectors(console: Console, summary: EmbedSummary) -> None:
+    print_table(vectors_table(summary), console)
+    print_lines(console, ["", *summary.notes])
 
 
-def vectors_table(summary: Any) -> Table:
-    """A row a part, in the order of the columns."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("vectors")
-    table.add_column("part")
-    table.add_column("columns", justify="right")
+def vectors_table(summary: EmbedSummary) -> Table:
+    """A row per part, in the order of the columns."""
+    table = Table([Column("vectors", TEXT), Column("part", TEXT), Column("columns", COUNT)])
     for what, parts in (("users", summary.user_parts), ("titles", summary.title_parts)):
         for i, (name, width) in enumerate(parts):
-            table.add_row("" if i else what, name, f"{width:,}")
-        table.add_row("", "all", f"{sum(width for _, width in parts):,}", style="bold", end_section=True)
+            table.add("" if i else what, name, width)
+        table.add("", "all", sum(width for _, width in parts), tone="strong")
+        table.section()
     return table

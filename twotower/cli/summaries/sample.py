@@ -1,99 +1,78 @@
-"""What a sample holds, as a table for the terminal."""
+"""What ``twotower sample`` prints: users and pairs per territory, and how the imbalance changed."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from twotower.core.formatting import counted
-from twotower.report.progress import short
+from twotower.core.formatting import count, counted, short
+from twotower.data.sampling.imbalance import SampleSummary
+from twotower.report.table import COUNT, PERCENT, TEXT, Column, Kind, Table
+from twotower.report.terminal import print_lines, print_table
 
 SHOWN = 20  # territories by default, most users first
-NARROW, NAME_WIDTH = 80, 13  # characters: with short numbers and names of 13 the table fits a terminal of 80
+NARROW, NAME_WIDTH = 80, 11  # characters: with short numbers and names of 11 the table fits a terminal of 80
 EXACT = 100  # characters: from here on there is room for numbers in full
-LEGEND = "random: random users alone; all: with the active ones; share: of all positives."
-COLUMNS = (
-    "users\nrandom", "\nactive", "\ntest", "positives\nrandom", "\nall",
-    "negatives\nrandom", "\nall", "share\nrandom", "\nall",
-)  # fmt: skip
+SHORT = Kind(lambda value: count(value) if value < 10_000 else short(value))
+LEGEND = "random: random users only; all: with active users; share: of all positives."
+COUNTS = ("users\nrandom", "\nactive", "\ntest", "positives\nrandom", "\nall", "negatives\nrandom", "\nall")
+SHARES = ("share\nrandom", "\nall")
 
 
-def print_sample(console: Console, summary: Any, every_territory: bool = False) -> None:
-    """Print a ``SampleSummary``: users and pairs per territory, and how the imbalance changed."""
-    console.print(sample_table(summary, every_territory, console.width))
-    for line in ("", LEGEND, *sample_notes(summary)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+def print_sample(console: Console, summary: SampleSummary, every_territory: bool = False) -> None:
+    print_table(sample_table(summary, every_territory, console.width), console)
+    print_lines(console, ["", LEGEND, *sample_notes(summary)])
 
 
-def sample_table(summary: Any, every_territory: bool = False, width: int = NARROW) -> Table:
-    """A row a territory, most users first, those beyond 20 in one row unless all are asked for."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    name_width = NAME_WIDTH if width < EXACT else None
-    number = _short_number if width < EXACT else _full_number
-    table.add_column("territory", no_wrap=True, max_width=name_width, vertical="bottom")
-    for header in COLUMNS:
-        table.add_column(header, justify="right", no_wrap=True, vertical="bottom")
+def sample_table(summary: SampleSummary, every_territory: bool = False, width: int = NARROW) -> Table:
+    """A row per territory, most users first; those beyond 20 in one row unless all are asked for."""
+    wide = width >= EXACT
+    columns = [Column("territory", TEXT, max_width=None if wide else NAME_WIDTH)]
+    columns += [Column(name, COUNT if wide else SHORT) for name in COUNTS]
+    table = Table([*columns, *(Column(name, PERCENT) for name in SHARES)])
     rows = np.argsort(-summary.users, kind="stable")  # (C,)
     shown = len(rows) if every_territory or len(rows) <= SHOWN + 1 else SHOWN
     for row in rows[:shown]:
-        table.add_row(summary.territories.name[row], *_cells(summary, [row], number))
+        table.add(summary.territories.name[row], *cells(summary, [row]))
     if shown < len(rows):
-        table.add_row(f"{len(rows) - shown} others", *_cells(summary, rows[shown:], number), style="dim")
-    table.add_section()
-    table.add_row("all", *_cells(summary, rows, number), style="bold")
+        table.add(f"{len(rows) - shown} others", *cells(summary, rows[shown:]), tone="quiet")
+    table.total("all", *cells(summary, rows))
     return table
 
 
-def sample_notes(summary: Any) -> list[str]:
-    """How the imbalance changed, and what could not be drawn."""
+def cells(summary: SampleSummary, rows: Sequence[int] | np.ndarray) -> list[float | None]:
+    """The sums of some territories, a cell for each of COUNTS and SHARES."""
+    random, train = summary.random, summary.train
+    kinds = summary.random.users, summary.active.users, summary.test.users
+    counts = (*kinds, random.positives, train.positives, random.negatives, train.negatives)
+    shares = (ratio(sampled.positives[rows].sum(), sampled.positives.sum()) for sampled in (random, train))
+    return [*(int(column[rows].sum()) for column in counts), *shares]
+
+
+def sample_notes(summary: SampleSummary) -> list[str]:
+    """How the imbalance changed, and what could not be sampled."""
     train, test = summary.train, summary.test
     (before, after), (effective, then) = summary.spread(), summary.effective_territories()
+    territories = f"{len(summary.majors)} largest territories" if len(summary.majors) > 1 else "largest territory"
     lines = [
-        f"Most over fewest positives among the {largest(len(summary.majors))}: "
-        f"{_times(before)} by random users, {_times(after)} with the active ones.",
-        f"Effective number of territories: {effective:.2f} by random users, {then:.2f} with the active ones.",
-        f"Negatives a positive: {train.negatives.sum() / train.positives.sum():.2f} in training, "
-        f"{test.negatives.sum() / test.positives.sum():.2f} in the test; asked for {summary.alpha:.4g}.",
+        f"Most over fewest positives among the {territories}: "
+        f"{times(before)} with random users, {times(after)} with active users added.",
+        f"Effective number of territories: {effective:.2f} with random users, {then:.2f} with active users added.",
+        f"Negatives per positive: {train.negatives.sum() / train.positives.sum():.2f} in training, "
+        f"{test.negatives.sum() / test.positives.sum():.2f} in the test; requested: {summary.alpha:.4g}.",
     ]
-    if summary.shortfall.any():
+    if missing := int(summary.shortfall.sum()):
         worst = int(np.argmax(summary.shortfall))
-        missing, there = summary.shortfall.sum(), summary.shortfall[worst]
         lines.append(
-            f"{counted(int(missing), 'negative')} {'is' if missing == 1 else 'are'} missing, {there:,} of them in "
-            f"{summary.territories.name[worst]}: "
-            "too few titles there that a user has not watched."
+            f"{counted(missing, 'negative')} {'is' if missing == 1 else 'are'} missing, {summary.shortfall[worst]:,} "
+            f"of them in {summary.territories.name[worst]}, because users there have too few unwatched titles."
         )
     return lines
 
 
-def largest(n: int) -> str:
-    """The n largest territories, in words."""
-    return f"{n} largest territories" if n > 1 else "largest territory"
+def times(value: float) -> str:
+    return f"{value:.1f}" if np.isfinite(value) else "∞ (one has none)"
 
 
-def _cells(summary: Any, rows: Any, number: Callable[[int], str]) -> list[str]:
-    """What some territories have together, a cell for each of COLUMNS."""
-    random, train = summary.random, summary.train
-    kinds = summary.random.users, summary.active.users, summary.test.users
-    counts = (*kinds, random.positives, train.positives, random.negatives, train.negatives)
-    shares = (_share(drawn.positives[rows].sum(), drawn.positives.sum()) for drawn in (random, train))
-    return [*(number(int(count[rows].sum())) for count in counts), *shares]
-
-
-def _full_number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _short_number(value: int) -> str:
-    return _full_number(value) if value < 10_000 else short(value)
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f}" if np.isfinite(ratio) else "∞ (one has none)"
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
+def ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

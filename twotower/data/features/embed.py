@@ -12,6 +12,7 @@ from scipy import sparse
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.no_effect import refuse_no_effect
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
@@ -55,22 +56,10 @@ class EmbedConfig:
     title_vectors: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.title_side and self.user_dims == 0:
-            raise InputError("--title-side does nothing with --user-dims 0: it is a side of that SVD")
-        if self.history_power is not None:
-            if self.user_dims == 0:
-                raise InputError("--history-power does nothing with --user-dims 0: it is of that SVD")
-            if not 0 <= self.history_power <= LARGEST_POWER:
-                raise InputError(f"--history-power {self.history_power}: expected a number from 0 to {LARGEST_POWER:g}")
-        if self.user_vectors and self.territory_onehot is False:
-            raise InputError("--no-territory-onehot does nothing with --user-vectors: unless told they stand alone")
-        if self.title_vectors and self.title_side is False:
-            raise InputError("--no-title-side does nothing with --title-vectors: unless told they stand alone")
-        without = self.user_vectors and self.title_vectors and not (self.title_side or self.user_dims)
-        if without and self.history_power is not None:
-            raise InputError("--history-power does nothing with own vectors of users and titles: there is no SVD")
-        if self.text and self.text_dims == 0:
-            raise InputError("--text does nothing with --text-dims 0")
+        chosen = [name for name, value in vars(self).items() if value not in (None, ())]
+        refuse_no_effect("embed", chosen, {**vars(self), "basis_from": None})
+        if not 0 <= (self.history_power or 0) <= LARGEST_POWER:
+            raise InputError(f"--history-power {self.history_power}: expected a number from 0 to {LARGEST_POWER:g}")
 
     def plain(self) -> dict[str, Any]:
         """The config as JSON knows it, with paths as text."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.no_effect import refuse_no_effect, set_values
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
@@ -80,17 +81,7 @@ class ImportConfig:
         if (self.train_days == 0) != (self.test_days == 0):
             zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
             raise InputError(f"--{zero}-days 0: expected --{other}-days 0, too, for a log to score and not to train on")
-        self._refuse("without --time", self.time is None, "time_format", "train_days", "test_days", "calendar")
-        self._refuse("with --time", self.time is not None, "history_share")
-        self._refuse("without --users", self.users is None, "users_id")
-        self._refuse("without --titles", self.titles is None, "titles_id", "join_titles", "title_weight")
-
-    def _refuse(self, when: str, holds: bool, *names: str) -> None:
-        """An option that would do nothing is a misunderstanding: better told than ignored."""
-        for name in names:
-            value = getattr(self, name)
-            if holds and value is not None and value is not False:
-                raise InputError(f"--{name.replace('_', '-')} does nothing {when}")
+        refuse_no_effect("import", set_values(vars(self)), vars(self))
 
     def plain(self) -> dict[str, Any]:
         """The config as JSON knows it, with paths as text."""

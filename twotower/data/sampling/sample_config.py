@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from twotower.core.config import SettingError, setting
+from twotower.core.settings import require, setting, validate
 from twotower.data.sampling.quotas import QUOTAS
 
 NEGATIVES = ("own", "population")
@@ -21,22 +21,25 @@ class SampleConfig:
         "50%", "Extra active users: a number, or a percentage of the random users, as far as there are so many."
     )
     test_users: int | str = setting("30%", "Test users: a number, or a share of all users.")
-    window: int = setting(60, "Users with a first stream in the last DAYS training days are active.")
+    window: int = setting(60, "Users with a first stream in the last DAYS training days are active.", low=1)
     quota: str = setting(
-        "adaptive", "Active users per territory; adaptive: territories with the fewest positives are filled up first."
+        "adaptive", "Active users per territory; adaptive: territories with the fewest positives are filled up first.",
+        choices=QUOTAS,
     )
     alpha: float | str = setting(
         8.0, "Negatives per positive; auto = users / mean daily first-time streamers, as in the paper."
     )
     negatives: str = setting(
-        "own", "Sample negatives for the positive's own user, or for all sampled users of the territory."
+        "own", "Sample negatives for the positive's own user, or for all sampled users of the territory.",
+        choices=NEGATIVES,
     )
     dev_users: bool = setting(
         False, "Evaluate on development users, who are neither training nor test users: for choosing settings."
     )
-    seed: int = setting(0, "The same seed gives the same sample.")
+    seed: int = setting(0, "The same seed gives the same sample.", low=0)
 
     def __post_init__(self) -> None:
+        validate(self)
         for name, largest in (("random_users", 1.0), ("active_users", math.inf), ("test_users", 1.0)):
             amount = users_of(getattr(self, name))
             ok = amount is not None and 0 <= amount < math.inf and (isinstance(amount, int) or amount <= largest)
@@ -47,17 +50,11 @@ class SampleConfig:
         active = users_of(self.active_users)
         some = users_of(self.random_users) != 0 or (active != 0 and isinstance(active, int))
         self._require("random_users", some, "some, or a number of active_users")
-        self._require("window", isinstance(self.window, int) and self.window >= 1, "at least 1 day")
-        self._require("quota", self.quota in QUOTAS, f"one of {', '.join(QUOTAS)}")
         number = isinstance(self.alpha, int | float) and not isinstance(self.alpha, bool) and 0 < self.alpha < math.inf
         self._require("alpha", number or self.alpha == AUTO, f"a number above 0, or {AUTO!r}")
-        self._require("negatives", self.negatives in NEGATIVES, f"one of {', '.join(NEGATIVES)}")
-        self._require("seed", isinstance(self.seed, int) and self.seed >= 0, "a whole number >= 0")
-        self._require("dev_users", isinstance(self.dev_users, bool), "true or false")
 
     def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise SettingError(name, getattr(self, name), expected)
+        require(ok, name, getattr(self, name), expected)
 
 
 def users_of(amount: Any) -> int | float | None:

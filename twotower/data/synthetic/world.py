@@ -1,11 +1,10 @@
 """The settings of a synthetic world, its territories and how many users live in each."""
 
-from dataclasses import dataclass, fields, replace
-from math import inf
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twotower.core.config import KINDS, SettingError, kind_of, setting
+from twotower.core.settings import require, setting, validate
 from twotower.data.territories import MAJORS, Territories, load_countries, look_up
 
 #: Largest first; four groups on the globe get four each: America, Asia and Oceania, and twice Europe.
@@ -23,52 +22,37 @@ POPULATION_JITTER = 0.7  # of log population: a large country is not always a la
 class WorldConfig:
     """What a world is made of; docs/explanation/world.md has the maths of each setting."""
 
-    users: int = setting(60_000, "Users, over all territories.")
-    titles: int = setting(300, "Titles, of all kinds.")
-    territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.")
-    groups: int = setting(4, "Regions whose tastes differ.")
-    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.")
-    taste: float = setting(1.5, "How much a user's own taste decides: deviation of log-affinity, in nats.")
-    local: float = setting(0.5, "Share of the titles that are available in one territory only.")
-    regional: float = setting(0.15, "Share of the titles that are available around their home.")
-    streams: float = setting(0.5, "First streams a user and day while all titles are still to discover.")
-    inactive: float = setting(0.5, "Share of the users who hardly ever watch.")
-    repeats: float = setting(1.0, "Streams after a first stream, on average.")
-    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.")
-    history_days: int = setting(60, "Days of the log before the first training day.")
-    train_days: int = setting(60, "Training days.")
-    test_days: int = setting(3, "Test days after them; with none, test users are judged on the training days.")
-    user_dim: int = setting(512, "Width of the user vectors.")
-    title_dim: int = setting(768, "Width of the text part of the title vectors; categories come on top.")
-    seed: int = setting(0, "The same seed and settings make the same world, to the byte.")
+    users: int = setting(60_000, "Users, over all territories.", low=2)
+    titles: int = setting(300, "Titles, of all kinds.", low=2)
+    territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.", low=2)
+    groups: int = setting(4, "Regions whose tastes differ.", low=1)
+    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.", low=0, high=1)
+    taste: float = setting(
+        1.5, "How much a user's own taste decides: standard deviation of log-affinity, in nats.", low=0
+    )
+    local: float = setting(0.5, "Share of the titles that are available in one territory only.", low=0, below=1)
+    regional: float = setting(0.15, "Share of the titles that are available in one region.", low=0, below=1)
+    streams: float = setting(0.5, "First streams per user and day while all titles are still new to them.", above=0)
+    inactive: float = setting(0.5, "Share of the users who hardly ever watch.", low=0, high=1)
+    repeats: float = setting(1.0, "Mean number of streams after a first stream.", low=0)
+    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.", low=0)
+    history_days: int = setting(60, "Days of the log before the first training day.", low=0)
+    train_days: int = setting(60, "Training days.", low=1)
+    test_days: int = setting(3, "Test days after them; with 0, test users are evaluated on training days.", low=0)
+    user_dim: int = setting(512, "Width of the user vectors.", low=1)
+    title_dim: int = setting(768, "Width of the text part of the title vectors; categories are added to it.", low=1)
+    seed: int = setting(0, "The same seed and settings make the same world, to the byte.", low=0)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, kind = getattr(self, item.name), kind_of(item)
-            types, expected = KINDS[kind]
-            if not isinstance(value, types) or isinstance(value, bool) or not abs(value) < inf:
-                raise SettingError(item.name, value, expected)
-            if kind == "float":
-                object.__setattr__(self, item.name, float(value))
+        validate(self)
         most = sum(country.population_millions > 0 for country in load_countries())
-        self._require("titles", self.titles >= 2, "at least 2")
-        self._require("territories", 2 <= self.territories <= most, f"from 2 to {most}")
-        self._require("users", self.users >= self.territories, f"at least territories = {self.territories}")
-        self._require("groups", 1 <= self.groups <= self.territories, f"1 to {self.territories} territories")
-        for share in ("shift", "inactive"):
-            self._require(share, 0 <= getattr(self, share) <= 1, "a share from 0 to 1")
-        for share in ("local", "regional"):
-            self._require(share, 0 <= getattr(self, share) < 1, "a share from 0 to below 1")
-        self._require("local", self.n_global >= 1, "with regional, to leave a global title or more")
-        for amount in ("taste", "repeats", "noise", "history_days", "test_days", "seed"):
-            self._require(amount, getattr(self, amount) >= 0, "at least 0")
-        self._require("streams", self.streams > 0, "above 0")
-        for count in ("train_days", "user_dim", "title_dim"):
-            self._require(count, getattr(self, count) >= 1, "at least 1")
-
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise SettingError(name, getattr(self, name), expected)
+        for ok, name, expected in (
+            (self.territories <= most, "territories", f"from 2 to {most}"),
+            (self.users >= self.territories, "users", f"at least territories = {self.territories}"),
+            (self.groups <= self.territories, "groups", f"1 to {self.territories} territories"),
+            (self.n_global >= 1, "local", "with regional, to leave a global title or more"),
+        ):
+            require(ok, name, getattr(self, name), expected)
 
     @property
     def n_local(self) -> int:

@@ -9,7 +9,7 @@ from twotower.core.formatting import is_number
 from twotower.experiments.report.cells import territory_cell
 from twotower.experiments.report.territory_tables import tested
 from twotower.experiments.report.wording import Record
-from twotower.metrics.gains import mean_and_spread
+from twotower.metrics.averages import mean_and_spread
 from twotower.report.table import (
     COUNT,
     SCORE,

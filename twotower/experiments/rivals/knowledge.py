@@ -1,0 +1,73 @@
+"""What a simple rival may know when it scores a period: just what the network has seen by then.
+
+    U users · T titles · C territories
+
+That is the history of all users, and the labelled pairs of training users on days before the period. Pairs of test days
+that have not been evaluated yet, and everything that test users watch after their history, stay out.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from twotower.core.random_streams import Stream, generator
+from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.sample import Pairs
+
+FOLDS = 3  # parts of the training users: what a rival learns from a user's labels never counts those labels
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """History, labels, and where users live and titles are available."""
+
+    history: sp.csr_array  # (U, T) float32: 1 where the user watched the title before the first training day
+    pairs: Pairs  # labelled pairs of training users, up to the day before the period
+    territory: np.ndarray  # (U,) int64 of each user
+    group: np.ndarray  # (C,) int64 of each territory
+    availability: np.ndarray  # (T, C) bool
+    launch_day: np.ndarray  # (T,) int32
+    seed: int = 0
+
+    @cached_property
+    def labels(self) -> sp.csr_array:
+        """(U, T) float32: 1 where a training pair is positive."""
+        positive = self.pairs.label > 0
+        return ones(self.pairs.user[positive], self.pairs.title[positive], self.history.shape)
+
+    @cached_property
+    def watched(self) -> sp.csr_array:
+        """(U, T) float32: history and positive labels together."""
+        both = (self.history + self.labels).tocsr()
+        both.data[:] = 1
+        return both
+
+    @cached_property
+    def fold(self) -> np.ndarray:
+        """A part (U,) of 0 … FOLDS − 1 for each user, drawn from the seed."""
+        users = self.history.shape[0]
+        return generator(self.seed, Stream.RIVAL_FOLDS).permutation(users) % FOLDS
+
+    def only(self, pairs: Pairs) -> "Knowledge":
+        """The same with other labelled pairs."""
+        return replace(self, pairs=pairs)
+
+    def without_labels_of(self, fold: int) -> "Knowledge":
+        """The same, but for the labels of the users of one part."""
+        return self.only(self.pairs.take(self.fold[self.pairs.user] != fold))
+
+
+def ones(user: np.ndarray, title: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    """A sparse matrix (U, T) float32 with 1 at each pair, however often it occurs."""
+    matrix = sp.csr_array((np.ones(len(user), np.float32), (user, title)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def read_history(dataset: Dataset) -> sp.csr_array:
+    """The history of a dataset, (U, T) float32."""
+    user, title = dataset.events(HISTORY)
+    return ones(np.asarray(user), np.asarray(title), (dataset.n_users, dataset.n_titles))
