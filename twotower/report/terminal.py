@@ -68,7 +68,7 @@ def blocks(table: Table, width: int) -> list[RichTable]:
         if size == 1 or max(ruler.measure(block).maximum for block in found) <= width:
             return found
     whole = block_of(table, fixed)
-    return [whole if ruler.measure(whole).maximum <= width else block_of(table, fixed, gap=0)]
+    return [whole if ruler.measure(whole).minimum <= width else block_of(table, fixed, gap=0)]
 
 
 def block_of(table: Table, columns: Sequence[int], gap: int = 1) -> RichTable:
