@@ -31,11 +31,11 @@ SECTIONS = {
     },
     "Study": {
         "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
-        "inspect": "Show which groups' rows moved which weights in one batch",
-        "leaks": "Check that no head learns from the rows of another group",
-        "gradcheck": "Check every gradient by finite differences, on your own batch",
-        "trace": "Show one training step of a tiny network, number by number",
-        "explain": "Explain the score of a title for a user",
+        "inspect": "Show which groups' rows moved which weights in one batch.",
+        "leaks": "Check that no head learns from the rows of another group.",
+        "gradcheck": "Check every gradient by finite differences, on your own batch.",
+        "trace": "Show one training step of a tiny network, number by number.",
+        "explain": "Explain the score of a title for a user.",
     },
     "Serve": {
         "recommend": "Recommend the best titles to each user.",
