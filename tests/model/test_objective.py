@@ -84,6 +84,7 @@ def test_every_gradient_under_weights_offsets_and_penalty(data, model, seed):
         del errors["logit.scale"], errors["logit.bias"]
     largest = max(np.abs(gradients[name]).max() for name in errors)
     significant = {name for name in errors if np.abs(gradients[name]).max() > 1e-2 * largest}
+    assume(significant)
     assert all(errors[name] < 1e-3 for name in significant), errors
 
 

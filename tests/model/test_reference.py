@@ -135,6 +135,7 @@ def test_the_whole_model(data, model, seed):
     # batch-norm over two rows leaves nearly nothing of a gradient; a step of 1e-6 has no digits for the rest
     largest = max(np.abs(gradients[name]).max() for name in errors)
     significant = {name for name in errors if np.abs(gradients[name]).max() > 1e-2 * largest}
+    assume(significant)
     assert all(errors[name] < 1e-4 for name in significant), errors
 
 

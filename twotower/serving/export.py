@@ -66,7 +66,8 @@ def export(
             found = Retrieval(model, dataset.title_vectors, progress)
             group = user_groups(dataset, territory_group, model.config.groups)[rows]
             U = np.lib.format.open_memmap(path / "users.npy", mode="w+", dtype=np.float32, shape=(len(rows), D))
-            found.embed_users(U, Users(dataset.user_vectors, rows, group), progress)
+            territory = np.asarray(dataset.head_territory)[rows]
+            found.embed_users(U, Users(dataset.user_vectors, rows, group, territory), progress)
             U.flush()
         bias = found.territory_bias(territory_group)
         bias = bias if model.title_offsets is None else bias + model.title_offsets

@@ -63,13 +63,14 @@ def recommend(
     with threadpool_limits(1, "blas"):
         found = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
+        territory = np.asarray(dataset.head_territory)[rows]
         choice = Candidates(
             additions(found, model.title_offsets, dataset, territory_group, day),
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
         top = min(top, dataset.n_titles)
-        title, score = found.top(top, Users(dataset.user_vectors, rows, group), choice, progress)
+        title, score = found.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress)
     return Recommendations(rows, title, score)
 
 

@@ -26,7 +26,7 @@ from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
 from twotower.model.loss import Losses
-from twotower.model.title_offsets import fit_offsets, judging_folds
+from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
@@ -173,7 +173,7 @@ class Trainer:
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.group_prior
-        folds = judging_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
+        folds = prior_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
         fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
         told: dict[str, Any] = {"level": level, "prior": priors[0]}

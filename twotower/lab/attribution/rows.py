@@ -92,7 +92,9 @@ def row_gradients(
     dA2 = np.empty_like(A2)
     for n, (row, k) in enumerate(selected):
         one = slice(n, n + 1)
-        dA2[n] = reference.head_backward(params, k, dU[row : row + 1], head_output[one], A2[one], model.config)[1][0]
+        territory = batch.user_territory[row : row + 1] if len(batch.user_territory) else None
+        back = reference.head_backward(params, k, dU[row : row + 1], head_output[one], A2[one], model.config, territory)
+        dA2[n] = back[1][0]
     work, tower = model.user_work, model.user_tower
     dY2 = np.where(tower.norm2.floor < A2, dA2, np.float32(0))
     dZ2, dZ1 = np.empty_like(dY2), np.empty_like(dY2)

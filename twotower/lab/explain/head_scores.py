@@ -56,18 +56,18 @@ def head_scores(
     titles.scan(users, keep, progress)
     if not np.isfinite(z).all():
         raise InputError(f"{dataset.path}: scores of user row {row} are not finite; see: twotower doctor DIR")
-    A, U, v = textbook_embeddings(model, dataset.user_vectors[row], dataset.title_vectors[t])
+    A, U, v = textbook_embeddings(model, dataset.user_vectors[row], dataset.title_vectors[t], assumed)
     x = np.asarray(dataset.title_vectors[t], np.float64)
     terms = [terms_of(model, k, int(assumed[k]), t, A[k], U[k], v, x) for k in range(K)]
     return HeadScores(U, v, terms, z)
 
 
 def textbook_embeddings(
-    model: TwoTower, user: np.ndarray, title: np.ndarray
+    model: TwoTower, user: np.ndarray, title: np.ndarray, territory: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A and U of a user under every head, (K, D) each, and V (D,) of a title, by the textbook in float64.
 
-    ``user`` (F_u,) and ``title`` (F_t,) are features.
+    ``user`` (F_u,) and ``title`` (F_t,) are features, ``territory`` (K,) where the user is assumed to live.
     """
     p, config = {name: value.astype(np.float64) for name, value in model.params.items()}, model.config
     if config.head == "cross-stitch":
@@ -84,7 +84,7 @@ def textbook_embeddings(
         return A
 
     A = [in_inference("user", user, k, config.tower_floor) for k in range(config.groups)]
-    U = [reference.head(p, k, A_k, config) for k, A_k in enumerate(A)]
+    U = [reference.head(p, k, A_k, config, territory[k : k + 1]) for k, A_k in enumerate(A)]
     return np.concatenate(A), np.concatenate(U), in_inference("title", title, 0, config.output_floor)[0]
 
 

@@ -76,14 +76,11 @@ STEPS: dict[str, dict[str, Formula]] = {
     "loss_and_gradients": {
         'p["head.W"]': _a("head", None, "W̃ₖ = Σⱼ αₖⱼ Wⱼ"),
         "V": _a("title.2", ALL, "V = A₂ of the title tower: the title embedding"),
-        "s": _a("score", None, "s: learned scale, starts at 1 / √D"),
         "c": _a("score", None, "c: learned bias, starts at log(q / (1 − q)), q = share of positives"),
+        "s": _a("score", None, "s: learned scale, starts at 1 / √D"),
         "mine": _a("head", ALL, "mᵢ{k} = 1 where pair i is of group {n}, else 0"),
         "mine | |=": _a("head", ALL, "mask off: mᵢ{k} = 1 for every pair"),
         "U": _a("head", OWN, "U = {head}: the user embedding under head {n}"),
-        "dots": _a("score", OWN, "⟨Uᵢ, Vᵢ⟩ = Σ over the D columns"),
-        "z": _a("score", OWN, "z = s ⟨U, V⟩ + c"),
-        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title’s features"),
         "loss": _a("loss", None, "L ← L + Σᵢ ℓᵢ / B", LOSS),
         "dz": _a("loss", OWN, "dz = (p − y) / B", LOSS),
         'grads["logit.scale"]': _back("score", None, "ds ← ds + Σᵢ dzᵢ ⟨Uᵢ, Vᵢ⟩"),
@@ -103,6 +100,11 @@ STEPS: dict[str, dict[str, Formula]] = {
         'grads["experts.Q"]': _back("head", None, "dQ ← dQ + dQ of head {n}: all heads update the experts"),
         'grads["head.alpha"]': _back("head", None, "dαₖⱼ = ⟨dW̃ₖ, Wⱼ⟩"),
         'grads["stitch.W"]': _back("head", None, "dWⱼ = Σₖ αₖⱼ dW̃ₖ: all heads update it"),
+    },
+    "score": {
+        "dots": _a("score", OWN, "⟨Uᵢ, Vᵢ⟩ = Σ over the D columns"),
+        "z": _a("score", OWN, "z = s ⟨U, V⟩ + c"),
+        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title’s features"),
     },
     "head": {
         "A": _a("head", OWN, "A = the rows of A₂ with mask 1"),

@@ -130,6 +130,12 @@ class Recorder:
         known = id(value) in self.known
         return not known and getattr(value, "base", None) is not None and id(value.base) in self.memory
 
+    def is_known_number(self, name: str, value: Any) -> bool:
+        """Whether this is a number that was recorded under this name for all groups, such as s and c."""
+        return np.ndim(value) == 0 and any(
+            old.name == name and old.group is None and same(old.value, value) for old in self.observations
+        )
+
     def record(self, frame: FrameType, name: str, value: np.ndarray, statement: Statement) -> None:
         layer, group, backward = place(frame, self.statements)
         function = frame.f_code.co_name
@@ -158,7 +164,7 @@ class CallRecorder:
             made_before = is_part or (isinstance(value, np.ndarray) and recorder.remember(value))
             here = place(frame, recorder.statements)[:2]
             earlier = [old for old in recorder.observations if (old.name, (old.layer, old.group)) == (name, here)]
-            again = any(same(old.value, value) for old in earlier)
+            again = any(same(old.value, value) for old in earlier) or recorder.is_known_number(name, value)
             if (frame.f_code.co_name, name) in REPEATED or (inside and not made_before and not again):
                 recorder.record(frame, name, value, statement)
 
@@ -191,7 +197,7 @@ class CallRecorder:
                     continue
                 for part, content in changed_parts(name, old, value, self.group_of(frame)):
                     self.recorder.record(frame, part, content, self.statement)
-            elif name not in self.seen or self.seen[name] != value:
+            elif (name not in self.seen or self.seen[name] != value) and not self.recorder.is_known_number(name, value):
                 self.recorder.record(frame, name, value, self.statement)
         self.seen = now
 
