@@ -9,7 +9,7 @@ from tiny_runs import MTL, train
 
 from twotower.core.config import ModelConfig, TrainConfig
 from twotower.model import reference
-from twotower.model.gradcheck import TOLERANCE, vjp_error
+from twotower.model.finite_differences import TOLERANCE, vjp_error
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.cross_stitch import OWN_SHARE
 from twotower.training.loop import make_optimiser

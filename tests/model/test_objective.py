@@ -12,7 +12,7 @@ from examples import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads
-from twotower.model.gradcheck import STEP, TOLERANCE, model_errors, relative_error
+from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, relative_error
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective
