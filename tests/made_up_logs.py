@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twotower.data.ingest.events import Column, EventLog, Names
+from twotower.data.ingest.events import Column, EventLog, Vocabulary
 
 
 def column(texts: Sequence[str]) -> Column:
-    names = Names()
+    names = Vocabulary()
     return Column(names.codes(texts), names.names)
 
 

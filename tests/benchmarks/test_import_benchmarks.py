@@ -23,7 +23,7 @@ def task():
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("ids", IDS)
 def test_every_contender_makes_the_same_pairs(tmp_path, monkeypatch, ids, form):
-    monkeypatch.setattr("twotower.data.ingest.events.QUICK_FROM", 0)  # as a log worth timing is read
+    monkeypatch.setattr("twotower.data.ingest.events.FAST_FROM_BYTES", 0)  # as a log worth timing is read
     path = made_log(tmp_path, 5000, ids, form)
     found = {}
     for name, (maker, _) in PAIR_MAKERS.items():

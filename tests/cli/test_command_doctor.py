@@ -54,7 +54,7 @@ def test_a_dataset_is_looked_at_in_whole(tiny_world):
     facts = json.loads(result.stdout)
     assert (facts["users"], facts["titles"], facts["territories"]) == (300, 30, 6)
     assert facts["sample_default"]["train_pairs"] > 0
-    stages = ("multiplying matrices", "checksums of", "looking at all vectors")
+    stages = ("multiplying matrices", "checksums of", "checking vectors")
     assert all(stage in result.stderr for stage in stages)
     shown = run(tiny_world).stdout
     assert f"sample default  {facts['sample_default']['train_pairs']:,} train pairs, " in shown

@@ -39,7 +39,7 @@ def test_where_all_tastes_are_of_one_group_no_heads_are_proposed(tmp_path):
 def test_the_summary_counts_what_is_in_the_world(toy):
     path, result = toy
     world = Dataset.open(path)
-    events, days = world.manifest["counts"]["events"], world.truth("discoveries")
+    events, days = world.manifest["counts"]["events"], world.truth("first_streams")
     assert "600 users in 20 territories" in result.stdout
     assert "40 titles: 14 global, 6 regional, 20 local" in result.stdout
     assert f"{events:,} streams: history, 60 training days, 3 test days" in result.stdout
@@ -116,7 +116,7 @@ def test_an_existing_world_is_only_replaced_when_asked(toy):
     [
         (["--users", "100"], "users = 100: expected at least territories = 200"),
         (["--users", "many"], "'many' is not a valid integer"),
-        (["--shift", "2"], "shift = 2.0: expected a share from 0 to 1"),
+        (["--shift", "2"], "shift = 2.0: expected from 0 to 1"),
         (["--shift", "nan"], "shift = nan: expected a number"),
         (["--groups", "201"], "groups = 201: expected 1 to 200 territories"),
         (["--local", "0.9", "--regional", "0.2"], "local = 0.9: expected with regional"),

@@ -185,7 +185,7 @@ def test_vectors_of_another_shape_or_type_are_refused(data, vectors):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_vectors_that_are_not_finite_are_named_by_table_row_and_count(tmp_path, monkeypatch, value):
-    monkeypatch.setattr(module, "LOOK_ROWS", 2)
+    monkeypatch.setattr(module, "CHECKED_ROWS", 2)
     data = write(tmp_path / "world")
     users = np.load(data.path / "users.npy")
     users[[3, 4], 2] = value
@@ -199,10 +199,10 @@ def test_vectors_that_are_not_finite_are_named_by_table_row_and_count(tmp_path, 
 
 
 def test_looking_at_vectors_reports_its_progress(data, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_ROWS", 3)
+    monkeypatch.setattr(module, "CHECKED_ROWS", 3)
     seen = []
     data.check_vectors(lambda *where: seen.append(where))
-    assert seen == [("looking at all vectors", done, 8) for done in (3, 5, 8)]
+    assert seen == [("checking vectors", done, 8) for done in (3, 5, 8)]
 
 
 def test_a_check_compares_checksums_and_looks_at_vectors(data):

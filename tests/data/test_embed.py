@@ -125,16 +125,16 @@ def test_what_comes_from_an_svd_has_entries_of_mean_square_one_and_rows_without_
 
 def test_users_and_titles_that_have_no_vector_are_told_of(world):
     notes = embed(world, EmbedConfig(user_dims=4)).notes
-    assert "1 user without history: zeros in its columns." in notes
-    assert "1 title without history: zeros in its columns." in notes
+    assert "1 user without history: these columns are 0." in notes
+    assert "1 title without history: these columns are 0." in notes
 
 
 def test_dimensions_are_capped_by_the_rank_and_that_is_told(world):
     summary = embed(world, EmbedConfig(text=("words",)))
     assert dict(summary.user_parts)["history"] == N_TITLES - 1
     assert dict(summary.title_parts) == {"text": 5, "history": N_TITLES - 1}
-    assert f"History: {N_TITLES - 1} columns, not 192: its rank is no higher." in summary.notes
-    assert "Text: 5 columns, not 256: its rank is no higher." in summary.notes
+    assert f"History: {N_TITLES - 1} columns instead of 192, the rank of its matrix." in summary.notes
+    assert "Text: 5 columns instead of 256, the rank of its matrix." in summary.notes
 
 
 def test_all_columns_that_are_not_categorical_are_text_unless_told(world):
@@ -226,7 +226,10 @@ def test_an_unknown_column_is_refused_with_those_there_are(world):
 
 def test_a_dataset_without_anything_to_make_vectors_of_is_refused(tmp_path):
     bare = make(tmp_path / "bare", history=False, text=False)
-    assert "to make title vectors of; no event lies before the training days (see --train-days)" in fault_of(bare)
+    assert (
+        "to make title vectors of: there are no events before the training days (see import --train-days)"
+        in fault_of(bare)
+    )
     assert "nothing to make user vectors of" in fault_of(bare, user_dims=0, territory_onehot=False)
 
 

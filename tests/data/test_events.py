@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import tables
-from twotower.data.ingest.events import NONE, EventLog, LogColumns, LogFile, Names, read_log
+from twotower.data.ingest.events import NONE, EventLog, LogColumns, LogFile, Vocabulary, read_log
 from twotower.data.ingest.tables import CsvFormat
 
 LOG = """user,title,territory,time
@@ -187,7 +187,7 @@ def test_parquet_times_without_a_day_are_refused(tmp_path, kind):
     of_kind = {"duration[s]": pa.duration("s"), "time32[s]": pa.time32("s")}[kind]
     columns = {"user": ["ann"], "title": ["alpha"], "territory": ["DE"], "time": pa.array([86_399], of_kind)}
     parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
-    with pytest.raises(InputError, match=r"log\.parquet, column 'time': .* has no day; expected dates, timestamps"):
+    with pytest.raises(InputError, match=r"log\.parquet, column 'time': .* without a day; expected dates, timestamps"):
         read_log([LogFile(tmp_path / "log.parquet")], COLUMNS, skip_bad_rows=True)
     assert len(read_log([LogFile(tmp_path / "log.parquet")], WITHOUT_TIME)) == 1
 
@@ -206,7 +206,7 @@ def test_memory_does_not_grow_with_what_is_written_in_a_row(tmp_path):
 @examples(50)
 @given(st.lists(st.text(max_size=4), max_size=30))
 def test_names_tell_exactly_the_cleaned_texts_apart(texts):
-    names = Names()
+    names = Vocabulary()
     codes = names.codes(texts)
     cleaned = [" ".join(text.split()) for text in texts]
     assert [names.names[code] if code != NONE else None for code in codes] == [

@@ -76,7 +76,7 @@ def test_users_and_titles_that_do_not_exist_are_named_not_counted(event, name):
 def test_reading_says_where_it_is():
     said = []
     FirstStreams.read(log_of((0, 0, 1)), lambda *news: said.append(news))
-    assert said[0] == ("counting events", 0, 5) and said[-1] == ("finding first streams", 5, 5)
+    assert said[0] == ("counting events", 0, 5) and said[-1] == ("collecting first streams", 5, 5)
 
 
 @examples(40)
@@ -104,7 +104,7 @@ def test_viewers_are_distinct_users_by_title_and_territory(log, end_day):
 def test_threads_do_not_change_the_order_of_events(log, threads):
     user, title, day = log.user.astype(np.int32), log.title.astype(np.int32), np.arange(len(log.user)).astype(np.int16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(first_streams, "EVENTS_A_THREAD", 3)
+        patch.setattr(first_streams, "EVENTS_PER_THREAD", 3)
         patch.setattr(first_streams.os, "cpu_count", lambda: threads)
         start, titles, days = first_streams.group_by_user(user, title, day, log.n_users)
     order = np.argsort(user, kind="stable")

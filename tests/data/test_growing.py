@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from twotower.data.ingest.growing import Growing
+from twotower.data.ingest.growing import GrowingArray
 
 
 @pytest.mark.parametrize("expected", [0, 5, 100])
 def test_rows_come_back_in_order_however_many_were_expected(expected):
-    growing = Growing(np.int32)
+    growing = GrowingArray(np.int32)
     growing.reserve(expected)
     pieces = [np.arange(n, dtype=np.int32) for n in (0, 3, 1, 40)]
     for piece in pieces:
@@ -19,6 +19,6 @@ def test_rows_come_back_in_order_however_many_were_expected(expected):
 
 
 def test_expected_rows_need_not_come():
-    growing = Growing(np.int16)
+    growing = GrowingArray(np.int16)
     growing.reserve(1000)
     assert growing.finish().nbytes == 0

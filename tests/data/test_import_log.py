@@ -63,7 +63,7 @@ def test_a_log_with_times_is_split_by_day(imported):
         ("cid", "beta", 2),
     ]
     assert summary.notes == [
-        "1 user seen in several territories: each is put where most of its events are.",
+        "1 user seen in several territories: assigned to the one with most of their events.",
         "1 repeated event merged: the same user and title and day.",
     ]
     assert (summary.n_events, summary.n_history, summary.n_titles) == (8, 1, 4)
@@ -127,7 +127,7 @@ def test_users_and_titles_bring_their_columns(imported):
     assert dataset.user_columns == {"user": ["ann", "bob"], "age": ["20", "30"]}
     assert dataset.titles == {"title": ["f1", "f2"], "title_": ["First", "Second"], "genre": ["pop", "rock"]}
     assert [dataset.territories.code[c] for c in dataset.user_territory] == ["DE", "FR"]
-    assert summary.notes == ["1 of 3 titles in films.csv not used: without events."]
+    assert summary.notes == ["1 of 3 titles in films.csv not used: no events."]
 
 
 def test_markets_go_before_a_column_of_the_users_table(imported):
@@ -173,7 +173,7 @@ def test_titles_can_be_chosen_by_name_and_by_number_of_users(imported):
     assert dataset.title_ids == ["beta"]
     assert summary.notes[0] == "3 titles left out with 5 events: fewer than 3 users."
     dataset, summary = imported({"log.csv": LOG}, keep_titles="delta|gamma")
-    assert "1 user left out: all that they watched is." in summary.notes
+    assert "1 user left out: all of their events are." in summary.notes
 
 
 def test_what_the_filters_leave_decides_on_the_days(imported):
@@ -274,8 +274,8 @@ def test_nothing_is_left_behind_after_an_error(imported, tmp_path):
         ({"train_days": 3}, "--train-days has no effect without --time"),
         ({"test_days": 3}, "--test-days has no effect without --time"),
         ({"train_days": 0, "test_days": 0}, "--train-days has no effect without --time"),
-        ({"time": "time", "train_days": 0}, "--train-days 0: expected --test-days 0, too, for a log to score"),
-        ({"time": "time", "test_days": 0, "train_days": 2}, "--test-days 0: expected --train-days 0, too"),
+        ({"time": "time", "train_days": 0}, "--train-days 0: expected --test-days 0 as well, for a log to score"),
+        ({"time": "time", "test_days": 0, "train_days": 2}, "--test-days 0: expected --train-days 0 as well"),
         ({"calendar": True}, "--calendar has no effect without --time"),
         ({"time_format": "%d"}, "--time-format has no effect without --time"),
         ({"time": "time", "history_share": 0.5}, "--history-share has no effect with --time"),

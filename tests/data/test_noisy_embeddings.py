@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower.data.synthetic.catalogue import TASTE_DIM, make_catalogue, title_columns
-from twotower.data.synthetic.noisy_embeddings import make_upstream, title_vectors
+from twotower.data.synthetic.noisy_embeddings import make_user_encoder, title_vectors
 from twotower.data.synthetic.world import WorldConfig, make_territories
 
 
@@ -12,7 +12,7 @@ def views(streams, n=3000, seed=0, **settings):
     """Taste, territory and vectors of n users who all have the same number of streams."""
     config = WorldConfig(users=1000, territories=20, **settings)
     rng = np.random.default_rng(seed)
-    upstream = make_upstream(config, rng)
+    upstream = make_user_encoder(config, rng)
     taste = rng.standard_normal((n, TASTE_DIM), np.float32)
     territory = rng.integers(20, size=n)
     return taste, territory, upstream.user_vectors(taste, territory, np.full(n, streams), rng)
@@ -52,7 +52,7 @@ def test_a_vector_tells_the_territory():
 
 def test_a_vector_tells_the_activity():
     rng = np.random.default_rng(0)
-    upstream = make_upstream(WorldConfig(users=1000, territories=20), rng)
+    upstream = make_user_encoder(WorldConfig(users=1000, territories=20), rng)
     streams = rng.integers(0, 60, size=3000)
     taste = rng.standard_normal((3000, TASTE_DIM), np.float32)
     vectors = upstream.user_vectors(taste, rng.integers(20, size=3000), streams, rng)

@@ -12,19 +12,19 @@ from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import profiles
 from twotower.data.ingest.events import NONE
-from twotower.data.ingest.profiles import Known, describe_titles, describe_users, find_homes, majority
-from twotower.data.ingest.side_tables import Listing
+from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, majority
+from twotower.data.ingest.side_tables import SideTable
 
 
-def listing(ids: str, **columns: list[str]) -> Listing:
-    return Listing(Path("table.csv"), {name: row for row, name in enumerate(ids)}, columns)
+def table(ids: str, **columns: list[str]) -> SideTable:
+    return SideTable(Path("table.csv"), {name: row for row, name in enumerate(ids)}, columns)
 
 
 def homes(events, known=None):
     """Territories, the one of each user by code, and the notes."""
     notes = []
     ids, user = events.user.renumbered()
-    territories, home = find_homes(events, known or Known(), user, ids, notes)
+    territories, home = assign_territories(events, known or SideData(), user, ids, notes)
     return territories, dict(zip(ids, [territories.code[i] for i in home], strict=True)), notes
 
 
@@ -47,7 +47,7 @@ def test_a_user_lives_where_most_of_the_events_are():
     territories, home, notes = homes(log("aaabb", "vwxyz", ["DE", "FR", "FR", "DE", "DE"]))
     assert home == {"a": "FR", "b": "DE"}
     assert territories.users.tolist() == [1, 1]
-    assert notes == ["1 user seen in several territories: each is put where most of its events are."]
+    assert notes == ["1 user seen in several territories: assigned to the one with most of their events."]
 
 
 def test_on_a_tie_the_earliest_counts():
@@ -76,17 +76,17 @@ def test_an_unknown_territory_stays_without_a_place_and_is_told():
 
 
 def test_territories_may_come_from_the_table_of_users():
-    users = listing("bac", land=["FR", "DE", "PL"], age=["1", "2", "3"])
-    territories, home, notes = homes(log("ab", "xx", ["US", "US"]), Known(users=users, territory="land"))
+    users = table("bac", land=["FR", "DE", "PL"], age=["1", "2", "3"])
+    territories, home, notes = homes(log("ab", "xx", ["US", "US"]), SideData(users=users, territory="land"))
     assert home == {"a": "DE", "b": "FR"}
     assert sorted(territories.code) == ["DE", "FR"]
     assert notes == []
 
 
 def test_a_user_without_a_territory_is_named():
-    users = listing("ab", land=["DE", " "])
+    users = table("ab", land=["DE", " "])
     with pytest.raises(InputError, match=r"table.csv, column 'land': no territory for 2 users of the log, such as 'b'"):
-        homes(log("abc", "xxx"), Known(users=users, territory="land"))
+        homes(log("abc", "xxx"), SideData(users=users, territory="land"))
 
 
 def test_a_log_without_territories_is_refused():
@@ -112,34 +112,36 @@ def describe(events, known):
 
 
 def test_columns_of_the_tables_come_in_the_order_of_the_dataset():
-    known = Known(
-        users=listing("abz", land=["DE", "FR", "PL"], age=["1", "2", "3"]),
-        titles=listing("yx", genre=["pop", "rock"]),
+    known = SideData(
+        users=table("abz", land=["DE", "FR", "PL"], age=["1", "2", "3"]),
+        titles=table("yx", genre=["pop", "rock"]),
         territory="land",
     )
     users, titles, notes = describe(log("ba", "xy"), known)
     assert users == {"age": ["2", "1"]}, "the territory is stored elsewhere"
     assert titles == {"genre": ["rock", "pop"]}
-    assert notes == ["1 of 3 users in table.csv not used: without events."]
+    assert notes == ["1 of 3 users in table.csv not used: no events."]
 
 
 def test_columns_of_the_log_are_settled_by_majority():
     events = log("aaabc", "xyzxy", age=["1", "2", "2", "", "3"], genre=["pop", "", "jazz", "rock", "blues"])
-    users, titles, notes = describe(events, Known(user_info=("age",), title_info=("genre",)))
+    users, titles, notes = describe(events, SideData(user_info=("age",), title_info=("genre",)))
     assert users == {"age": ["2", "", "3"]}
     assert titles == {"genre": ["pop", "blues", "jazz"]}
     assert notes == [
-        "1 user with several values of 'age': the most frequent one is kept.",
-        "1 title with several values of 'genre': the most frequent one is kept.",
+        "1 user with several values of 'age': the most frequent is kept.",
+        "1 title with several values of 'genre': the most frequent is kept.",
     ]
 
 
 def test_a_column_of_both_the_log_and_the_table_is_refused():
-    known = Known(users=listing("a", age=["1"]), user_info=("age",))
-    with pytest.raises(InputError, match="column 'age' of the log is also a column of the table of users"):
+    known = SideData(users=table("a", age=["1"]), user_info=("age",))
+    with pytest.raises(
+        InputError, match="column 'age' is in the events and in --users: remove it from one, or drop --user-info age"
+    ):
         describe(log("a", "x", age=["1"]), known)
 
 
 def test_a_column_that_is_called_like_the_ids_gets_an_underscore():
-    known = Known(titles=listing("x", title=["The Name"]))
+    known = SideData(titles=table("x", title=["The Name"]))
     assert describe(log("a", "x"), known)[1] == {"title_": ["The Name"]}

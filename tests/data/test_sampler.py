@@ -186,6 +186,6 @@ def test_the_summary_counts_what_was_written(dataset, log):
 def test_sampling_says_where_it_is(dataset):
     stages = []
     sample(dataset, BASE, lambda stage, done, total: stages.append((stage, done, total)), overwrite=True)
-    for expected in (("finding first streams", 14, 14), ("sampling train pairs", 10, 10)):
+    for expected in (("collecting first streams", 14, 14), ("sampling train pairs", 10, 10)):
         assert expected in stages
     assert stages[-1] == ("sampling test pairs", 3, 3)

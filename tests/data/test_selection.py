@@ -7,9 +7,9 @@ from made_up_logs import log
 
 from twotower.core.errors import InputError
 from twotower.data.ingest.selection import Selection
-from twotower.data.ingest.side_tables import Listing
+from twotower.data.ingest.side_tables import SideTable
 
-TITLES = Listing(Path("titles.csv"), {"x": 0, "y": 1}, {})
+TITLES = SideTable(Path("titles.csv"), {"x": 0, "y": 1}, {})
 
 
 def events_of(selection: Selection) -> str:
@@ -41,27 +41,27 @@ def test_steps_see_what_the_steps_before_have_left():
     notes: list[str] = []
     events = log("abcc", "xxxy")
     selection = Selection(events, notes)
-    selection.require_listed("user", events.user, Listing(Path("users.csv"), {"a": 0, "c": 1}, {}), "drop")
+    selection.require_known("user", events.user, SideTable(Path("users.csv"), {"a": 0, "c": 1}, {}), "drop")
     selection.require_users(3)
-    with pytest.raises(InputError, match=r"no event is left of 4: 1 user left out .* users.csv. 2 titles left out"):
+    with pytest.raises(InputError, match=r"no events are left of 4: 1 user left out .* users.csv. 2 titles left out"):
         selection.events()
 
 
 def test_unlisted_titles_fail_with_their_number_and_one_of_them():
     events = log("abc", "xzw")
     with pytest.raises(InputError, match=r"titles.csv: 2 of 3 titles in the log are not in it, such as 'z'"):
-        Selection(events, []).require_listed("title", events.title, TITLES, "fail")
+        Selection(events, []).require_known("title", events.title, TITLES, "fail")
 
 
 def test_unlisted_titles_may_be_dropped_or_kept():
     events, notes = log("abcd", "xzwy"), []
     selection = Selection(events, notes)
-    selection.require_listed("title", events.title, TITLES, "keep")
+    selection.require_known("title", events.title, TITLES, "keep")
     assert events_of(selection) == "xzwy"
-    selection.require_listed("title", events.title, TITLES, "drop")
+    selection.require_known("title", events.title, TITLES, "drop")
     assert events_of(selection) == "xy"
     assert notes == [
-        "2 titles kept though not in titles.csv.",
+        "2 titles kept that are not in titles.csv.",
         "2 titles left out with 2 events: not in titles.csv.",
     ]
 
@@ -70,6 +70,6 @@ def test_unlisted_titles_may_be_dropped_or_kept():
 def test_where_all_are_listed_nothing_is_told(unknown_ids):
     events, notes = log("ab", "xy"), []
     selection = Selection(events, notes)
-    selection.require_listed("title", events.title, TITLES, unknown_ids)
+    selection.require_known("title", events.title, TITLES, unknown_ids)
     assert selection.events() is events
     assert notes == []

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from twotower.core.errors import InputError
-from twotower.data.ingest.side_tables import MAX_REPEATS, read_listing
+from twotower.data.ingest.side_tables import MAX_REPEATS, read_side_table
 from twotower.data.ingest.tables import CsvFormat
 
 
@@ -21,20 +21,20 @@ def write(tmp_path):
 
 def fault_of(path, *args, **kwargs):
     with pytest.raises(InputError) as caught:
-        read_listing(path, *args, **kwargs)
+        read_side_table(path, *args, **kwargs)
     return str(caught.value).removeprefix(str(path))
 
 
 def test_columns_are_kept_by_id(write):
-    listing = read_listing(write("film,genre,year\nf1,pop,1999\n f2 ,,2001\n"), "film")
-    assert listing.row == {"f1": 0, "f2": 1}
-    assert listing.columns == {"genre": ["pop", ""], "year": ["1999", "2001"]}
+    table = read_side_table(write("film,genre,year\nf1,pop,1999\n f2 ,,2001\n"), "film")
+    assert table.row == {"f1": 0, "f2": 1}
+    assert table.columns == {"genre": ["pop", ""], "year": ["1999", "2001"]}
 
 
 def test_columns_are_given_in_the_order_of_ids_and_empty_for_those_not_listed(write):
-    listing = read_listing(write("film,genre\nf1,pop\nf2,rock\n"), "film")
-    assert listing.column("genre", ["f2", "f9", "f1"]) == ["rock", "", "pop"]
-    assert listing.rows(["f2", "f9"]).tolist() == [1, -1]
+    table = read_side_table(write("film,genre\nf1,pop\nf2,rock\n"), "film")
+    assert table.column("genre", ["f2", "f9", "f1"]) == ["rock", "", "pop"]
+    assert table.rows(["f2", "f9"]).tolist() == [1, -1]
 
 
 def test_a_second_row_of_an_id_is_refused_with_its_line(write):
@@ -54,20 +54,20 @@ def test_a_missing_column_is_refused(write):
 
 
 def test_rows_of_one_id_are_joined_as_a_list(write):
-    listing = read_listing(
+    table = read_side_table(
         write("film,tag,mood\nf1,indie  rock,sad\nf2,pop,\nf1,indie,NaN\nf1,,sad\n"), "film", join=True
     )
-    assert listing.columns == {"tag": ["indie rock|indie", "pop"], "mood": ["sad|sad", ""]}
+    assert table.columns == {"tag": ["indie rock|indie", "pop"], "mood": ["sad|sad", ""]}
 
 
 def test_a_weight_repeats_a_value_so_many_times(write):
-    listing = read_listing(write("film,tag,n\nf1,indie,3\nf2,pop,1\nf1,rock,1\nf1,jazz,0\n"), "film", weight="n")
-    assert listing.columns == {"tag": ["indie|indie|indie|rock", "pop"]}
+    table = read_side_table(write("film,tag,n\nf1,indie,3\nf2,pop,1\nf1,rock,1\nf1,jazz,0\n"), "film", weight="n")
+    assert table.columns == {"tag": ["indie|indie|indie|rock", "pop"]}
 
 
 def test_great_and_fractional_weights_keep_their_proportions_and_none_is_lost(write):
     path = write("film,tag,n\nf1,indie,1000000\nf1,rock,500000\nf1,jazz,1\nf2,pop,0.2\nf2,rock,0.1\nf3,pop,2\n")
-    tags = read_listing(path, "film", weight="n").columns["tag"]
+    tags = read_side_table(path, "film", weight="n").columns["tag"]
     counts = [{word: text.split("|").count(word) for word in dict.fromkeys(text.split("|"))} for text in tags]
     half = MAX_REPEATS // 2
     assert counts == [{"indie": MAX_REPEATS, "rock": half, "jazz": 1}, {"pop": MAX_REPEATS, "rock": half}, {"pop": 2}]
@@ -81,8 +81,8 @@ def test_a_weight_is_a_number_from_0_up(write, weight):
 
 
 def test_the_format_of_the_file_can_be_told(write):
-    listing = read_listing(write("f1:pop\n"), "1", CsvFormat(separator=":", header=False))
-    assert listing.columns == {"2": ["pop"]}
+    table = read_side_table(write("f1:pop\n"), "1", CsvFormat(separator=":", header=False))
+    assert table.columns == {"2": ["pop"]}
 
 
 @examples(50)
@@ -90,7 +90,7 @@ def test_the_format_of_the_file_can_be_told(write):
 def test_small_whole_weights_are_taken_as_they_are(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("listings") / "titles.csv"
     path.write_text("film,tag,n\n" + "".join(f"{film},tag{film},{n}\n" for film, n in rows))
-    listing = read_listing(path, "film", weight="n")
-    for film, row in listing.row.items():
+    table = read_side_table(path, "film", weight="n")
+    for film, row in table.row.items():
         total = sum(n for name, n in rows if name == film)
-        assert listing.columns["tag"][row].split("|").count(f"tag{film}") == total
+        assert table.columns["tag"][row].split("|").count(f"tag{film}") == total

@@ -106,7 +106,7 @@ def test_the_truth_counts_the_first_streams_of_the_log(world):
     user, _, day = first_streams_of(world)
     counted = np.zeros((24, 23), np.int64)
     np.add.at(counted, (world.user_territory[user][day >= 0], day[day >= 0]), 1)
-    assert np.array_equal(counted, world.truth("discoveries"))
+    assert np.array_equal(counted, world.truth("first_streams"))
 
 
 def test_every_day_has_streams_and_many_are_repeats(world):
@@ -127,7 +127,7 @@ def test_active_users_stream_most_and_many_stream_nothing_at_all(service):
 
 def test_positives_are_as_unequal_as_in_the_paper(service):
     """Table 1: six of 16 majors of order 1M, others down to 10k."""
-    positives = service.truth("discoveries")[:, : service.train_days].sum(axis=1)
+    positives = service.truth("first_streams")[:, : service.train_days].sum(axis=1)
     assert 1.7 < np.log10(positives[0] / positives[:16].min()) < 2.7
     assert positives[:16].sum() > 0.85 * positives.sum()
     assert (positives[:6] > positives[0] / 10).all()
@@ -236,7 +236,7 @@ def test_the_table_of_options_leaves_none_out():
 def test_a_log_without_history_or_test_days_is_possible(tmp_path):
     dataset = toy(tmp_path / "w", history_days=0, test_days=0)
     assert len(dataset.history()[0]) == 0 and dataset.test_days == 0
-    assert dataset.truth("discoveries").shape == (24, 20)
+    assert dataset.truth("first_streams").shape == (24, 20)
 
 
 def test_an_existing_directory_is_only_replaced_when_asked(tmp_path):

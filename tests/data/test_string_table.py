@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from examples import examples
 from twotower.data.ingest import string_table
-from twotower.data.ingest.columns import Integers, Texts
-from twotower.data.ingest.string_table import Numerals, Spellings
+from twotower.data.ingest.columns import IntegerColumn, TextColumn
+from twotower.data.ingest.string_table import IntegerTable, StringTable
 
 
-def texts_of(words: list[str]) -> Texts:
+def texts_of(words: list[str]) -> TextColumn:
     parts = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, parts)])
-    return Texts(np.frombuffer(b"".join(parts), np.uint8), ends[:-1], ends[1:])
+    return TextColumn(np.frombuffer(b"".join(parts), np.uint8), ends[:-1], ends[1:])
 
 
 def by_hand(values: list) -> tuple[list[int], list]:
@@ -33,7 +33,7 @@ def tiny(monkeypatch):
 @examples(100)
 @given(st.lists(st.lists(st.text("abé\0", max_size=20), max_size=12), max_size=4))
 def test_texts_are_numbered_in_order_of_first_appearance(blocks):
-    table, found, said = Spellings(), [], []
+    table, found, said = StringTable(), [], []
     for block in blocks:
         found += table.numbers(texts_of(block)).tolist()
         said += table.since(len(said))
@@ -43,9 +43,9 @@ def test_texts_are_numbered_in_order_of_first_appearance(blocks):
 @examples(100)
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=12), max_size=4))
 def test_integers_are_numbered_in_order_of_first_appearance(blocks):
-    table, found, said = Numerals(), [], []
+    table, found, said = IntegerTable(), [], []
     for block in blocks:
-        found += table.numbers(Integers(np.array(block, np.int64))).tolist()
+        found += table.numbers(IntegerColumn(np.array(block, np.int64))).tolist()
         said += table.since(len(said))
     assert (found, list(map(int, said))) == by_hand([x for block in blocks for x in block])
 
@@ -53,8 +53,8 @@ def test_integers_are_numbered_in_order_of_first_appearance(blocks):
 def test_tables_grow(tiny):
     values = np.random.default_rng(0).integers(0, 3000, 9000)
     numbers, distinct = by_hand(values.tolist())
-    integers, texts = Numerals(), Spellings()
-    assert integers.numbers(Integers(values)).tolist() == numbers
+    integers, texts = IntegerTable(), StringTable()
+    assert integers.numbers(IntegerColumn(values)).tolist() == numbers
     assert texts.numbers(texts_of([f"user {x}" for x in values])).tolist() == numbers
     assert integers.since(0) == list(map(str, distinct))
     assert texts.since(0) == [f"user {x}" for x in distinct]
@@ -66,4 +66,4 @@ def test_texts_with_the_same_hash_are_told_apart(tiny, monkeypatch):
         monkeypatch.setattr(string_table, name, getattr(kernel, "py_func", kernel))
     monkeypatch.setattr(string_table, "hash_of", lambda data, start, end: np.uint64(7))
     words = ["ann", "bob", "an", "ann", "annabella", "annabelle", "", "bob", "annabella", ""]
-    assert Spellings().numbers(texts_of(words)).tolist() == by_hand(words)[0]
+    assert StringTable().numbers(texts_of(words)).tolist() == by_hand(words)[0]

@@ -236,7 +236,7 @@ def test_parquet_values_become_the_text_that_a_csv_file_would_have(tmp_path):
     assert second == ("", "", "2", "0.500000000", "", "", "", "", "")
 
 
-@pytest.mark.parametrize("reader", ["blocks", "field_blocks"])
+@pytest.mark.parametrize("reader", ["blocks", "fast_blocks"])
 @pytest.mark.parametrize(
     ("make", "fault"),
     [

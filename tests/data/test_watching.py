@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower.data.dataset import HISTORY
-from twotower.data.synthetic.watching import Watches, draw_rates, first_streams, repeats
+from twotower.data.synthetic.watching import Watches, first_streams, repeats, sample_rates
 from twotower.data.synthetic.world import WorldConfig
 
 N = 40_000  # users
@@ -23,13 +23,13 @@ def watch(rate, shares, launch, seed=0, **settings):
 
 def test_rates_have_the_mean_asked_for_and_a_heavy_tail():
     for inactive in (0.0, 0.5, 1.0):
-        rates = draw_rates(config(streams=0.3, inactive=inactive), 400_000, np.random.default_rng(0))
+        rates = sample_rates(config(streams=0.3, inactive=inactive), 400_000, np.random.default_rng(0))
         assert rates.mean() == pytest.approx(0.3, rel=0.05) and rates.dtype == np.float32
         assert np.sort(rates)[-40_000:].sum() > 0.35 * rates.sum()  # a tenth of the users
 
 
 def test_inactive_users_hardly_ever_watch():
-    rates = draw_rates(config(streams=1.0, inactive=0.3), 100_000, np.random.default_rng(0))
+    rates = sample_rates(config(streams=1.0, inactive=0.3), 100_000, np.random.default_rng(0))
     assert (rates < 0.05).mean() == pytest.approx(0.3, abs=0.02)
 
 

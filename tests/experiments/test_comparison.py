@@ -1,14 +1,14 @@
 """Which runs are one method, which can be compared, and who is evaluated against whom."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up_runs import make_run
 
-from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
-from twotower.experiments.comparison import compare_runs, group_by_method, method_of, open_runs
+from twotower.experiments.comparison import compare_runs, group_by_method, open_runs
 from twotower.metrics.gains import relative_gain
 from twotower.training.run import RunReader
 
@@ -54,12 +54,6 @@ def test_threads_and_seeds_do_not_make_a_method(runs):
     assert len(group_by_method(open_runs(["runs/*"]))["mtl-4"]) == 3
 
 
-def test_a_run_that_is_older_than_a_setting_is_of_the_method_with_its_default(runs):
-    config = {"model": {"head": "lowrank", "title_offsets": ModelConfig.title_offsets}, "train": {"seed": 9}}
-    make_run(runs / "006-mtl-4", label="mtl-4", days=(60, 61), seed=9, config=config)
-    assert len(group_by_method(open_runs(["runs/*"]))["mtl-4"]) == 3
-
-
 def test_methods_with_one_label_are_called_by_their_directory(runs, tmp_path):
     other = {"model": {"head": "plain"}}
     make_run(runs / "006-mtl-4", label="mtl-4", days=(60, 61), config=other)
@@ -71,41 +65,39 @@ def test_methods_with_one_label_are_called_by_their_directory(runs, tmp_path):
 
 def test_two_seeds_of_a_single_method_are_shown_side_by_side(runs):
     found = compare_runs(["runs/003-mtl-4", "runs/004-mtl-4"])
-    assert [method.name for method in found.methods] == ["003-mtl-4", "004-mtl-4"]
-    assert len(found.gains) == 1
+    assert [method["name"] for method in found["methods"]] == ["003-mtl-4", "004-mtl-4"]
+    assert len(found["gains"]) == 1
 
 
-def test_a_method_holds_the_figures_of_its_runs(runs):
-    members = open_runs(["runs/*-mtl-4"])
-    method = method_of("mtl-4", members, min_positives=40)
-    saved = [run.evaluation for run in members]
-    assert method.by_day.shape == (2, 2, 5) and method.pooled.shape == (2, 5)
-    np.testing.assert_array_equal(method.by_day[1, 0], saved[1].days[60].pr_auc)
-    np.testing.assert_array_equal(method.pooled[0], saved[0].territories.pr_auc)
-    assert method.overall.tolist() == [e.overall for e in saved]
-    assert method.macro.tolist() == [e.macro(40) for e in saved]
-    assert method.macro.tolist() != [e.macro() for e in saved]
+def test_a_method_has_the_figures_of_its_runs(runs):
+    found = compare_runs(["runs/*-mtl-4", "runs/*-baseline"], min_positives=40)
+    saved = [RunReader(f"runs/{name}").evaluation for name in ("003-mtl-4", "004-mtl-4")]
+    method = found["methods"][0]
+    assert method["overall"] == [e.overall for e in saved] and method["seeds"] == [1, 2]
+    assert method["macro"] == [e.macro(40) for e in saved] != [e.macro() for e in saved]
+    assert [territory["code"] for territory in found["territories"]] == ["US", "BR", "JP", "PL"]
+    by_period = found["pr_auc"]["mtl-4"]["by_period"]
+    assert by_period[1][0] == np.mean([e.days[61].pr_auc[1] for e in saved])
 
 
-def test_the_first_is_judged_against_each_of_the_others(runs):
+def compared(record):
+    return [(gains["method"], gains["baseline"]) for gains in record["gains"]]
+
+
+def test_the_first_is_compared_with_each_of_the_others(runs):
     found = compare_runs(["runs/*-mtl-4", "runs/*-baseline", "runs/*-baseline-up"])
-    assert [(g.method.name, g.baseline.name) for g in found.gains] == [
-        ("mtl-4", "baseline"),
-        ("mtl-4", "baseline-up"),
-    ]
-    method, baseline = (RunReader(runs / name).evaluation for name in ("003-mtl-4", "001-baseline"))
-    first_match = found.gains[0].matches[0, 1]
-    np.testing.assert_array_equal(first_match, relative_gain(method.days[61].pr_auc, baseline.days[61].pr_auc))
+    assert compared(found) == [("mtl-4", "baseline"), ("mtl-4", "baseline-up")]
+    us = found["gains"][0]["by_period"][1][0]
+    pairs = [[RunReader(f"runs/{name}").evaluation for name in pair] for pair in
+             (("003-mtl-4", "001-baseline"), ("004-mtl-4", "002-baseline"))]  # fmt: skip
+    assert us == pytest.approx(np.mean([relative_gain(*(e.days[61].pr_auc[1] for e in pair)) for pair in pairs]))
 
 
-def test_or_each_of_the_others_against_one(runs):
+def test_or_each_of_the_others_with_one(runs):
     found = compare_runs(["runs/*"], against="runs/*-baseline")
-    assert [(g.method.name, g.baseline.name) for g in found.gains] == [
-        ("mtl-4", "baseline"),
-        ("baseline-up", "baseline"),
-    ]
+    assert compared(found) == [("mtl-4", "baseline"), ("baseline-up", "baseline")]
     one = compare_runs(["runs/003-mtl-4"], against="runs/005-baseline-up")
-    assert [(g.method.name, g.baseline.name) for g in one.gains] == [("mtl-4", "baseline-up")]
+    assert compared(one) == [("mtl-4", "baseline-up")]
 
 
 def test_against_must_be_one_method(runs):
@@ -113,16 +105,24 @@ def test_against_must_be_one_method(runs):
         compare_runs(["runs/*"], against="runs/*")
 
 
-def test_territories_are_chosen_by_users_and_positives(runs):
-    def codes(**choice):
-        found = compare_runs(["runs/*"], **choice)
-        return [found.territories.code[c] for c in found.rows]
+def test_the_major_territories_have_most_users_and_the_evaluated_ones_enough_positives(runs):
+    def codes(key, **choice):
+        return [t["code"] for t in compare_runs(["runs/*"], **choice)["territories"] if t[key]]
 
-    assert codes() == ["US", "BR", "JP", "PL"], "Nauru has no test pairs"
-    assert codes(top=2) == ["US", "BR"]
-    assert codes(min_positives=1) == ["US", "BR", "PL"]
-    with pytest.raises(InputError, match="no territory has 9999 positives"):
-        codes(min_positives=9999)
+    assert codes("major") == ["US", "BR", "JP", "PL"], "Nauru has no test pairs"
+    assert codes("major", top=2) == ["US", "BR"]
+    assert codes("evaluated", min_positives=1) == ["US", "BR", "PL"]
+    assert codes("evaluated", min_positives=9999) == []
+
+
+def test_without_the_dataset_there_are_gains_and_the_reason_why_there_are_no_intervals(runs):
+    found = compare_runs(["runs/*-mtl-4", "runs/*-baseline"], min_positives=1)
+    gains = found["gains"][0]
+    assert found["note"].startswith("No intervals, and no verdicts: ") and "world: no such directory" in found["note"]
+    assert gains["average"][0] > 0 and gains["low"] == gains["p"] == [None] * 4
+    assert gains["verdict"] == ["undecided", "undecided", "too small", "undecided"]
+    with pytest.raises(InputError, match="elsewhere"):
+        compare_runs(["runs/*-mtl-4", "runs/*-baseline"], dataset=Path("elsewhere"))
 
 
 def test_runs_on_different_test_pairs_are_refused_with_their_digests(runs):
@@ -171,10 +171,11 @@ def test_many_test_days_are_one_ranking_unless_asked_for(tmp_path):
         make_run(tmp_path / f"few-{name}", name, skill, seed, many[:7])
     paths = [str(tmp_path / name) for name in "ab"]
     pooled, by_day = compare_runs(paths), compare_runs(paths, by_day=True)
-    assert pooled.days == ["all"] and by_day.days == list(many)
-    method, baseline = (RunReader(path).evaluation.territories.pr_auc for path in paths)
-    np.testing.assert_allclose(pooled.gains[0].average, relative_gain(method, baseline))
-    assert not np.allclose(by_day.gains[0].average, pooled.gains[0].average, equal_nan=True)
+    assert [period["name"] for period in pooled["periods"]] == ["days 60–67"] and len(by_day["periods"]) == 8
+    method, baseline = (RunReader(path).evaluation for path in paths)
+    us = relative_gain(method.territories.pr_auc[1], baseline.territories.pr_auc[1])
+    assert pooled["gains"][0]["average"][0] == pytest.approx(us) != by_day["gains"][0]["average"][0]
+    assert pooled["gains"][0]["overall"]["mean"] == pytest.approx(relative_gain(method.overall, baseline.overall))
+    assert by_day["gains"][0]["overall"]["mean"] is None  # the rankings of single days are not saved
     few = [str(tmp_path / f"few-{name}") for name in "ab"]
-    assert compare_runs(few).days == list(many[:7])
-    assert compare_runs(few, by_day=False).days == ["all"]
+    assert len(compare_runs(few)["periods"]) == 7 and len(compare_runs(few, by_day=False)["periods"]) == 1

@@ -18,6 +18,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
 from twotower.experiments import experiment, runs
+from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.training.run import RunReader
@@ -364,3 +365,18 @@ def test_a_table_without_rows_has_the_header_that_it_would_have_with_some():
     bare = {**record, "gains": [], "distances": [], "title_pairs": [], "histograms": histograms}
     for name in ("table2", "table2_summary", "table3", "distances", "histograms"):
         assert experiment_tables(bare)[name] == full[name].splitlines()[0] + "\n"
+
+
+def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finished, record):
+    runs = finished[1] / "runs"
+    patterns = [str(runs / f"{name}-[01]") for name in ("mtl", "baseline", "upsampled")]
+    found = compare_runs(patterns, top=None, min_positives=record["min_positives"], replicates=record["replicates"])
+    assert found["note"] == "" and len(found["periods"]) == 3
+    place = {territory["code"]: c for c, territory in enumerate(record["territories"])}
+    here = [place[territory["code"]] for territory in found["territories"]]
+    for gains in found["gains"]:
+        (same,) = [g for g in record["gains"] if (g["method"], g["baseline"]) == (gains["method"], gains["baseline"])]
+        for name in ("average", "spread", "low", "high", "p", "p_adjusted", "verdict"):
+            assert gains[name] == [same[name][c] for c in here], name
+        assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
+    assert any(low is not None for low in found["gains"][0]["low"])

@@ -11,7 +11,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.territories import look_up
 from twotower.data.viewing_groups import random_groups, viewing_groups, viewing_profiles
-from twotower.experiments.gains import Judge
+from twotower.experiments.gains import TestSet
 from twotower.experiments.methods import BASELINES, DEFAULT_METHODS, METHODS, SAMPLES, choose_roles, find_methods
 from twotower.experiments.setup import Setup, shuffled_heads
 from twotower.training.job import choose_groups
@@ -105,10 +105,8 @@ def test_a_territory_is_judged_by_how_many_users_have_positives():
     user = np.repeat(np.arange(120), 4)
     label = (np.arange(480) % 4 == 0).astype(np.float32)
     label[user < 31] = 0
-    pairs = SimpleNamespace(user=user, label=label)
-    data = SimpleNamespace(user_territory=np.arange(120) // 60, territories=territories(), n_territories=6)
-    judge = Judge(SimpleNamespace(dataset=data, test_pairs=pairs, plan=SimpleNamespace(min_positives=10)))
-    found = judge.support()
+    test = TestSet(label, user, user // 60, np.zeros(len(user), int), 1, np.ones(6, bool), 10, 1)
+    found = test.support()
     assert found["users"].tolist() == [60, 60, 0, 0, 0, 0] and found["positives"].tolist() == [29, 60, 0, 0, 0, 0]
     assert found["users_with_positives"].tolist() == [29, 60, 0, 0, 0, 0]
     assert found["evaluated"].tolist() == [False, True, False, False, False, False]

@@ -192,7 +192,7 @@ def test_the_top_says_better_worse_or_undecided():
     record = made_up_record()
     for gains, (low, high) in zip(record["gains"], [(1.0, 2.0), (-1.0, 2.0)], strict=False):
         gains["major"] |= {"low": low, "high": high}
-    assert [headline.words.split(";")[0] for headline in headlines(record)] == ["better", "undecided"]
+    assert [headline["words"].split(";")[0] for headline in headlines(record)] == ["better", "undecided"]
 
 
 def test_titles_that_cannot_be_set_side_by_side_are_not_passed_over():

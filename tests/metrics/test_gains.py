@@ -1,4 +1,4 @@
-"""Relative gains: the paper's own table as a check, matches by seed, and what stays undefined."""
+"""Relative gains: the paper's own table as a check, runs matched by seed, and what stays undefined."""
 
 import warnings
 
@@ -6,26 +6,12 @@ import numpy as np
 import pytest
 
 from twotower.metrics.averages import spread
-from twotower.metrics.gains import Method, gains_over, match_runs, relative_gain
-
-ALL = slice(None)
-
-
-def method_of(by_day, seeds=None, name="m"):
-    """A method from its PR-AUC (S, N, C); pooled figures are the means over days."""
-    by_day = np.array(by_day, float)
-    pooled = by_day.mean(axis=1)
-    return Method(
-        name=name,
-        seeds=list(range(len(by_day))) if seeds is None else seeds,
-        by_day=by_day,
-        pooled=pooled,
-        overall=pooled.mean(axis=1),
-        macro=pooled.mean(axis=1),
-    )
+from twotower.metrics.bootstrap import without_replicates
+from twotower.metrics.gains import match_runs, relative_gain
+from twotower.metrics.significance import UNDECIDED, summarise
 
 
-def test_a_gain_is_relative_to_the_other():
+def test_a_gain_is_relative_to_the_baseline():
     assert relative_gain(0.3, 0.2) == pytest.approx(50)
     assert relative_gain(0.2, 0.3) == pytest.approx(-100 / 3)
     assert relative_gain(0.2, 0.2) == 0
@@ -37,65 +23,28 @@ def test_what_is_undefined_on_either_side_has_no_gain():
         assert np.isnan(relative_gain([np.nan, 0.1, np.nan], [0.1, np.nan, np.nan])).all()
 
 
-def test_the_average_is_that_of_the_papers_table_2():
-    # T1 and T3 of "MTL vs Baseline": three test days and the printed averages
-    gains = np.array([[9.88, -7.72], [35.30, -21.18], [31.99, 11.39]])
-    baseline = np.array([[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]])
-    found = gains_over(method_of([baseline * (1 + gains / 100)]), method_of([baseline]))
-    np.testing.assert_allclose(found.by_day, gains, atol=1e-12)
-    np.testing.assert_allclose(found.average, [25.72, -5.83], atol=0.01)
-    assert (found.won(ALL), found.defined(ALL)) == (1, 2)
-    assert found.mean(ALL)[0] == pytest.approx((25.72 - 5.83) / 2, abs=0.01)
+def test_runs_of_the_same_seed_are_matched_and_others_are_left_out():
+    assert match_runs([2, 1, 3], [1, 2]) == [(0, 1), (1, 0)]
+    assert match_runs([5], [5]) == [(0, 0)]
 
 
-def test_a_day_without_positives_is_left_out_of_the_average():
-    method, baseline = [[[0.2, np.nan], [np.nan, np.nan]]], [[[0.1, np.nan], [np.nan, np.nan]]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = gains_over(method_of(method), method_of(baseline))
-        np.testing.assert_allclose(found.average, [100, np.nan])
-        assert (found.won(ALL), found.defined(ALL)) == (1, 1)
-        assert found.mean(ALL)[0] == pytest.approx(100)
-        assert np.isnan(found.mean(np.array([1]))[0])
+@pytest.mark.parametrize(
+    "method, baseline, pairs",
+    [([1, 2], [3, 4], [(0, 0), (1, 1)]), ([1, 1], [1, 1], [(0, 0), (1, 1)]), ([1, 2], [3], [(0, 0)])],
+)
+def test_runs_without_common_seeds_are_matched_in_order(method, baseline, pairs):
+    assert match_runs(method, baseline) == pairs
 
 
-def test_means_and_wins_are_those_of_the_territories_asked_for():
-    found = gains_over(method_of([[[0.2, 0.1, 0.1]]]), method_of([[[0.1, 0.2, 0.1]]]))
-    assert found.won(ALL) == 1, "a tie is not won"
-    assert found.mean(np.array([1, 2]))[0] == pytest.approx(-25)
-    assert (found.won(np.array([1, 2])), found.defined(np.array([1, 2]))) == (0, 2)
-
-
-def test_runs_of_the_same_seed_meet_each_other():
-    assert match_runs([3, 1, 2], [1, 2, 3]) == ([(0, 2), (1, 0), (2, 1)], True)
-    baseline = np.array([0.1, 0.2, 0.4]).reshape(3, 1, 1)
-    found = gains_over(method_of(1.5 * baseline, [1, 2, 3]), method_of(baseline, [1, 2, 3]))
-    assert found.same_seeds
-    np.testing.assert_allclose(found.average, [50])
-    np.testing.assert_allclose(found.spread, [0], atol=1e-12)  # what the seed decides for both cancels out
-
-
-@pytest.mark.parametrize("method, baseline", [([1, 2], [1, 3]), ([1, 1], [1, 1]), ([1, 2], [1])])
-def test_otherwise_each_run_meets_each(method, baseline):
-    pairs, same_seeds = match_runs(method, baseline)
-    assert not same_seeds
-    assert len(pairs) == len(set(pairs)) == len(method) * len(baseline)
-
-
-def test_the_spread_is_the_standard_deviation_over_matches():
-    baseline = np.full((3, 2, 2), 0.2)
-    gains = np.array([[10.0, 0.0], [20.0, 0.0], [60.0, 30.0]])  # per match and territory
-    found = gains_over(method_of(baseline * (1 + gains[:, None] / 100)), method_of(baseline))
-    np.testing.assert_allclose(found.average, [30, 10])
-    np.testing.assert_allclose(found.spread, gains.std(axis=0, ddof=1))
-    mean, mean_spread = found.mean(ALL)
-    assert mean == pytest.approx(20)
-    assert mean_spread == pytest.approx(np.std([5, 10, 45], ddof=1))
-
-
-def test_a_single_run_has_no_spread():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = gains_over(method_of([[[0.2]]]), method_of([[[0.1]]]))
-        assert np.isnan(found.spread).all() and np.isnan(found.mean(ALL)[1])
-        assert np.isnan(spread(np.array([1.0])))
+def test_gains_without_replicates_have_means_and_no_intervals():
+    """The first two territories of the paper's Table 2, and one without positives on the first day."""
+    days = np.array([[9.88, 34.05, np.nan], [35.30, 65.27, 2.0], [31.99, 16.36, 4.0]])
+    gains = without_replicates(np.stack([days, days + 1]), np.full((2, 3), 7.0))
+    found = summarise(gains, np.array([True, True, False]), np.ones(3, bool))
+    np.testing.assert_allclose(found.average, [25.72 + 0.5, 38.56 + 0.5, 3.5], atol=0.01)
+    np.testing.assert_allclose(found.spread, spread(np.array([[0.0], [1.0]]))[0])
+    for undefined in (found.low, found.high, found.p, found.p_adjusted):
+        assert np.isnan(undefined).all()
+    assert found.verdict.tolist() == [UNDECIDED] * 3
+    assert (found.major.won, found.major.evaluated, found.all.evaluated) == (2, 2, 3)
+    assert found.overall.mean == 7.0 and np.isnan([found.major.low, found.overall.high]).all()

@@ -64,7 +64,7 @@ def test_after_a_rehearsal_no_command_compiles_anything(tmp_path, monkeypatch, q
     rehearse()
     before = signatures()
     if quickly:  # as large logs are
-        monkeypatch.setattr("twotower.data.ingest.events.QUICK_FROM", 0)
+        monkeypatch.setattr("twotower.data.ingest.events.FAST_FROM_BYTES", 0)
     monkeypatch.chdir(tmp_path)
     Path("log.csv").write_text(LOG)
     Path("pairs.csv").write_text(WITHOUT_TIMES)

@@ -1,34 +1,28 @@
 """``twotower compare``: runs → relative gains per territory."""
 
+from pathlib import Path
+
 import click
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
-@click.option(
-    "--against",
-    type=click.Path(),
-    metavar="RUN",
-    help="Judge every run against this one, instead of the first against each.",
-)
-@click.option("--top", type=click.IntRange(1), default=16, show_default=True, help="How many territories, by users.")
-@click.option("--all", "everything", is_flag=True, help="All territories with test pairs.")
-@click.option(
-    "--min-positives",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Leave territories with fewer positives among the test pairs out of the tables and means.",
-)
-@click.option(
-    "--by-day/--pooled",
-    default=None,
-    help="Average the gains of the test days, or rank the pairs of all of them together.  "
-    "[default: by day up to 7 test days]",
-)
-@click.option("--rows", "as_rows", is_flag=True, help="A row a territory, with the PR-AUC of both sides.")
+@click.option("--against", type=click.Path(), metavar="RUN",
+              help="Compare every run with this one, instead of the first with each.")  # fmt: skip
+@click.option("--top", type=click.IntRange(1), default=16, show_default=True,
+              help="Number of territories shown: those with most users.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Show all territories with test pairs.")
+@click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
+              help="Fewest test positives of an evaluated territory; the others have no verdict.")  # fmt: skip
+@click.option("--by-day/--pooled", default=None,
+              help="Average the gains of the test days, or rank the pairs of all days together.  "
+              "[default: by day up to 7 test days]")  # fmt: skip
+@click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
+              help="Bootstrap replicates: more give smoother intervals.")  # fmt: skip
+@click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR",
+              help="Where the dataset is now, if it was moved.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Write the gains to FILE as CSV, too.")
+@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Also write the gains to FILE as CSV.")
 def compare(
     runs: tuple[str, ...],
     against: str | None,
@@ -36,34 +30,46 @@ def compare(
     everything: bool,
     min_positives: int,
     by_day: bool | None,
-    as_rows: bool,
+    replicates: int,
+    dataset: Path | None,
     as_json: bool,
     csv_path: str | None,
 ) -> None:
     """Compare runs: relative gains per territory.
 
-    The first RUN is evaluated against each of the others: 100 · (method − baseline) / baseline of the PR-AUC of each
-    territory, for each test day and on average, as in Table 2 of the paper. Runs that differ in nothing but
-    their seed count as one method, with mean and spread. All must have been evaluated on the same test pairs.
+    Compares the first RUN with each of the others: 100 · (method − baseline) / baseline of the PR-AUC of each
+    territory, as in Table 2 of the paper. Runs that differ only in their seed are one method. All runs must have been
+    evaluated on the same test pairs. Intervals and verdicts come from a bootstrap over test users, as in twotower
+    experiment; they need the dataset of the runs.
 
     \b
     Example:
       twotower compare runs/003-mtl-4-upsampled runs/001-baseline runs/002-baseline-upsampled
-      twotower compare 'runs/*-mtl-4-upsampled' 'runs/*-baseline' --min-positives 50 --csv gains.csv
+      twotower compare 'runs/*-mtl-4-upsampled' 'runs/*-baseline' --csv gains.csv
     """
     from twotower.core import serialisation, storage
     from twotower.experiments.comparison import compare_runs
-    from twotower.metrics import records
-    from twotower.report.comparison import print_comparison, territory_gains_table
-    from twotower.report.csv_table import csv_of
+    from twotower.experiments.report.comparison import print_comparison
+    from twotower.experiments.report.csv_files import gains_csv
+    from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
 
     if csv_path is not None:
         storage.try_file(csv_path)
-    found = compare_runs(runs, against, None if everything else top, min_positives, by_day)
+    with show_progress() as progress:
+        record = compare_runs(
+            runs,
+            against,
+            progress,
+            dataset=dataset,
+            top=None if everything else top,
+            min_positives=min_positives,
+            by_day=by_day,
+            replicates=replicates,
+        )
     if as_json:
-        click.echo(serialisation.json_text(records.comparison_record(found)))
+        click.echo(serialisation.json_text(record))
     else:
-        print_comparison(found, stdout_console(), as_rows)
+        print_comparison(record, stdout_console())
     if csv_path:
-        storage.write_file(csv_path, csv_of(*(territory_gains_table(gains, found) for gains in found.gains)))
+        storage.write_file(csv_path, gains_csv(record))

@@ -16,13 +16,13 @@ from twotower.core.presets import DEFAULT_GROUPS
 @click.option("--majors", type=click.IntRange(1), default=16, show_default=True, metavar="N",
               help="Territories that count as major: those with the most users.")  # fmt: skip
 @click.option("--from", "file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Read the groups from a CSV with the columns territory,group instead.")  # fmt: skip
-@click.option("--all", "name_all", is_flag=True, help="Name every territory, not the major ones alone.")
+              help="Read the groups from a CSV with columns territory,group.")  # fmt: skip
+@click.option("--all", "name_all", is_flag=True, help="Print every territory, not only the major ones.")
 def group(directory: Path, groups: int | None, majors: int, file: Path | None, name_all: bool) -> None:
     """Group the territories for the heads.
 
-    Territories that are near to each other come together, so that every group has its share of major and of
-    minor ones. The groups are stored in DIR, and twotower train uses them.
+    Neighbouring territories are grouped together, with equal numbers of major and of minor territories per group. The
+    groups are saved to DIR, and twotower train uses them.
 
     \b
     Example:
@@ -43,11 +43,11 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
         chosen = geographic_groups(territories, DEFAULT_GROUPS if groups is None else groups, majors)
     else:
         chosen = grouping_from_file(file, territories)
-        if groups not in (None, found := int(chosen.max()) + 1):
-            raise InputError(f"{file}: has {counted(found, 'group')}, but --groups is {groups}")
+        if groups not in (None, count := int(chosen.max()) + 1):
+            raise InputError(f"{file}: has {counted(count, 'group')}, but --groups is {groups}")
     territories = replace(territories, group=chosen)
     update_territories(directory, territories)
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)
-    found = int(chosen.max()) + 1
-    heads = f" --mtl --groups {found}" if found > 1 else ""
+    count = int(chosen.max()) + 1
+    heads = f" --mtl --groups {count}" if count > 1 else ""
     click.echo(f"Groups saved to {directory}. Next: twotower train {quote(str(directory))}{heads}")

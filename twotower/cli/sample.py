@@ -23,8 +23,9 @@ class Amount(click.ParamType):
         return "N|SHARE%"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if isinstance(users_of(value), float):
-            return value
+        share = users_of(value)
+        if isinstance(share, float):
+            return value if share else 0
         try:
             return int(value)
         except ValueError:

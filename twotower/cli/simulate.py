@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def world_options(command: Command) -> Command:
-    """An option for every setting of a world."""
+    """One option per setting of a world."""
     for item in reversed(fields(WorldConfig)):
         command = click.option(
             f"--{item.name.replace('_', '-')}",
@@ -31,12 +31,12 @@ def world_options(command: Command) -> Command:
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @world_options
-@click.option("--overwrite", is_flag=True, help="Replace the dataset that is in DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace the dataset in DIR.")
 def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
     """Make a synthetic streaming service with known truth.
 
-    DIR becomes a dataset with a watch log, user vectors and title vectors, all drawn from tastes that are
-    kept under DIR/truth. A million users take about 1.3 GB.
+    DIR becomes a dataset with a watch log, user vectors and title vectors, all derived from tastes that are stored in
+    DIR/truth. A million users take about 1.3 GB.
 
     \b
     Example:

@@ -1,15 +1,15 @@
 """The dataset on disk: one directory, readable with NumPy alone. Only this file and its writer know the layout.
 
-manifest.json                    counts, days, provenance, and every file's size and checksum
+manifest.json                    a Manifest: counts, days, provenance, and every file's size and checksum
 territories.csv                  code, name, latitude, longitude, users, group
 titles.csv   titles.npy          ids and text columns; (T, F_t) float32 vectors
 users.csv    users.npy           ids and profile columns (optional); (U, F_u) float16 or float32 vectors
-basis/                           where embed made the vectors: what with (see vectors/basis.py)
+basis/                           what embed made the vectors with (see features/basis.py)
 user_territory.npy               (U,) int16 row of territories.csv
 availability.npy launch_day.npy  (T, C) bool; (T,) int32
-events/history, events/day-0000  user.npy int32, title.npy int32: the watch log, a shard a day
-truth/*.npy                      simulated worlds only: what the affinities are made of
-samples/NAME/                    pairs to train and test on (see sample.py)
+events/history, events/day-0000  user.npy int32, title.npy int32: the watch log, one shard per day
+truth/*.npy                      synthetic worlds only: the true affinities
+samples/NAME/                    pairs for training and testing (see sample.py)
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -27,9 +27,61 @@ from twotower.core.progress import Progress, silent
 from twotower.core.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_json, read_manifest
 from twotower.data.territories import Territories
 
-LOOK_ROWS = 16384  # vectors looked at together for NaN and infinity
-BASIS = "basis"  # the folder of what the vectors were made with
-HISTORY = -1  # the day of events that only feed user vectors and "watched already"
+CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity
+BASIS = "basis"  # the folder of the vectors' basis
+HISTORY = -1  # the day of events before training: user vectors are made of them, labels never
+
+
+class Counts(TypedDict):
+    users: int
+    titles: int
+    territories: int
+    events: int
+
+
+class Days(TypedDict):
+    train: int
+    test: int
+    has_time: bool
+
+
+class FileFacts(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class Origin(TypedDict):
+    """The dataset whose basis vectors were projected onto, and the digest of its vectors."""
+
+    dataset: str
+    vectors: str
+
+
+class VectorsRecord(TypedDict, total=False):
+    """How ``twotower embed`` made the vectors: settings, and name and width of each part."""
+
+    config: dict[str, Any]  # a features.embed.EmbedConfig
+    user_parts: list[tuple[str, int]]
+    title_parts: list[tuple[str, int]]
+    projected_from: Origin
+
+
+class Provenance(TypedDict, total=False):
+    """Where the log comes from."""
+
+    kind: str  # "world" or "import"
+    seed: int
+    config: dict[str, Any]  # a WorldConfig or an ImportConfig
+    twotower: str  # version
+    vectors: VectorsRecord
+
+
+class Manifest(TypedDict):
+    format: int
+    counts: Counts
+    days: Days
+    provenance: Provenance
+    files: dict[str, FileFacts]
 
 
 def shard_name(day: int) -> str:
@@ -40,10 +92,10 @@ def shard_name(day: int) -> str:
 class Dataset:
     """A dataset opened for reading; arrays are memory-mapped and read when first asked for."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]):
+    def __init__(self, path: Path, manifest: Manifest):
         self.path = path
         self.manifest = manifest
-        self._vectors_are_finite = False  # as far as known
+        self._vectors_are_finite = False  # not checked yet
         try:
             self.n_users: int = manifest["counts"]["users"]
             self.n_titles: int = manifest["counts"]["titles"]
@@ -57,7 +109,7 @@ class Dataset:
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":
         """Open a dataset directory. Errors: InputError when it is not one, or is incomplete."""
-        return cls(Path(path), read_manifest(Path(path), "dataset"))
+        return cls(Path(path), cast(Manifest, read_manifest(Path(path), "dataset")))
 
     @cached_property
     def territories(self) -> Territories:
@@ -97,7 +149,7 @@ class Dataset:
 
     @cached_property
     def head_territory(self) -> np.ndarray:
-        """Territory whose head serves each user (U,): their own, unless a control of an experiment says otherwise."""
+        """Territory whose head serves each user (U,): their own, except in one control of experiments."""
         return self.user_territory
 
     @cached_property
@@ -110,43 +162,40 @@ class Dataset:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Digests of the vectors and of the ids of the titles, in their order: what a model's weights are made for.
+        """Digests of the vectors and of the title ids in order: a model's weights fit these alone.
 
-        Vectors that were made like those of another dataset have its digest: their columns mean the same.
+        Vectors that were projected onto another dataset's basis have its digest: their columns mean the same.
         """
         files = self.manifest["files"]
         vectors = [files[name]["sha256"] for name in ("users.npy", "titles.npy") if name in files]
         texts = {"vectors": vectors, "titles": self.title_ids}
         digests = {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
-        return digests | ({"vectors": self.made_like["vectors"]} if self.made_like else {})
+        if self.projected_from:
+            digests["vectors"] = self.projected_from["vectors"]
+        return digests
 
     @property
-    def embedding(self) -> dict[str, Any]:
-        """What ``twotower embed`` said of the vectors: their config and parts; empty where they come from elsewhere."""
+    def embedding(self) -> VectorsRecord:
+        """How ``twotower embed`` made the vectors; empty where they come from elsewhere."""
         return self.manifest["provenance"].get("vectors", {})
 
     @property
-    def made_like(self) -> dict[str, str] | None:
-        """The dataset, and the digest of its vectors, in whose columns these vectors were made; None: in their own."""
-        return self.embedding.get("like")
+    def projected_from(self) -> Origin | None:
+        """The dataset whose basis the vectors were projected onto; None: their own basis."""
+        return self.embedding.get("projected_from")
 
     @property
-    def has_made_columns(self) -> bool:
-        """Whether vectors have columns that ``twotower embed`` makes of the dataset, and each time in another way."""
+    def has_fitted_columns(self) -> bool:
+        """Whether vectors have columns that ``twotower embed`` fits to the dataset, with another meaning in each."""
         parts = [*self.embedding.get("user_parts", ()), *self.embedding.get("title_parts", ())]
         return any(name not in ("own", "territory") for name, _ in parts)
 
-    @property
-    def has_basis(self) -> bool:
-        """Whether it is kept what the vectors were made with."""
-        return any(name.startswith(f"{BASIS}/") for name in self.manifest["files"])
-
     def basis_facts(self, name: str) -> Any:
-        """Plain values among what the vectors were made with."""
+        """A JSON file of the vectors' basis."""
         return read_json(self.path / BASIS / name)
 
     def basis_array(self, name: str) -> np.ndarray:
-        """An array among what the vectors were made with."""
+        """An array of the vectors' basis."""
         return load_array(self.path / BASIS / name)
 
     @property
@@ -167,8 +216,8 @@ class Dataset:
             raise InputError(f"{path}: missing; make vectors with: twotower embed {self.path}")
         vectors = load_array(path)
         if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype not in (np.float16, np.float32):
-            found = f"{vectors.dtype} {vectors.shape}"
-            raise InputError(f"{path}: {found}, expected {counted(rows, 'row')} of float16 or float32")
+            shape = f"{vectors.dtype} {vectors.shape}"
+            raise InputError(f"{path}: {shape}, expected {counted(rows, 'row')} of float16 or float32")
         return vectors
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +229,7 @@ class Dataset:
         return user, load_rows(directory / "title.npy", self.n_titles, len(user))
 
     def history(self) -> tuple[np.ndarray, np.ndarray]:
-        """Events from before day 0, which no label is ever made of."""
+        """Events before day 0: never labels."""
         return self.events(HISTORY)
 
     def iter_events(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -195,38 +244,38 @@ class Dataset:
         return np.concatenate(users), np.concatenate(titles), day
 
     def truth(self, name: str) -> np.ndarray:
-        """One array of a simulated world's truth."""
+        """One array of a synthetic world's truth."""
         return load_array(self.path / "truth" / f"{name}.npy")
 
     def samples(self) -> list[str]:
-        """Names of the samples drawn so far."""
+        """Vocabulary of the samples drawn so far."""
         return sorted(p.parent.name for p in self.path.glob(f"samples/[!.]*/{MANIFEST}"))
 
     def check(self, progress: Progress = silent) -> dict[str, Any]:
-        """Compare every file with its checksum and look at all vectors; what was looked at.
+        """Compare every file with its checksum and check all vectors; returns what there is.
 
         Errors: InputError that names the first file, or the first row, that is damaged.
         """
-        check_contents(self.path, self.manifest, progress)
+        check_contents(self.path, cast(dict[str, Any], self.manifest), progress)
         if self.has_vectors:
             self.check_vectors(progress)
         return {"dataset": str(self.path), "files": len(self.manifest["files"]), **self.manifest["counts"]}
 
     def check_vectors(self, progress: Progress = silent) -> None:
-        """Look at every vector once. Errors: InputError with table, row and count where one is not finite."""
+        """Check every vector once. Errors: InputError with table, row and count where one is not finite."""
         if self._vectors_are_finite:
             return
         tables = {"users.npy": self.user_vectors, "titles.npy": self.title_vectors}
         done, total = 0, sum(map(len, tables.values()))
         for name, vectors in tables.items():
             bad, first = 0, -1
-            for start in range(0, len(vectors), LOOK_ROWS):
-                finite = np.isfinite(vectors[start : start + LOOK_ROWS]).all(axis=1)
+            for start in range(0, len(vectors), CHECKED_ROWS):
+                finite = np.isfinite(vectors[start : start + CHECKED_ROWS]).all(axis=1)
                 bad += int((~finite).sum())
                 if first < 0 and not finite.all():
                     first = start + int(np.argmin(finite))
                 done += len(finite)
-                progress("looking at all vectors", done, total)
+                progress("checking vectors", done, total)
             if bad:
                 count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
                 raise InputError(f"{self.path / name}: {count}, the first is row {first}")

@@ -1,4 +1,4 @@
-"""Write a dataset, whole or not at all, and replace some of its files later; ``dataset`` shows the layout."""
+"""Write a dataset, whole or not at all, and replace some of its files later; layout: see ``dataset``."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,19 +27,19 @@ from twotower.core.storage import (
     write_json,
 )
 from twotower.core.version import __version__
-from twotower.data.dataset import BASIS, Dataset, shard_name
+from twotower.data.dataset import BASIS, Counts, Dataset, FileFacts, Manifest, Provenance, VectorsRecord, shard_name
 from twotower.data.territories import Territories
 
 
 class DatasetWriter:
-    """Write a dataset piece by piece; it appears under its name only when ``finish`` has been called.
+    """Write a dataset piece by piece; it appears under its name only after ``finish``.
 
-    ``kind`` says where the log came from ("world" or "import"), ``config`` how: the manifest's provenance.
+    kind, seed, config: the manifest's ``Provenance``.
     """
 
     def __init__(self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False):
         self.staged = StagedDirectory(Path(path), overwrite)
-        self.provenance = {"kind": kind, "seed": seed, "config": config, "twotower": __version__}
+        self.provenance: Provenance = {"kind": kind, "seed": seed, "config": config, "twotower": __version__}
         self.counts: dict[str, int] = {}
         self.shards: dict[int, GrowingColumns] = {}
 
@@ -52,7 +52,7 @@ class DatasetWriter:
 
     @property
     def path(self) -> Path:
-        """Where the files lie until the dataset is finished."""
+        """The folder of the files until the dataset is finished."""
         return self.staged.path
 
     def write_territories(self, territories: Territories) -> None:
@@ -113,13 +113,12 @@ class DatasetWriter:
         for shard in self.shards.values():
             shard.close()
         self.counts["events"] = sum(shard.rows for shard in self.shards.values())
-        days = {"train": train_days, "test": test_days, "has_time": has_time}
-        manifest = {
+        manifest: Manifest = {
             "format": FORMAT_VERSION,
-            "counts": self.counts,
-            "days": days,
+            "counts": cast(Counts, self.counts),
+            "days": {"train": train_days, "test": test_days, "has_time": has_time},
             "provenance": self.provenance,
-            "files": file_facts(self.path, progress),
+            "files": cast(dict[str, FileFacts], file_facts(self.path, progress)),
         }
         write_json(self.path / MANIFEST, manifest)
         self.staged.commit()
@@ -134,13 +133,12 @@ def write_vectors(
     path: str | Path,
     user_vectors: np.ndarray | None = None,
     title_vectors: np.ndarray | None = None,
-    provenance: dict[str, Any] | None = None,
+    record: VectorsRecord | None = None,
     basis: dict[str, Any] | None = None,
 ) -> None:
-    """Add or replace user vectors (U, F_u) and title vectors (T, F_t), with a word on where they come from.
+    """Add or replace user vectors (U, F_u) and title vectors (T, F_t), and the record of how they were made.
 
-    ``basis`` is what they were made with, by names of files: arrays, and plain values for JSON. What was kept of
-    former vectors goes.
+    ``basis``: files by name, arrays or plain values for JSON. The basis of former vectors is removed.
 
     Errors: InputError unless there is one vector for each user and title.
     """
@@ -157,7 +155,7 @@ def write_vectors(
             if vectors.ndim != 2 or len(vectors) != rows:
                 raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {counted(rows, 'row')}")
             writers[name] = partial(_save, value=vectors)
-    _replace(dataset.path, writers, {"vectors": provenance or {}}, stale=f"{BASIS}/")
+    _replace(dataset.path, writers, {"vectors": record or {}}, stale=f"{BASIS}/")
 
 
 def _save(path: Path, value: np.ndarray) -> None:
@@ -170,8 +168,8 @@ def _replace(
 ) -> None:
     """Rewrite some files of a dataset, then its manifest; each file is replaced whole.
 
-    Files whose path begins with ``stale`` and that are not written anew are taken away. Two processes may do it at
-    once: each has a stage of its own, and the manifest is read again for the change.
+    Files whose path begins with ``stale`` and that are not rewritten are removed. Two processes may do it at once: each
+    has its own stage, and the manifest is read again under a lock.
     """
     stage = directory / f".update.partial-{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)

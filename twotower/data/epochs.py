@@ -35,14 +35,14 @@ def epoch_batches(
     """The pairs of each batch of one epoch: int64 index arrays that together hold every pair once.
 
     mode "pairs": shuffled pairs, as in the paper.
-    mode "positives": a positive and its share of its user's negatives stay together, and these bundles are
-        shuffled. A user row then serves 1 + alpha pairs: cheaper steps, fewer different users in each.
+    mode "positives": each positive stays with its share of the user's negatives, and these bundles are shuffled. A user
+        row then serves 1 + alpha pairs: cheaper steps, fewer different users in each.
     mode "users": all pairs of a user stay together, users are shuffled: the cheapest and least mixed steps.
 
-    Every batch has exactly `batch_size` pairs, so a bundle may straddle the seam of two. The last one keeps
-    what is left; if that is less than batch_size / 4 it joins the batch before (at most 1.25 batch_size
-    pairs then): batch-norm over a handful of rows takes its moments from noise, and such a step would be as
-    large as any. Raises ValueError for an unknown mode or a batch size below 1.
+    Every batch has exactly `batch_size` pairs, so a bundle may be split between two. The last batch has the rest; if
+    that is less than batch_size / 4, it is merged into the one before: moments of a handful of rows would be noise.
+
+    Raises ValueError for an unknown mode or a batch size below 1.
     """
     if mode not in BATCH_MODES:
         raise ValueError(f"mode {mode!r} is none of {', '.join(BATCH_MODES)}")
@@ -54,8 +54,8 @@ def epoch_batches(
         splits = np.asarray(pairs.label) > 0 if mode == "positives" else np.zeros(n_pairs, bool)
         bundle, order = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
         n_users = int(user.max()) + 1 if n_pairs else 0
-        n_bundles = deal_bundles(bundle, user, splits, np.empty((3, n_users), np.int64))
-        lay_out_bundles(order, bundle, rng.permutation(n_bundles), np.empty(n_bundles, np.int64))
+        n_bundles = assign_bundles(bundle, user, splits, np.empty((3, n_users), np.int64))
+        order_by_bundle(order, bundle, rng.permutation(n_bundles), np.empty(n_bundles, np.int64))
     for start, end in pairwise(batch_bounds(n_pairs, batch_size)):
         yield order[start:end]
 
@@ -100,8 +100,8 @@ def prefetch(iterable: Iterable[Item], depth: int = 1) -> Iterator[Item]:
 
 
 @njit(cache=True, nogil=True)
-def deal_bundles(bundle, user, positive, of_user):
-    """Number the bundles: one a positive, one for a user without any; a user's negatives are dealt in turn.
+def assign_bundles(bundle, user, positive, of_user):
+    """Number the bundles: one per positive, one per user without any; a user's negatives are assigned in turn.
 
     bundle: (n,) out. user: (n,). positive: (n,) bool. of_user: (3, U) scratch. Returns the number of bundles.
     """
@@ -134,7 +134,7 @@ def deal_bundles(bundle, user, positive, of_user):
 
 
 @njit(cache=True, nogil=True)
-def lay_out_bundles(order, bundle, rank, start):
+def order_by_bundle(order, bundle, rank, start):
     """Pairs in the order of the rank of their bundle, stably, by counting.
 
     order: (n,) out. bundle: (n,). rank: (n_bundles,) a permutation. start: (n_bundles,) scratch.

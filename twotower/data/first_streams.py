@@ -1,7 +1,7 @@
 """First streams: when each user watched each title for the first time.
 
-A title that a user knows from the history is no discovery any more, and a title watched on ten days is
-discovered on the first. What is watched at all, on whatever day, is never a negative.
+A title watched in the history has its first stream there, so it is never a positive. A title watched on any day is
+never a negative.
 """
 
 import os
@@ -16,13 +16,13 @@ from twotower.core.jit import njit
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 
-EVENTS_A_THREAD = 1 << 20  # at least: a thread costs something, too
+EVENTS_PER_THREAD = 1 << 20  # at least: threads have a cost
 
 
 class FirstStreams:
     """The first stream of each user–title pair of a watch log, grouped by user, in order of days.
 
-    U users, n first streams. Days before 0 are history: watched already, but no discovery.
+    U users, n first streams. Days before 0 are history.
     """
 
     def __init__(self, start: np.ndarray, title: np.ndarray, day: np.ndarray) -> None:
@@ -32,9 +32,9 @@ class FirstStreams:
 
     @classmethod
     def read(cls, dataset: Dataset, progress: Progress = silent) -> "FirstStreams":
-        """Read the log day by day, twice: to count events by user, and to put each where it belongs.
+        """Read the log day by day, twice: to count events per user, and to place them.
 
-        Memory: 6 bytes an event, 24 bytes a user. Errors: InputError for users or titles that do not exist.
+        Memory: 6 bytes per event, 24 bytes per user. Errors: InputError for users or titles that do not exist.
         """
         count = np.zeros(dataset.n_users, np.int64)
         for user, _, _ in _days_of(dataset, "counting events", progress):
@@ -42,13 +42,13 @@ class FirstStreams:
         start = _starts(count)
         title, day = np.empty(start[-1], np.int32), np.empty(start[-1], np.int16)
         next_free = start[:-1].copy()
-        for user, watched, on in _days_of(dataset, "finding first streams", progress):
+        for user, watched, on in _days_of(dataset, "collecting first streams", progress):
             place_events(title, day, next_free, user, watched, np.full(len(user), on, np.int16))
         return cls._keep(start, title, day, dataset.n_titles)
 
     @classmethod
     def of(cls, user: np.ndarray, title: np.ndarray, day: np.ndarray, n_users: int, n_titles: int) -> "FirstStreams":
-        """Of events (N,) in order of days; user, title int32, day int16. Memory and time are those of ``read``."""
+        """From events (N,) in order of days; user, title int32, day int16."""
         return cls._keep(*group_by_user(user, title, day, n_users), n_titles)
 
     @classmethod
@@ -57,29 +57,29 @@ class FirstStreams:
         return cls(start, title[:n_first], day[:n_first])
 
     def count(self, first_day: int, end_day: int) -> np.ndarray:
-        """How many titles each user discovered on days first_day <= day < end_day: (U,) int64."""
+        """First streams of each user on days first_day <= day < end_day: (U,) int64."""
         count = np.empty(len(self.start) - 1, np.int64)
         count_in_days(count, self.start, self.day, first_day, end_day)
         return count
 
-    def viewers(self, home: np.ndarray, shape: tuple[int, int], end_day: int | None = None) -> np.ndarray:
+    def viewers(self, user_territory: np.ndarray, shape: tuple[int, int], end_day: int | None = None) -> np.ndarray:
         """Users of each title in each territory: (T, C) int64, of all days or those before ``end_day``.
 
-        home: (U,) territory of each user.
+        user_territory: (U,).
         """
         viewers = np.zeros(shape, np.int64)
         end = np.iinfo(np.int16).max + 1 if end_day is None else end_day
-        count_viewers(viewers, self.start, self.title, self.day, home, end)
+        count_viewers(viewers, self.start, self.title, self.day, user_territory, end)
         return viewers
 
     def users_per_day(self, n_days: int) -> np.ndarray:
-        """First-time streamers: users with a discovery on each of the days 0 … n_days - 1, (n_days,)."""
+        """First-time streamers: users with a first stream on each of the days 0 … n_days - 1, (n_days,)."""
         users = np.zeros(n_days, np.int64)
         count_users_per_day(users, self.start, self.day)
         return users
 
     def between(self, users: np.ndarray, first_day: int, end_day: int) -> tuple[np.ndarray, ...]:
-        """User (n,) int64, title (n,) int32 and day (n,) int16 of the discoveries of ``users`` on these days.
+        """User (n,) int64, title (n,) int32 and day (n,) int16 of the first streams of ``users`` on these days.
 
         In order of day; on one day in the order of ``users``.
         """
@@ -93,13 +93,13 @@ class FirstStreams:
 def group_by_user(
     user: np.ndarray, title: np.ndarray, day: np.ndarray, n_users: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Events (N,) user by user, by a counting sort: start (U+1,) int64, title and day (N,).
+    """Events (N,) sorted by user, by a stable counting sort: start (U+1,) int64, title and day (N,).
 
-    Those of user u are start[u]:start[u+1], in the order in which they came, whatever the number of threads: each
-    has a part of the events, and places those of a user behind those of the parts before.
+    Those of user u are start[u]:start[u+1]. The order does not depend on the number of threads: each has a part of the
+    events, and places those of a user after those of the parts before.
     """
     by_user = np.empty_like(title), np.empty_like(day)
-    n_parts = min(os.cpu_count() or 1, 1 + len(user) // EVENTS_A_THREAD)
+    n_parts = min(os.cpu_count() or 1, 1 + len(user) // EVENTS_PER_THREAD)
     bounds = [len(user) * part // n_parts for part in range(n_parts + 1)]
     parts = [slice(*pair) for pair in pairwise(bounds)]
     with ThreadPoolExecutor(n_parts) as pool:
@@ -188,12 +188,12 @@ def count_in_days(count, start, day, first_day, end_day):
 
 
 @njit(cache=True, nogil=True)
-def count_viewers(viewers, start, title, day, home, end_day):
+def count_viewers(viewers, start, title, day, user_territory, end_day):
     """viewers[t, c] += users of territory c whose first stream of title t is before ``end_day``."""
     for u in range(len(start) - 1):
         for i in range(start[u], start[u + 1]):
             if day[i] < end_day:
-                viewers[title[i], home[u]] += 1
+                viewers[title[i], user_territory[u]] += 1
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Territories: the table, the places their names mean, and their grouping on the globe."""
+"""Territories: the table, the countries that names mean, and geographic groups."""
 
 import csv
 import unicodedata
@@ -14,7 +14,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 
-UNGROUPED = -1  # the group of a territory that has none yet
+UNGROUPED = -1  # not grouped yet
 MAJORS = 16  # how many territories with most users count as major: the paper's Table 1 has 16
 STARTS = 16  # starting points of the clustering: the best of their local optima is kept
 MAX_ROUNDS = 100  # assignments per start; each one lowers the cost, so this is never reached in practice

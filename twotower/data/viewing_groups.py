@@ -1,12 +1,12 @@
-"""Groups of territories by what is watched there, instead of where they lie; and groups by chance, as a control.
+"""Groups of territories by what is watched there, instead of by location; and random groups, as a control.
 
-A territory's profile is what its training positives say beyond what the world's say:
+A territory's profile is how its training positives differ from those of all territories:
 
     r_ct = log (n_ct + κ q_ct) / (n_c + κ) − log q_ct      profile_ct = √q_ct · (r_ct − Σ_t q_ct r_ct)
 
 n_ct positives of title t in territory c, n_c all of c; q_ct the title's share of all positives among the titles that
-are available in c, 0 for the others. κ pulls the profiles of territories with few positives to 0: they follow the
-others and move no centre. √q weighs titles as the variance of r would: one that hardly anybody watches says little.
+are available in c, 0 for the others. κ shrinks the profiles of territories with few positives to 0, so that they
+move no centre. √q weights titles as the variance of r does: rare titles count little.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.data.territories import MAJORS, Territories, balanced_clusters
 
-SHRINKAGE = 100.0  # κ: as many made-up positives, shared out as everywhere
+SHRINKAGE = 100.0  # κ: pseudo-positives with the shares of all territories
 
 
 def viewing_profiles(positives: np.ndarray, availability: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def viewing_groups(territories: Territories, positives: np.ndarray, availability
 
 
 def random_groups(territories: Territories, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Put territories into ``k`` groups by chance, each with its fair share of majors and minors: (C,) int16.
+    """Put territories into ``k`` random groups, each with its fair share of majors and minors: (C,) int16.
 
     Errors: InputError unless 1 ≤ k ≤ C.
     """

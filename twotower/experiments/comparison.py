@@ -1,4 +1,7 @@
-"""Runs → methods → gains: which runs are one method with several seeds, and who is evaluated against whom."""
+"""Compare runs that were trained one by one: which are one method, and what one method gains over another.
+
+The record has the structure of the same parts of ``experiment.json``, so that both are shown by the same tables.
+"""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -9,56 +12,169 @@ import numpy as np
 
 from twotower.core.config import Config
 from twotower.core.errors import InputError
-from twotower.metrics.gains import Comparison, Method, gains_over
+from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import plain
+from twotower.data.dataset import Dataset
+from twotower.data.sample import Pairs, Sample
+from twotower.experiments.gains import TestSet, gains_record, stage_of
+from twotower.experiments.plan import period_name
+from twotower.metrics.averages import mean_defined
+from twotower.metrics.bootstrap import without_replicates
+from twotower.metrics.gains import match_runs, relative_gain
+from twotower.metrics.results import ENOUGH_POSITIVES, TerritoryResults
+from twotower.metrics.significance import GainSummary, summarise
+from twotower.training.periods import period_of
 from twotower.training.run import RunReader
 
-MOST_DAYS = 7  # test days that are evaluated one by one unless asked for; more are one ranking
-ALL_DAYS = "all"  # what the days are called then
+MAX_DAYS = 7  # test days whose gains are averaged by default; more are one ranking, since a day has few positives
 NOT_THE_METHOD = {"seed", "threads"}  # settings that may differ between runs of one method
 
 
+class Comparison:
+    """Some methods' runs, all evaluated on the same test pairs."""
+
+    def __init__(
+        self,
+        methods: dict[str, list[RunReader]],
+        dataset: Path | None = None,
+        top: int | None = 16,
+        min_positives: int = ENOUGH_POSITIVES,
+        by_day: bool | None = None,
+        replicates: int = 1000,
+    ):
+        """Read the test pairs from ``dataset``, by default that of the runs.
+
+        Where the runs' own dataset is gone or has changed there are gains without intervals, and a note says so.
+
+        ``top`` is the number of territories (those with most users; None: all) that count as major. Gains are averaged
+        over test days ``by_day``, or taken from one ranking of all days; None: by day up to MAX_DAYS days.
+        """
+        self.methods = methods
+        run = next(iter(methods.values()))[0]
+        self.results = run.evaluation.territories
+        self.order = self.results.largest()
+        self.major = np.isin(np.arange(len(self.results.code)), self.order[:top])
+        days = list(run.evaluation.days)
+        self.by_day = len(days) <= MAX_DAYS if by_day is None else by_day
+        self.periods = [(day,) for day in days] if self.by_day else [tuple(days)]
+        self.min_positives = min_positives
+        self.test, self.note = None, ""
+        try:
+            pairs, territory = open_test_pairs(run, dataset or run.dataset)
+        except InputError as error:
+            if dataset is not None:
+                raise
+            self.note = f"No intervals, and no verdicts: {error}"
+        else:
+            period = period_of(pairs.day, self.periods)
+            settings = (self.major, min_positives, replicates)
+            self.test = TestSet(pairs.label, pairs.user, territory, period, len(self.periods), *settings)
+
+    @property
+    def evaluated(self) -> np.ndarray:
+        """Which territories (C,) have enough positives, and users with positives where the pairs are known."""
+        return self.test.support()["evaluated"] if self.test else self.results.positives >= self.min_positives
+
+    def of_runs(self, runs: Sequence[RunReader]) -> np.ndarray:
+        """PR-AUC as saved with each run, (S, N, C)."""
+        by_run = [list(e.days.values()) if self.by_day else [e.territories] for e in (run.evaluation for run in runs)]
+        return np.array([[period.pr_auc for period in periods] for periods in by_run])
+
+    def gains(self, method: str, baseline: str, progress: Progress) -> GainSummary:
+        """The gains of one method over another, runs matched by seed."""
+        pairs = match_runs(*([run.seed for run in self.methods[name]] for name in (method, baseline)))
+        matched = [self.methods[method][a] for a, _ in pairs], [self.methods[baseline][b] for _, b in pairs]
+        if self.test:
+            of_method, of_baseline = (np.stack([np.asarray(run.scores) for run in runs]) for runs in matched)
+            return self.test.gains(of_method, of_baseline, progress)
+        by_seed = relative_gain(*(self.of_runs(runs) for runs in matched))
+        overall = relative_gain(*(np.array([[run.evaluation.overall] for run in runs]) for runs in matched))
+        if len(self.periods) > 1:  # the rankings of single days were not saved
+            overall = np.full(by_seed.shape[:2], np.nan)
+        return summarise(without_replicates(by_seed, overall), self.major, self.evaluated)
+
+    def record(self, compared: Iterable[tuple[str, str]], progress: Progress) -> dict[str, Any]:
+        """The comparison as plain values: methods, territories with test pairs, PR-AUC and gains."""
+        results, order, evaluated = self.results, self.order, self.evaluated
+        by_period = {name: self.of_runs(runs).mean(axis=0)[:, order] for name, runs in self.methods.items()}
+        record = {
+            "test_digest": next(iter(self.methods.values()))[0].test_digest,
+            "note": self.note,
+            "methods": [self.method_record(name) for name in self.methods],
+            "periods": [{"name": period_name(days), "days": days} for days in self.periods],
+            "min_positives": self.min_positives,
+            "territories": [territory_record(results, c, self.major[c], evaluated[c]) for c in order],
+            "pr_auc": {n: {"average": mean_defined(of, axis=0), "by_period": of} for n, of in by_period.items()},
+            "gains": [gains_record(*pair, self.gains(*pair, stage_of(progress, *pair)), order) for pair in compared],
+        }
+        told: dict[str, Any] = plain(record)
+        return told
+
+    def method_record(self, name: str) -> dict[str, Any]:
+        """The runs of a method and their figures; the macro counts territories with enough positives."""
+        runs = self.methods[name]
+        return {
+            "name": name,
+            "runs": [str(run.path) for run in runs],
+            "seeds": [run.seed for run in runs],
+            "overall": [run.evaluation.overall for run in runs],
+            "macro": [run.evaluation.macro(self.min_positives) for run in runs],
+        }
+
+
 def compare_runs(
-    patterns: Sequence[str],
-    against: str | None = None,
-    top: int | None = 16,
-    min_positives: int = 0,
-    by_day: bool | None = None,
-) -> Comparison:
-    """Judge the first method among some runs against each other one, or each other one ``against`` one.
+    patterns: Sequence[str], against: str | None = None, progress: Progress = silent, **options: Any
+) -> dict[str, Any]:
+    """Compare the first method among some runs with each other one, or each other one with the method ``against``.
 
-    Chosen are the ``top`` territories by users (all when None) with at least ``min_positives`` positives.
-
-    Gains are taken ``by_day`` and averaged, or over the pairs of all test days in one ranking, which is better
-    when a day has few positives: unless told, up to MOST_DAYS test days are taken one by one.
-
-    Errors: InputError when a path is no run, when runs were evaluated on different test pairs, and when there
-    is nothing to compare.
+    ``options`` are those of ``Comparison``. Errors: InputError when a path is no run, when runs were evaluated on
+    different test pairs, and when there is nothing to compare.
     """
     reference = open_runs([against]) if against else []
     runs = open_runs([*patterns, *([against] if against else [])])
     if len(runs) < 2:
         raise InputError(f"{runs[0].path}: only one run; name another one to compare it with")
     check_comparable(runs)
-    groups = group_by_method(runs)
-    days: list[int | str] = list(runs[0].evaluation.days)
-    if not (len(days) <= MOST_DAYS if by_day is None else by_day):
-        days = [ALL_DAYS]
-    methods = [method_of(name, members, min_positives, days == [ALL_DAYS]) for name, members in groups.items()]
+    methods = group_by_method(runs)
+    first, *others = methods
     if reference:
-        baseline = the_method(reference, groups)
-        gains = [gains_over(method, methods[baseline]) for i, method in enumerate(methods) if i != baseline]
+        baseline = method_among(reference, methods)
+        compared = [(name, baseline) for name in methods if name != baseline]
     else:
-        gains = [gains_over(methods[0], other) for other in methods[1:]]
+        compared = [(first, name) for name in others]
+    return Comparison(methods, **options).record(compared, progress)
 
-    evaluation = groups[gains[0].method.name][0].evaluation
-    rows = evaluation.territories.largest(top, min_positives)
-    if not len(rows):
-        raise InputError(f"no territory has {min_positives} positives among the test pairs")
-    return Comparison(methods, gains, days, evaluation.territories, rows, runs[0].test_digest)
+
+def open_test_pairs(run: RunReader, path: Path) -> tuple[Pairs, np.ndarray]:
+    """The test pairs of a run and the territory of each (B,), from its dataset.
+
+    Errors: InputError when there is no dataset any more, or its test pairs or territories have changed.
+    """
+    dataset = Dataset.open(path)
+    pairs = Sample(dataset, run.sample).test_pairs()
+    if pairs.digest() != run.test_digest or dataset.territories.code != run.evaluation.territories.code:
+        raise InputError(f"{path}: the test pairs of sample {run.sample!r} have changed since {run.path}")
+    return pairs, np.asarray(dataset.user_territory)[pairs.user].astype(np.int64)
+
+
+def territory_record(results: TerritoryResults, c: int, major: bool, evaluated: bool) -> dict[str, Any]:
+    """A territory with its support."""
+    return {
+        "code": results.code[c],
+        "name": results.name[c],
+        "group": results.group[c],
+        "users": results.users[c],
+        "test_users": results.test_users[c],
+        "test_pairs": results.pairs[c],
+        "test_positives": results.positives[c],
+        "base_rate": results.base_rate[c],
+        "major": major,
+        "evaluated": evaluated,
+    }
 
 
 def open_runs(patterns: Iterable[str]) -> list[RunReader]:
-    """The runs at some paths; ``*``, ``?`` and ``[`` in a path that does not exist stand for what matches.
+    """The runs at some paths; ``*``, ``?`` and ``[`` in a path that does not exist are a pattern.
 
     A run named twice counts once.
 
@@ -83,8 +199,8 @@ def check_comparable(runs: Sequence[RunReader]) -> None:
                 f"{run.path} and {first.path} were evaluated on different test pairs "
                 f"(digests {run.test_digest[:8]} and {first.test_digest[:8]}); compare runs of one sample"
             )
-        here, there = run.evaluation.territories, first.evaluation.territories
-        if here.code != there.code or (here.users != there.users).any():
+        one, other = run.evaluation.territories, first.evaluation.territories
+        if one.code != other.code or (one.users != other.users).any():
             raise InputError(f"{run.path} and {first.path}: their territories differ; compare runs of one dataset")
 
 
@@ -92,11 +208,11 @@ def group_by_method(runs: Sequence[RunReader]) -> dict[str, list[RunReader]]:
     """Runs by the name of their method, in order of first appearance.
 
     Runs with the same label, sample and configuration, the seed aside, are one method. If that would make a
-    single method of all runs, each stands for itself: someone wants to see them side by side.
+    single method of all runs, each is a method of its own: they are to be seen side by side.
     """
     groups: dict[str, list[RunReader]] = {}
     for run in runs:
-        settings = Config.from_dict(run.config, str(run.path)).to_dict()  # a run may be older than a setting
+        settings = Config.from_dict(run.config, str(run.path)).to_dict()
         groups.setdefault(repr((run.label, run.sample, method_settings(settings))), []).append(run)
     members = list(groups.values()) if len(groups) > 1 else [[run] for run in runs]
 
@@ -115,32 +231,10 @@ def method_settings(config: Any) -> Any:
     return {key: method_settings(config[key]) for key in sorted(config) if key not in NOT_THE_METHOD}
 
 
-def method_of(name: str, runs: Sequence[RunReader], min_positives: int = 1, pooled: bool = False) -> Method:
-    """The figures of a method's runs; their macro counts territories with at least ``min_positives``.
-
-    With ``pooled``, all test days are one day.
-    """
-    found = [run.evaluation for run in runs]
-    days = [[e.territories] if pooled else list(e.days.values()) for e in found]
-    return Method(
-        name=name,
-        seeds=[run.seed for run in runs],
-        by_day=np.stack([np.stack([day.pr_auc for day in of_run]) for of_run in days]),
-        pooled=np.stack([e.territories.pr_auc for e in found]),
-        overall=np.array([e.overall for e in found]),
-        macro=np.array([e.macro(min_positives) for e in found]),
-        runs=[str(run.path) for run in runs],
-    )
-
-
-def the_method(runs: Sequence[RunReader], groups: dict[str, list[RunReader]]) -> int:
-    """The position of the one method that some runs belong to.
-
-    Errors: InputError when they are of several.
-    """
+def method_among(runs: Sequence[RunReader], methods: dict[str, list[RunReader]]) -> str:
+    """The name of the one method that some runs belong to. Errors: InputError when they belong to several."""
     paths = {run.path.resolve() for run in runs}
-    found = [i for i, group in enumerate(groups.values()) if paths & {run.path.resolve() for run in group}]
-    if len(found) > 1:
-        names = ", ".join(list(groups)[i] for i in found)
-        raise InputError(f"{runs[0].path} and others: runs of several methods ({names}), expected one")
-    return found[0]
+    names = [name for name, members in methods.items() if paths & {run.path.resolve() for run in members}]
+    if len(names) > 1:
+        raise InputError(f"{runs[0].path} and others: runs of several methods ({', '.join(names)}), expected one")
+    return names[0]

@@ -146,3 +146,8 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in facts.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
+
+
+def period_name(days: tuple[int, ...]) -> str:
+    """A block of test days, as records call it."""
+    return f"day {days[0]}" if len(days) == 1 else f"days {days[0]}–{days[-1]}"

@@ -10,10 +10,10 @@ from twotower.core.progress import Progress
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json
 from twotower.core.version import __version__
-from twotower.experiments.gains import Judge, comparisons
+from twotower.experiments.gains import ExperimentGains, comparisons
 from twotower.experiments.measures import Measured
 from twotower.experiments.panel import Panel
-from twotower.experiments.plan import FORMAT_VERSION
+from twotower.experiments.plan import FORMAT_VERSION, period_name
 from twotower.experiments.setup import Setup
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import (
@@ -33,7 +33,7 @@ CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, to
 
 def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> dict[str, Any]:
     """The record of an experiment whose runs have all been trained and measured."""
-    plan, judge, measured = setup.plan, Judge(setup), Measured(setup)
+    plan, gains, measured = setup.plan, ExperimentGains(setup), Measured(setup)
     methods = [method_record(setup, method.name) for method in plan.methods]
     scores = title_scores(setup)
     record: dict[str, Any] = {
@@ -50,28 +50,24 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
         "seconds": sum(sum(method["seconds"]) for method in methods),
         "methods": methods,
         "periods": [{"name": period_name(days), "days": list(days)} for days in setup.periods],
-        "territories": territory_records(setup, judge),
+        "territories": territory_records(setup, gains),
         "min_positives": plan.min_positives,
         "replicates": plan.replicates,
         "panel_users": len(panel.rows),
         "panel_day": panel.day,
-        "pr_auc": {method.name: judge.pr_auc(method.name) for method in plan.methods},
-        "gains": [judge.gains(*pair, progress) for pair in comparisons(plan)],
+        "pr_auc": {method.name: gains.pr_auc(method.name) for method in plan.methods},
+        "gains": [gains.gains(*pair, progress) for pair in comparisons(plan)],
         "titles": title_records(setup, panel, scores),
         "title_pairs": pair_records(setup, panel, scores),
         "title_kinds": kind_records(setup, panel, scores),
-        "bias": {method.name: bias_record(judge, measured, method.name) for method in plan.methods},
+        "bias": {method.name: bias_record(gains, measured, method.name) for method in plan.methods},
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
-        "calibration": {method.name: calibration_record(judge, measured, method.name) for method in plan.methods},
+        "calibration": {method.name: calibration_record(gains, measured, method.name) for method in plan.methods},
         "distances": distance_records(setup, panel, measured),
         "histograms": histogram_record(setup, panel, measured),
     }
     told: dict[str, Any] = plain(record)
     return told | {"summary": summary(told)}
-
-
-def period_name(days: tuple[int, ...]) -> str:
-    return f"day {days[0]}" if len(days) == 1 else f"days {days[0]}–{days[-1]}"
 
 
 def dataset_record(setup: Setup) -> dict[str, Any]:
@@ -136,9 +132,9 @@ def method_record(setup: Setup, name: str) -> dict[str, Any]:
     }
 
 
-def territory_records(setup: Setup, judge: Judge) -> list[dict[str, Any]]:
+def territory_records(setup: Setup, gains: ExperimentGains) -> list[dict[str, Any]]:
     """Every territory with its support, by users: Table 1."""
-    territories, support, order = setup.dataset.territories, judge.support(), judge.order
+    territories, support, order = setup.dataset.territories, gains.test.support(), gains.order
     groups, rate = setup.geography, ratio(support["positives"], support["pairs"])
     trained = {kind: counts.sum(axis=1) for kind, counts in setup.positives.items()}
     return [
@@ -152,16 +148,16 @@ def territory_records(setup: Setup, judge: Judge) -> list[dict[str, Any]]:
             "test_positives": support["positives"][c],
             "base_rate": rate[c],
             "train_positives": {kind: counts[c] for kind, counts in trained.items()},
-            "major": judge.major[c],
+            "major": gains.test.major[c],
             "evaluated": support["evaluated"][c],
         }
         for c in order
     ]
 
 
-def bias_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
+def bias_record(gains: ExperimentGains, measured: Measured, method: str) -> dict[str, Any]:
     """Every measure of popularity bias: mean and spread over seeds, of all users and per territory."""
-    found = {name: measured.by_territory(method, name)[:, judge.order] for name in MEASURES}  # (S, C) each
+    found = {name: measured.by_territory(method, name)[:, gains.order] for name in MEASURES}  # (S, C) each
     return {
         "overall": {name: list(mean_and_spread(np.array(measured.overall(method, name)))) for name in MEASURES},
         "territories": {name: mean_defined(values, axis=0) for name, values in found.items()},
@@ -169,11 +165,11 @@ def bias_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]
     }
 
 
-def calibration_record(judge: Judge, measured: Measured, method: str) -> dict[str, Any]:
+def calibration_record(gains: ExperimentGains, measured: Measured, method: str) -> dict[str, Any]:
     """The reliability curve of all seeds' test pairs together; its error and excess per territory, over seeds."""
     curves = measured.calibration(method)
     pairs = np.array([curve["pairs"] for curve in curves])  # (S, M)
-    by_territory = {name: measured.calibration_by_territory(method, name)[:, judge.order] for name in CALIBRATION}
+    by_territory = {name: measured.calibration_by_territory(method, name)[:, gains.order] for name in CALIBRATION}
 
     def pooled(column: str) -> np.ndarray:
         values = np.array([[np.nan if x is None else x for x in curve[column]] for curve in curves], float)

@@ -54,8 +54,8 @@ def pair_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> l
     plan, dataset, pairs = setup.plan, setup.dataset, setup.test_pairs
     counts = setup.positives[plan.method(plan.main_method).sample]
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=dataset.n_titles)
-    majors, seeds = dataset.territories.majors(), range(plan.seeds)
-    gains = {name: title_gains(scores[plan.main_method], scores[name], seeds, seeds) for name in plan.baselines}
+    majors = dataset.territories.majors()
+    gains = {name: title_gains(scores[plan.main_method], scores[name]) for name in plan.baselines}
     return [
         {
             "territory": dataset.territories.code[pair.territory],
@@ -73,9 +73,9 @@ def kind_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> l
     """What method gains on all titles of a kind that have enough test positives, since pairs are single titles."""
     plan, pairs, kind = setup.plan, setup.test_pairs, np.array(panel.locality.kind)
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=setup.dataset.n_titles)
-    seeds, found = range(plan.seeds), []
+    found = []
     for baseline in plan.baselines:
-        gained = title_gains(scores[plan.main_method], scores[baseline], seeds, seeds)
+        gained = title_gains(scores[plan.main_method], scores[baseline])
         for name in KINDS:
             told = gains_of_kind(gained, (kind == name) & (tested >= ENOUGH_TITLE_POSITIVES))
             found.append({"method": plan.main_method, "baseline": baseline, "kind": name or "other", **told._asdict()})

@@ -176,6 +176,14 @@ def bootstrap_gains(
     )
 
 
+def without_replicates(seeds: np.ndarray, overall_seeds: np.ndarray) -> BootstrapGains:
+    """Gains (S, N, C) and overall gains (S, N) of which nothing but the figures is known: no interval is defined."""
+    none = np.full((1, len(seeds)), np.nan)
+    counts = np.zeros(seeds.shape[-1], np.int64)
+    drawn = np.broadcast_to(none[..., None], (1, len(seeds), seeds.shape[-1]))
+    return BootstrapGains(seeds, overall_seeds, drawn, none, np.zeros(1), counts, counts, counts)
+
+
 def with_seed_noise(drawn: np.ndarray, by_seed: np.ndarray, seed_noise: np.ndarray) -> np.ndarray:
     """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · seed_noise.
 

@@ -6,14 +6,13 @@ that had as many training positives in that territory: what is left between the 
 Names: C territories, T titles, S runs (seeds).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.gains import match_runs, relative_gain
+from twotower.metrics.gains import relative_gain
 from twotower.metrics.local_titles import TitleLocality
 
 
@@ -84,12 +83,13 @@ def comparable_pairs(
     return pairs
 
 
-def title_gains(
-    method: np.ndarray, baseline: np.ndarray, method_seeds: Sequence[int], baseline_seeds: Sequence[int]
-) -> np.ndarray:
-    """Relative gain of PR-AUC of each title in percent, (T,), from PR-AUC (S, T) of either side's runs.
+def title_gains(method: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """Relative gain of PR-AUC of each title in percent (T,), from PR-AUC (S, T) of the same seeds of both.
 
-    100 · (method − baseline) / baseline, runs matched by seed as in ``gains``, mean over matches; NaN where undefined.
+    100 · (method − baseline) / baseline, the mean over seeds where it is defined; NaN where it never is.
+
+    Errors: InputError when shapes differ.
     """
-    pairs, _ = match_runs(method_seeds, baseline_seeds)
-    return mean_defined(np.stack([relative_gain(method[a], baseline[b]) for a, b in pairs]), axis=0)
+    if method.ndim != 2 or method.shape != baseline.shape:
+        raise InputError(f"PR-AUC {method.shape} and {baseline.shape}: expected two tables, seeds × titles")
+    return mean_defined(relative_gain(method, baseline), axis=0)

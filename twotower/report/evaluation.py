@@ -1,4 +1,4 @@
-"""What an evaluation found, as tables: PR-AUC per territory and per title."""
+"""The results of an evaluation as tables: PR-AUC per territory and per title."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

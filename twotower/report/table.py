@@ -41,7 +41,6 @@ from twotower.core.formatting import is_number
 
 Tone = Literal["", "good", "bad", "alarm", "warning", "strong", "quiet"]
 Renderer = Literal["terminal", "csv", "page"]
-ROUNDING = 12  # digits after the point: a spread beyond them is rounding, of seeds that agree
 EVERYWHERE: tuple[Renderer, ...] = ("terminal", "csv", "page")
 
 
@@ -51,6 +50,7 @@ class Kind:
 
     write: Callable[[Any], str]
     numeric: bool = True
+    digits: int = 0  # after the point, of the standard deviation of several values
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,19 @@ def sort_value(cell: Cell, column: Column) -> float | str | None:
 # ---------------------------------------------------------------- kinds
 
 
-def with_spread(kind: Kind, of_spread: Kind | None = None) -> Kind:
-    """Pairs (mean, spread), both written as ``kind`` or the spread in its own; without ± where there is no spread."""
+def with_spread(kind: Kind) -> Kind:
+    """Pairs (mean, standard deviation) of values of ``kind``; without ± where there is no deviation."""
 
     def write(pair: tuple[float, float | None]) -> str:
         mean, spread = kind.write(pair[0]), pair[1]
-        return (
-            formatting.with_spread(mean, (of_spread or kind).write(round(spread, ROUNDING)))
-            if is_number(spread)
-            else mean
-        )
+        return formatting.with_spread(mean, f"{spread:,.{kind.digits}f}") if is_number(spread) else mean
 
     return Kind(write)
 
 
 def decimal(digits: int) -> Kind:
     """Numbers with ``digits`` after the point."""
-    return Kind(lambda value: formatting.decimal(value, digits))
+    return Kind(lambda value: formatting.decimal(value, digits), digits=digits)
 
 
 def significant(digits: int = 3) -> Kind:
@@ -179,7 +175,7 @@ def significant(digits: int = 3) -> Kind:
 
 def signed(digits: int = 2) -> Kind:
     """Differences, with their sign."""
-    return Kind(lambda value: formatting.signed(value, digits))
+    return Kind(lambda value: formatting.signed(value, digits), digits=digits)
 
 
 TEXT = Kind(str, numeric=False)

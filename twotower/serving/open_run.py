@@ -67,7 +67,7 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
     check_shapes(run, dataset, model)
     if run.evaluation.territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
-    if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_made_columns:
+    if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_fitted_columns:
         other = f"its vectors are not those that {run.path} was trained on"
         way_out = f"train anew, or see twotower embed --basis-from {run.dataset}"
         raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; {way_out}")

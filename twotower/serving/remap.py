@@ -23,7 +23,7 @@ UNKNOWN = -1  # the group of a territory that a model with several heads does no
 
 def is_like(run: RunReader, dataset: Dataset) -> bool:
     """Whether the vectors of a dataset were made in the columns that a run was trained on, though for others."""
-    return dataset.made_like is not None and run.vectors == dataset.identity["vectors"]
+    return dataset.projected_from is not None and run.vectors == dataset.identity["vectors"]
 
 
 def groups_by_code(run: RunReader, codes: Sequence[str], groups: int) -> np.ndarray:

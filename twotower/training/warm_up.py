@@ -110,21 +110,21 @@ def _rehearse_sampling(directory: Path) -> None:
 
 def _rehearse_import(directory: Path) -> None:
     """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
-    from twotower.data.ingest.columns import Integers
+    from twotower.data.ingest.columns import IntegerColumn
     from twotower.data.ingest.days import Days
     from twotower.data.ingest.import_log import ImportConfig, import_logs
     from twotower.data.ingest.string_table import FIRST_SLOTS
-    from twotower.data.ingest.tables import QUICK_FROM
-    from twotower.data.ingest.vocabulary import Names
+    from twotower.data.ingest.tables import FAST_FROM_BYTES
+    from twotower.data.ingest.vocabulary import Vocabulary
 
     events = FIRST_SLOTS  # of as many users, more than fit into the first table of spellings
-    note = "." * (QUICK_FROM // events if COMPILES else 0)
+    note = "." * (FAST_FROM_BYTES // events if COMPILES else 0)
     lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02},{note}\n' for i in range(events))
     log = directory / "log.csv"
     log.write_text("user,title,territory,time,note\n" + "".join(lines), encoding="utf-8")
     import_logs(directory / "log", ImportConfig(events=(log,), time="time", available_after=1))
-    numbers = Integers(np.arange(events))
-    Names().codes(numbers)
+    numbers = IntegerColumn(np.arange(events))
+    Vocabulary().codes(numbers)
     Days().codes(numbers)
 
 

@@ -28,7 +28,7 @@ def print_world(console: Console, world: Dataset) -> None:
 
 def world_table(world: Dataset) -> Table:
     """Users and positives of each major territory, of the others together, and of all."""
-    positives = world.truth("discoveries")  # (C, days)
+    positives = world.truth("first_streams")  # (C, days)
     train, test = (days.sum(axis=1) for days in np.split(positives, [world.train_days], axis=1))  # (C,)
     territories = world.territories
     words = [Column("code", TEXT), Column("major territory", TEXT)]

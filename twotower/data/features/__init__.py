@@ -1,1 +1,1 @@
-"""User and title vectors, where a log brings none."""
+"""User and title vectors, made of histories, territories, profiles and texts."""

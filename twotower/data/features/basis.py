@@ -1,7 +1,7 @@
-"""What vectors were made with, so that those of another dataset can be made in the same columns.
+"""The basis of a dataset's vectors: another dataset's users and titles can be projected onto it.
 
-An SVD has no names for its directions: the same log with a day more gives others. So the factors are kept, and other
-users and titles are put into their directions:
+The directions of an SVD are arbitrary: the same log with one more day gives others. So the factors are stored, and
+other users and titles are projected onto them:
 
     user   history x (T,)  → x / √(its sum · the titles' sums) · V s^(p−1) / scale   of the titles that are known
     title  words           → TF-IDF with the known words and their idf · V / scale
@@ -10,7 +10,7 @@ users and titles are put into their directions:
 
 On disk, in ``basis/`` of the dataset:
 
-    basis.json               the parts of users and titles in order; ids of titles, words, categories, codes
+    basis.json               a BasisRecord
     history-s.npy V weight   (k,), (T, k), (T,) float64: the factors, and the titles' sums in the weighted history
     text-s.npy V idf         (k,), (m, k), (m,) float64
 """
@@ -35,7 +35,7 @@ KINDS = ("own", "history", "territory", "text", "categories")
 
 @dataclass(frozen=True)
 class History:
-    """The SVD of who watched what, weighted."""
+    """The SVD of the weighted history matrix."""
 
     titles: list[str]  # (T,) ids, in the order of V
     weight: np.ndarray  # (T,) float64 sum of each title's column; 0 where nobody watched it
@@ -43,7 +43,7 @@ class History:
     power: float  # of the singular values
 
     def matrix(self, dataset: Dataset) -> sparse.csr_matrix:
-        """(U, T) who watched what before day 0, of these titles, weighted as theirs."""
+        """(U, T) history of these titles, with their weights."""
         user, title = dataset.history()
         row = rows_of(dataset.title_ids, self.titles)[title]
         known = (row >= 0) & (self.weight[row] > 0)
@@ -58,9 +58,9 @@ class History:
         """A vector for each title, (n, k) float32; zeros for those that are not known."""
         own = self.factors.columns(self.power)
         row = rows_of(ids, self.titles)
-        found = np.zeros((len(ids), own.shape[1]), np.float32)
-        found[row >= 0] = own[row[row >= 0]]
-        return found
+        vectors = np.zeros((len(ids), own.shape[1]), np.float32)
+        vectors[row >= 0] = own[row[row >= 0]]
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,18 @@ class Text:
 
 
 class Part(NamedTuple):
-    """Some columns of the vectors of all users or all titles, and how they are made."""
+    """Some columns of all user or title vectors, and how they are made."""
 
     kind: str  # one of KINDS
-    name: str  # as people call it: of categories, their column
+    name: str  # of categories: their column
     width: int
     scale: float = 1.0  # what comes from an SVD is divided by it
-    values: tuple[str, ...] = ()  # a column each: categories, or codes of territories
+    values: tuple[str, ...] = ()  # one column each: categories, or territory codes
 
 
 @dataclass(frozen=True)
 class Basis:
-    """The parts of users and of titles, in order, and the factors that they share."""
+    """The parts of user and title vectors, in order, and the factors that they share."""
 
     users: list[Part]
     titles: list[Part]
@@ -98,7 +98,7 @@ class Basis:
     text: Text | None
 
     def files(self) -> dict[str, Any]:
-        """What is kept in ``basis/``: arrays, and plain values for JSON."""
+        """The files of ``basis/``: arrays, and plain values for JSON."""
         facts: dict[str, Any] = {name: [part._asdict() for part in getattr(self, name)] for name in ("users", "titles")}
         arrays: dict[str, np.ndarray] = {}
         if self.history is not None:
@@ -111,7 +111,7 @@ class Basis:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Basis":
-        """That of a dataset whose vectors ``twotower embed`` made. Errors: InputError where it is damaged."""
+        """Read the basis of a dataset. Errors: InputError where it is damaged."""
         facts = dataset.basis_facts(FACTS)
         try:
             users, titles = ([_part(plain) for plain in facts[name]] for name in ("users", "titles"))
@@ -134,9 +134,9 @@ def scaled(columns: np.ndarray, scale: float) -> np.ndarray:
 
 
 def indicators(texts: Sequence[str], values: Sequence[str]) -> np.ndarray:
-    """A column of 0 and 1 for each of some values, (n, F) float32; others are passed over.
+    """One column of 0 and 1 per value, (n, F) float32; other values are ignored.
 
-    A list (``Comedy|Drama``) has a 1 for each of its values, an empty value none.
+    A list (``Comedy|Drama``) has a 1 for each of its values, an empty text none.
     """
     place = {value: i for i, value in enumerate(values)}
     columns = np.zeros((len(texts), len(values)), np.float32)
@@ -146,12 +146,12 @@ def indicators(texts: Sequence[str], values: Sequence[str]) -> np.ndarray:
 
 
 def values_in(text: str) -> set[str]:
-    """The values of a list: ``Comedy|Drama`` has two."""
+    """The values of a list such as ``Comedy|Drama``."""
     return set(filter(None, text.split(LIST_MARK)))
 
 
 def joined(titles: dict[str, list[str]], columns: Sequence[str]) -> list[str]:
-    """One text a title."""
+    """One text per title."""
     return [" ".join(texts) for texts in zip(*(titles[name] for name in columns), strict=True)]
 
 
@@ -160,7 +160,7 @@ def _named(name: str, factors: Factors, **other: np.ndarray) -> dict[str, np.nda
 
 
 def _arrays(dataset: Dataset, name: str, other: str, rows: int) -> tuple[np.ndarray, Factors]:
-    """One more array and the factors. Raises ValueError unless they fit ``rows`` of V and each other."""
+    """Another array and the factors. Raises ValueError unless they fit ``rows`` of V and each other."""
     s, V, more = (dataset.basis_array(f"{name}-{key}.npy") for key in ("s", "V", other))
     if V.shape != (rows, *s.shape) or more.shape != (rows,):
         raise ValueError(f"{name}: arrays of shapes {s.shape}, {V.shape}, {more.shape} for {rows} rows")

@@ -1,4 +1,4 @@
-"""User and title vectors where none exist: from histories, territories, profiles and texts."""
+"""Make user and title vectors from histories, territories, profiles and texts."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.no_effect import refuse_no_effect
 from twotower.core.progress import Progress, silent
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import Dataset, VectorsRecord
 from twotower.data.dataset_writer import write_vectors
 from twotower.data.features.basis import Basis, History, Part, Text, indicators, joined, scaled, values_in
 from twotower.data.features.own_vectors import read_vectors
@@ -29,29 +29,29 @@ from twotower.data.features.svd import (
 )
 from twotower.data.features.text import count_words
 
-USER_DIMS = 192  # of the SVD of the history, unless told
-MAX_CATEGORIES = 4_096  # of a one-hot column
-# Of the singular values in history columns. U s is the histories themselves; U s³ = A Aᵀ U s lets each user share in
-# those of others with the same titles, a step along the graph: +4 % PR-AUC on Last.fm, +8 % on Online Retail.
+USER_DIMS = 192  # default dimensions of the history's SVD
+MAX_CATEGORIES = 4_096  # per one-hot column
+# Exponent of the singular values in history columns. U s is the histories themselves; U s³ = A Aᵀ U s mixes in those of
+# users with the same titles, one step along the graph: +4 % PR-AUC on Last.fm, +8 % on Online Retail.
 POWER = 3.0
-LARGEST_POWER = 9.0  # beyond, one direction is all that is left
+LARGEST_POWER = 9.0  # beyond, one direction dominates
 
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """What vectors are made of: the options of ``twotower embed``, kept in the dataset's manifest.
+    """The options of ``twotower embed``, stored in the dataset's manifest.
 
-    Own vectors take the place of what is made by default; what is asked for besides is put beside them.
+    Own vectors replace what is made by default; explicit options add columns to them.
     """
 
-    user_dims: int | None = None  # of the SVD of histories; None: USER_DIMS
-    history_power: float | None = None  # of its singular values; None: POWER
+    user_dims: int | None = None  # dimensions of the history's SVD; None: USER_DIMS
+    history_power: float | None = None  # exponent of its singular values; None: POWER
     territory_onehot: bool | None = None  # None: yes
     profile: tuple[str, ...] = ()  # columns of users.csv, one-hot
     text: tuple[str, ...] = ()  # columns of titles.csv; none: all that are not categorical
-    text_dims: int = 256  # of the SVD of texts
+    text_dims: int = 256  # dimensions of the texts' SVD
     categorical: tuple[str, ...] = ()  # columns of titles.csv, one-hot
-    title_side: bool | None = None  # the titles' side of the SVD of histories; None: yes
+    title_side: bool | None = None  # title columns of the history's SVD; None: yes
     user_vectors: Path | None = None
     title_vectors: Path | None = None
 
@@ -62,12 +62,12 @@ class EmbedConfig:
             raise InputError(f"--history-power {self.history_power}: expected a number from 0 to {LARGEST_POWER:g}")
 
     def plain(self) -> dict[str, Any]:
-        """The config as JSON knows it, with paths as text."""
+        """The config for JSON, with paths as text."""
         return json.loads(json.dumps(asdict(self), default=str))
 
 
-class Made(NamedTuple):
-    """Some columns of the vectors of all users or all titles, and how they were made."""
+class FeaturePart(NamedTuple):
+    """Some columns of all user or title vectors, and how they were made."""
 
     part: Part
     columns: np.ndarray  # (n, F) float32
@@ -75,7 +75,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What the vectors are made of: name and width of each part, in order."""
+    """Name and width of each part of the vectors, in order."""
 
     user_parts: list[tuple[str, int]]
     title_parts: list[tuple[str, int]]
@@ -88,9 +88,9 @@ def embed(
 ) -> EmbedSummary:
     """Make vectors for the users and titles of a dataset, and add them to it.
 
-    Users are known by their history alone, the events from before day 0: no label is made of those, so that no
-    vector can know what a model is to predict. What comes from an SVD is scaled as a whole to entries of mean
-    square 1, as if it were standardised; one-hot columns are 0 and 1, and own vectors stay as they are.
+    Users are described by their history, the events before day 0: these are never labels, so that no vector contains
+    what a model has to predict. Columns of an SVD are scaled together to mean square 1; one-hot columns are 0 and 1;
+    own vectors stay as they are.
 
     Errors: InputError for a column that the dataset does not have, own vectors that do not fit it, vectors
     without any part, and vectors that exist already unless ``overwrite``.
@@ -98,44 +98,44 @@ def embed(
     dataset = Dataset.open(directory)
     if dataset.has_vectors and not overwrite:
         raise InputError(f"{directory}: has vectors already; --overwrite replaces them")
-    making = Making(dataset, config, progress)
-    users, titles = (made_of(parts) for parts in (making.user_parts(), making.title_parts()))
+    builder = FeatureBuilder(dataset, config, progress)
+    users, titles = (made_of(parts) for parts in (builder.user_parts(), builder.title_parts()))
     for what, made in (("user", users), ("title", titles)):
         if not made:
-            raise InputError(f"{directory}: nothing to make {what} vectors of; {making.way_out(what)}")
+            raise InputError(f"{directory}: nothing to make {what} vectors of: {builder.hint(what)}")
     of_users, of_titles = ([part for part, _ in made] for made in (users, titles))
-    basis = Basis(of_users, of_titles, making.history_basis, making.text_basis)
-    return write(dataset, users, titles, basis, {"config": config.plain()}, making.notes, progress)
+    basis = Basis(of_users, of_titles, builder.history_basis, builder.text_basis)
+    return write(dataset, users, titles, basis, {"config": config.plain()}, builder.notes, progress)
 
 
-def made_of(parts: Iterable[Made]) -> list[Made]:
-    """Those that have a column."""
+def made_of(parts: Iterable[FeaturePart]) -> list[FeaturePart]:
+    """The parts that have columns."""
     return [made for made in parts if made.part.width]
 
 
 def write(
-    dataset: Dataset, users: list[Made], titles: list[Made], basis: Basis, provenance: dict[str, Any],
+    dataset: Dataset, users: list[FeaturePart], titles: list[FeaturePart], basis: Basis, record: VectorsRecord,
     notes: list[str], progress: Progress,
 ) -> EmbedSummary:  # fmt: skip
-    """Add vectors to a dataset, with what they were made with; what they are made of."""
+    """Add vectors and their basis to a dataset."""
     user_parts, title_parts = ([(part.name, part.width) for part, _ in made] for made in (users, titles))
     progress("writing vectors", 0, 1)
     X, Y = (np.concatenate([columns for _, columns in made], axis=1) for made in (users, titles))
-    facts = {"user_parts": user_parts, "title_parts": title_parts}
-    write_vectors(dataset.path, X, Y, provenance | facts, basis.files())
+    record |= {"user_parts": user_parts, "title_parts": title_parts}
+    write_vectors(dataset.path, X, Y, record, basis.files())
     progress("writing vectors", 1, 1)
     return EmbedSummary(user_parts, title_parts, notes, dataset.n_territories)
 
 
-class Making:
-    """The parts of the vectors of one dataset, each made when it is its turn, and ``notes`` on them."""
+class FeatureBuilder:
+    """Makes the parts of one dataset's vectors, and collects ``notes`` on them."""
 
     def __init__(self, dataset: Dataset, config: EmbedConfig, progress: Progress = silent):
         self.dataset, self.config, self.progress = dataset, config, progress
         self.notes: list[str] = []
-        self.history_basis: History | None = None  # as soon as it has been made
+        self.history_basis: History | None = None
         self.text_basis: Text | None = None
-        # What may be wrong with the input is found out before the first SVD.
+        # Wrong input is reported before the first SVD.
         self._check_columns("user", dataset.user_columns, config.profile)
         self._check_columns("title", dataset.titles, (*config.text, *config.categorical))
         self.own_users = self.own_titles = None
@@ -144,39 +144,39 @@ class Making:
         if config.title_vectors is not None:
             self.own_titles = read_vectors(config.title_vectors, "title", dataset.n_titles, dataset.title_ids)
 
-    def way_out(self, what: str) -> str:
+    def hint(self, what: str) -> str:
         """What to do when there is nothing to make vectors of."""
         events, _ = self.dataset.history()
-        history = "" if len(events) else "no event lies before the training days (see --train-days), "
-        columns = {"title": "--titles of import brings text and categories", "user": "--profile takes columns"}
-        return f"{history}{columns[what]}, --{what}-vectors vectors of your own"
+        history = "" if len(events) else "there are no events before the training days (see import --train-days); "
+        columns = {"title": "import --titles to get text and categories", "user": "add columns with --profile"}
+        return f"{history}{columns[what]}, or give your own with --{what}-vectors"
 
     @property
     def power(self) -> float:
-        """Of the singular values of the histories."""
+        """Exponent of the history's singular values."""
         return POWER if self.config.history_power is None else self.config.history_power
 
-    def user_parts(self) -> Iterator[Made]:
+    def user_parts(self) -> Iterator[FeaturePart]:
         """Own vectors, history, territory, and profile columns."""
         config, dataset = self.config, self.dataset
         default = self.own_users is None
         if self.own_users is not None:
-            yield Made(Part("own", "own", self.own_users.shape[1]), self.own_users)
+            yield FeaturePart(Part("own", "own", self.own_users.shape[1]), self.own_users)
         if default or config.user_dims is not None:
             yield self._svd_part("history", "user", self.history.users(self.history_matrix))
         if default if config.territory_onehot is None else config.territory_onehot:
             onehot = np.eye(dataset.n_territories, dtype=np.float32)
             part = Part("territory", "territory", len(onehot), values=tuple(dataset.territories.code))
-            yield Made(part, onehot[np.asarray(dataset.user_territory)])
+            yield FeaturePart(part, onehot[np.asarray(dataset.user_territory)])
         for name in config.profile:
             yield one_hot_part(name, dataset.user_columns[name])
 
-    def title_parts(self) -> Iterator[Made]:
-        """Own vectors, text, categorical columns, and the titles' side of the history."""
+    def title_parts(self) -> Iterator[FeaturePart]:
+        """Own vectors, text, categorical columns, and the title columns of the history's SVD."""
         config, titles = self.config, self.dataset.titles
         default = self.own_titles is None
         if self.own_titles is not None:
-            yield Made(Part("own", "own", self.own_titles.shape[1]), self.own_titles)
+            yield FeaturePart(Part("own", "own", self.own_titles.shape[1]), self.own_titles)
         others = [name for name in titles if name not in ("title", *config.categorical)]
         text = config.text or (others if default else ())
         if text and config.text_dims:
@@ -193,7 +193,7 @@ class Making:
 
     @cached_property
     def counts(self) -> sparse.csr_matrix:
-        """(U, T) who watched what before day 0, how often."""
+        """(U, T) how often each user watched each title before day 0."""
         user, title = self.dataset.history()
         return count_matrix(user, title, (self.dataset.n_users, self.dataset.n_titles))
 
@@ -204,7 +204,7 @@ class Making:
 
     @cached_property
     def history(self) -> History:
-        """The SVD of the history: one for both sides."""
+        """The SVD of the history, for users and titles."""
         dims = USER_DIMS if self.config.user_dims is None else self.config.user_dims
         factors = self._factorise("history", self.history_matrix, dims)
         self.history_basis = History(self.dataset.title_ids, column_sums(self.counts), factors, self.power)
@@ -215,17 +215,17 @@ class Making:
         factors = truncated_svd(A, dims)
         self.progress(f"SVD of {name}", 1, 1)
         if len(factors.s) < dims:
-            made = counted(len(factors.s), "column")
-            self.notes.append(f"{name.capitalize()}: {made}, not {dims:,}: its rank is no higher.")
+            columns = counted(len(factors.s), "column")
+            self.notes.append(f"{name.capitalize()}: {columns} instead of {dims:,}, the rank of its matrix.")
         return factors
 
-    def _svd_part(self, name: str, what: str, columns: np.ndarray) -> Made:
-        """Columns (n, F) with entries of mean square 1; rows of zeros stay so, do not count, and are told of."""
+    def _svd_part(self, name: str, what: str, columns: np.ndarray) -> FeaturePart:
+        """Columns (n, F) scaled to mean square 1; rows of zeros stay, do not count, and are noted."""
         filled = np.any(columns, axis=1)
         if columns.shape[1]:
-            self.notes += without(name, what, filled)
+            self.notes += missing_note(name, what, filled)
         scale = np.sqrt(np.mean(np.square(columns[filled], dtype=np.float64))) if filled.any() else 1.0
-        return Made(Part(name, name, columns.shape[1], float(scale)), scaled(columns, scale))
+        return FeaturePart(Part(name, name, columns.shape[1], float(scale)), scaled(columns, scale))
 
     def _check_columns(self, what: str, columns: dict[str, list[str]], names: Sequence[str]) -> None:
         choice = [column for column in columns if column != what]
@@ -235,29 +235,29 @@ class Making:
                 raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
 
 
-def without(name: str, what: str, filled: np.ndarray) -> list[str]:
-    """What to say of users or titles whose row (n,) is not ``filled``."""
+def missing_note(name: str, what: str, filled: np.ndarray) -> list[str]:
+    """A note on users or titles whose row (n,) is not ``filled``."""
     missing = int(np.count_nonzero(~filled))
-    return [f"{counted(missing, what)} without {name}: zeros in its columns."] if missing else []
+    return [f"{counted(missing, what)} without {name}: these columns are 0."] if missing else []
 
 
-def one_hot_part(name: str, texts: Sequence[str]) -> Made:
-    """A column of categories as a part."""
+def one_hot_part(name: str, texts: Sequence[str]) -> FeaturePart:
+    """A categorical column as a part."""
     values = categories(name, texts)
-    return Made(Part("categories", name, len(values), values=tuple(values)), indicators(texts, values))
+    return FeaturePart(Part("categories", name, len(values), values=tuple(values)), indicators(texts, values))
 
 
 def one_hot(name: str, texts: Sequence[str]) -> np.ndarray:
-    """A column of 0 and 1 for each distinct value, in alphabetical order: (n, F) float32; see ``indicators``."""
+    """One column of 0 and 1 per distinct value, in alphabetical order: (n, F) float32; see ``indicators``."""
     return indicators(texts, categories(name, texts))
 
 
 def categories(name: str, texts: Sequence[str]) -> list[str]:
     """The distinct values in alphabetical order.
 
-    Errors: InputError for more than ``MAX_CATEGORIES`` values: those are ids or text, and no categories.
+    Errors: InputError for more than ``MAX_CATEGORIES`` values: ids or text, not categories.
     """
-    found = sorted(set().union(*map(values_in, texts)))
-    if len(found) > MAX_CATEGORIES:
-        raise InputError(f"column {name!r}: {len(found):,} values, expected at most {MAX_CATEGORIES:,} categories")
-    return found
+    values = sorted(set().union(*map(values_in, texts)))
+    if len(values) > MAX_CATEGORIES:
+        raise InputError(f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} categories")
+    return values

@@ -1,4 +1,4 @@
-"""Read vectors made elsewhere: ``.npy`` in the order of the dataset, or Parquet and CSV with a column of ids."""
+"""Read vectors made elsewhere: ``.npy`` in the dataset's order, or Parquet or CSV with a column of ids."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from twotower.data.ingest.tables import MISSING, CsvTable, ParquetTable, arrow_t
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
-CHECKED_ROWS = 65_536  # looked at at a time
+CHECKED_ROWS = 65_536  # checked together
 
 Block = tuple[int, list[str], np.ndarray]  # first row, (b,) ids, (b, F) float32
 
@@ -21,9 +21,9 @@ Block = tuple[int, list[str], np.ndarray]  # first row, (b,) ids, (b, F) float32
 def read_vectors(path: str | Path, what: str, n: int, ids: Sequence[str] | None) -> np.ndarray:
     """Vectors (n, F) float32 of the ``n`` users or titles of a dataset; ``what`` is "user" or "title".
 
-    A ``.npy`` array has a row for each of them in the order of the dataset. In Parquet and CSV files the first
-    column holds ids, in any order; the others hold numbers, or (Parquet) a single one holds lists of numbers.
-    Ids that the dataset does not have are passed over. Nothing is ever unpickled.
+    A ``.npy`` array has one row each, in the dataset's order. In Parquet and CSV files the first column holds ids, in
+    any order; the others hold numbers, or (Parquet) a single one holds lists of numbers. Unknown ids are ignored.
+    Nothing is ever unpickled.
 
     Errors: InputError for a wrong number of rows or dimensions, ids that are missing or occur twice, and NaN
     or infinite values, with the first row and how many rows have them.
@@ -85,7 +85,7 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
 
 def _csv_blocks(table: CsvTable) -> Iterator[Block]:
     for block in table.blocks(table.columns):
-        ids, *columns = [cast(list[str], texts) for texts in block.columns]  # a CSV file's, read carefully, are lists
+        ids, *columns = [cast(list[str], texts) for texts in block.columns]  # of CSV
         numbers = [
             _numbers(texts, partial(_where, table, block.start, name))
             for name, texts in zip(table.columns[1:], columns, strict=True)
@@ -149,7 +149,7 @@ def _check_numeric(table: ParquetTable, kind: Any, name: str) -> None:
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found and told then
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which _check_finite reports
         return np.ascontiguousarray(array, np.float32)
 
 

@@ -1,11 +1,11 @@
-"""Arrow arrays as fields or as texts. Imports pyarrow only when it is called: it is an extra."""
+"""Arrow arrays as columns of values or texts. Imports pyarrow when called: it is an extra."""
 
 import re
 from typing import Any
 
 import numpy as np
 
-from twotower.data.ingest.columns import Fields, Integers, Moments, Picked, Texts
+from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
 
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
 _WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
@@ -14,7 +14,7 @@ UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def arrow_texts(column: Any) -> list[str]:
-    """Arrow values as text: none as "", whole floats and decimals as integers (ids that met a NaN or a NUMERIC column),
+    """Arrow values as text: null as "", whole floats and decimals as integers (ids of a column with NaN, or NUMERIC),
     lists joined by ``|``.
     """
     from pyarrow import string, types
@@ -33,38 +33,38 @@ def _number(x: float | None) -> str:
     return "" if x is None or x != x else str(int(x)) if x.is_integer() else repr(x)
 
 
-def arrow_fields(column: Any) -> list[str] | Fields:
-    """Arrow values as they lie in memory, where they are text, whole numbers, dates or times; else as texts."""
+def arrow_values(column: Any) -> list[str] | Values:
+    """Arrow text, whole numbers, dates and times in their own memory; other types as a list of texts."""
     from pyarrow import ArrowInvalid, int32, int64, types
 
     kind = column.type
     if types.is_dictionary(kind):
-        values = arrow_fields(column.dictionary)
-        if isinstance(values, Texts):
-            return Picked(values, column.indices.cast(int32()).fill_null(-1).to_numpy())
+        values = arrow_values(column.dictionary)
+        if isinstance(values, TextColumn):
+            return DictionaryColumn(values, column.indices.cast(int32()).fill_null(-1).to_numpy())
     elif types.is_string(kind) or types.is_large_string(kind):
         return _texts(column.fill_null("") if column.null_count else column)
     elif types.is_integer(kind):
         try:
-            return Integers(_numbers(column.cast(int64())), _missing(column))
+            return IntegerColumn(_numbers(column.cast(int64())), _missing(column))
         except ArrowInvalid:  # beyond 63 bits
             pass
     elif types.is_date(kind) or (types.is_timestamp(kind) and kind.tz in (None, "UTC")):
         days = types.is_date32(kind)
         units = 1 if days else SECONDS_A_DAY * UNITS_A_SECOND["ms" if types.is_date64(kind) else kind.unit]
         value = _numbers((column.view(int32()) if days else column).cast(int64()))
-        return Moments(value, units, _missing(column), lambda: arrow_texts(column))
+        return TimeColumn(value, units, _missing(column), lambda: arrow_texts(column))
     return arrow_texts(column)
 
 
-def _texts(column: Any) -> Texts:
+def _texts(column: Any) -> TextColumn:
     """A string array without nulls."""
     from pyarrow import types
 
     _, offsets, data = column.buffers()
     width = np.int64 if types.is_large_string(column.type) else np.int32
     ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-    return Texts(np.frombuffer(data or b"", np.uint8), ends[:-1], ends[1:])
+    return TextColumn(np.frombuffer(data or b"", np.uint8), ends[:-1], ends[1:])
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""The fields of a column as they lie in a file: values without a Python object for each.
+"""Columns of values without a Python object for each: the columns of a ``Block`` of the fast readers.
 
-All of them are columns of a ``Block``, like a list of texts, and give the text of a row to whoever asks for it:
-that which the careful readers of tables.py give. Their arrays are read-only, for some belong to Arrow, and a kernel
-is compiled for either kind of array.
+The text of a row is that of the careful readers (tables.py). Arrays are read-only: some belong to Arrow, and kernels
+are compiled for one kind of array.
 """
 
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Texts:
-    """n texts in UTF-8, each a piece of one array of bytes."""
+class TextColumn:
+    """n texts in UTF-8, slices of one array of bytes."""
 
     data: np.ndarray  # uint8
     start: np.ndarray  # (n,) int64 first byte
@@ -29,8 +28,8 @@ class Texts:
     def __getitem__(self, row: int) -> str:
         return self.data[self.start[row] : self.end[row]].tobytes().decode()
 
-    def take(self, rows: np.ndarray) -> "Texts":
-        return Texts(self.data, self.start[rows], self.end[rows])
+    def take(self, rows: np.ndarray) -> "TextColumn":
+        return TextColumn(self.data, self.start[rows], self.end[rows])
 
     def texts(self) -> list[str]:
         data = self.data.tobytes()
@@ -38,7 +37,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Integers:
+class IntegerColumn:
     """n whole numbers, some of which may be missing."""
 
     value: np.ndarray  # (n,) int64, anything where missing
@@ -58,10 +57,10 @@ class Integers:
 
 
 @dataclass(frozen=True)
-class Picked:
-    """n texts out of a short list of distinct ones: a dictionary column."""
+class DictionaryColumn:
+    """n texts of a few distinct ones."""
 
-    values: Texts
+    values: TextColumn
     index: np.ndarray  # (n,) int32 row of ``values``, -1 where missing
 
     def __len__(self) -> int:
@@ -75,13 +74,13 @@ class Picked:
 
 
 @dataclass(frozen=True)
-class Moments:
+class TimeColumn:
     """n times as a number of units since 1970, some of which may be missing."""
 
     value: np.ndarray  # (n,) int64, anything where missing
     units_a_day: int
     missing: np.ndarray | None
-    texts: Callable[[], list[str]]  # how they are written, for whoever takes them as names or has a format
+    texts: Callable[[], list[str]]  # their texts, for use as names or with a format
 
     def __post_init__(self) -> None:
         self.value.setflags(write=False)
@@ -93,4 +92,4 @@ class Moments:
         return self.texts()[row]
 
 
-Fields = Texts | Integers | Picked | Moments
+Values = TextColumn | IntegerColumn | DictionaryColumn | TimeColumn

@@ -1,7 +1,6 @@
-"""Cut delimited text into rows and fields: RFC 4180, read as strictly as the csv module does with ``strict``.
+"""Split delimited text into rows and fields: RFC 4180, as strictly as the csv module with ``strict``.
 
-The kernel only finds where fields begin and end. It stops before a row that is not as it should be, and leaves it
-to the csv module to say what is wrong.
+The kernel only finds where fields begin and end. It stops before a malformed row, which the csv module then reports.
 """
 
 from typing import NamedTuple
@@ -9,24 +8,24 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.core.jit import njit
-from twotower.data.ingest.columns import Texts
+from twotower.data.ingest.columns import TextColumn
 
 _QUOTE, _LF, _CR = ord('"'), ord("\n"), ord("\r")
-MORE, FAULT = 0, 1  # why it stopped: the next row is not whole yet; it is not as it should be
+MORE, FAULT = 0, 1  # why it stopped: the next row is incomplete; it is malformed
 
 
 class Rows(NamedTuple):
-    """What was found in a piece of text."""
+    """The rows of a block of text."""
 
-    columns: list[Texts]  # one a column that was asked for
+    columns: list[TextColumn]  # one per wanted column
     ragged: int  # rows left out
-    used: int  # bytes up to the first row that is not among these
+    used: int  # bytes up to the first row that is not included
     lines: int  # and line ends in them
-    fault: bool  # that row is faulty, or at least unusual
+    fault: bool  # that row is malformed, or at least unusual
 
 
 class RowReader:
-    """Cuts pieces of one file: ``width`` columns, of which ``wanted`` are kept, in that order, each once."""
+    """Splits blocks of one file: ``width`` columns, of which ``wanted`` are kept, in that order, each once."""
 
     def __init__(self, separator: str, quotes: bool, width: int, wanted: list[int], longest: int, skip_ragged: bool):
         self.separator, self.quotes, self.longest, self.skip_ragged = ord(separator), quotes, longest, skip_ragged
@@ -46,7 +45,9 @@ class RowReader:
         if self.quotes and (start < 0).any():
             for j in range(n_wanted):
                 undouble(start[j], end[j], data)
-        return Rows([Texts(data, s, e) for s, e in zip(start, end, strict=True)], ragged, used, lines, why == FAULT)
+        return Rows(
+            [TextColumn(data, s, e) for s, e in zip(start, end, strict=True)], ragged, used, lines, why == FAULT
+        )
 
 
 @njit(cache=True, nogil=True)

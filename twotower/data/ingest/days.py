@@ -1,4 +1,4 @@
-"""Read times as calendar days, whatever way a log writes them."""
+"""Times in the formats of logs → calendar days."""
 
 import re
 from collections.abc import Sequence
@@ -7,26 +7,26 @@ from datetime import date, datetime
 import numpy as np
 
 from twotower.core.jit import njit
-from twotower.data.ingest.columns import Fields, Integers, Moments, Picked, Texts
-from twotower.data.ingest.string_table import Spellings
+from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
+from twotower.data.ingest.string_table import StringTable
 from twotower.data.ingest.vocabulary import by_value
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 SECONDS_A_DAY = 86_400
 UNREADABLE = -1  # no date: ordinals start at 1
 LAST_DAY = date.max.toordinal()
-CACHED_TIMES = 4_096  # forgotten between blocks once there are more: times to the second hardly repeat
+CACHED_TIMES = 4_096  # cleared between blocks once there are more: times to the second hardly repeat
 
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?)?")
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE]\+?\d+)?")
-_UNSURE = -2  # what the kernels leave to the expressions above
+_UNSURE = -2  # what kernels leave to the expressions above
 _ZERO, _COLON, _MINUS, _DOT, _COMMA, _SPACE, _T, _Z = (ord(c) for c in "0:-., TZ")
 _DIGITS = 18  # at most: what certainly fits into 64 bits
 _FRACTION, _EXACT = 6, 4e9  # digits after the point that cannot round seconds below 4e9 up to a whole one
 
 
 class Days(dict[str, int]):
-    """Time as text → day as a proleptic ordinal (1 is 0001-01-01), worked out once for each distinct text.
+    """Time as text → day as a proleptic ordinal (1 is 0001-01-01), computed once per distinct text.
 
     Read are ISO 8601 dates and datetimes, of which the day counts as it is written, in its own time zone;
     YYYYMMDD; and numbers from 0, by their size: below 100 000 they count days, then seconds, milli-, micro-
@@ -45,16 +45,16 @@ class Days(dict[str, int]):
         self[text] = day
         return day
 
-    def codes(self, fields: Sequence[str] | Fields) -> np.ndarray:
-        """Days (n,) int32 of ``fields``; ``UNREADABLE`` where there is no telling."""
-        if isinstance(fields, Picked):
+    def codes(self, fields: Sequence[str] | Values) -> np.ndarray:
+        """Days (n,) int32 of ``fields``; ``UNREADABLE`` where that is not clear."""
+        if isinstance(fields, DictionaryColumn):
             return by_value(fields, self.codes)
-        if isinstance(fields, Texts):
+        if isinstance(fields, TextColumn):
             return self._of_texts(fields)
-        if isinstance(fields, Moments | Integers) and self.form is None:
+        if isinstance(fields, TimeColumn | IntegerColumn) and self.form is None:
             days = np.empty(len(fields), np.int32)
-            if isinstance(fields, Moments):
-                days_of_moments(days, fields.value, fields.units_a_day)
+            if isinstance(fields, TimeColumn):
+                days_of_times(days, fields.value, fields.units_a_day)
             else:
                 days_of_integers(days, fields.value)
             if fields.missing is not None:
@@ -62,19 +62,19 @@ class Days(dict[str, int]):
             return days
         if len(self) > CACHED_TIMES:
             self.clear()
-        texts = fields.texts() if isinstance(fields, Moments | Integers) else fields
+        texts = fields.texts() if isinstance(fields, TimeColumn | IntegerColumn) else fields
         return np.fromiter(map(self.__getitem__, texts), np.int32, len(texts))
 
-    def _of_texts(self, texts: Texts) -> np.ndarray:
-        """The usual spellings by a kernel; of the others each distinct one once."""
+    def _of_texts(self, texts: TextColumn) -> np.ndarray:
+        """The usual formats by a kernel; the others once per distinct text."""
         days = np.full(len(texts), _UNSURE, np.int32)
         if self.form is None:
             read_days(days, texts.data, texts.start, texts.end)
         rows = np.flatnonzero(days == _UNSURE)
         if len(rows):
-            spellings = Spellings()
-            numbers = spellings.numbers(texts.take(rows))
-            days[rows] = self.codes(spellings.since(0))[numbers]
+            others = StringTable()
+            numbers = others.numbers(texts.take(rows))
+            days[rows] = self.codes(others.since(0))[numbers]
         return days
 
 
@@ -185,7 +185,7 @@ def read_days(out, data, start, end):
 
 
 @njit(cache=True, nogil=True)
-def days_of_moments(out, value, units_a_day):
+def days_of_times(out, value, units_a_day):
     """out[i] = day of value[i] units since 1970."""
     for i in range(len(out)):
         day = value[i] // units_a_day + EPOCH_DAY

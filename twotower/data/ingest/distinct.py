@@ -1,4 +1,4 @@
-"""Distinct events: of those of one user, title and day one is kept, by counting sorts that compare nothing."""
+"""Distinct events: one per user, title and day, by counting sorts."""
 
 import numpy as np
 

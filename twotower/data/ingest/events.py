@@ -1,4 +1,4 @@
-"""Raw logs → events: every id a number, every time a day, a few bytes an event however long its names are."""
+"""Raw logs → events: ids as numbers, times as days, a few bytes per event."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.ingest.columns import Fields
+from twotower.data.ingest.columns import Values
 from twotower.data.ingest.days import Days
-from twotower.data.ingest.growing import Growing
-from twotower.data.ingest.tables import QUICK_FROM, Block, CsvFormat, CsvTable, ParquetTable, open_table
-from twotower.data.ingest.vocabulary import NONE, Names, order_of_appearance
+from twotower.data.ingest.growing import GrowingArray
+from twotower.data.ingest.tables import FAST_FROM_BYTES, Block, CsvFormat, CsvTable, ParquetTable, open_table
+from twotower.data.ingest.vocabulary import NONE, Vocabulary, order_of_appearance
 
-USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # what columns are read as
+USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # roles of columns
 REQUIRED = (USER, TITLE, TERRITORY, TIME)
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of watch events; ``territory`` is where all of them happened, when no column says it."""
+    """One file of watch events; ``territory`` is that of all events, where there is no column."""
 
     path: Path
     territory: str | None = None
@@ -31,14 +31,14 @@ class LogFile:
 
 @dataclass(frozen=True)
 class LogColumns:
-    """What the columns of the log are called."""
+    """Names of the log's columns."""
 
     user: str
     title: str
     territory: str | None = None  # None: territories come from the files or from a table of users
     time: str | None = None
     time_format: str | None = None  # as of datetime.strptime; None: see days.py
-    info: tuple[str, ...] = ()  # columns that describe the user or the title, such as an age group or a genre
+    info: tuple[str, ...] = ()  # columns that describe users or titles, such as an age group or a genre
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class EventLog:
 
     user: Column
     title: Column
-    territory: Column | None  # None: the log does not tell
+    territory: Column | None  # None: the log has none
     day: np.ndarray | None  # (N,) int32 ordinals; None: the log has no times
     info: dict[str, Column] = field(default_factory=dict)  # columns that describe users or titles
     skipped: dict[str, int] = field(default_factory=dict)  # why bad rows were left out → how many
@@ -90,14 +90,14 @@ def read_log(
     skip_bad_rows: bool = False,
     progress: Progress = silent,
 ) -> EventLog:
-    """Read one log from one or several files, CSV or Parquet, gzipped or not.
+    """Read a log from one or more files, CSV or Parquet, gzipped or not.
 
     Errors: InputError with file, line and column for a missing or NaN id, a time that can't be read and a row
     with a wrong number of fields, unless ``skip_bad_rows``, which counts them instead; with the file for one
     that can't be read or lacks a column; and when no file has an event.
     """
     reader = _LogReader(columns, skip_bad_rows)
-    # All are opened before the first is read: a misspelt column of the last file must not cost an hour.
+    # All are opened before the first is read: a wrong column name of the last file must not cost an hour.
     tables = [open_table(file.path, form, list(reader.columns_of(file).values())) for file in files]
     for table in tables:
         if isinstance(table, ParquetTable) and columns.time:
@@ -110,7 +110,7 @@ def read_log(
 
 
 def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, the next of which is read while one is at work on the last."""
+    """The same blocks, each read while the one before is processed."""
     coming = pool.submit(next, blocks, None)
     while (block := coming.result()) is not None:
         coming = pool.submit(next, blocks, None)
@@ -118,21 +118,21 @@ def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 class _LogReader:
-    """Collects the events of several files under one set of names."""
+    """Collects the events of several files with one vocabulary per column."""
 
     def __init__(self, columns: LogColumns, skip_bad_rows: bool):
         self.skip_bad_rows = skip_bad_rows
-        self.columns = {USER: columns.user, TITLE: columns.title}  # what is read → the column that holds it
+        self.columns = {USER: columns.user, TITLE: columns.title}  # role → column
         self.columns |= {TERRITORY: columns.territory} if columns.territory else {}
         self.columns |= {TIME: columns.time} if columns.time else {}
         self.columns |= {INFO + name: name for name in columns.info}
-        self.names = {what: Names() for what in (*self.columns, TERRITORY)}
+        self.names = {what: Vocabulary() for what in (*self.columns, TERRITORY)}
         self.days = Days(columns.time_format)
-        self.rows = {what: Growing(np.int32) for what in (*self.columns, TERRITORY)}
+        self.rows = {what: GrowingArray(np.int32) for what in (*self.columns, TERRITORY)}
         self.skipped: Counter[str] = Counter()
 
     def columns_of(self, file: LogFile) -> dict[str, str]:
-        """``columns``, but for the territory of a file that has one of its own."""
+        """``columns``, without the territory for a file that has one of its own."""
         return {what: name for what, name in self.columns.items() if what != TERRITORY or file.territory is None}
 
     def read(self, file: LogFile, table: CsvTable | ParquetTable, progress: Progress) -> None:
@@ -140,18 +140,18 @@ class _LogReader:
         names = list(columns.values())
         for what in columns if table.n_rows else ():
             self.rows[what].reserve(table.n_rows)
-        if table.path.stat().st_size < QUICK_FROM:
+        if table.path.stat().st_size < FAST_FROM_BYTES:
             for block in table.blocks(names, self.skip_bad_rows, progress):
                 codes = dict(zip(columns, map(partial(self.codes, file, table), columns, block.columns), strict=True))
                 self.keep(file, table, block, codes)
             return
-        with ThreadPoolExecutor() as pool:  # the kernels and most of the reading hold no lock
-            for block in one_ahead(pool, table.field_blocks(names, self.skip_bad_rows, progress)):
-                found = pool.map(partial(self.codes, file, table), columns, block.columns)
-                codes = dict(zip(columns, found, strict=True))
+        with ThreadPoolExecutor() as pool:  # kernels and most of reading hold no lock
+            for block in one_ahead(pool, table.fast_blocks(names, self.skip_bad_rows, progress)):
+                values = pool.map(partial(self.codes, file, table), columns, block.columns)
+                codes = dict(zip(columns, values, strict=True))
                 self.keep(file, table, block, codes)
 
-    def codes(self, file: LogFile, table: CsvTable | ParquetTable, what: str, values: list[str] | Fields) -> np.ndarray:
+    def codes(self, file: LogFile, table: CsvTable | ParquetTable, what: str, values: list[str] | Values) -> np.ndarray:
         """The values of a column as codes or days, (n,) int32. Errors: InputError for bytes that are no text."""
         try:
             return (self.days if what == TIME else self.names[what]).codes(values)

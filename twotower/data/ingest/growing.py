@@ -1,12 +1,12 @@
-"""An array that rows are appended to, without a second copy of it at any time."""
+"""An array to append to, without a second copy at any time."""
 
 import numpy as np
 
 GROWTH = 1.25
 
 
-class Growing:
-    """n rows of one dtype so far; it grows in place where the system can, for large arrays without copying."""
+class GrowingArray:
+    """n rows of one dtype; it grows in place where the system can."""
 
     def __init__(self, dtype: type) -> None:
         self._array: np.ndarray = np.empty(0, dtype)
@@ -18,7 +18,7 @@ class Growing:
     def reserve(self, rows: int) -> None:
         """Make room for so many more rows at once, when they are known to come."""
         if self._count + rows > len(self._array):
-            self._array.resize(self._count + rows, refcheck=False)  # nobody has seen the array yet
+            self._array.resize(self._count + rows, refcheck=False)  # no other reference exists yet
 
     def append(self, rows: np.ndarray) -> None:
         end = self._count + len(rows)

@@ -1,4 +1,4 @@
-"""Watch logs in files → a dataset: what ``twotower import`` does, from its options to its summary."""
+"""``twotower import``: watch logs in files → a dataset."""
 
 import json
 import re
@@ -18,19 +18,19 @@ from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
 from twotower.data.ingest.distinct import distinct_events, order_of_days
 from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
-from twotower.data.ingest.profiles import Known, describe_titles, describe_users, find_homes
+from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
-from twotower.data.ingest.side_tables import read_listing
+from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day
 from twotower.data.ingest.tables import MISSING, CsvFormat, clean
 from twotower.data.territories import Territories
 
-HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, unless told
+HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
 
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """What to import and how: the options of ``twotower import``, kept in the dataset's manifest."""
+    """The options of ``twotower import``, stored in the dataset's manifest."""
 
     events: tuple[Path, ...] = ()  # files of watch events
     markets: tuple[tuple[str, Path], ...] = ()  # (territory, file of events that all happened there)
@@ -41,9 +41,9 @@ class ImportConfig:
     time_format: str | None = None  # as of datetime.strptime; None: see days.py
     user_info: tuple[str, ...] = ()  # columns of the events that describe users
     title_info: tuple[str, ...] = ()  # columns of the events that describe titles
-    users: Path | None = None  # a table with a row a user
+    users: Path | None = None  # a table with one row per user
     users_id: str | None = None  # None: as ``user``
-    titles: Path | None = None  # a table with a row a title, or several with join_titles or title_weight
+    titles: Path | None = None  # a table with one row per title, or several with join_titles or title_weight
     titles_id: str | None = None  # None: as ``title``
     join_titles: bool = False
     title_weight: str | None = None
@@ -80,11 +80,11 @@ class ImportConfig:
             raise InputError(f"keep_titles = {self.keep_titles!r}: no regular expression ({error})") from None
         if (self.train_days == 0) != (self.test_days == 0):
             zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
-            raise InputError(f"--{zero}-days 0: expected --{other}-days 0, too, for a log to score and not to train on")
+            raise InputError(f"--{zero}-days 0: expected --{other}-days 0 as well, for a log to score only")
         refuse_no_effect("import", set_values(vars(self)), vars(self))
 
     def plain(self) -> dict[str, Any]:
-        """The config as JSON knows it, with paths as text."""
+        """The config for JSON, with paths as text."""
         return json.loads(json.dumps(asdict(self), default=str))
 
     @property
@@ -104,7 +104,7 @@ class ImportSummary:
     n_events: int
     n_history: int  # events of the history
     split: Split
-    notes: list[str]  # what was left out and why, and what else should be known
+    notes: list[str]  # what was left out and why, and what was assumed
 
 
 def import_logs(
@@ -112,20 +112,20 @@ def import_logs(
 ) -> ImportSummary:
     """Read the files that ``config`` names and write them as a dataset.
 
-    What a user has several of in the log, such as territories, is settled by majority, the earliest on ties.
+    Of several values of a user in the log, such as territories, the most frequent counts, the earliest on ties.
 
     Errors: InputError that names file, line and column; users or titles that their tables lack, users without
     a territory, too few days, no event left, and a directory that exists already.
     """
-    # The writer comes first: that the directory exists already should not be found out after an hour of reading.
+    # The writer comes first: an existing directory is an error before an hour of reading, not after.
     with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
-        known = read_known(config)
+        side = read_side_data(config)
         log = read_log(
             [*(LogFile(path) for path in config.events), *(LogFile(path, name) for name, path in config.markets)],
             LogColumns(
                 user=config.user,
                 title=config.title,
-                territory=config.territory if known.territory is None else None,
+                territory=config.territory if side.territory is None else None,
                 time=config.time,
                 time_format=config.time_format,
                 info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
@@ -134,34 +134,34 @@ def import_logs(
             config.skip_bad_rows,
             progress,
         )
-        return write_log(writer, log, known, config)
+        return write_log(writer, log, side, config)
 
 
-def read_known(config: ImportConfig) -> Known:
-    """What the tables of users and titles tell, where there are any."""
+def read_side_data(config: ImportConfig) -> SideData:
+    """The tables of users and titles, if given."""
     users = titles = None
     if config.users is not None:
-        users = read_listing(config.users, config.users_id or config.user, config.form)
+        users = read_side_table(config.users, config.users_id or config.user, config.form)
     if config.titles is not None:
-        titles = read_listing(
+        titles = read_side_table(
             config.titles, config.titles_id or config.title, config.form, config.join_titles, config.title_weight
         )
     from_users = users is not None and config.territory in users.columns and not config.markets
     territory = config.territory if from_users else None
-    return Known(users, titles, territory, config.user_info, config.title_info)
+    return SideData(users, titles, territory, config.user_info, config.title_info)
 
 
-def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: ImportConfig) -> ImportSummary:
-    """Write a log and what is known of its users and titles. Errors: as those of ``import_logs``."""
+def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: ImportConfig) -> ImportSummary:
+    """Write a log and what is known of its users and titles. Errors: those of ``import_logs``."""
     notes = [f"{counted(rows, 'row')} left out: {reason}." for reason, rows in log.skipped.items()]
     if log.day is not None and (order := order_of_days(log.day)) is not None:
-        log = log.take(order)  # "first" and "earliest" mean time from here on
-    log = select(log, known, config, notes)
+        log = log.take(order)  # from here on, "first" and "earliest" mean time
+    log = select(log, side, config, notes)
     user_ids, user = log.user.renumbered()  # U ids, (N,)
     title_ids, title = log.title.renumbered()  # T ids, (N,)
-    territories, home = find_homes(log, known, user, user_ids, notes)  # C rows, (U,)
-    user_columns = describe_users(log, known, user, user_ids, notes)
-    title_columns = describe_titles(log, known, title, title_ids, notes)
+    territories, user_territory = assign_territories(log, side, user, user_ids, notes)  # C rows, (U,)
+    user_columns = describe_users(log, side, user, user_ids, notes)
+    title_columns = describe_titles(log, side, title, title_ids, notes)
 
     n_events, shape = len(log), (len(title_ids), len(territories))
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
@@ -176,11 +176,11 @@ def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: Import
         user, title, day = user[order], title[order], day[order]
     first = FirstStreams.of(user, title, day.astype(np.int16), len(user_ids), shape[0])
     # Without times test users have their labels on day 0, too: then only the history may tell what is available.
-    seen = first.viewers(home, shape, split.train_days if split.has_time else 0)  # (T, C)
+    seen = first.viewers(user_territory, shape, split.train_days if split.has_time else 0)  # (T, C)
     available = seen >= config.available_after
     writer.write_territories(territories)
     writer.write_titles({"title": title_ids, **title_columns}, available, launch_days(title, day, shape[0]))
-    writer.write_users(home, user_ids, user_columns)
+    writer.write_users(user_territory, user_ids, user_columns)
     days = range(HISTORY, split.train_days + split.test_days)
     bounds = np.searchsorted(day, [*days, days.stop]).tolist()
     for i, on in enumerate(days):
@@ -188,7 +188,7 @@ def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: Import
             writer.append_events(on, user[bounds[i] : bounds[i + 1]], title[bounds[i] : bounds[i + 1]])
     writer.finish(split.train_days, split.test_days, split.has_time)
 
-    watched = first.viewers(home, shape)  # (T, C)
+    watched = first.viewers(user_territory, shape)  # (T, C)
     return ImportSummary(
         territories=territories,
         pairs=watched.sum(axis=0),
@@ -201,21 +201,21 @@ def write_log(writer: DatasetWriter, log: EventLog, known: Known, config: Import
     )
 
 
-def select(log: EventLog, known: Known, config: ImportConfig, notes: list[str]) -> EventLog:
-    """The events that the config keeps; ``notes`` tells of the others."""
+def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]) -> EventLog:
+    """The events that the config keeps; ``notes`` describe the others."""
     selection = Selection(log, notes)
-    if known.users is not None:
-        selection.require_listed("user", log.user, known.users, config.unknown_ids)
+    if side.users is not None:
+        selection.require_known("user", log.user, side.users, config.unknown_ids)
     users = selection.n_users()
     if config.keep_titles is not None:
         selection.match_titles(config.keep_titles)
-    if known.titles is not None:
-        selection.require_listed("title", log.title, known.titles, config.unknown_ids)
+    if side.titles is not None:
+        selection.require_known("title", log.title, side.titles, config.unknown_ids)
     if config.min_title_users > 1:
         selection.require_users(config.min_title_users)
     log = selection.events()
     if selection.n_users() < users:
-        notes.append(f"{counted(users - selection.n_users(), 'user')} left out: all that they watched is.")
+        notes.append(f"{counted(users - selection.n_users(), 'user')} left out: all of their events are.")
     return log
 
 

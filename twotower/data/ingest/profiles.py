@@ -1,4 +1,4 @@
-"""Who lives where, and what else is known of users and titles, from their tables and from the log itself."""
+"""Territories of users, and columns of users and titles, from side tables and from the log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,20 +10,20 @@ from twotower.core.formatting import counted
 from twotower.core.jit import njit
 from twotower.data.first_streams import group_by_user
 from twotower.data.ingest.events import EventLog
-from twotower.data.ingest.side_tables import Listing
-from twotower.data.ingest.vocabulary import NONE, Names
+from twotower.data.ingest.side_tables import SideTable
+from twotower.data.ingest.vocabulary import NONE, Vocabulary
 from twotower.data.territories import Territories, find_country, look_up
 
 MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known besides who watched what."""
+class SideData:
+    """What is known beside the events."""
 
-    users: Listing | None = None
-    titles: Listing | None = None
-    territory: str | None = None  # the column of ``users`` with their territories; None: the log tells them
+    users: SideTable | None = None
+    titles: SideTable | None = None
+    territory: str | None = None  # column of ``users`` with territories; None: the log has them
     user_info: tuple[str, ...] = ()  # columns of the log that describe users
     title_info: tuple[str, ...] = ()  # columns of the log that describe titles
 
@@ -67,33 +67,33 @@ def choose_most_frequent(choice, count, kinds, start, value):
     return several
 
 
-def find_homes(
-    log: EventLog, known: Known, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
+def assign_territories(
+    log: EventLog, side: SideData, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
 ) -> tuple[Territories, np.ndarray]:
     """The territories, most users first, and (U,) int64 the one where each user lives.
 
-    user: (N,) codes of ``user_ids``. Names of one country ("UK", "United Kingdom") are one territory, and are
-    so before majorities are counted. Errors: InputError for a user without a territory.
+    user: (N,) codes of ``user_ids``. Vocabulary of one country ("UK", "United Kingdom") are one territory, and are
+    so before majorities are counted. Errors: InputError for users without a territory.
     """
-    if known.territory is not None and known.users is not None:
-        owner, spelling = np.arange(len(user_ids)), Names()
-        codes = spelling.codes(known.users.column(known.territory, user_ids))
+    if side.territory is not None and side.users is not None:
+        owner, spelling = np.arange(len(user_ids)), Vocabulary()
+        codes = spelling.codes(side.users.column(side.territory, user_ids))
         names = spelling.names
         if (codes == NONE).any():
             lost = np.flatnonzero(codes == NONE)
             who = f"{counted(len(lost), 'user')} of the log, such as {user_ids[lost[0]]!r}"
-            raise InputError(f"{known.users.path}, column {known.territory!r}: no territory for {who}")
+            raise InputError(f"{side.users.path}, column {side.territory!r}: no territory for {who}")
     elif log.territory is not None:
         owner, codes, names = user, log.territory.codes, log.territory.names
     else:
-        raise InputError("no territories: neither the log nor a table of users has them")
-    places, place = _places(names)
-    home, several = majority(owner, place[codes], len(user_ids))
+        raise InputError("no territories: neither the events nor --users have them (see --territory, --market)")
+    places, place = _distinct_places(names)
+    territory, several = majority(owner, place[codes], len(user_ids))
     if several:
         who = counted(several, "user")
-        notes.append(f"{who} seen in several territories: each is put where most of its events are.")
+        notes.append(f"{who} seen in several territories: assigned to the one with most of their events.")
 
-    users = np.bincount(home, minlength=len(places))
+    users = np.bincount(territory, minlength=len(places))
     order = np.argsort(-users, kind="stable")[: np.count_nonzero(users)]
     territories = replace(look_up([places[i] for i in order.tolist()]), users=users[order].astype(np.int64))
     unknown = [name for name in territories.name if find_country(name) is None]
@@ -102,10 +102,10 @@ def find_homes(
         notes.append(f"{what} without a place, for no such country is known: {', '.join(unknown)}.")
     rank = np.empty(len(places), np.int64)
     rank[order] = np.arange(len(order))
-    return territories, rank[home]
+    return territories, rank[territory]
 
 
-def _places(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def _distinct_places(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The distinct places that names mean, and (n,) int64 which one each name means."""
     places: dict[str, int] = {}
     place = np.empty(len(names), np.int64)
@@ -118,22 +118,22 @@ def _places(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
 
 
 def describe_users(
-    log: EventLog, known: Known, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
+    log: EventLog, side: SideData, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
 ) -> dict[str, list[str]]:
-    """Profile columns, a value a user: those of the users' table and those that the log tells."""
-    return _describe("user", known.users, known.user_info, {known.territory}, log, user, user_ids, notes)
+    """Profile columns, one value per user, of the users' table and of the log."""
+    return _describe("user", side.users, side.user_info, {side.territory}, log, user, user_ids, notes)
 
 
 def describe_titles(
-    log: EventLog, known: Known, title: np.ndarray, title_ids: Sequence[str], notes: list[str]
+    log: EventLog, side: SideData, title: np.ndarray, title_ids: Sequence[str], notes: list[str]
 ) -> dict[str, list[str]]:
-    """Columns of text, a value a title: those of the titles' table and those that the log tells."""
-    return _describe("title", known.titles, known.title_info, set(), log, title, title_ids, notes)
+    """Text columns, one value per title, of the titles' table and of the log."""
+    return _describe("title", side.titles, side.title_info, set(), log, title, title_ids, notes)
 
 
 def _describe(
     what: str,
-    listing: Listing | None,
+    table: SideTable | None,
     info: Sequence[str],
     leave_out: set[str | None],
     log: EventLog,
@@ -142,19 +142,21 @@ def _describe(
     notes: list[str],
 ) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
-    if listing is not None:
-        columns = {name: listing.column(name, ids) for name in listing.columns if name not in leave_out}
-        unused = len(listing.row) - int((listing.rows(ids) >= 0).sum())
+    if table is not None:
+        columns = {name: table.column(name, ids) for name in table.columns if name not in leave_out}
+        unused = len(table.row) - int((table.rows(ids) >= 0).sum())
         if unused:
-            of_all = f"{unused:,} of {counted(len(listing.row), what)}"
-            notes.append(f"{of_all} in {listing.path.name} not used: without events.")
+            of_all = f"{unused:,} of {counted(len(table.row), what)}"
+            notes.append(f"{of_all} in {table.path.name} not used: no events.")
     for name in info:
         if name in columns:
-            raise InputError(f"column {name!r} of the log is also a column of the table of {what}s; take one of them")
+            raise InputError(
+                f"column {name!r} is in the events and in --{what}s: remove it from one, or drop --{what}-info {name}"
+            )
         choice, several = majority(owner, log.info[name].codes, len(ids))
         values = [*log.info[name].names, ""]  # the last one is that of NONE
         columns[name] = [values[code] for code in choice.tolist()]
         if several:
-            notes.append(f"{counted(several, what)} with several values of {name!r}: the most frequent one is kept.")
+            notes.append(f"{counted(several, what)} with several values of {name!r}: the most frequent is kept.")
     # The dataset's own first column has the ids, whatever they were called in the log.
     return {f"{name}_" if name == what else name: column for name, column in columns.items()}

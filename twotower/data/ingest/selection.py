@@ -1,4 +1,4 @@
-"""Which events of a log become a dataset: those of wanted titles, and of users and titles that are listed."""
+"""Select the events of a log that become a dataset."""
 
 import re
 from collections.abc import Sequence
@@ -9,40 +9,40 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.data.first_streams import FirstStreams
 from twotower.data.ingest.events import Column, EventLog
-from twotower.data.ingest.side_tables import Listing
+from twotower.data.ingest.side_tables import SideTable
 
 UNKNOWN_IDS = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
 
 
 class Selection:
-    """Events still wanted, narrowed down step by step; ``notes`` tells what each step left out."""
+    """Events still selected, narrowed down step by step; each step adds to ``notes`` what it left out."""
 
     def __init__(self, log: EventLog, notes: list[str]):
         self.log, self.notes = log, notes
         self.keep = np.ones(len(log), bool)  # (N,)
 
     def match_titles(self, pattern: str) -> None:
-        """Leave out titles in whose id the regular expression is not found."""
+        """Leave out titles whose id does not match the regular expression anywhere."""
         names, wanted = self.log.title.names, re.compile(pattern)
         unwanted = [code for code in self._codes(self.log.title) if not wanted.search(names[code])]
         self._leave_out("title", self.log.title, unwanted, f"no match of {pattern}")
 
-    def require_listed(self, what: str, column: Column, listing: Listing, unknown_ids: str) -> None:
-        """Fail for, keep or drop the users or titles that ``listing`` lacks."""
+    def require_known(self, what: str, column: Column, table: SideTable, unknown_ids: str) -> None:
+        """Fail for, keep or drop the users or titles that ``table`` lacks."""
         codes = self._codes(column)
-        lacking = [code for code in codes if column.names[code] not in listing.row]
+        lacking = [code for code in codes if column.names[code] not in table.row]
         if lacking and unknown_ids == "fail":
             raise InputError(
-                f"{listing.path}: {len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
+                f"{table.path}: {len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
                 f"{column.names[lacking[0]]!r} (--unknown-ids drop leaves them out, --unknown-ids keep keeps them)"
             )
         if unknown_ids == "drop":
-            self._leave_out(what, column, lacking, f"not in {listing.path.name}")
+            self._leave_out(what, column, lacking, f"not in {table.path.name}")
         elif lacking:
-            self.notes.append(f"{counted(len(lacking), what)} kept though not in {listing.path.name}.")
+            self.notes.append(f"{counted(len(lacking), what)} kept that are not in {table.path.name}.")
 
     def require_users(self, n_users: int) -> None:
-        """Leave out titles that fewer users watched."""
+        """Leave out titles with fewer users."""
         n_titles, user = len(self.log.title.names), self.log.user.codes[self.keep]
         first = FirstStreams.of(
             user, self.log.title.codes[self.keep], np.zeros(len(user), np.int16), len(self.log.user.names), n_titles
@@ -52,9 +52,9 @@ class Selection:
         self._leave_out("title", self.log.title, few, f"fewer than {counted(n_users, 'user')}")
 
     def events(self) -> EventLog:
-        """What is left. Errors: InputError when that is nothing."""
+        """The events that are left. Errors: InputError when there are none."""
         if not self.keep.any():
-            raise InputError(f"no event is left of {len(self.log):,}: {' '.join(self.notes)}")
+            raise InputError(f"no events are left of {len(self.log):,}: {' '.join(self.notes)}")
         return self.log if self.keep.all() else self.log.take(self.keep)
 
     def n_users(self) -> int:

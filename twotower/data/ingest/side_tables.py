@@ -1,4 +1,4 @@
-"""Read what is known of users or titles: tables with an id column, one row each or several to be joined."""
+"""Tables of users or titles: an id column, and one row per id or several that are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from twotower.core.errors import InputError
 from twotower.data.ingest.arrow_columns import LIST_MARK
 from twotower.data.ingest.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table, read_columns
 
-MAX_REPEATS = 20  # of one value of a title: weights may be play counts and run into millions
+MAX_REPEATS = 20  # of one value of a title: weights may be play counts in the millions
 
 
 @dataclass(frozen=True)
-class Listing:
+class SideTable:
     """A table of users or titles: unique ids and columns of text, all in the order of the file."""
 
     path: Path
@@ -26,26 +26,26 @@ class Listing:
         return np.fromiter((self.row.get(name, -1) for name in ids), np.int64, len(ids))
 
     def column(self, name: str, ids: Sequence[str]) -> list[str]:
-        """One column for ``ids``; "" for an id that is not listed."""
+        """One column for ``ids``; "" for unknown ids."""
         values = [*self.columns[name], ""]  # the last one is that of row -1
         return [values[row] for row in self.rows(ids).tolist()]
 
 
-def read_listing(
+def read_side_table(
     path: str | Path,
     id_column: str,
     form: CsvFormat | None = None,
     join: bool = False,
     weight: str | None = None,
-) -> Listing:
-    """Read a table with a row for each id; with ``join``, or a ``weight`` column, with any number of rows.
+) -> SideTable:
+    """Read a table with one row per id; with ``join``, or a ``weight`` column, with any number of rows.
 
-    The values of an id's rows, as in artist,tag, are joined by ``|``. With weights, as in artist,tag,count,
-    each is repeated: as often as its weight says where an id's weights are whole numbers up to
-    ``MAX_REPEATS``; otherwise in proportion, so that the largest has that many, and none above 0 is lost.
+    The values of an id's rows, as in artist,tag, are joined by ``|``. With weights, as in artist,tag,count, each is
+    repeated ``weight`` times where an id's weights are whole numbers up to ``MAX_REPEATS``; otherwise in proportion,
+    so that the largest has that many, and none above 0 is lost.
 
     Errors: InputError with file, line and column for a missing id, an id that occurs twice (unless joined),
-    and a weight that is not a finite number from 0 up; with the file for one that can't be read.
+    and a weight that is not a finite number from 0 up; with the file for one that cannot be read.
     """
     join = join or weight is not None
     table = open_table(path, form, [id_column, *([weight] if weight else [])])
@@ -63,11 +63,11 @@ def read_listing(
     if weight:
         repeats = _repeats(_weights(table, weight), owner, len(row))
     columns = {name: _joined(texts, owner, repeats, len(row)) for name, texts in zip(names, values, strict=True)}
-    return Listing(Path(path), row, columns)
+    return SideTable(Path(path), row, columns)
 
 
 def _weights(table: CsvTable | ParquetTable, column: str) -> np.ndarray:
-    """A column of weights as (n,) float64. Errors: InputError with the line of one that is none."""
+    """A column of weights as (n,) float64. Errors: InputError with the line of an invalid one."""
     texts = read_columns(table, [column])[0]
     weights = np.empty(len(texts))
     for line, text in enumerate(texts):

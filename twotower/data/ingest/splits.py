@@ -7,12 +7,12 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.data.dataset import HISTORY
 
-TRAIN_DAYS, TEST_DAYS = 60, 3  # unless told; a short log gives fewer
+TRAIN_DAYS, TEST_DAYS = 60, 3  # by default; fewer in a short log
 
 
 @dataclass(frozen=True)
 class Split:
-    """The day of each event, and how the days lie."""
+    """The day of each event, and the numbers of days."""
 
     day: np.ndarray  # (N,) int32, -1 = history
     train_days: int
@@ -29,13 +29,13 @@ class Split:
 
 
 def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | None, calendar: bool = False) -> Split:
-    """The last days are for the test, those before for training, the rest is history.
+    """The last days are test days, those before them training days, the rest is history.
 
-    ordinal: (N,) int32 days. Counted are the days that have events, so that a shop closed on Saturdays has no
-    empty test day; with ``calendar`` all days from the first to the last. By default there are 3 test days,
-    or a fifth of all where they are fewer, and 60 training days, or half of what is left.
+    ordinal: (N,) int32 days. Only days with events count, so that a shop closed on Saturdays has no empty test day;
+    with ``calendar``, all days from the first to the last. By default there are 3 test days, or a fifth of all if
+    that is fewer, and 60 training days, or half of the rest.
 
-    Errors: InputError when there are fewer days than are asked for.
+    Errors: InputError when there are too few days.
     """
     dates = np.arange(ordinal.min(), ordinal.max() + 1) if calendar else np.unique(ordinal)
     n = len(dates)
@@ -49,10 +49,10 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
 
 
 def split_at_random(user: np.ndarray, share: float, rng: np.random.Generator) -> Split:
-    """``share`` of each user's pairs is history, the others are all of day 0.
+    """``share`` of each user's pairs is history, the others belong to day 0.
 
-    user: (N,) of distinct pairs. A share that does not come out even is rounded up or down at random, so that
-    of users with a single pair some have it as history and some as a label.
+    user: (N,) of distinct pairs. Fractions are rounded up or down at random, so that of users with a single pair some
+    have it as history and some as a label.
     """
     count = np.bincount(user)
     take = np.floor(share * count + rng.random(len(count)))  # pairs of each user for the history

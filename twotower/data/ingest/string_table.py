@@ -1,14 +1,14 @@
-"""Distinct values of a column → consecutive numbers: hash tables that neither make nor keep an object a row.
+"""Distinct values of a column → consecutive numbers: hash tables without a Python object per row.
 
-Open addressing with linear probing. Tables are at most a quarter full: half full they are half as fast, for the
-processor then guesses wrongly too often whether a search ends at its first slot. The kernels stop when a table is
+Open addressing with linear probing. Tables are at most a quarter full: half full they are half as fast, because the
+branch predictor then misses too often. The kernels stop when a table is
 full; their callers double it and go on from there.
 """
 
 import numpy as np
 
 from twotower.core.jit import njit
-from twotower.data.ingest.columns import Integers, Texts
+from twotower.data.ingest.columns import IntegerColumn, TextColumn
 
 FIRST_SLOTS = 1 << 12  # a power of two
 SLOTS_A_VALUE = 4
@@ -19,16 +19,16 @@ _LOW = np.uint64(0xFFFFFFFF)
 _AHEAD = 256  # rows
 
 
-class Spellings:
+class StringTable:
     """Distinct texts, numbered in order of first appearance."""
 
     def __init__(self) -> None:
         self.count = 0
         self._slots = np.zeros(FIRST_SLOTS, np.uint64)  # high half of the hash, number + 1; 0 = free
-        self._end = np.zeros(FIRST_SLOTS // SLOTS_A_VALUE + 1, np.int64)  # spelling i is _bytes[_end[i]:_end[i+1]]
+        self._end = np.zeros(FIRST_SLOTS // SLOTS_A_VALUE + 1, np.int64)  # text i is _bytes[_end[i]:_end[i+1]]
         self._bytes = np.empty(FIRST_BYTES, np.uint8)
 
-    def numbers(self, texts: Texts) -> np.ndarray:
+    def numbers(self, texts: TextColumn) -> np.ndarray:
         """The number of each text, (n,) int32; new ones get the next ones."""
         out = np.empty(len(texts), np.int32)
         done = 0
@@ -42,13 +42,13 @@ class Spellings:
                 self._grow(int(texts.end[done] - texts.start[done]))
 
     def since(self, first: int) -> list[str]:
-        """The spellings from number ``first`` on."""
+        """The texts from number ``first`` on."""
         ends = self._end[first : self.count + 1].copy()
         begin = ends[0]
-        return Texts(self._bytes[begin : ends[-1]], ends[:-1] - begin, ends[1:] - begin).texts()
+        return TextColumn(self._bytes[begin : ends[-1]], ends[:-1] - begin, ends[1:] - begin).texts()
 
     def _grow(self, needed: int) -> None:
-        """Make room for another spelling, of ``needed`` bytes."""
+        """Make room for another text of ``needed`` bytes."""
         if self.count == len(self._end) - 1:
             self._slots = np.zeros(2 * len(self._slots), np.uint64)
             self._end = np.append(self._end, np.zeros(len(self._end) - 1, np.int64))
@@ -60,7 +60,7 @@ class Spellings:
             self._bytes = grown
 
 
-class Numerals:
+class IntegerTable:
     """Distinct whole numbers, numbered in order of first appearance."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Numerals:
         self._slots = np.zeros(FIRST_SLOTS, np.int32)  # number + 1; 0 = free
         self._values = np.zeros(FIRST_SLOTS // SLOTS_A_VALUE, np.int64)
 
-    def numbers(self, integers: Integers) -> np.ndarray:
+    def numbers(self, integers: IntegerColumn) -> np.ndarray:
         """The number of each integer, (n,) int32, missing ones like any other; new ones get the next ones."""
         out = np.empty(len(integers), np.int32)
         done = 0
@@ -139,8 +139,8 @@ def same(a, i, b, j, length):
 def number_texts(out, slots, ends, arena, count, data, start, end, first):
     """out[i] = number of data[start[i]:end[i]] from i = first on; returns (rows done, distinct texts, and noise).
 
-    Large tables lie in memory, not in a cache. So the places that a few hundred rows will need are looked at first:
-    none of these looks waits for another, and none of the searches after them for memory.
+    Large tables lie in memory, not in a cache. So the places of a few hundred rows are read ahead: these reads
+    do not wait for each other, nor the searches after them for memory.
     """
     mask = np.uint64(len(slots) - 1)
     hashes = np.empty(_AHEAD, np.uint64)
@@ -186,7 +186,7 @@ def number_texts(out, slots, ends, arena, count, data, start, end, first):
 
 @njit(cache=True, nogil=True)
 def place_texts(slots, ends, arena, count):
-    """Fill an empty table with the spellings that there are."""
+    """Fill an empty table with the texts."""
     mask = np.uint64(len(slots) - 1)
     for number in range(count):
         h = hash_of(arena, ends[number], ends[number + 1])
@@ -248,7 +248,7 @@ def number_integers(out, slots, values, count, value, first):
 
 @njit(cache=True, nogil=True)
 def place_integers(slots, values, count):
-    """Fill an empty table with the values that there are."""
+    """Fill an empty table with the values."""
     shift = shift_for(slots)
     for number in range(count):
         slot = slot_of(values[number], shift)

@@ -1,11 +1,10 @@
 """Read CSV and Parquet files as blocks of columns, with errors that name file, line and column.
 
-A log may be far larger than memory, so nothing here keeps more than one block of rows. Values stay text: an id
-is a name, and a watch log holds nothing to calculate with.
+A log may be larger than memory, so only one block of rows is kept. Values stay text: ids are names.
 
-There are two ways to read. ``blocks`` is the careful one: texts in lists, by the csv module, and it says where a
-fault is. ``field_blocks`` is the quick one, ten times as fast: no Python object for a field (fields.py). It gives
-the same rows, and leaves to the careful one whatever is faulty or unusual.
+There are two readers. ``blocks`` is careful: lists of texts, by the csv module, and errors with their place.
+``fast_blocks`` is ten times as fast, without a Python object per field (columns.py). It gives the same rows, and
+leaves whatever is malformed or unusual to the careful one.
 """
 
 import codecs
@@ -23,15 +22,15 @@ from typing import Any, BinaryIO
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.ingest.arrow_columns import arrow_fields, arrow_texts
-from twotower.data.ingest.columns import Fields
+from twotower.data.ingest.arrow_columns import arrow_texts, arrow_values
+from twotower.data.ingest.columns import Values
 
 BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
-QUICK_ROWS = 1 << 19  # the same of Parquet files read quickly
-QUICK_CHARACTERS = 1 << 20  # and of CSV files
-QUICK_FROM = 1 << 22  # bytes: a smaller file is read sooner than the kernels are loaded
-SEPARATORS = (",", "\t", ";", "|")  # what is guessed from, in order of preference on ties
-FIELD_CHARACTERS = 1 << 20  # at most; what is longer is a quote that never closes, not a synopsis
+FAST_ROWS = 1 << 19  # the same of Parquet files, by the fast reader
+FAST_CHARACTERS = 1 << 20  # and of CSV files
+FAST_FROM_BYTES = 1 << 22  # bytes: smaller files are read sooner than kernels are loaded
+SEPARATORS = (",", "\t", ";", "|")  # candidates for a guess, in order of preference on ties
+FIELD_CHARACTERS = 1 << 20  # at most: longer is an unclosed quote, not a synopsis
 GZIP_MAGIC = b"\x1f\x8b"
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 PARQUET_MAGIC = b"PAR1"
@@ -40,11 +39,11 @@ MISSING = frozenset({"", "nan", "NaN", "null", "NULL", "<NA>", r"\N"})  # not "N
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How CSV files are written. Parquet files need none of it."""
+    """The format of CSV files."""
 
     separator: str | None = None  # None: guessed from the first line
     encoding: str = "utf-8"  # a byte-order mark is skipped
-    header: bool = True  # False: there is none, and the columns are called 1, 2, 3 …
+    header: bool = True  # False: columns are called 1, 2, 3 …
     quotes: bool = True  # False: a double quote is a character like any other
 
     def __post_init__(self) -> None:
@@ -54,15 +53,15 @@ class CsvFormat:
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a table: ``columns[i][j]`` is row ``start + j`` of the i-th column that was asked for."""
+    """Some rows of a table: ``columns[i][j]`` is row ``start + j`` of the i-th column asked for."""
 
     start: int
-    columns: Sequence[list[str] | Fields]
-    ragged: int = 0  # rows left out because they have too few or too many fields
+    columns: Sequence[list[str] | Values]
+    ragged: int = 0  # rows left out: too few or too many fields
 
 
 def clean(text: str) -> str:
-    """Text with every run of white space, line breaks too, as one space, and none at the ends."""
+    """Text with each run of white space, line breaks included, as one space, and none at the ends."""
     return " ".join(text.split())
 
 
@@ -76,9 +75,9 @@ def open_table(
 ) -> "CsvTable | ParquetTable":
     """Open a CSV (gzipped or not) or Parquet file and check that it has the columns ``needed``.
 
-    What a file is, is told from its first bytes and never from its name.
+    The format is detected from the content, never from the name.
 
-    Errors: InputError for a file that is missing, empty or no table, or has not all the columns.
+    Errors: InputError for a file that is missing, empty or no table, or lacks a column.
     """
     path = Path(path)
     try:
@@ -99,7 +98,7 @@ def open_table(
 class CsvTable:
     """A delimited text file; ``columns`` are its names in order."""
 
-    n_rows = 0  # nobody knows
+    n_rows = 0  # unknown
 
     def __init__(self, path: Path, form: CsvFormat, needed: Sequence[str] = ()):
         self.path, self.form = path, form
@@ -128,10 +127,10 @@ class CsvTable:
     ) -> Iterator[Block]:
         """The columns ``names``, ``BLOCK_ROWS`` rows at a time; blank lines are not rows.
 
-        start, lines: the row to begin with, and how many lines stand before it.
+        start, lines: the first row, and how many lines are before it.
 
-        Errors: InputError with the line for a row that has not one field a column (unless ``skip_ragged``),
-        a quote that never closes, text in another encoding, and a gzip file that is damaged or cut short.
+        Errors: InputError with the line for a row with a wrong number of fields (unless ``skip_ragged``), an unclosed
+        quote, text in another encoding, and a damaged gzip file.
         """
         text, raw = self._open()
         size = self.path.stat().st_size
@@ -146,10 +145,10 @@ class CsvTable:
                     start += len(block)
                     progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
 
-    def field_blocks(
+    def fast_blocks(
         self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent
     ) -> Iterator[Block]:
-        """The same rows without an object a field; from the first faulty or unusual row on, those of ``blocks``."""
+        """The same rows without an object per field; after the first malformed or unusual row, by ``blocks``."""
         from twotower.data.ingest.csv_rows import RowReader
 
         columns = list(dict.fromkeys(names))
@@ -164,7 +163,7 @@ class CsvTable:
                 next(self._parse([text.readline()], self.separator))
                 lines = 1
             while usual:
-                piece = text.read(QUICK_CHARACTERS)
+                piece = text.read(FAST_CHARACTERS)
                 rest += piece.encode()
                 rows = reader.read(rest, last=not piece)
                 fields = dict(zip(columns, rows.columns, strict=True))
@@ -173,7 +172,7 @@ class CsvTable:
                 start += len(rows.columns[0]) + rows.ragged
                 lines += rows.lines
                 rest = rest[rows.used :]
-                usual = not rows.fault and len(rest) < 8 * QUICK_CHARACTERS
+                usual = not rows.fault and len(rest) < 8 * FAST_CHARACTERS
                 if usual and not piece:
                     return
         yield from self.blocks(names, skip_ragged, progress, start, lines)
@@ -197,13 +196,13 @@ class CsvTable:
         return [row for row in block if len(row) == width]
 
     def _open(self) -> tuple[io.TextIOWrapper, BinaryIO]:
-        """The decoded text, and the file under it, whose position says how much has been read."""
+        """The decoded text, and the raw file, whose position shows progress."""
         stream: Any = gzip.GzipFile(self.path) if self.packed else open(self.path, "rb")  # noqa: SIM115
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         return io.TextIOWrapper(stream, encoding, newline=""), stream.fileobj if self.packed else stream
 
     def _reader(self, text: io.TextIOWrapper, lines: int = 0) -> Any:
-        """A csv reader that stands at the first row of data, or behind so many lines."""
+        """A csv reader at the first row of data, or after so many lines."""
         reader = self._parse(text, self.separator)
         if lines:
             next(islice(text, lines - 1, None))
@@ -212,8 +211,8 @@ class CsvTable:
         return reader
 
     def _parse(self, lines: Iterable[str], separator: str, strict: bool = True) -> Any:
-        """A csv reader of ``lines``. When it is strict, a stray quote can't swallow the lines after it unnoticed."""
-        csv.field_size_limit(FIELD_CHARACTERS)  # one for the whole process, hence set for each reading
+        """A csv reader of ``lines``. A strict one reports a stray quote instead of swallowing the lines after it."""
+        csv.field_size_limit(FIELD_CHARACTERS)  # global, hence set for each reading
         if self.form.quotes:
             return csv.reader(lines, delimiter=separator, strict=strict)
         return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
@@ -234,7 +233,7 @@ class CsvTable:
 
     @contextmanager
     def _errors(self, reader: Any = None, lines: int = 0) -> Iterator[None]:
-        """Turn what can go wrong while reading into one line with the place, ``lines`` after that of the reader."""
+        """Reading errors as one line with the place, ``lines`` after that of the reader."""
         try:
             yield
         except csv.Error as error:
@@ -288,14 +287,14 @@ class ParquetTable:
         """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError for damaged data."""
         return self._blocks(names, arrow_texts, BLOCK_ROWS, progress)
 
-    def field_blocks(
+    def fast_blocks(
         self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent
     ) -> Iterator[Block]:
-        """The same rows, of which texts, whole numbers and times are no objects. Errors: those of ``blocks``."""
-        return self._blocks(names, arrow_fields, QUICK_ROWS, progress)
+        """The same rows without an object per field. Errors: those of ``blocks``."""
+        return self._blocks(names, arrow_values, FAST_ROWS, progress)
 
     def _blocks(
-        self, names: Sequence[str], values: Callable[[Any], list[str] | Fields], rows: int, progress: Progress
+        self, names: Sequence[str], values: Callable[[Any], list[str] | Values], rows: int, progress: Progress
     ) -> Iterator[Block]:
         start = 0
         for batch in self.batches(list(dict.fromkeys(names)), rows):
@@ -303,7 +302,7 @@ class ParquetTable:
             start += len(batch)
             progress(f"reading {self.path.name}, rows", start, self.n_rows)
 
-    def values(self, name: str, column: Any, values: Callable[[Any], list[str] | Fields]) -> list[str] | Fields:
+    def values(self, name: str, column: Any, values: Callable[[Any], list[str] | Values]) -> list[str] | Values:
         """A column in the form that ``values`` gives it. Errors: InputError for what cannot be written as text."""
         try:
             return values(column)
@@ -315,16 +314,16 @@ class ParquetTable:
             raise InputError(f"{self.path}, column {name!r}: {column.type}, not readable as text ({error})") from None
 
     def check_times(self, name: str) -> None:
-        """Errors: InputError for a column of lengths of time, or of times of no day: both would be read as numbers."""
+        """Errors: InputError for a column of durations, or of times without a day: they would be read as numbers."""
         from pyarrow import types
 
         kind = self.file.schema_arrow.field(name).type
         if types.is_duration(kind) or types.is_time(kind) or types.is_interval(kind):
             expected = "expected dates, timestamps, numbers or text"
-            raise InputError(f"{self.path}, column {name!r}: {kind} has no day; {expected}")
+            raise InputError(f"{self.path}, column {name!r}: {kind} without a day; {expected}")
 
     def not_text(self, name: str) -> InputError:
-        """What to say of a column with bytes that are no text."""
+        """The error for a column with bytes that are no text."""
         return InputError(f"{self.path}, column {name!r}: bytes that are not UTF-8, expected text or numbers")
 
     def batches(self, names: Sequence[str], rows: int | None = None) -> Iterator[Any]:
@@ -346,7 +345,7 @@ class ParquetTable:
 
 
 def read_columns(table: CsvTable | ParquetTable, names: Sequence[str]) -> list[list[str]]:
-    """Whole columns of a table that is known to be small, such as one of users or titles."""
+    """Whole columns of a small table, such as one of users or titles."""
     columns: list[list[str]] = [[] for _ in names]
     for block in table.blocks(names):
         for column, values in zip(columns, block.columns, strict=True):

@@ -1,4 +1,4 @@
-"""Names as codes: texts that mean the same, however they are spelled, get the same number."""
+"""Names as codes: texts that differ in white space only get the same code."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 import numpy as np
 
 from twotower.core.jit import njit
-from twotower.data.ingest.columns import Fields, Integers, Moments, Picked, Texts
-from twotower.data.ingest.string_table import Numerals, Spellings
+from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
+from twotower.data.ingest.string_table import IntegerTable, StringTable
 from twotower.data.ingest.tables import MISSING, clean
 
 NONE = -1  # the code of a missing value
 
 
-class Names(dict[str, int]):
+class Vocabulary(dict[str, int]):
     """Text → consecutive codes in order of first appearance; missing values have the code ``NONE``.
 
-    A dict with ``__missing__`` is looked up in C: text is cleaned once for each distinct spelling, and nothing
-    is kept for a row. Of fields that are no list of texts each distinct value becomes a text once.
+    A dict with ``__missing__`` is looked up in C: each distinct text is cleaned once, and nothing is
+    stored per row. Of other columns than lists of texts, each distinct value becomes a text once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
-        self._texts, self._integers = Spellings(), Numerals()
+        self._texts, self._integers = StringTable(), IntegerTable()
         self._code_of_text, self._code_of_integer = _CodeOf(), _CodeOf()
 
     def __missing__(self, text: str) -> int:
@@ -38,25 +38,25 @@ class Names(dict[str, int]):
         self[text] = code
         return code
 
-    def codes(self, fields: Sequence[str] | Fields) -> np.ndarray:
+    def codes(self, fields: Sequence[str] | Values) -> np.ndarray:
         """Codes (n,) int32 of ``fields``."""
-        if isinstance(fields, Texts):
+        if isinstance(fields, TextColumn):
             return self._by_number(fields, self._texts, self._code_of_text)
-        if isinstance(fields, Integers):
+        if isinstance(fields, IntegerColumn):
             if fields.missing is None:
                 return self._by_number(fields, self._integers, self._code_of_integer)
             codes, there = np.full(len(fields), NONE, np.int32), np.flatnonzero(~fields.missing)
-            codes[there] = self.codes(Integers(fields.value[there]))
+            codes[there] = self.codes(IntegerColumn(fields.value[there]))
             return codes
-        if isinstance(fields, Picked):
+        if isinstance(fields, DictionaryColumn):
             return by_value(fields, self.codes)
-        texts = fields.texts() if isinstance(fields, Moments) else fields
+        texts = fields.texts() if isinstance(fields, TimeColumn) else fields
         return np.fromiter(map(self.__getitem__, texts), np.int32, len(texts))
 
-    def _by_number(self, fields: Any, spellings: Spellings | Numerals, code_of: "_CodeOf") -> np.ndarray:
-        """Codes (n,) int32 by numbers of spellings, of which only the new ones become texts."""
-        numbers = spellings.numbers(fields)
-        if new := spellings.since(len(code_of.codes)):
+    def _by_number(self, fields: Any, distinct: StringTable | IntegerTable, code_of: "_CodeOf") -> np.ndarray:
+        """Codes (n,) int32 by numbers of distinct values, of which only new ones become texts."""
+        numbers = distinct.numbers(fields)
+        if new := distinct.since(len(code_of.codes)):
             # Most ids need no cleaning: then a look at all of them together saves one at each.
             together = "".join(new)
             if together.split() == [together] and MISSING.isdisjoint(new):
@@ -68,7 +68,7 @@ class Names(dict[str, int]):
 
 
 class _CodeOf:
-    """The code of each number of a spelling; mostly they are the same, and then nothing need be looked up."""
+    """The code of each distinct value's number; mostly both are equal, and nothing is looked up."""
 
     def __init__(self) -> None:
         self.codes, self.same = np.empty(0, np.int32), True
@@ -82,7 +82,7 @@ class _CodeOf:
         return numbers if self.same else self.codes[numbers]
 
 
-def by_value(fields: Picked, codes: Callable[[Texts], np.ndarray]) -> np.ndarray:
+def by_value(fields: DictionaryColumn, codes: Callable[[TextColumn], np.ndarray]) -> np.ndarray:
     """Codes (n,) int32 of a dictionary column by those of its values, in order of first appearance, as of texts."""
     used, place = order_of_appearance(fields.index, len(fields.values))
     return np.append(codes(fields.values.take(used)), np.int32(NONE))[place]

@@ -23,14 +23,16 @@ class SampleConfig:
     test_users: int | str = setting("30%", "Test users: a number, or a share of all users.")
     window: int = setting(60, "Users with a first stream in the last DAYS training days are active.", low=1)
     quota: str = setting(
-        "adaptive", "Active users per territory; adaptive: territories with the fewest positives are filled up first.",
+        "adaptive",
+        "Active users per territory; adaptive: territories with the fewest positives are filled up first.",
         choices=QUOTAS,
     )
     alpha: float | str = setting(
         8.0, "Negatives per positive; auto = users / mean daily first-time streamers, as in the paper."
     )
     negatives: str = setting(
-        "own", "Sample negatives for the positive's own user, or for all sampled users of the territory.",
+        "own",
+        "Sample negatives for the positive's own user, or for all sampled users of the territory.",
         choices=NEGATIVES,
     )
     dev_users: bool = setting(

@@ -1,1 +1,1 @@
-"""The synthetic world, whose truth is known: territories, catalogue, tastes, watching."""
+"""A synthetic world with known truth: territories, catalogue, tastes, watching."""

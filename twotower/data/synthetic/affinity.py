@@ -1,4 +1,4 @@
-"""The truth of a synthetic world: who likes what, and how that differs between groups of territories.
+"""The truth of a synthetic world: who likes what, by group of territories.
 
     affinity(u, t) = <M_g z_u, β a_t> + b_ct        u lives in territory c of group g
     share(u, t)    = exp(affinity) / Σ over the titles available in c
@@ -56,7 +56,7 @@ class Affinity:
 
 
 def make_affinity(config: WorldConfig, catalogue: Catalogue, group: np.ndarray, rng: np.random.Generator) -> Affinity:
-    """Draw the truth; group (C,) is the true group of each territory. At shift 0 all places are alike."""
+    """Sample the truth; group (C,) is the true group of each territory. At shift 0 all places are alike."""
     n_titles, n_territories = catalogue.availability.shape
     popularity = rng.exponential(POPULARITY, n_titles)
     love = np.array([LOVE[kind] for kind in KINDS])[catalogue.kind]
@@ -87,10 +87,10 @@ def make_turns(groups: int, shift: float, rng: np.random.Generator) -> np.ndarra
 
 
 def true_affinity(dataset: Dataset, users: np.ndarray, titles: np.ndarray) -> np.ndarray:
-    """Log of the share that a title has in a user's first streams: users (n,), titles (n,) → (n,) float32.
+    """Log of a title's share of a user's first streams: users (n,), titles (n,) → (n,) float32.
 
-    No model ranks pairs better, but for luck: against titles drawn evenly this is the log-likelihood ratio,
-    up to the number of titles in the territory. −inf where a title is not available.
+    The best possible ranking of pairs in expectation: against uniformly sampled titles this is the log-likelihood
+    ratio, up to the number of titles in the territory. −inf where a title is not available.
     """
     truth = Affinity.read(dataset)
     user_taste = dataset.truth("user_taste")

@@ -1,4 +1,4 @@
-"""The titles of a synthetic world: their kind and home, where and when they can be watched, their taste."""
+"""The titles of a synthetic world: kind, home territory, availability, launch, taste."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ KINDS = ("global", "regional", "local")
 FORMATS = ("film", "series")
 SERIES_SHARE = 0.5
 REGION_TERRITORIES = 30  # a regional title is available in this many territories, those nearest to its home
-LAUNCHED_SHARE = 0.5  # of the titles are there when the log begins; the others launch on a day of the log
+LAUNCHED_SHARE = 0.5  # of the titles are launched before the log; the others on a day of the log
 TASTE_DIM = 16  # d, dimensions of taste; even, because tastes turn in planes (see affinity.py)
 GENRE_WEIGHT = 0.7  # cosine between a title's taste and its genre's, before the title's own part is added
 KEYWORDS = 8  # words of a title's text
@@ -47,10 +47,10 @@ NOUNS = """
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is true of each title. T titles, C territories, G genres, d dimensions of taste."""
+    """The truth about each title. T titles, C territories, G genres, d dimensions of taste."""
 
     kind: np.ndarray  # (T,) row of KINDS
-    home: np.ndarray  # (T,) territory it comes from
+    home: np.ndarray  # (T,) home territory
     genre: np.ndarray  # (T,) row of GENRES
     format: np.ndarray  # (T,) row of FORMATS
     taste: np.ndarray  # (T, d) float32 unit vectors

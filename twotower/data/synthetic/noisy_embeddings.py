@@ -1,4 +1,4 @@
-"""What an upstream model would hand over in a synthetic world: vectors that are noisy views of the truth."""
+"""Vectors as an upstream model would make them: noisy views of the synthetic truth."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from twotower.data.synthetic.catalogue import TASTE_DIM, Catalogue
 from twotower.data.synthetic.world import WorldConfig
 
-TERRITORY_DIM = 16  # dimensions in which a user vector tells its territory
+TERRITORY_DIM = 16  # dimensions of a user vector that encode its territory
 USER_NOISE = 0.5  # standard deviation added to each column of a user vector, whose signal has 1.4 at most
 TEXT_NOISE = 0.5  # standard deviation added to each column of a text vector, whose signal has 1
 USER_DTYPE = np.float16
@@ -15,8 +15,8 @@ CATEGORIES = ("kind", "home", "genre", "format", "language")  # columns of title
 
 
 @dataclass(frozen=True)
-class Upstream:
-    """The model that looks at users. F_u columns, C territories, d dimensions of taste."""
+class UserEncoder:
+    """The upstream model of users. F_u columns, C territories, d dimensions of taste."""
 
     noise: float  # first streams after which half of the taste is known
     territory_code: np.ndarray  # (C, TERRITORY_DIM) float32
@@ -27,9 +27,9 @@ class Upstream:
     ) -> np.ndarray:
         """Vectors (n, F_u) float16 of users with taste (n, d) in territory (n,) after (n,) first streams.
 
-        A random projection of what the model knows of taste, territory and activity, with noise. Of the taste
-        z it knows the posterior mean after s + 1 observations with noise variance κ, under the prior N(0, I):
-        with w = (s + 1) / (s + 1 + κ) that is w z + √(w (1 − w)) N(0, I).
+        A noisy random projection of taste, territory and activity. Taste z is replaced by its posterior
+        mean after s + 1 observations with noise variance κ, under the prior N(0, I): with w = (s + 1) / (s + 1 + κ),
+        w z + √(w (1 − w)) N(0, I).
         """
         w = ((streams + 1) / (streams + 1 + self.noise)).astype(np.float32)[:, None]
         known = w * taste + np.sqrt(w * (1 - w)) * rng.standard_normal(taste.shape, np.float32)
@@ -41,9 +41,9 @@ class Upstream:
         return vectors.astype(USER_DTYPE)
 
 
-def make_upstream(config: WorldConfig, rng: np.random.Generator) -> Upstream:
+def make_user_encoder(config: WorldConfig, rng: np.random.Generator) -> UserEncoder:
     shape = (TASTE_DIM + TERRITORY_DIM + 1, config.user_dim)
-    return Upstream(
+    return UserEncoder(
         noise=config.noise,
         territory_code=rng.standard_normal((config.territories, TERRITORY_DIM)).astype(np.float32),
         projection=(rng.standard_normal(shape) / np.sqrt(TASTE_DIM)).astype(np.float32),

@@ -13,8 +13,8 @@ from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.synthetic.affinity import Affinity, make_affinity
 from twotower.data.synthetic.catalogue import TASTE_DIM, Catalogue, make_catalogue, title_columns
-from twotower.data.synthetic.noisy_embeddings import USER_DTYPE, Upstream, make_upstream, title_vectors
-from twotower.data.synthetic.watching import Watches, draw_rates, first_streams, repeats
+from twotower.data.synthetic.noisy_embeddings import USER_DTYPE, UserEncoder, make_user_encoder, title_vectors
+from twotower.data.synthetic.watching import Watches, first_streams, repeats, sample_rates
 from twotower.data.synthetic.world import WorldConfig, make_territories
 from twotower.data.territories import Territories, geographic_groups
 
@@ -22,17 +22,17 @@ BLOCK_USERS = 4096  # users simulated at a time; part of what a seed means, sinc
 
 
 class World(NamedTuple):
-    """All that is true before anybody watches."""
+    """The truth before anybody watches."""
 
     config: WorldConfig
     territories: Territories
     catalogue: Catalogue
     affinity: Affinity
-    upstream: Upstream
+    user_encoder: UserEncoder
 
 
 class Block(NamedTuple):
-    """What happens to n users."""
+    """The streams and vectors of n users."""
 
     taste: np.ndarray  # (n, d) float32
     rate: np.ndarray  # (n,) float32 first streams a day
@@ -58,20 +58,20 @@ def simulate(
         write_titles(writer, world, generator(config.seed, Stream.WORLD_TITLES))
         write_users(writer, world, seed_sequence(config.seed, Stream.WORLD_USERS), progress)
         world.affinity.write(writer)
-        progress("summing up files", 0, 1)
+        progress("computing checksums", 0, 1)
         writer.finish(config.train_days, config.test_days, has_time=True)
-    progress("summing up files", 1, 1)
+    progress("computing checksums", 1, 1)
     return Dataset.open(path)
 
 
 def make_world(config: WorldConfig, seed: np.random.SeedSequence) -> World:
-    """Draw territories, titles and tastes, each from a seed of its own: a shift changes no title."""
-    for_territories, for_titles, for_affinity, for_upstream = map(np.random.default_rng, seed.spawn(4))
+    """Sample territories, titles and tastes, each from its own seed: a shift changes no title."""
+    for_territories, for_titles, for_affinity, for_users = map(np.random.default_rng, seed.spawn(4))
     territories = make_territories(config, for_territories)
     catalogue = make_catalogue(config, territories, for_titles)
     group = geographic_groups(territories, config.groups)
     affinity = make_affinity(config, catalogue, group, for_affinity)
-    return World(config, territories, catalogue, affinity, make_upstream(config, for_upstream))
+    return World(config, territories, catalogue, affinity, make_user_encoder(config, for_users))
 
 
 def write_titles(writer: DatasetWriter, world: World, rng: np.random.Generator) -> None:
@@ -89,7 +89,7 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
     territory = np.random.default_rng(order_seed).permutation(residents)  # (U,)
     taste = np.empty((config.users, TASTE_DIM), np.float32)
     rate = np.empty(config.users, np.float32)
-    discoveries = np.zeros((config.territories, config.end_day), np.int64)  # first streams
+    first_streams_of = np.zeros((config.territories, config.end_day), np.int64)  # first streams
     starts = range(0, config.users, BLOCK_USERS)
     vectors = writer.open_user_vectors((config.users, config.user_dim), USER_DTYPE)
     with open(str(vectors.filename), "r+b") as file:  # pages of the map would count as this process's memory
@@ -102,23 +102,23 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
             file.write(block.vectors.tobytes())
             write_streams(writer, block, start)
             new = block.first.day > HISTORY
-            np.add.at(discoveries, (territory[users][block.first.user[new]], block.first.day[new]), 1)
+            np.add.at(first_streams_of, (territory[users][block.first.user[new]], block.first.day[new]), 1)
     progress("simulating users", config.users, config.users)
     writer.write_users(territory)
     writer.write_truth("user_taste", taste)
     writer.write_truth("user_rate", rate)
-    writer.write_truth("discoveries", discoveries)
+    writer.write_truth("first_streams", first_streams_of)
 
 
 def simulate_block(world: World, territory: np.ndarray, rng: np.random.Generator) -> Block:
     """Tastes, streams and vectors of users who live in territory (n,)."""
     config, catalogue = world.config, world.catalogue
     taste = rng.standard_normal((len(territory), TASTE_DIM), np.float32)
-    rate = draw_rates(config, len(territory), rng)
+    rate = sample_rates(config, len(territory), rng)
     first = first_streams(config, catalogue.launch, rate, world.affinity.shares(taste, territory), rng)
     again = repeats(config, catalogue.format, first, rng)
     in_history = np.bincount(first.user[first.day == HISTORY], minlength=len(territory))
-    vectors = world.upstream.user_vectors(taste, territory, in_history, rng)  # knows nothing from day 0 on
+    vectors = world.user_encoder.user_vectors(taste, territory, in_history, rng)  # knows nothing from day 0 on
     return Block(taste, rate, first, again, vectors)
 
 

@@ -32,7 +32,7 @@ class Watches(NamedTuple):
         return np.maximum(np.floor(self.time), HISTORY).astype(np.int16)
 
 
-def draw_rates(config: WorldConfig, n: int, rng: np.random.Generator) -> np.ndarray:
+def sample_rates(config: WorldConfig, n: int, rng: np.random.Generator) -> np.ndarray:
     """λ of n users, (n,) float32 a day: log-normal, some inactive, with mean ``config.streams``."""
     rate = np.exp(ACTIVITY_SPREAD * rng.standard_normal(n) - ACTIVITY_SPREAD**2 / 2)  # mean 1
     rate[rng.random(n) < config.inactive] *= INACTIVE_RATE

@@ -20,28 +20,26 @@ POPULATION_JITTER = 0.7  # of log population: a large country is not always a la
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """What a world is made of; docs/explanation/world.md has the maths of each setting."""
+    """The settings of a world; docs/explanation/world.md has their maths."""
 
-    users: int = setting(60_000, "Users, over all territories.", low=2)
-    titles: int = setting(300, "Titles, of all kinds.", low=2)
+    users: int = setting(60_000, "Users in all territories.", low=2)
+    titles: int = setting(300, "Titles of all kinds.", low=2)
     territories: int = setting(200, "Territories: 16 major ones, then the largest other countries.", low=2)
-    groups: int = setting(4, "Regions whose tastes differ.", low=1)
-    shift: float = setting(0.5, "How much they differ: from 0, not at all, to 1, nothing in common.", low=0, high=1)
-    taste: float = setting(
-        1.5, "How much a user's own taste decides: standard deviation of log-affinity, in nats.", low=0
-    )
-    local: float = setting(0.5, "Share of the titles that are available in one territory only.", low=0, below=1)
-    regional: float = setting(0.15, "Share of the titles that are available in one region.", low=0, below=1)
-    streams: float = setting(0.5, "First streams per user and day while all titles are still new to them.", above=0)
-    inactive: float = setting(0.5, "Share of the users who hardly ever watch.", low=0, high=1)
-    repeats: float = setting(1.0, "Mean number of streams after a first stream.", low=0)
-    noise: float = setting(10.0, "First streams after which a user vector knows half of a user's taste.", low=0)
-    history_days: int = setting(60, "Days of the log before the first training day.", low=0)
+    groups: int = setting(4, "Groups of territories with different tastes.", low=1)
+    shift: float = setting(0.5, "How much the groups' tastes differ: 0, not at all, to 1, entirely.", low=0, high=1)
+    taste: float = setting(1.5, "Strength of a user's own taste: standard deviation of log-affinity, in nats.", low=0)
+    local: float = setting(0.5, "Share of titles available in one territory only.", low=0, below=1)
+    regional: float = setting(0.15, "Share of titles available in one region.", low=0, below=1)
+    streams: float = setting(0.5, "First streams per user and day, while all titles are new to them.", above=0)
+    inactive: float = setting(0.5, "Share of users who hardly ever watch.", low=0, high=1)
+    repeats: float = setting(1.0, "Mean number of repeats per first stream.", low=0)
+    noise: float = setting(10.0, "First streams after which a user vector contains half of the taste.", low=0)
+    history_days: int = setting(60, "Days before the first training day.", low=0)
     train_days: int = setting(60, "Training days.", low=1)
     test_days: int = setting(3, "Test days after them; with 0, test users are evaluated on training days.", low=0)
     user_dim: int = setting(512, "Width of the user vectors.", low=1)
-    title_dim: int = setting(768, "Width of the text part of the title vectors; categories are added to it.", low=1)
-    seed: int = setting(0, "The same seed and settings make the same world, to the byte.", low=0)
+    title_dim: int = setting(768, "Width of the text part of the title vectors; categories add to it.", low=1)
+    seed: int = setting(0, "The same seed and settings give the same world, byte for byte.", low=0)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -68,7 +66,7 @@ class WorldConfig:
 
     @property
     def end_day(self) -> int:
-        """The first day that the log does not have."""
+        """The first day after the log."""
         return self.train_days + self.test_days
 
 

@@ -8,8 +8,6 @@ from twotower.report.table import Table
 
 def experiment_tables(record: Record) -> dict[str, str]:
     """Name → CSV text of every table."""
-    header = Table(territory_tables.gain_columns(record))
-    gains = [territory_tables.gain_table(record, gains) for gains in record["gains"]]
     tables: dict[str, Table] = {
         "table1": territory_tables.support_table(record),
         "table2_summary": territory_tables.comparison_table(record, record["gains"]),
@@ -24,4 +22,10 @@ def experiment_tables(record: Record) -> dict[str, str]:
         "distances": title_tables.distance_table(record),
         "histograms": title_tables.histogram_data(record),
     }
-    return {"table2": csv_of(header, *gains)} | {name: csv_of(table) for name, table in tables.items()}
+    return {"table2": gains_csv(record)} | {name: csv_of(table) for name, table in tables.items()}
+
+
+def gains_csv(record: Record) -> str:
+    """All gains of a record as CSV: a row per comparison and territory."""
+    header = Table(territory_tables.gain_columns(record))
+    return csv_of(header, *(territory_tables.gain_table(record, gains) for gains in record["gains"]))

@@ -30,7 +30,7 @@ CALIBRATION = (
     (
         "excess",
         "Mean predicted minus observed rate per territory, above 0: predictions are too high",
-        with_spread(signed(4), decimal(4)),
+        with_spread(signed(4)),
     ),
 )
 

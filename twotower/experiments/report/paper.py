@@ -1,4 +1,4 @@
-"""What the paper printed, to stand beside our own numbers.
+"""The results that the paper printed, for comparison.
 
 Source: Gampa, Javadi, Bayar and Yessenalina 2023, "Multi-Task Learning For Reduced Popularity Bias In
 Multi-Territory Video Recommendations", Tables 1, 2 and 3.
@@ -12,10 +12,10 @@ CITATION = (
 )
 CANNOT_MATCH = (
     "The paper’s numbers come from private data of a streaming service, with other users, titles, features and "
-    "sizes: the numbers of this report cannot match them, and are not meant to."
+    "sizes: the numbers in this report cannot match them and are not meant to."
 )
 POSITIVES = (
-    "The paper prints orders of magnitude alone: about a million positives in each of T1 to T6 and about a hundred "
+    "The paper gives only orders of magnitude: about a million positives in each of T1 to T6 and about a hundred "
     "thousand in T7 and T8, of 16 major territories among more than 200."
 )
 TERRITORIES = tuple(f"T{n}" for n in range(1, 17))

@@ -1,4 +1,4 @@
-"""Figures as SVG to stand inside the page: its colours, its fonts, its dark mode.
+"""Figures as inline SVG that follow the page: its colours, its fonts, its dark mode.
 
 Matplotlib draws with stand-in colours, which become the page's CSS variables, so that one drawing serves both
 modes. The same record gives the same bytes: ids are salted with the figure's name, and there is no date.
@@ -76,13 +76,13 @@ class Series:
         return DASHES[self.dash]
 
 
-def series_of(names: Sequence[str], method: str | None) -> dict[str, Series]:
-    """Ours first, in green and unbroken, then the others in their order."""
+def series_of(names: Sequence[str], method: str) -> dict[str, Series]:
+    """The main ``method`` first, in green and unbroken, then the others in their order."""
     ordered = sorted(names, key=lambda name: name != method)
     return {name: Series(name, *STYLES[i % len(STYLES)]) for i, name in enumerate(ordered)}
 
 
-def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, name: str, caption: str) -> Drawing:
+def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any], name: str, caption: str) -> Drawing:
     """Gains (percent) with their intervals, a row per territory; the mean is a diamond below."""
 
     def draw(axes: Any) -> None:
@@ -97,7 +97,7 @@ def forest(rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any] | None, na
                 axes.plot([row["average"]], [y], mark, color=color, markerfacecolor=hollow, markersize=6.5)
                 ends.append(row["average"])
         labels = [row["name"] for row in rows]
-        if mean and is_number(mean["mean"]):
+        if is_number(mean["mean"]):
             low, high = mean["low"], mean["high"]
             below = len(rows) + 0.4
             if is_number(low) and is_number(high):
@@ -128,7 +128,7 @@ def histogram(
     heading: str,
     caption: str,
 ) -> Drawing:
-    """Normalised user histograms (models, bins) of one title's scores; the axis ends with the last filled bin."""
+    """Normalised user histograms (models, bins) of the scores of one title; the axis ends at the last filled bin."""
 
     def draw(axes: Any) -> None:
         filled = max((b for row in counts for b, n in enumerate(row) if n), default=len(edges) - 2) + 1
@@ -149,8 +149,8 @@ def histogram(
 
 
 def reliability(curves: Mapping[str, Mapping[str, Any]], series: Mapping[str, Series], name: str) -> Drawing:
-    """Predicted against observed rates by bin; a calibrated model lies on the diagonal."""
-    caption = "Reliability curves: mean predicted probability of a bin against the rate that was observed in it"
+    """Predicted against observed rates per bin; the curve of a calibrated model is the diagonal."""
+    caption = "Reliability curves: mean predicted probability per bin against the observed rate"
 
     def draw(axes: Any) -> None:
         highest = 0.0

@@ -1,7 +1,6 @@
 """The page: the record's tables and figures set into one template, written whole or not at all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,8 @@ from twotower.report.html import table_of
 from twotower.report.table import Table
 
 HERE = Path(__file__).parent
-FOREST_ROWS = 24  # at most: the major territories, or the largest
+FOREST_ROWS = 24  # at most, of the major territories
 FIGURE_2_PAIRS = 2
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One comparison in a few words, for the top of the page."""
-
-    method: str
-    baseline: str
-    gain: str
-    tone: str
-    words: str
 
 
 def write_report(record: Record, path: Path) -> None:
@@ -93,23 +81,26 @@ def series_of(record: Record) -> dict[str, figures.Series]:
     return figures.series_of(list(dict.fromkeys(names)), record["main_method"])
 
 
-def headlines(record: Record) -> list[Headline]:
-    """The main comparisons that have a mean gain."""
-    found = []
+def headlines(record: Record) -> list[dict[str, str]]:
+    """The main comparisons that have a mean gain, in a few words for the top of the page."""
+    result = []
     for gains in main_gains(record):
         mean = mean_of(gains)
-        if not is_number(mean["mean"]):
-            continue
-        where = "major territories" if mean is gains["major"] else "territories"
-        words = [standing(mean)] if standing(mean) else []
-        words.append(f"mean gain of PR-AUC over {where}")
-        if standing(mean):
-            words.append(f"95 % interval {interval(mean['low'], mean['high'])}")
-        words.append(f"ahead in {mean['won']} of {mean['evaluated']}")
-        tone = TONES.get(standing(mean), "")
-        shown = f"{signed(mean['mean'])} %"
-        found.append(Headline(gains["method"], gains["baseline"], shown, tone, "; ".join(words)))
-    return found
+        if is_number(mean["mean"]):
+            where = "major territories" if mean is gains["major"] else "territories"
+            direction = standing(mean)
+            words = [f"mean gain of PR-AUC over {where}", f"ahead in {mean['won']} of {mean['evaluated']}"]
+            if direction:
+                words = [direction, words[0], f"95 % interval {interval(mean['low'], mean['high'])}", words[1]]
+            result.append(
+                {
+                    "models": f"{gains['method']} over {gains['baseline']}",
+                    "gain": f"{signed(mean['mean'])} %",
+                    "tone": TONES.get(direction, ""),
+                    "words": "; ".join(words),
+                }
+            )
+    return result
 
 
 def all_tables(record: Record) -> dict[str, Any]:
@@ -152,13 +143,12 @@ def all_drawings(record: Record) -> dict[str, Any]:
     return {
         "forests": [
             figures.forest(
-                rows,
+                forest_rows(record, gains),
                 mean_of(gains),
                 f"forest-{i}",
                 f"Gain of {gains['method']} over {gains['baseline']}, with 95 % intervals",
             )
             for i, gains in enumerate(main_gains(record))
-            if (rows := forest_rows(record, gains))
         ],
         "figure_2": figure_2(record),
         "reliability": [figures.reliability(curves, series_of(record), "reliability")],
@@ -167,12 +157,12 @@ def all_drawings(record: Record) -> dict[str, Any]:
 
 
 def forest_rows(record: Record, gains: Record) -> list[dict[str, Any]]:
-    """The major territories with a gain, or all that have one where none is major."""
-    territories = list(enumerate(record["territories"]))
-    chosen = [(c, territory) for c, territory in territories if territory["major"]] or territories
-    columns = ("average", "low", "high", "verdict")
-    rows = [{"name": territory["code"], **{key: gains[key][c] for key in columns}} for c, territory in chosen]
-    return [row for row in rows if is_number(row["average"])][:FOREST_ROWS]
+    """The major territories with a gain."""
+    return [
+        {"name": territory["code"], **{key: gains[key][c] for key in ("average", "low", "high", "verdict")}}
+        for c, territory in enumerate(record["territories"])
+        if territory["major"] and is_number(gains["average"][c])
+    ][:FOREST_ROWS]
 
 
 def figure_2(record: Record) -> list[figures.Drawing]:

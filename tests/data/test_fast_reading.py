@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import events, tables
-from twotower.data.ingest.arrow_columns import arrow_fields, arrow_texts
-from twotower.data.ingest.columns import Integers, Moments, Picked, Texts
+from twotower.data.ingest.arrow_columns import arrow_texts, arrow_values
+from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn
 from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
 from twotower.data.ingest.tables import CsvFormat, open_table
 
@@ -38,7 +38,7 @@ def read(path: Path, columns: LogColumns, form: CsvFormat | None, skip: bool, **
     """What the log says or what is wrong with it, when read with these sizes."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
-            patch.setattr(events if name == "QUICK_FROM" else tables, name, value)
+            patch.setattr(events if name == "FAST_FROM_BYTES" else tables, name, value)
         try:
             return said(read_log([LogFile(path)], columns, form, skip))
         except InputError as error:
@@ -46,11 +46,11 @@ def read(path: Path, columns: LogColumns, form: CsvFormat | None, skip: bool, **
 
 
 def carefully(path: Path, columns=COLUMNS, form=None, skip=False) -> dict | str:
-    return read(path, columns, form, skip, QUICK_FROM=1 << 60, BLOCK_ROWS=1)
+    return read(path, columns, form, skip, FAST_FROM_BYTES=1 << 60, BLOCK_ROWS=1)
 
 
 def quickly(path: Path, columns=COLUMNS, form=None, skip=False, characters=64, rows=3) -> dict | str:
-    return read(path, columns, form, skip, QUICK_FROM=0, BLOCK_ROWS=1, QUICK_CHARACTERS=characters, QUICK_ROWS=rows)
+    return read(path, columns, form, skip, FAST_FROM_BYTES=0, BLOCK_ROWS=1, FAST_CHARACTERS=characters, FAST_ROWS=rows)
 
 
 def write(directory: Path, content: str | bytes, name: str = "log.csv") -> Path:
@@ -181,11 +181,11 @@ def test_times_are_the_same_days(tmp_path_factory, times):
 
 def test_a_large_file_is_read_quickly_and_a_small_one_carefully(tmp_path, monkeypatch):
     path = write(tmp_path, LOG)
-    monkeypatch.setattr(events, "QUICK_FROM", path.stat().st_size)
+    monkeypatch.setattr(events, "FAST_FROM_BYTES", path.stat().st_size)
     monkeypatch.setattr(tables.CsvTable, "blocks", lambda *args, **kwargs: pytest.fail("read carefully"))
     assert len(read_log([LogFile(path)], COLUMNS)) == 4
     monkeypatch.undo()
-    monkeypatch.setattr(tables.CsvTable, "field_blocks", lambda *args, **kwargs: pytest.fail("read quickly"))
+    monkeypatch.setattr(tables.CsvTable, "fast_blocks", lambda *args, **kwargs: pytest.fail("read quickly"))
     assert len(read_log([LogFile(path)], COLUMNS)) == 4
 
 
@@ -193,9 +193,9 @@ def test_files_read_in_either_way_share_their_names(tmp_path, monkeypatch):
     large, small = write(tmp_path, LOG * 2 + "7,x,,20240101\n", "large.csv"), write(tmp_path, LOG, "small.csv")
     large.write_text(large.read_text().replace(LOG.splitlines()[0] + "\n", "", 2))
     large.write_text(LOG.splitlines()[0] + "\n" + large.read_text())
-    monkeypatch.setattr(events, "QUICK_FROM", large.stat().st_size)
+    monkeypatch.setattr(events, "FAST_FROM_BYTES", large.stat().st_size)
     mixed = said(read_log([LogFile(small), LogFile(large), LogFile(small)], COLUMNS))
-    monkeypatch.setattr(events, "QUICK_FROM", 1 << 60)
+    monkeypatch.setattr(events, "FAST_FROM_BYTES", 1 << 60)
     assert said(read_log([LogFile(small), LogFile(large), LogFile(small)], COLUMNS)) == mixed
 
 
@@ -284,8 +284,8 @@ def test_fields_that_can_be_are_no_objects(tmp_path):
     made = {name: pa.array(values, kind) for name, (values, kind) in parquet_columns().items()}
     names = ["text", "large text", "dictionary", "dictionary of numbers", "int64", "date32", "UTC", "uint64", "flag"]
     table = open_table(parquet(tmp_path / "log.parquet", 8, **made))
-    (block,) = table.field_blocks(names)
-    kinds = [Texts, Texts, Picked, Integers, Integers, Moments, Moments, list, list]
+    (block,) = table.fast_blocks(names)
+    kinds = [TextColumn, TextColumn, DictionaryColumn, IntegerColumn, IntegerColumn, TimeColumn, TimeColumn, list, list]
     assert [type(column) for column in block.columns] == kinds
     (careful,) = table.blocks(names)
     for fields, texts in zip(block.columns, careful.columns, strict=True):
@@ -313,7 +313,7 @@ def test_bytes_that_are_no_text_are_refused_alike(tmp_path):
 
 def test_progress_ends_at_the_size_of_the_file(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(events, "QUICK_FROM", 0)
+    monkeypatch.setattr(events, "FAST_FROM_BYTES", 0)
     path = write(tmp_path, gzip.compress((LOG * 900).replace("user,title,place,time\n", "").encode()))
     read_log([LogFile(path)], LogColumns("1", "2"), CsvFormat(header=False), progress=lambda *call: calls.append(call))
     assert calls[-1][1] == calls[-1][2] == path.stat().st_size // 1000
@@ -324,8 +324,8 @@ def test_reading_stops_where_it_finds_a_fault(tmp_path, monkeypatch):
     text.write("user,title\n,x\n" + "u,t\n" * 5000)
     path = write(tmp_path, text.getvalue())
     seen = []
-    monkeypatch.setattr(events, "QUICK_FROM", 0)
-    monkeypatch.setattr(tables, "QUICK_CHARACTERS", 100)
+    monkeypatch.setattr(events, "FAST_FROM_BYTES", 0)
+    monkeypatch.setattr(tables, "FAST_CHARACTERS", 100)
     with pytest.raises(InputError, match=r"line 2, column 'user': '' is not a user"):
         read_log([LogFile(path)], LogColumns("user", "title"), progress=lambda stage, done, total: seen.append(done))
     assert np.max(seen) <= 9
@@ -333,8 +333,8 @@ def test_reading_stops_where_it_finds_a_fault(tmp_path, monkeypatch):
 
 def test_texts_are_found_in_a_slice_and_behind_what_a_missing_one_hides():
     pa = pytest.importorskip("pyarrow")
-    assert arrow_fields(pa.array(["a", "bc", "", "def", "g"]).slice(1, 3)).texts() == ["bc", "", "def"]
+    assert arrow_values(pa.array(["a", "bc", "", "def", "g"]).slice(1, 3)).texts() == ["bc", "", "def"]
     offsets, data = np.array([0, 1, 4, 5], np.int32), b"axyzb"
     valid = np.array([0b101], np.uint8)
     hidden = pa.StringArray.from_buffers(3, *(pa.py_buffer(part) for part in (offsets, data, valid)))
-    assert arrow_fields(hidden).texts() == arrow_texts(hidden) == ["a", "", "b"]
+    assert arrow_values(hidden).texts() == arrow_texts(hidden) == ["a", "", "b"]
