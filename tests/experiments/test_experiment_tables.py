@@ -225,9 +225,9 @@ def test_a_method_has_the_mean_and_spread_of_its_seeds(record):
     head, rows, _ = shown(method_tables.method_table(record))
     assert head[4:] == ["Seeds", "Overall PR-AUC", "Macro PR-AUC", "Seconds"]
     words = ["mtl", "The model called mtl.", "upsampled", "geography"]
-    assert rows[2] == [*words, "2", "0.3000 ± 0.2646", "0.2500", "32.5 ± 0.7"]
+    assert rows[2] == [*words, "0, 1", "0.3000 ± 0.2646", "0.2500", "32.5 ± 0.7"]
     record["methods"][2]["overall"] = [None, None]
-    assert shown(method_tables.method_table(record), "terminal")[1][2][2:] == ["–", "0.2500", "32.5 ± 0.7"]
+    assert shown(method_tables.method_table(record), "terminal")[1][2][2:] == ["0, 1", "–", "0.2500", "32.5 ± 0.7"]
 
 
 def test_popularity_bias_has_a_column_a_method(record):

@@ -58,10 +58,10 @@ def evaluate(
       twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
     """
     from twotower.cli.config_options import given_options
+    from twotower.cli.summaries import evaluation as tables
     from twotower.core import serialisation, storage
     from twotower.core.no_effect import refuse_no_effect
     from twotower.metrics import records
-    from twotower.report import evaluation as tables
     from twotower.report.csv_table import csv_of, records_of
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_table, stdout_console

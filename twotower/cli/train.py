@@ -86,7 +86,7 @@ def train(
     if resume is not None and (others := given - {"resume", "directory"}):
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
-    from twotower.report.evaluation import TOP, territory_table
+    from twotower.cli.summaries.evaluation import TOP, territory_table
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_table, stdout_console
     from twotower.training import job

@@ -35,6 +35,18 @@ CALIBRATION = (
 )
 
 
+WORDS = {
+    "about": Column("What it is", TEXT),
+    "sample": Column("Sample", TEXT, on=("page",)),
+    "grouping": Column("Groups", TEXT, on=("page",)),
+}
+FIGURES = {
+    "overall": Column("Overall PR-AUC", with_spread(SCORE)),
+    "macro": Column("Macro PR-AUC", with_spread(SCORE), hint="mean over territories"),
+    "seconds": Column("Seconds", with_spread(decimal(1))),
+}
+
+
 def digits_of(mean: float) -> int:
     """After the point, for measures of any size: four up to 10, then two, from 100 on one."""
     return 1 if abs(mean) >= 100 else 2 if abs(mean) >= 10 else 4
@@ -55,23 +67,17 @@ def over_seeds(values: Sequence[float | None]) -> tuple[float, float] | None:
 
 
 def method_table(record: Record) -> Table:
-    """What each method is, and its figures over seeds."""
-    columns = [
-        Column("Method", TEXT),
-        Column("What it is", TEXT),
-        Column("Sample", TEXT, on=("page",)),
-        Column("Groups", TEXT, on=("page",)),
-        Column("Seeds", COUNT, on=("page",)),
-        Column("Overall PR-AUC", with_spread(SCORE)),
-        Column("Macro PR-AUC", with_spread(SCORE), hint="mean over territories"),
-        Column("Seconds", with_spread(decimal(1))),
-    ]
+    """What each method is, and its figures over seeds; compared runs have fewer facts than an experiment."""
+    known = record["methods"][0]
+    words = [(key, column) for key, column in WORDS.items() if key in known]
+    figures = [(key, column) for key, column in FIGURES.items() if key in known]
+    columns = [Column("Method", TEXT), *(column for _, column in words), Column("Seeds", TEXT)]
     title = f"Methods, {OVER_SEEDS}; overall: the test pairs of all periods in one ranking"
-    table = Table(columns, title, id="method-table")
+    table = Table([*columns, *(column for _, column in figures)], title, id="method-table")
     for method in record["methods"]:
-        figures = (over_seeds(method[name]) for name in ("overall", "macro", "seconds"))
-        words = (method[name] for name in ("name", "about", "sample", "grouping"))
-        table.add(*words, len(method["seeds"]), *figures)
+        values = (over_seeds(method[key]) for key, _ in figures)
+        seeds = ", ".join(map(str, method["seeds"]))
+        table.add(method["name"], *(method[key] for key, _ in words), seeds, *values)
     return table
 
 

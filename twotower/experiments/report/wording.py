@@ -5,9 +5,7 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-NO_TITLE_PAIRS = (
-    "No major territory has a local and a global title with enough positives in the test to compare them."
-)
+NO_TITLE_PAIRS = "No major territory has a local and a global title with enough positives in the test to compare them."
 TWO_FIGURES = (
     "Overall PR-AUC ranks the test pairs of all periods together. The gain over all pairs is the mean of the gains per "
     "period, each with its own ranking, so it is not the gain of the overall PR-AUC."

@@ -10,12 +10,12 @@ import pytest
 from made_up_runs import make_evaluation, make_pairs, make_scores
 from rich.console import Console
 
+from twotower.cli.summaries import evaluation as tables
 from twotower.core import serialisation, storage
 from twotower.core.errors import InputError
 from twotower.metrics import records
 from twotower.metrics.results import Evaluation
 from twotower.report import csv_table, terminal
-from twotower.report import evaluation as tables
 from twotower.report.table import Table
 
 DAYS = (60, 61)
