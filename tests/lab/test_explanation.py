@@ -232,7 +232,7 @@ def test_one_head_has_no_other_to_compare_with(run_of, data):
 def test_it_says_where_it_is(run_of, data):
     seen = []
     of(run_of("lowrank"), data, 77, 11, progress=lambda stage, *_: seen.append(stage))
-    assert {"scoring users", "reading what was watched"} <= set(seen)
+    assert {"scoring users", "reading watch history"} <= set(seen)
 
 
 def test_a_vector_that_is_not_finite_is_a_fault_of_the_data(run_of, own_world):
