@@ -159,7 +159,8 @@ def test_a_run_with_offsets_differs_scores_and_recommends(tiny_world, tmp_path):
     found = recommend(run.path, data, np.array([3, 77, 140]), top=data.n_titles)
     for user, titles, scores in zip(found.user, found.title, found.score, strict=True):
         some = titles >= 0
-        asked = type("Asked", (), {"user": np.full(some.sum(), user), "title": titles[some], "label": np.zeros(some.sum())})
+        no_labels = np.zeros(some.sum(), np.float32)
+        asked = type("Asked", (), {"user": np.full(some.sum(), user), "title": titles[some], "label": no_labels})
         np.testing.assert_allclose(scores[some], score_pairs(run.path, data, asked), rtol=1e-3, atol=1e-4)
 
 
