@@ -128,7 +128,7 @@ def overview(records: dict[str, Record]) -> str:
         overall = {method["name"]: with_spread(method["overall"]) for method in record["methods"]}
         gains = gains_over(record, "upsampled")
         told = told_where(gains)
-        verdict = f"{told['won']} of {told['evaluated']}; {told['better']} surely better, {told['worse']} surely worse"
+        verdict = f"{told['won']} of {told['evaluated']}; {told['better']} significantly better, {told['worse']} worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
@@ -149,7 +149,7 @@ def ingredient_rows(record: Record) -> str:
         won = f"{told['won']} of {told['evaluated']}"
         rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
     heads = ["method", "baseline", "gain over all pairs, %", "mean of territories, %", "ahead in"]
-    return table([*heads, "surely better", "surely worse"], rows, left=2)
+    return table([*heads, "significantly better", "significantly worse"], rows, left=2)
 
 
 def territory_rows(record: Record) -> str:

@@ -131,7 +131,7 @@ def test_choosing_is_judged_on_users_that_no_test_will_see(finished, tmp_path):
     dataset = Dataset.open(finished[0])
     tests = [set(Sample(dataset, f"{kind}-upsampled").test_users.tolist()) for kind in ("experiment", "dev")]
     assert tests[1] and not tests[0] & tests[1]
-    assert any("kept for choosing" in sentence for sentence in record["summary"])
+    assert any("development users" in sentence for sentence in record["summary"])
 
 
 def test_the_tables_hold_what_the_record_holds(finished, record):

@@ -152,10 +152,10 @@ def test_calibration_per_territory_stands_beside_its_support(page):
     territory = made_up_record()["territories"][1]
     support = f"{territory['test_pairs']:,} {territory['test_positives']:,}"
     assert row_of(page, "calibration-territory-ece", "GB") == " ".join(
-        ["GB United Kingdom", *["0.0312 ± 0.0020"] * 4, support]
+        ["GB United Kingdom", support, *["0.0312 ± 0.0020"] * 4]
     )
-    assert row_of(page, "calibration-territory-excess", "DE").startswith("DE Germany 0.0000 ± 0.0020")
-    assert row_of(page, "calibration-territory-excess", "PL").startswith("PL Poland −0.0156 ± 0.0020")
+    assert row_of(page, "calibration-territory-excess", "DE").endswith(" 0.0000 ± 0.0020")
+    assert row_of(page, "calibration-territory-excess", "PL").endswith(" −0.0156 ± 0.0020")
     assert "too small to evaluate" in row_of(page, "calibration-territory-ece", "TV")
     bias = page[page.index('<section id="bias"') : page.index('<section id="calibration"')]
     table = re.search(r'<table id="calibration-territory-ece" class="sortable">.*?</table>', bias, re.DOTALL)[0]
@@ -244,7 +244,8 @@ def test_without_histograms_there_is_no_explorer():
 def test_a_single_period_gives_averages_alone():
     record = made_up_record()
     gains = [{**gains, "by_period": gains["by_period"][:1]} for gains in record["gains"]]
-    page = page_text({**record, "periods": record["periods"][:1], "gains": gains})
+    scores = {name: {**of, "by_period": of["by_period"][:1]} for name, of in record["pr_auc"].items()}
+    page = page_text({**record, "periods": record["periods"][:1], "gains": gains, "pr_auc": scores})
     assert row_of(page, "gain-table-0", "US").startswith(f"US United States {signed(gains[0]['average'][0])} ")
 
 

@@ -13,6 +13,7 @@ from twotower.core.formatting import UNDEFINED, visible
 from twotower.report.table import Cell, Column, Row, Table, Tone, text_of
 
 PIPE_WIDTH = 120  # characters per line where the output is no terminal
+LONGEST_WORD = 24  # characters that are not broken where a table is too wide
 STYLES: dict[Tone, str] = {
     "": "",
     "good": "green",
@@ -84,7 +85,9 @@ def block_of(table: Table, columns: Sequence[int], gap: int = 1) -> RichTable:
         elif column.max_width:
             block.add_column(heading, max_width=column.max_width, no_wrap=True)
         else:
-            block.add_column(heading, overflow="fold", min_width=max(map(len, names)))
+            words = [word for row in table.rows for word in (text_of(row.cells[i], column) or "").split()]
+            longest = max(map(len, words), default=0)
+            block.add_column(heading, overflow="fold", min_width=max(*map(len, names), min(longest, LONGEST_WORD)))
     for i, row in enumerate([*table.rows, *table.totals]):
         ends = row.section or i + 1 == len(table.rows)
         cells = [cell_text(row.cells[c], table.columns[c]) for c in columns]

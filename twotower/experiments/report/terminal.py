@@ -31,5 +31,6 @@ def parts(record: Record) -> list[Table | str]:
     result += [territory_tables.comparison_table(record, further)] if further else []
     result += [title_tables.pair_table(record, SHOWN_PAIRS) if record["title_pairs"] else NO_TITLE_PAIRS]
     result += [title_tables.kind_table(record)] if record["title_kinds"] else []
-    result += [method_tables.bias_table(record, method_tables.SHOWN_MEASURES), method_tables.calibration_table(record)]
+    result.append(method_tables.overall_bias_table(record, method_tables.SHOWN_MEASURES))
+    result.append(method_tables.calibration_table(record))
     return result + ([as_of(record)] if as_of(record) else [])
