@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
-from textbook_inspection import MODELS, Textbook, stirred
+from textbook_inspection import MODELS, Textbook, as_printed, stirred
 from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
@@ -15,7 +15,7 @@ from twotower.core.formatting import minus
 from twotower.lab.attribution import tables
 from twotower.lab.attribution.record import inspect
 from twotower.lab.attribution.summary import mask, summary, times_of, without_gradient
-from twotower.lab.attribution.tables import FEW, print_inspection
+from twotower.lab.attribution.tables import FEW
 from twotower.training.checkpoint import load_model
 from twotower.training.run import RunReader
 
@@ -26,13 +26,6 @@ def run(*arguments, **environment):
     result = CliRunner().invoke(cli, ["inspect", *map(str, arguments)], env=environment)
     assert result.exit_code == 0, result.stderr
     return result
-
-
-def shown(record, width=80) -> str:
-    """The tables as a terminal of so many columns shows them."""
-    console = Console(width=width, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_inspection(record, console)
-    return console.export_text()
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +98,18 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_pass(tmp_path, monk
 
 
 def test_exact_zeros_are_told_from_small_numbers(record):
-    lines = {line.split()[0]: line.split()[1:] for line in shown(record).splitlines() if line.startswith("head.")}
+    lines = {line.split()[0]: line.split()[1:] for line in as_printed(record).splitlines() if line.startswith("head.")}
     block = next(block for block in record["blocks"] if block["name"] == "head.Q[1]")
     assert lines["head.Q[1]"] == [f"{block['gradient']:.3g}", "0", f"{block['by_group'][1]:.3g}"]
     tiny = {**block, "by_group": [1e-12, block["by_group"][1]]}
     changed = {**record, "blocks": [tiny if b is block else b for b in record["blocks"]]}
-    assert "1e−12" in shown(changed)
+    assert "1e−12" in as_printed(changed)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
     record = inspect(stirred(tiny_world, name))
-    text = shown(record)
+    text = as_printed(record)
     for block in record["blocks"]:
         line = next(line for line in text.splitlines() if line.startswith(f"{block['name']} "))
         assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
@@ -165,18 +158,18 @@ def test_cosines_are_those_of_their_two_groups_on_a_narrow_terminal_too(tiny_wor
 @pytest.mark.parametrize("groups", [1, 2, 4, 12])
 def test_tables_fit_the_terminal(tiny_world, width, groups):
     settings = {"groups": groups} if groups > 1 else {"groups": 1, "head": "none", "title_bias": False}
-    text = shown(inspect(stirred(tiny_world, "low-rank", **settings)), width)
+    text = as_printed(inspect(stirred(tiny_world, "low-rank", **settings)), width)
     assert max(map(len, text.splitlines())) <= width
     assert not [line for line in text.splitlines() if line.strip() in ("1", "2", "C[k]")], "a name was broken"
 
 
 def test_of_many_groups_the_own_blocks_are_folded_unless_they_leak(tiny_world):
     record = inspect(stirred(tiny_world, "low-rank", groups=FEW + 2))
-    text = shown(record)
+    text = as_printed(record)
     assert "head.P[k]" in text and "head.P[0]" not in text and "title_bias.C[k]" in text
     block = next(block for block in record["blocks"] if block["name"] == "head.P[1]")
     block["by_group"][0] = 0.5
-    text = shown({**record, "summary": summary(record)})
+    text = as_printed({**record, "summary": summary(record)})
     assert "\nhead.P[1] " in text and "\nhead.P[0] " not in text and "\nhead.P[k] " in text
 
 
@@ -203,15 +196,15 @@ def test_a_ratio_has_two_digits(record, ratio, told):
     assert times_of(ratio) == told
     of = {**record["leak"][0]["parts"]["head"], "own": 1.0, "foreign": ratio}
     leak = [{**record["leak"][0], "parts": {"head": of}}]
-    assert f" {told} × " in shown({**record, "leak": leak})
+    assert f" {told} × " in as_printed({**record, "leak": leak})
 
 
 def test_titles_and_captions_are_whole_where_tables_are_narrow(record, tiny_world):
-    lines = [line.strip() for line in shown(record, 120).splitlines()]
+    lines = [line.strip() for line in as_printed(record, 120).splitlines()]
     assert "Norm of each block’s gradient, and by whose rows" in lines
     assert "0 is exactly 0: the backward pass found nothing" in lines
     assert "[k]: from the smallest of all groups to the largest" in lines
-    alone = shown(inspect(stirred(tiny_world, "low-rank", groups=1, head="none", title_bias=False)), 120)
+    alone = as_printed(inspect(stirred(tiny_world, "low-rank", groups=1, head="none", title_bias=False)), 120)
     assert "[k]" not in alone and "exactly 0" not in alone
 
 
@@ -263,7 +256,7 @@ def test_a_large_ratio_is_a_whole_number(record):
     leak = dict(record["leak"][0])
     leak["parts"] = {"head": {"own": 0.002, "foreign": 2.5, "by_group": [0.002, 2.5]}}
     record = {**record, "leak": [leak]}
-    assert "move a head 1,250 times as strongly" in " ".join(summary(record)) and "1,250 ×" in shown(record)
+    assert "move a head 1,250 times as strongly" in " ".join(summary(record)) and "1,250 ×" in as_printed(record)
 
 
 def test_a_head_that_nothing_comes_back_to_is_explained(tiny_world):
@@ -294,7 +287,7 @@ def test_a_diverged_network_is_told_as_undefined(tiny_world):
     subject.model.params["user.W1"][...] = np.nan
     record = inspect(subject)
     json.dumps(record, allow_nan=False)
-    assert "undefined" in shown(record)
+    assert "undefined" in as_printed(record)
 
 
 def test_the_facts_of_the_subject_are_in_the_record(tiny_world, record):

@@ -4,21 +4,21 @@ from math import hypot
 
 import numpy as np
 import pytest
+from browsers import PHONE
 from textbook_inspection import CLOSE, stirred
 
 from twotower.core.formatting import minus
 from twotower.lab.attribution.record import inspect
 from twotower.lab.page import write_page
 
-pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
-browser, textbook, records, addresses, opened = (
-    pages.browser,
+pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
+textbook, records, addresses, opened = (
     pages.textbook,
     pages.records,
     pages.addresses,
     pages.opened,
 )
-PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages.shown, pages.table
+matrix, node, shown, table = pages.matrix, pages.node, pages.shown, pages.table
 
 
 def texts(page, block: str) -> list[str]:

@@ -11,9 +11,8 @@ from twotower.lab.trace.tiny_network import tiny_network
 from twotower.lab.trace.trace import trace
 from twotower.model import reference
 
-pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
-browser, textbook, records, addresses, opened = (
-    pages.browser,
+pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
+textbook, records, addresses, opened = (
     pages.textbook,
     pages.records,
     pages.addresses,

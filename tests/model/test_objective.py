@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+from kinks import far_from_kinks, flips, spread_of_rows
 from networks import batches, make_batch, make_network, make_parameters, model_configs, seeds
-from test_reference import far_from_kinks
-from test_two_tower import flips, spread_of_rows
+from profiles import examples
 
-from examples import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads

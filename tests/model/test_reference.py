@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from kinks import far_from_kinks
 from networks import batches, make_batch, make_parameters, model_configs, seeds
+from profiles import examples
 
-from examples import examples
 from twotower.core.config import BATCHNORM_EPS, HEADS, OUTPUTS, ModelConfig
 from twotower.model import reference
 from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, vjp_error
@@ -214,30 +215,6 @@ def test_with_moments_of_each_group_a_nan_stays_in_its_group(rng):
     batch.user_features[batch.group == 2] = np.nan
     _, gradients = reference.loss_and_gradients(params, batch, model)
     assert np.isfinite(gradients["head.Q"][:2]).all() and np.isnan(gradients["head.Q"][2]).any()
-
-
-def far_from_kinks(params, batch, model):
-    """No ReLU input within reach of the step of the finite difference, where the derivative jumps."""
-    nearest = [np.inf]
-    original = reference.batchnorm_relu
-
-    def spy(Z, mean, rstd, gamma, beta, floor):
-        Y = original(Z, mean, rstd, gamma, beta, -np.inf)
-        if np.isfinite(floor):
-            nearest.append(np.abs(Y).min())
-        return np.maximum(Y, floor)
-
-    def spy_head(U, A, b, residual, floor):
-        Y = U + residual * A + b
-        if np.isfinite(floor) and Y.size:
-            nearest.append(np.abs(Y).min())
-        return np.maximum(Y, floor)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "batchnorm_relu", spy)
-        patch.setattr(reference, "head_output", spy_head)
-        reference.loss_and_gradients(params, batch, model)
-    return min(nearest) > 1e-3
 
 
 def test_a_masked_label_changes_nothing_in_a_foreign_head(rng):

@@ -5,8 +5,8 @@ from best_by_sorting import best_by_sorting
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import seeds
+from profiles import examples
 
-from examples import examples
 from twotower.metrics.top_titles import top_titles
 from twotower.model.engine.topk import NO_TITLE, update_top_k
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_update_pairs import without_updates
 from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, small_config, train
+from toy_logs import without_updates
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent

@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
@@ -24,7 +25,7 @@ from twotower.training.run import RunReader
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Test pairs, and what is asked of their territories."""
+    """Test pairs, with the requirements for evaluating a territory."""
 
     label: np.ndarray  # (B,)
     user: np.ndarray  # (B,)
@@ -72,7 +73,7 @@ class TestSet:
             self.territory,
             self.n_territories,
             self.period,
-            rng=np.random.default_rng(0),
+            rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.replicates,
             threads=usable_cores(),
             progress=progress,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -103,7 +104,7 @@ def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> 
     return arrays
 
 
-def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
+def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> None:
     try:
         with whole_file(path) as partial:
             save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
@@ -114,7 +115,7 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: missing")
     try:
