@@ -14,6 +14,7 @@ import numpy as np
 
 from twotower.data.batches import Batch
 from twotower.model import reference
+from twotower.model.finite_differences import central_difference
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective
@@ -129,18 +130,22 @@ class Textbook:
     def at_step(self, direction: "Direction", step: float, relus: Relus) -> Difference:
         """Central difference with one step."""
         losses, sides = [], []
-        for side in (1, -1):
+
+        def loss(t: float) -> float:
             moved = self.params[direction.name].copy()
             if isinstance(direction.along, tuple):
-                moved[direction.along] += side * step
+                moved[direction.along] += t
             else:
-                moved += side * step * direction.along
+                moved += t * direction.along
             relus.clear()
             losses.append(self.loss_and_gradients({direction.name: moved})[0])
             sides.append(relus.open)
+            return losses[-1]
+
+        value = central_difference(loss, step)
         kinks = sum(int((ahead ^ behind).sum()) for ahead, behind in zip(*sides, strict=True))
         noise = ULPS * np.finfo(np.float64).eps * max(map(abs, losses)) / (2 * step)
-        return Difference((losses[0] - losses[1]) / (2 * step), step, noise, kinks)
+        return Difference(value, step, noise, kinks)
 
 
 class Direction(NamedTuple):
