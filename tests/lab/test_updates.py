@@ -5,8 +5,8 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import MODELS, stirred
 
-from twotower.lab.attribution.record import inspect
-from twotower.lab.attribution.updates import copied_optimiser
+from twotower.lab.attribution.gradients import copied_optimiser
+from twotower.lab.attribution.inspection import inspect
 from twotower.training import loop
 
 

@@ -1,10 +1,16 @@
-"""The witness itself: it passes right gradients, and a gradient that is off by a tenth of a percent fails."""
+"""The check itself: it passes right gradients, and a gradient that is off by a tenth of a percent fails."""
 
+import pytest
 from networks import make_batch, make_parameters
 
 from twotower.core.config import ModelConfig
 from twotower.model import reference
-from twotower.model.gradcheck import TOLERANCE, model_errors, relative_error, vjp_error
+from twotower.model.finite_differences import TOLERANCE, central_difference, model_errors, relative_error, vjp_error
+
+
+def test_the_difference_of_a_cubic_by_hand():
+    """((1+h)³ − (1−h)³) / 2h = 3 + h²."""
+    assert central_difference(lambda t: (1 + t) ** 3, step=0.1) == pytest.approx(3.01)
 
 
 def test_a_right_gradient_passes(rng):

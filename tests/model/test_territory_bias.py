@@ -159,7 +159,8 @@ def test_a_run_with_offsets_differs_scores_and_recommends(tiny_world, tmp_path):
     found = recommend(run.path, data, np.array([3, 77, 140]), top=data.n_titles)
     for user, titles, scores in zip(found.user, found.title, found.score, strict=True):
         some = titles >= 0
-        asked = type("Asked", (), {"user": np.full(some.sum(), user), "title": titles[some], "label": scores[some]})
+        no_labels = np.zeros(some.sum(), np.float32)
+        asked = type("Asked", (), {"user": np.full(some.sum(), user), "title": titles[some], "label": no_labels})
         np.testing.assert_allclose(scores[some], score_pairs(run.path, data, asked), rtol=1e-3, atol=1e-4)
 
 
@@ -173,7 +174,7 @@ def test_the_trainer_updates_every_territory_of_its_pairs(tiny_world, tmp_path):
 
 
 def test_offsets_need_a_linear_output():
-    with pytest.raises(InputError, match=r"model\.territory_bias = True: expected false where output = 'relu'"):
+    with pytest.raises(InputError, match=r"model\.territory_bias = True: expected false with output = 'relu'"):
         ModelConfig(territory_bias=True, output="relu")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from textbook_inspection import CLOSE, MODELS, Textbook, stirred
 
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.model.variants.objective import Objective
 
 
@@ -41,8 +41,8 @@ def test_a_heads_leak_is_the_sum_over_all_foreign_rows(found):
     for k, leak in enumerate(record["leak"]):
         assert leak["head"] == k
         everybody = textbook.gradients(textbook.batch.group != k, masked=False)
-        foreign = np.sqrt(sum(np.sum(everybody[name][k] ** 2) for name in own))
-        np.testing.assert_allclose(leak["foreign"], foreign, **CLOSE)
+        others = np.sqrt(sum(np.sum(everybody[name][k] ** 2) for name in own))
+        np.testing.assert_allclose(leak["others"], others, **CLOSE)
         for j in range(groups):
             part = textbook.of_group(j, masked=False)
             expected = np.sqrt(sum(np.sum(part[name][k] ** 2) for name in own))
@@ -60,7 +60,7 @@ def test_an_absent_groups_head_would_get_foreign_rows_alone(tiny_world):
     absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
     assert absent
     for k in absent:
-        assert record["leak"][k]["own"] == 0 and record["leak"][k]["foreign"] > 0
+        assert record["leak"][k]["own"] == 0 and record["leak"][k]["others"] > 0
 
 
 def test_weights_of_the_objective_count_for_foreign_rows_too(tiny_world):

@@ -5,8 +5,9 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import CLOSE, MODELS, Textbook, stirred
 
-from twotower.lab.attribution import gradient_matrix as matrices
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.blocks import blocks_of
+from twotower.lab.attribution.gradients import running_statistics_kept
+from twotower.lab.attribution.inspection import inspect
 from twotower.model.reference import Terms, loss_and_gradients
 from twotower.model.variants.objective import Objective
 
@@ -57,7 +58,7 @@ def test_the_blocks_are_all_that_training_updates(found):
     textbook, record = found
     model = textbook.subject.model
     covered = np.zeros(len(model.params.flat), int)
-    for block in matrices.blocks_of(model, textbook.subject.territory_group):
+    for block in blocks_of(model, textbook.subject.territory_group):
         covered[block.where] += 1
     logit = [] if textbook.shape.learned_logit else ["logit.scale", "logit.bias"]
     for name in model.params:
@@ -140,7 +141,7 @@ def test_an_inspection_leaves_everything_as_it_was(tiny_world):
 def test_running_statistics_are_put_back_after_an_error(tiny_world):
     subject = tiny_subject(tiny_world)
     before = subject.model.running.flat.copy()
-    with pytest.raises(KeyboardInterrupt), matrices.left_as_it_was(subject.model):
+    with pytest.raises(KeyboardInterrupt), running_statistics_kept(subject.model):
         subject.model.loss_and_gradients(subject.batch)
         assert not np.array_equal(subject.model.running.flat, before)
         raise KeyboardInterrupt

@@ -5,20 +5,20 @@ import pytest
 from subjects import tiny_subject
 from textbook_inspection import MODELS, Textbook, stirred
 
-from twotower.lab.attribution.record import inspect
-from twotower.lab.attribution.rows import PAIRS, ROWS, chosen_rows, pairs_of
+from twotower.lab.attribution.inspection import inspect
+from twotower.lab.attribution.rows import PAIRS, ROWS, pairs_of, select_rows
 from twotower.model import reference
 
 
 def test_rows_are_chosen_from_the_largest_gradient_to_the_smallest():
     size = np.array([1, 9, 5, 7, 3, 8, 4, 10], float)
     dU = np.stack([size, np.zeros(8)], axis=1)
-    found = chosen_rows(dU, np.array([0, 7, 7, 8]), most=3)
+    found = select_rows(dU, np.array([0, 7, 7, 8]), most=3)
     assert found == [(1, 0), (2, 0), (0, 0), (7, 2)], "ranks 0, 3 and 6 of seven, none of nobody, the only one"
 
 
 def test_a_group_of_few_is_taken_whole():
-    assert chosen_rows(np.eye(4)[:2], np.array([0, 2])) == [(0, 0), (1, 0)]
+    assert select_rows(np.eye(4)[:2], np.array([0, 2])) == [(0, 0), (1, 0)]
 
 
 @pytest.fixture(scope="module", params=MODELS)

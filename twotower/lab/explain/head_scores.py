@@ -1,12 +1,11 @@
-"""The logit of one user and one title taken apart, under every head.
+"""The logit of one user and one title under every head, split into its terms.
 
     z = s·<U, V> + c + <X, C_k> + s·<b_r, V> + <X, C_r> + offset_r     of group k and territory r
-        └ s·<A, V> + s·<U − A, V>: what the shared tower A says, and what the head adds to it (where it only adds)
+        └ s·<A, V> + s·<U − A, V>: the shared tower A, and what the head adds to it (where it only adds)
 
-Under another head the user's features stay, and the group is another. What belongs to a territory rather than to a
-group is then that of the group's largest territory: the same person, living there. Everywhere stand the running
-moments of batch-norm, as for everything that is scored. Logits are those that `recommend` has; their terms are computed
-apart, in float64 and by the textbook.
+Under another head the user's features stay the same and the group changes. Terms that depend on a territory are then
+those of the group's largest territory: the same person, living there. Batch-norm uses its running moments, as always in
+scoring. Logits are those of `recommend`; their terms are computed separately, by the textbook in float64.
 
 K groups, C territories, T titles, D hidden units; X (F_t,) the title's features.
 """
@@ -26,26 +25,26 @@ from twotower.model.two_tower import TwoTower
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
-    """One user under every head, beside all titles."""
+class HeadScores:
+    """One user under every head, and the logits of all titles."""
 
     U: np.ndarray  # (K, D) float64
-    v: np.ndarray  # (D,) float64 of the one title
-    terms: list[dict[str, float]]  # K sums that make its logits
-    logits: np.ndarray  # (K, T) float32, as they are scored
+    v: np.ndarray  # (D,) float64 of the title
+    terms: list[dict[str, float]]  # of its logit under each head
+    logits: np.ndarray  # (K, T) float32, as in scoring
 
 
-def view(
+def head_scores(
     model: TwoTower, dataset: Dataset, row: int, t: int, assumed: np.ndarray, territory_group: np.ndarray,
     progress: Progress = silent,
-) -> Views:  # fmt: skip
-    """A user under every head, living in the territory ``assumed`` (K,) for it.
+) -> HeadScores:  # fmt: skip
+    """Score a user under every head, living in the territory ``assumed`` (K,) for each.
 
     Errors: InputError where a score is not finite.
     """
-    found, K = Retrieval(model, dataset.title_vectors, progress), model.config.groups
+    titles, K = Retrieval(model, dataset.title_vectors, progress), model.config.groups
     users = Users(dataset.user_vectors, np.full(K, row), np.arange(K), np.asarray(assumed))
-    offset = found.territory_bias(territory_group)
+    offset = titles.territory_bias(territory_group)
     if model.title_offsets is not None:
         offset = offset + model.title_offsets
     z = np.empty((K, dataset.n_titles), np.float32)
@@ -54,27 +53,27 @@ def view(
         logits(dots, model.params["logit.scale"][0], offset, assumed[who], first)
         z[who, first : first + dots.shape[1]] = dots
 
-    found.scan(users, keep, progress)
+    titles.scan(users, keep, progress)
     if not np.isfinite(z).all():
         raise InputError(f"{dataset.path}: scores of user row {row} are not finite; see: twotower doctor DIR")
     A, U, v = textbook_embeddings(model, dataset.user_vectors[row], dataset.title_vectors[t], assumed)
     x = np.asarray(dataset.title_vectors[t], np.float64)
     terms = [terms_of(model, k, int(assumed[k]), t, A[k], U[k], v, x) for k in range(K)]
-    return Views(U, v, terms, z)
+    return HeadScores(U, v, terms, z)
 
 
 def textbook_embeddings(
     model: TwoTower, user: np.ndarray, title: np.ndarray, territory: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A and U of a user under every head, (K, D) each, and V (D,) of a title, in float64 as the textbook has them.
+    """A and U of a user under every head, (K, D) each, and V (D,) of a title, by the textbook in float64.
 
-    ``user`` (F_u,) and ``title`` (F_t,) are features, ``territory`` (K,) where the user lives under each head.
+    ``user`` (F_u,) and ``title`` (F_t,) are features, ``territory`` (K,) where the user is assumed to live.
     """
     p, config = {name: value.astype(np.float64) for name, value in model.params.items()}, model.config
     if config.head == "cross-stitch":
         p["head.W"] = reference.stitch(p["head.alpha"], p["stitch.W"])
 
-    def at_rest(tower: str, X: np.ndarray, k: int, floor: float) -> np.ndarray:
+    def in_inference(tower: str, X: np.ndarray, k: int, floor: float) -> np.ndarray:
         A = np.asarray(X, np.float64)[None]
         for layer, layer_floor in (("1", 0.0), ("2", floor)):
             moments = (np.atleast_2d(model.running[f"{tower}.{name}{layer}"]) for name in ("mean", "var"))
@@ -84,17 +83,17 @@ def textbook_embeddings(
             A = reference.batchnorm_relu(Z, mean, rstd, gamma, beta, layer_floor)
         return A
 
-    A = [at_rest("user", user, k, config.tower_floor) for k in range(config.groups)]
+    A = [in_inference("user", user, k, config.tower_floor) for k in range(config.groups)]
     U = [reference.head(p, k, A_k, config, territory[k : k + 1]) for k, A_k in enumerate(A)]
-    return np.concatenate(A), np.concatenate(U), at_rest("title", title, 0, config.output_floor)[0]
+    return np.concatenate(A), np.concatenate(U), in_inference("title", title, 0, config.output_floor)[0]
 
 
 def terms_of(
     model: TwoTower, k: int, territory: int, t: int, a: np.ndarray, u: np.ndarray, v: np.ndarray, x: np.ndarray
 ) -> dict[str, float]:
-    """The terms of a logit by name, which add up to it. What the model does not have is not there.
+    """The terms of a logit by name, which add up to it; only those that the model has.
 
-    ``tower`` and ``head`` stand in place of ``dot``, their sum, where the head adds to what the tower says.
+    ``tower`` and ``head`` replace ``dot``, their sum, where the head adds to the tower's output.
     """
     params, s = model.params, float(model.params["logit.scale"][0])
     adds = model.config.head not in ("none", "plain") and model.config.output == "linear"
@@ -115,9 +114,9 @@ def terms_of(
 def assumed_territories(
     users: np.ndarray, territory_group: np.ndarray, home: int, own: int, groups: int
 ) -> np.ndarray:
-    """The territory that a user is taken to live in under each head (K,): at home, else in the group's largest.
+    """The territory that a user is assumed to live in under each head (K,): home, or the largest of another group.
 
-    At home, too, where a newer dataset has no territory of the group.
+    Home, too, where a newer dataset has no territory of the group.
     """
     if groups == 1:
         return np.array([home])

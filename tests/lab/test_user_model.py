@@ -9,8 +9,8 @@ import pytest
 from subjects import tiny_subject
 
 from twotower.core.errors import InputError
-from twotower.lab.leaks.own_model import find_leaks_of, load_function, load_module
-from twotower.lab.leaks.perturbation import LABELS, TITLES, USERS
+from twotower.lab.leaks.record import LABELS, TITLES, USERS
+from twotower.lab.leaks.user_model import find_leaks_in, load_function, load_module
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "heads_with_their_own_batchnorm.py"
@@ -31,7 +31,7 @@ def gradients(user_features, title_features, group, labels, n_groups, seed):
 """
 SELECTS = "mine = group == k; grads[k] = (error[mine] * title_features[mine].mean(1)) @ user_features[mine]"
 MULTIPLIES = "grads[k] = (error * (group == k) * title_features.mean(1)) @ user_features"
-SEALED = {what: {"sealed"} for what in (LABELS, USERS, TITLES)}
+SEALED = {what: {"isolated"} for what in (LABELS, USERS, TITLES)}
 SHARES_LABELS = "mine = group == k; grads[k] = error[mine] @ user_features[mine] / labels.sum()"
 
 
@@ -53,13 +53,13 @@ def subject(tiny_world):
 
 def verdicts(name: str, subject) -> dict[str, set[str]]:
     """The verdicts on each kind of disturbance."""
-    rows = find_leaks_of(name, subject, 2)["rows"]
-    return {what: {row["verdict"] for row in rows if row["what"] == what} for what in (LABELS, USERS, TITLES)}
+    rows = find_leaks_in(name, subject, 2)["rows"]
+    return {what: {row["verdict"] for row in rows if row["input"] == what} for what in (LABELS, USERS, TITLES)}
 
 
 def complaint(name: str, subject) -> str:
     with pytest.raises(InputError) as error:
-        find_leaks_of(name, subject, 1)
+        find_leaks_in(name, subject, 1)
     assert "\n" not in str(error.value)
     return re.sub(r"\S+/", "", str(error.value))
 
@@ -72,15 +72,15 @@ def test_a_model_that_selects_its_rows_is_sealed(own, subject):
 
 
 def test_a_mask_that_multiplies_is_found_by_nan(own, subject):
-    record = find_leaks_of(own(MODEL.format(select=MULTIPLIES)), subject, 1)
+    record = find_leaks_in(own(MODEL.format(select=MULTIPLIES)), subject, 1)
     for row in record["rows"]:
-        assert row["changed"] == 0 and row["verdict"] == ("sealed" if row["what"] == TITLES else "leak")
-        assert row["what"] == TITLES or row["nan"]["changed"] > 0
+        assert row["changed"] == 0 and row["verdict"] == ("isolated" if row["input"] == TITLES else "leak")
+        assert row["input"] == TITLES or row["nan"]["changed"] > 0
 
 
 def test_labels_of_others_that_reach_a_head_are_found(own, subject):
     found = verdicts(own(MODEL.format(select=SHARES_LABELS)), subject)
-    assert found == {LABELS: {"leak"}, USERS: {"sealed"}, TITLES: {"sealed"}}
+    assert found == {LABELS: {"leak"}, USERS: {"isolated"}, TITLES: {"isolated"}}
 
 
 def test_a_model_that_uses_its_buffers_again_cannot_hide(own, subject):
@@ -101,16 +101,16 @@ def test_the_function_gets_what_it_is_promised(own, subject):
         return {"W": np.zeros((3, 2))}
     """
     before = subject.batch.user_features.copy(), subject.batch.labels.copy()
-    record = find_leaks_of(own(text), subject, 1)
+    record = find_leaks_in(own(text), subject, 1)
     assert record["leaks"] == 0 and record["model"].endswith("model.py:gradients")
     assert np.array_equal(before[0], subject.batch.user_features) and np.array_equal(before[1], subject.batch.labels)
 
 
 def test_a_model_that_refuses_nan_is_not_tried_with_it(own, subject):
     picky = "if not np.isfinite(labels).all(): raise ValueError('labels')\n        " + SELECTS
-    record = find_leaks_of(own(MODEL.format(select=picky)), subject, 1)
+    record = find_leaks_in(own(MODEL.format(select=picky)), subject, 1)
     assert record["leaks"] == 0
-    assert record["notes"] == [f"Not tried with NaN: {record['model'].split(':')[0]} line 10: ValueError: labels"]
+    assert record["notes"] == [f"Not tested with NaN: {record['model'].split(':')[0]} line 10: ValueError: labels"]
 
 
 def test_dropout_from_the_seed_is_no_leak(own, subject):
@@ -121,12 +121,12 @@ def test_dropout_from_the_seed_is_no_leak(own, subject):
 def test_it_may_import_its_neighbours(own, subject):
     own("def zeros(n): return [[0.0]] * n\n", file="neighbour_of_a_model.py")
     text = "from neighbour_of_a_model import zeros\ndef gradients(*given): return {'W': zeros(given[4])}\n"
-    assert find_leaks_of(own(text), subject, 1)["leaks"] == 0
+    assert find_leaks_in(own(text), subject, 1)["leaks"] == 0
 
 
 def test_what_it_prints_goes_to_stderr(own, subject, capsys):
     text = "print('loading')\ndef gradients(*given): print('hello'); return {'W': [0.0] * given[4]}"
-    find_leaks_of(own(text), subject, 1)
+    find_leaks_in(own(text), subject, 1)
     out, err = capsys.readouterr()
     assert out == "" and "loading" in err and "hello" in err
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_or_not_python(tmp_path):
 
 def test_ctrl_c_in_a_model_is_ctrl_c(own, subject):
     with pytest.raises(KeyboardInterrupt):
-        find_leaks_of(own("def gradients(*given): raise KeyboardInterrupt"), subject)
+        find_leaks_in(own("def gradients(*given): raise KeyboardInterrupt"), subject)
 
 
 # ---------------------------------------------------------------- the example
@@ -212,15 +212,15 @@ def test_the_examples_gradients_are_right(example, rng, select_first):
 
 
 def test_in_the_example_features_of_others_reach_a_head_though_labels_do_not(subject):
-    record = find_leaks_of(f"{EXAMPLE}:gradients", subject)
+    record = find_leaks_in(f"{EXAMPLE}:gradients", subject)
     for row in record["rows"]:
-        assert row["verdict"] == ("leak" if row["what"] == USERS else "sealed")
-        assert row["changed"] == (row["elements"] if row["what"] == USERS else 0)
+        assert row["verdict"] == ("leak" if row["input"] == USERS else "isolated")
+        assert row["changed"] == (row["elements"] if row["input"] == USERS else 0)
     assert record["leaks"] == 3
 
 
 def test_the_examples_corrected_version_is_sealed(subject):
-    assert {row["verdict"] for row in find_leaks_of(f"{EXAMPLE}:gradients_fixed", subject)["rows"]} == {"sealed"}
+    assert {row["verdict"] for row in find_leaks_in(f"{EXAMPLE}:gradients_fixed", subject)["rows"]} == {"isolated"}
 
 
 def test_the_examples_two_versions_differ_in_nothing_but_the_rows_of_a_head(example, rng):
