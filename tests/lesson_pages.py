@@ -5,7 +5,7 @@ from browsers import DESKTOP
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from textbook_inspection import Textbook, stirred
 
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.page import write_page
 from twotower.lab.trace.trace import trace
 

@@ -9,7 +9,7 @@ from subjects import stirred_subject
 from textbook_inspection import as_printed
 
 from twotower.core.formatting import decimal, in_words, is_number, minus, signed, visible
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 
 
 @pytest.mark.parametrize(

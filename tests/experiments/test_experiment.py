@@ -310,7 +310,7 @@ def test_settings_of_a_file_are_shared_and_options_go_over_them(finished, tmp_pa
     assert [(s["model"]["hidden"], s["train"]["learning_rate"]) for s in settings] == [(8, 0.01)] * 2
     (tmp_path / "own.toml").write_text("[train]\nseed = 5\n")
     line = failing_line("experiment", finished[0], "--config", tmp_path / "own.toml", "--out", tmp_path / "other", *FEW)
-    assert "train.seed is the experiment's own" in line
+    assert "train.seed is set by the experiment" in line
 
 
 def test_without_the_packages_of_a_report_the_rest_is_done(finished, tmp_path, monkeypatch):

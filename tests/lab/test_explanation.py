@@ -12,7 +12,7 @@ from twotower.data.dataset_writer import write_vectors
 from twotower.data.sample import Sample
 from twotower.lab.explain import explanation
 from twotower.lab.explain.explanation import SHOWN, explain, ranks
-from twotower.lab.explain.lookup import find_row
+from twotower.lab.explain.ids import find_row
 from twotower.metrics.local_titles import count_positives, title_locality
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend

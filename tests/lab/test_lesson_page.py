@@ -14,7 +14,7 @@ from subjects import stirred_subject
 
 from twotower.core.errors import InputError
 from twotower.core.serialisation import plain
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.page import page, page_text, write_page
 from twotower.lab.trace.trace import trace
 

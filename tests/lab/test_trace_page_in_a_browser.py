@@ -161,7 +161,8 @@ def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, re
     page = opened("trace")
     page.get_by_role("button", name="Next step that the mask changes").click()
     assert int(page.input_value("#slider")) == changed[0]
-    assert "the same 12 numbers. With the mask off there are 8 more, of foreign rows" in page.inner_text("#array-note")
+    note = page.inner_text("#array-note")
+    assert "the same 12 numbers. With the mask off there are 8 more, of other groups’ rows" in note
     page.get_by_role("button", name="Next step that the mask changes").click()
     assert int(page.input_value("#slider")) == changed[1]
 

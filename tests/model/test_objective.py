@@ -11,7 +11,7 @@ from profiles import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads
-from twotower.model.gradcheck import STEP, TOLERANCE, model_errors, relative_error
+from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, relative_error
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective

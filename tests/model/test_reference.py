@@ -13,7 +13,7 @@ from profiles import examples
 
 from twotower.core.config import BATCHNORM_EPS, HEADS, OUTPUTS, ModelConfig
 from twotower.model import reference
-from twotower.model.gradcheck import STEP, TOLERANCE, model_errors, vjp_error
+from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, vjp_error
 
 rows, widths = st.integers(2, 8), st.integers(1, 6)
 

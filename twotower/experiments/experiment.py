@@ -16,7 +16,7 @@ from twotower.training.warm_up import compile_kernels
 
 
 def run_experiment(plan: Plan, progress: Progress) -> ExperimentRecord:
-    """Train, measure and judge what is missing; the record, which then lies in ``experiments.json`` with its tables.
+    """Train and measure what is missing; the record, which is saved as ``experiment.json`` with its tables.
 
     Errors: InputError for settings that cannot be, and when something else was begun under this name.
     """
@@ -37,7 +37,7 @@ def run_experiment(plan: Plan, progress: Progress) -> ExperimentRecord:
 
 
 def write_report(path: Path) -> Path:
-    """Make ``experiments.report.html`` from the record of an experiment at ``path``; its path.
+    """Make ``report.html`` from the record of an experiment at ``path``; its path.
 
     Errors: InputError when a package is missing that the report needs.
     """

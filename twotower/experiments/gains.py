@@ -25,7 +25,7 @@ from twotower.training.run import RunReader
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Test pairs, and what is asked of their territories."""
+    """Test pairs, with the requirements for evaluating a territory."""
 
     label: np.ndarray  # (B,)
     user: np.ndarray  # (B,)

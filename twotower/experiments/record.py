@@ -1,4 +1,4 @@
-"""Everything that an experiment found, as one record of plain values: ``experiments.json``."""
+"""All results of an experiment as one record of plain values: ``experiment.json``."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spre
 from twotower.metrics.popularity_bias import MEASURES
 from twotower.training.run import RUN, RunReader
 
-CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
+CALIBRATION = ("ece", "excess")  # its figures that are also given per territory
 
 
 def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> ExperimentRecord:
@@ -105,11 +105,11 @@ def without_folders(facts: Any) -> Any:
 
 
 def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
-    """How each sample was drawn, and what came of it."""
-    found = {}
+    """The settings of each sample, and its size."""
+    records = {}
     for kind, sampled in setup.samples.items():
         pairs = sampled.train_pairs()
-        found[kind] = {
+        records[kind] = {
             **sampled.config,
             "train_users": len(sampled.train_users),
             "active_users": int(sampled.active.sum()),
@@ -117,7 +117,7 @@ def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
             "train_positives": int(pairs.label.sum()),
             "train_pairs": len(pairs),
         }
-    return found
+    return records
 
 
 def method_record(setup: Setup, name: str) -> MethodRecord:
