@@ -259,8 +259,8 @@ def grouping_from_file(path: str | Path, territories: Territories) -> np.ndarray
         group[row] = int(number)
     if (group == UNGROUPED).any():
         missing = [territories.code[row] for row in np.flatnonzero(group == UNGROUPED)]
-        told = f"{counted(len(missing), 'territory', 'territories')} {'has' if len(missing) == 1 else 'have'}"
-        raise InputError(f"{path}: {told} no line, the first is {missing[0]!r}")
+        missing_rows = f"{counted(len(missing), 'territory', 'territories')} {'has' if len(missing) == 1 else 'have'}"
+        raise InputError(f"{path}: {missing_rows} no line, the first is {missing[0]!r}")
     skipped = sorted(set(range(int(group.max()))) - set(group.tolist()))
     if skipped:
         raise InputError(f"{path}: group {skipped[0]} has no territory, expected all of 0 … {group.max()}")
