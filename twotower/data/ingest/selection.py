@@ -10,6 +10,7 @@ from twotower.core.formatting import counted
 from twotower.data.first_streams import FirstStreams
 from twotower.data.ingest.events import Column, EventLog
 from twotower.data.ingest.side_tables import SideTable
+from twotower.data.ingest.tables import MISSING, clean
 
 UNKNOWN_IDS = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
 
@@ -40,6 +41,13 @@ class Selection:
             self._leave_out(what, column, lacking, f"not in {table.path.name}")
         elif lacking:
             self.notes.append(f"{counted(len(lacking), what)} kept that are not in {table.path.name}.")
+
+    def require_territory(self, table: SideTable, column: str) -> None:
+        """Leave out users for whom ``table`` has no territory."""
+        codes = self._codes(self.log.user)
+        texts = table.column(column, [self.log.user.names[code] for code in codes])
+        lost = [code for code, text in zip(codes, texts, strict=True) if clean(text) in MISSING]
+        self._leave_out("user", self.log.user, lost, "no territory")
 
     def require_users(self, n_users: int) -> None:
         """Leave out titles with fewer users."""
