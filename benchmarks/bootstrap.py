@@ -65,7 +65,7 @@ def scikit_learn(data: dict[str, Any]) -> Measure:
 
 
 def rows_repeated(data: dict[str, Any]) -> Measure:
-    """Every pair as often as its user was drawn, by twotower's unweighted average precision."""
+    """Every pair as often as its user was resampled, by twotower's unweighted average precision."""
     cell = data["period"] * TERRITORIES + data["territory"]
 
     def measure(scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def main(replicates: int, rounds: int, target: Path) -> None:
 
     def method(count: int, threads: int) -> np.ndarray:
         found = bootstrap_gains(**data, replicates=count, threads=threads, rng=np.random.default_rng(1))
-        return np.concatenate([found.drawn, found.overall_drawn[..., None]], axis=-1)
+        return np.concatenate([found.resampled, found.overall_resampled[..., None]], axis=-1)
 
     population = Population(data["user"], data["territory"], TERRITORIES)
     starts = np.random.default_rng(1).integers(0, 2**63 - 1, 1)  # as bootstrap_gains draws them

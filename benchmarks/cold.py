@@ -64,10 +64,10 @@ class Costs(event.Listener):
         self.rows.append((function.__module__, function.__qualname__, str(happened.data["args"]), took - inner))
 
 event.register("numba:compile", Costs())
-from twotower.training.warm_up import compile_kernels, rehearse
+from twotower.training.warm_up import compile_kernels, warm_up_commands
 compile_kernels()
 training = len(Costs.rows)
-rehearse()
+warm_up_commands()
 print(json.dumps([[*row, place < training] for place, row in enumerate(Costs.rows)]))
 """
 

@@ -4,7 +4,7 @@
     python -m benchmarks.gain_map --users 15000 --worlds 0,1 --seeds 1     # a part; it joins what is in the JSON
     python -m benchmarks.gain_map --page                  # train nothing: write docs/explanation/gain-map.md, .svg
 
-A world is told by its ``shift``, which says how much the tastes of the groups of territories differ; at 0 places still
+A world is described by its ``shift``: how much the tastes of the groups of territories differ; at 0 places still
 have titles of their own. ``alike`` is a world of shift 0 where every title is available everywhere: nothing in it
 depends on the territory, except that the user vectors tell it, as they do in the others. For each world and number of
 users the paper's experiment is run (``twotower experiment``), and kept are the gains over all pairs and over the
@@ -21,18 +21,16 @@ from typing import Any
 import click
 
 from benchmarks import machine
+from benchmarks.gain_map_worlds import ALIKE, WORLDS, named, order
 from twotower.cli import cli
 
 RESULTS = Path(__file__).parent / "results" / "gain_map.json"
 WORK = Path(tempfile.gettempdir()) / "twotower-gain-map"
-WORLDS, USERS = "alike,0,0.5,1", "15000,30000,60000"
-ALIKE = ("--shift", 0, "--local", 0, "--regional", 0)
+USERS = "15000,30000,60000"
 METHODS = ("upsampled", "offsets", "lowrank-bias", "mtl")
 COMPARED = (("mtl", "upsampled"), ("offsets", "upsampled"), ("lowrank-bias", "upsampled"), ("mtl", "offsets"))
 CELL_PRIOR = 5  # of offsets by territory: fixed, so that worlds differ by their shift and size alone
-MIN_POSITIVES = (
-    30  # of a territory that is evaluated: below the experiment's own, since many territories are put together
-)
+MIN_POSITIVES = 30  # of an evaluated territory: below the experiment's default, since many are put together
 
 
 @click.command(context_settings={"show_default": True})
@@ -62,11 +60,6 @@ def main(worlds: str, users: str, seeds: int, page: bool, work: Path, target: Pa
     print(f"written: {os.path.relpath(target)}")
 
 
-def order(world: str) -> float:
-    """Worlds by how much places differ."""
-    return -1.0 if world == "alike" else float(world)
-
-
 def one_cell(work: Path, world: str, users: int, seeds: int) -> dict[str, Any]:
     """The experiment in one world; finished runs are kept in ``work``."""
     work.mkdir(parents=True, exist_ok=True)
@@ -84,28 +77,24 @@ def twotower(*arguments: Any) -> None:
 
 
 def cell_of(record: dict[str, Any], world: str, users: int) -> dict[str, Any]:
-    """What is kept of an experiment's record."""
+    """The part of an experiment's record that is kept."""
     evaluated = [i for i, territory in enumerate(record["territories"]) if territory["evaluated"]]
     gains = {f"{g['method']} over {g['baseline']}": g for g in record["gains"]}
     cell: dict[str, Any] = {"world": world, "users": users, "seeds": len(record["methods"][0]["seeds"]), "gains": {}}
     for pair in COMPARED:
         name = " over ".join(pair)
-        told = gains[name]["all"]
+        mean = gains[name]["all"]
         cell["gains"][name] = {
             "overall": [rounded(gains[name]["overall"][key]) for key in ("mean", "low", "high")],
-            "mean": [rounded(told[key]) for key in ("mean", "low", "high")],
-            "won": told["won"],
-            "evaluated": told["evaluated"],
+            "mean": [rounded(mean[key]) for key in ("mean", "low", "high")],
+            "won": mean["won"],
+            "evaluated": mean["evaluated"],
             "territories": [rounded(gains[name]["average"][i]) for i in evaluated],
         }
-    of_judged = [record["territories"][i] for i in evaluated]
-    cell["train_positives"] = [territory["train_positives"]["upsampled"] for territory in of_judged]
-    cell["codes"] = [territory["code"] for territory in of_judged]
+    shown = [record["territories"][i] for i in evaluated]
+    cell["train_positives"] = [territory["train_positives"]["upsampled"] for territory in shown]
+    cell["codes"] = [territory["code"] for territory in shown]
     return cell
-
-
-def named(world: str) -> str:
-    return world if world == "alike" else f"shift {world}"
 
 
 def rounded(value: float | None) -> float | None:

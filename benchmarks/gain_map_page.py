@@ -12,7 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.gain_map import named, order
+from benchmarks.gain_map_worlds import named, order
 from benchmarks.growth_plot import COLOURS, INK, SETTINGS, for_both_themes, plain
 from benchmarks.page import filled, table
 

@@ -29,7 +29,7 @@ from benchmarks.workload import GROUP_SHARES, TITLES, Workload, make_workload
 from twotower.core.config import ModelConfig, TrainConfig
 from twotower.core.presets import PRESETS
 from twotower.data.batches import Batcher
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.model import reference
 from twotower.model.two_tower import TwoTower
 from twotower.training import loop

@@ -12,13 +12,13 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+import click
 import numba
 import numpy as np
 from llvmlite import binding, ir
@@ -198,8 +198,14 @@ def describe(facts: dict) -> str:
     )
 
 
-if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count() or 1
-    print(describe(facts(count)))
-    for name, rate in readings(count).items():
+@click.command(context_settings={"show_default": True})
+@click.option("--threads", default=os.cpu_count() or 1)
+def main(threads: int) -> None:
+    """What the machine is, and what it reaches right now."""
+    print(describe(facts(threads)))
+    for name, rate in readings(threads).items():
         print(f"{name:12} {rate:7.1f} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

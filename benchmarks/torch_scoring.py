@@ -1,24 +1,19 @@
 """PyTorch's part in benchmarks/scoring.py: all users against all titles, and pairs one by one."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks.scoring_problem import PAIRS, TOP, Problem
 from twotower.core.config import BATCHNORM_EPS
 
-if TYPE_CHECKING:
-    from benchmarks.scoring import Problem
-
 CHUNK = 1024  # users at a time: the fastest of 256 to 8192 with 5000 titles
-TOP, PAIRS = 10, 32768
 
 
 class TorchScorer:
-    """Each side embedded once, own-rows heads, a product a chunk of users of one group, ``torch.topk``."""
+    """Each side embedded once, own-rows heads, one product per chunk of users of a group, ``torch.topk``."""
 
-    def __init__(self, problem: "Problem"):
+    def __init__(self, problem: Problem):
         self.problem, self.model = problem, problem.model
         self.p = {name: torch.from_numpy(value.copy()) for name, value in self.model.params.items()}
         self.running = {name: torch.from_numpy(value.copy()) for name, value in self.model.running.items()}
@@ -61,9 +56,9 @@ class TorchScorer:
         offset = bias.masked_fill(~torch.from_numpy(p.allowed), -torch.inf)
         titles, scores = torch.empty(len(rows), TOP, dtype=torch.int64), torch.empty(len(rows), TOP)
         for k in range(len(offset)):
-            mine = np.flatnonzero(p.group[rows] == k)
-            for start in range(0, len(mine), CHUNK):
-                who = mine[start : start + CHUNK]
+            members = np.flatnonzero(p.group[rows] == k)
+            for start in range(0, len(members), CHUNK):
+                who = members[start : start + CHUNK]
                 z = self.product(self.embed_users(rows[who], k), right).add_(offset[k])
                 z.scatter_(1, torch.from_numpy(p.seen[rows[who]]).long(), -torch.inf)
                 scores[who], titles[who] = torch.topk(z, TOP, dim=1)

@@ -128,7 +128,7 @@ def overview(records: dict[str, Record]) -> str:
         overall = {method["name"]: with_spread(method["overall"]) for method in record["methods"]}
         gains = gains_over(record, "upsampled")
         told = told_where(gains)
-        verdict = f"{told['won']} of {told['evaluated']}; {told['better']} surely better, {told['worse']} surely worse"
+        verdict = f"{told['won']} of {told['evaluated']}; {told['better']} significantly better, {told['worse']} worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
@@ -136,10 +136,8 @@ def overview(records: dict[str, Record]) -> str:
 
 
 def method_rows(record: Record) -> str:
-    rows = [
-        [f"`{m['name']}`", m["about"], with_spread(m["overall"]), with_spread(m["macro"])] for m in record["methods"]
-    ]
-    return table(["method", "what it is", "overall PR-AUC", "macro PR-AUC"], rows, left=2)
+    rows = [[f"`{m['name']}`", with_spread(m["overall"]), with_spread(m["macro"])] for m in record["methods"]]
+    return table(["method", "overall PR-AUC", "macro PR-AUC"], rows)
 
 
 def ingredient_rows(record: Record) -> str:
@@ -151,7 +149,7 @@ def ingredient_rows(record: Record) -> str:
         won = f"{told['won']} of {told['evaluated']}"
         rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
     heads = ["method", "baseline", "gain over all pairs, %", "mean of territories, %", "ahead in"]
-    return table([*heads, "surely better", "surely worse"], rows, left=2)
+    return table([*heads, "significantly better", "significantly worse"], rows, left=2)
 
 
 def territory_rows(record: Record) -> str:
@@ -241,14 +239,13 @@ def chosen_priors(record: Record, method: str) -> str:
 def zoo_rows(records: dict[str, Record]) -> str:
     """Every method over the upsampled baseline, on each dataset."""
     shown = {name: title for name, title in ZOO.items() if name in records}
-    heads = ["method", "what it is", *(f"{title}, %" for title in shown.values())]
-    methods = {method["name"]: method["about"] for name in shown for method in records[name]["methods"]}
+    heads = ["method", *(f"{title}, %" for title in shown.values())]
     rows = []
-    for method, about in methods.items():
+    for method in dict.fromkeys(method["name"] for name in shown for method in records[name]["methods"]):
         cells = [zoo_cell(records[name], method) for name in shown]
         if any(cell != "–" for cell in cells):
-            rows.append([f"`{method}`", about, *cells])
-    return table(heads, rows, left=2)
+            rows.append([f"`{method}`", *cells])
+    return table(heads, rows)
 
 
 def zoo_cell(record: Record, method: str) -> str:

@@ -59,6 +59,8 @@ def page() -> str:
             meaning = item.metadata["help"].replace("|", "\\|")
             rows.append(f"| `{item.name}` | {shown(standard)} | {' | '.join(cells)} | {meaning} |")
         parts.append(f"## `[{section}]`\n\n" + "\n".join(rows) + "\n")
+    rows = [f"| `{method.name}` | {method.about} |" for method in twotower.METHODS.values()]
+    parts.append("## Methods of an experiment\n\n| `--methods` | what it is |\n|---|---|\n" + "\n".join(rows) + "\n")
     return parts[0] + "\n".join(parts[1:])
 
 

@@ -3,9 +3,9 @@
     twotower leaks world --model examples/heads_with_their_own_batchnorm.py:gradients
     twotower leaks world --model examples/heads_with_their_own_batchnorm.py:gradients_fixed
 
-Every group has a head on a shared layer: a matrix, batch-norm, gamma and beta. `gradients` runs each head on all rows
-of the batch and masks the loss. No foreign label moves the head: the mask keeps it out. But batch-norm has taken its
-moments over all rows, so that what a head learns depends on who else was in the batch. `gradients_fixed` selects a
+Each group has a head on a shared layer: a matrix, batch-norm, gamma and beta. `gradients` runs each head on all rows
+of the batch and masks the loss. No foreign label moves the head: the mask keeps it out. But batch-norm takes its
+moments over all rows, so what a head learns depends on the rest of the batch. `gradients_fixed` selects a
 group's rows first.
 
     B pairs · K groups · D width          dX is the gradient of the loss with respect to X
@@ -17,7 +17,7 @@ D, EPS = 16, 1e-5
 
 
 def parameters(user_width, title_width, n_groups, seed):
-    """Weights to start from; gamma and beta are off 1 and 0, so that their gradients mean something."""
+    """Initial weights; gamma and beta differ from 1 and 0, so that their gradients mean something."""
     rng = np.random.default_rng(seed)
     return {
         "W": rng.standard_normal((user_width, D)) / np.sqrt(user_width),  # shared by all groups, as is V
@@ -29,17 +29,17 @@ def parameters(user_width, title_width, n_groups, seed):
 
 
 def loss_and_head_gradients(p, user_features, title_features, group, labels, select_first):
-    """Mean cross-entropy of the batch, and the gradients of what every group has to itself."""
+    """Mean cross-entropy of the batch, and the gradients of the parameters of each group."""
     B, K = len(labels), len(p["head.P"])
     A, V = np.maximum(user_features @ p["W"], 0), title_features @ p["V"]  # (B, D)
     grads = {name: np.zeros_like(p[name]) for name in ("head.P", "head.gamma", "head.beta")}
     loss = 0.0
     for k in range(K):
-        mine = group == k
-        if not mine.any():
+        own = group == k
+        if not own.any():
             continue
-        rows = mine if select_first else np.full(B, True)  # the bug: a head on rows that are not its own
-        counted = mine[rows]  # rows that the mask lets into the loss
+        rows = own if select_first else np.full(B, True)  # the bug: a head on rows that are not its own
+        counted = own[rows]  # rows that the mask lets into the loss
 
         Z = A[rows] @ p["head.P"][k]
         rstd = 1 / np.sqrt(Z.var(0) + EPS)
@@ -65,6 +65,6 @@ def gradients(user_features, title_features, group, labels, n_groups, seed):
 
 
 def gradients_fixed(user_features, title_features, group, labels, n_groups, seed):
-    """Head k on the rows of group k: nothing of another group reaches it."""
+    """Head k on the rows of group k only: no other group reaches it."""
     p = parameters(user_features.shape[1], title_features.shape[1], n_groups, seed)
     return loss_and_head_gradients(p, user_features, title_features, group, labels, select_first=True)[1]

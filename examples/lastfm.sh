@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Last.fm listeners by country: the paper's experiment: five methods, five seeds. The figures of docs/results.md.
+# The paper's experiment on Last.fm listeners by country: five methods, five seeds. Figures: docs/results.md.
 #
-#   examples/lastfm.sh DATA      DATA holds lastfm_countries/lastfm.csv.gz and artist_tags.csv.gz
+#   examples/lastfm.sh DATA      DATA contains lastfm_countries/lastfm.csv.gz and artist_tags.csv.gz
 #
-# Half of each listener's artists are the profile, the other half labels; 30 % of the listeners are held out.
+# Half of each listener's artists are history, the other half labels; 30 % of the listeners are the test.
 set -euo pipefail
 data=${1:-${TWOTOWER_DATA:?give the directory of the data}}/lastfm_countries
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Online Retail II by day: the paper's experiment: five methods, five seeds. The figures of docs/results.md.
+# The paper's experiment on Online Retail II by day: five methods, five seeds. Figures: docs/results.md.
 #
-#   examples/online_retail.sh DATA      DATA holds online_retail/events.csv.gz and items.csv.gz
+#   examples/online_retail.sh DATA      DATA contains online_retail/events.csv.gz and items.csv.gz
 #
 # A label is a customer's first purchase of an item; the last 60 trading days are the test, the 240 before them training,
-# and all before is history. 30 % of the customers are held out.
+# everything earlier history. 30 % of the customers are the test users.
 set -euo pipefail
 data=${1:-${TWOTOWER_DATA:?give the directory of the data}}/online_retail
 

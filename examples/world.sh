@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The built-in world: the paper's experiment: five methods, five seeds. The figures of docs/results.md.
+# The paper's experiment on the built-in world: five methods, five seeds. Figures: docs/results.md.
 #
-#   examples/world.sh [SHIFT]      how far the tastes of the groups of territories differ; 0: not at all
+#   examples/world.sh [SHIFT]      how much tastes differ between groups of territories; 0: not at all
 set -euo pipefail
 shift_size=${1:-0.5}
 world=world-$shift_size

@@ -2,19 +2,30 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from browsers import chromium
+from profiles import load_profile
 from snapshots import Snapshot
 
-from examples import load_profile
+MOST_WORKERS = 8  # each loads the kernels for itself
 
 load_profile()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="rewrite the approved texts in tests/snapshots")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For ``-n auto``: one process for single files, since a worker takes seconds to start; else a worker per core."""
+    if config.args and all(Path(argument.split("::")[0]).is_file() for argument in config.args):
+        return 0
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +49,13 @@ def lastfm_dir() -> Path:
 def retail_dir() -> Path:
     """Online Retail II by day: events.csv.gz, items.csv.gz, territory_counts.csv."""
     return real_data("online_retail")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for all pages."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """The pages of lessons in a browser, for their tests: how they are opened, and how their numbers are read."""
 
 import pytest
-import test_html_report_in_a_browser as report
+from browsers import DESKTOP
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from textbook_inspection import Textbook, stirred
 
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.page import write_page
 from twotower.lab.trace.trace import trace
 
-browser, DESKTOP, PHONE, PROJECTOR = report.browser, report.DESKTOP, report.PHONE, {"width": 1920, "height": 1080}
 RECORDS = {
     "evil-inspection": lambda: made_up_inspection(name=EVIL),
     "evil-trace": lambda: made_up_trace(name=EVIL),

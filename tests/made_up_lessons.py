@@ -37,7 +37,7 @@ def made_up_inspection(groups: int = 2, name: str = "plain") -> dict[str, Any]:
         "blocks": [block(each, part, norms, layer=layer) for each, part, layer in towers]
         + [block(f"head.W[{k}]", "head", own[k], owner=k) for k in range(groups)],
         "conflict": {"cosine": [[1.0] * groups] * groups, "norm": norms, "blocks": [each for each, _, _ in towers]},
-        "leak": [{"head": k, "own": norms[k], "foreign": leak[k], "by_group": norms} for k in range(groups)],
+        "leak": [{"head": k, "own": norms[k], "others": leak[k], "by_group": norms} for k in range(groups)],
         "dead": [{"layer": "user.1", "units": 4, "dead": 1, "by_group": [1] * groups}],
         "rows": [
             {

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-QUIET = ["-q", "--tb=no", "--no-header", "--color=no", "-o", "addopts="]
+QUIET = ["-q", "--tb=no", "--no-header", "--color=no", "-o", "addopts=--import-mode=importlib"]
 OPTIONS = [*QUIET, *(word for plugin in ("cacheprovider", "xdist", "warnings") for word in ("-p", f"no:{plugin}"))]
 
 

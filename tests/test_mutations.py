@@ -188,7 +188,7 @@ MUTATIONS = LESSONS | {
     ),
     "a prior of offsets that is judged by the pairs it was counted on": (
         "model/title_offsets.py",
-        "counted = folds.fold < judge if folds.ordered else ~judged",
+        "counted = folds.fold < fold if folds.ordered else ~held_out",
         "counted = folds.fold >= 0",
         "model/test_title_offsets.py::test_what_does_not_last_is_not_learned_by_a_territory",
     ),

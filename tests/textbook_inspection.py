@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from rich.console import Console
 from subjects import stirred_subject
 
+from twotower.lab.attribution.tables import print_inspection
 from twotower.lab.subject import Subject
 from twotower.model import reference
 
@@ -57,3 +59,10 @@ class Textbook:
 def stirred(world, name: str, **settings) -> Subject:
     """A subject whose parameters are away from where training begins."""
     return stirred_subject(world, **{**MODELS[name], **settings})
+
+
+def as_printed(record, width=80) -> str:
+    """The tables as a terminal of so many columns shows them."""
+    console = Console(width=width, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_inspection(record, console)
+    return console.export_text()

@@ -1,13 +1,17 @@
 """Tiny watch logs for tests: in memory, and as datasets on disk."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from twotower.core.storage import MANIFEST
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
+from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.territories import look_up
 
@@ -90,3 +94,13 @@ def random_log(
         train_days=train_days,
         test_days=test_days,
     )
+
+
+def without_updates(dataset: Dataset, name: str = "default") -> Sample:
+    """A sample as it was written before there were update pairs."""
+    path = dataset.path / "samples" / name
+    shutil.rmtree(path / "update")
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["files"] = {file: facts for file, facts in manifest["files"].items() if not file.startswith("update/")}
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    return Sample(dataset, name)

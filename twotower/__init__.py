@@ -24,6 +24,7 @@ HOMES = {
     "TwoTower": "model.two_tower",
     "average_precision": "metrics.average_precision",
     "average_precision_by": "metrics.average_precision",
+    "build_config": "core.presets",
     "make_optimiser": "training.loop",
     "open_model": "serving.open_run",
     "score_pairs": "serving.open_run",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from twotower.core.config import ModelConfig as ModelConfig
     from twotower.core.config import TrainConfig as TrainConfig
     from twotower.core.errors import InputError as InputError
+    from twotower.core.presets import build_config as build_config
     from twotower.data.batches import Batcher as Batcher
     from twotower.data.dataset import Dataset as Dataset
     from twotower.data.sample import Sample as Sample
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from where it lives (PEP 562)."""
+    """A public name, imported from its module (PEP 562)."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks import scoring
-from benchmarks.scoring import FIRST, Ours, Problem, check, summary, table
+from benchmarks.scoring import FIRST, Twotower, check, summary, table
+from benchmarks.scoring_problem import Problem
 from twotower.core.config import ModelConfig
 from twotower.core.presets import PRESETS
 
@@ -17,7 +18,7 @@ def problem(tmp_path_factory) -> Problem:
 
 
 def test_everyone_finds_the_best_titles(problem):
-    errors = check(problem, {FIRST: Ours(problem).top})
+    errors = check(problem, {FIRST: Twotower(problem).top})
     assert errors[FIRST] < 1e-6
 
 
@@ -36,7 +37,7 @@ def test_pytorch_finds_them_too(problem):
 
 @pytest.mark.parametrize("cheat", ["the second best", "the wrong score", "what was seen", "one title twice"])
 def test_who_cheats_is_not_timed(problem, cheat):
-    honest = Ours(problem)
+    honest = Twotower(problem)
 
     def top(rows):
         titles, scores = honest.top(rows)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import inspection as benchmark
 from twotower.lab.attribution import tables
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "inspect.md").read_text("utf-8")
@@ -51,8 +51,11 @@ def test_the_page_tells_every_key_of_the_record():
 
 def test_the_page_shows_the_tables_that_are_printed():
     code = Path(tables.__file__).read_text("utf-8")
-    for title in ("Norm of each block’s gradient, and by whose rows", "Cosines of the groups’ gradients of the towers",
-                  "The mask off: what each group’s rows would send"):  # fmt: skip
+    for title in (
+        "Gradient norm of each block, by the group of the rows",
+        "Cosines between the groups’ gradients of the towers",
+        "Without the mask: the gradient from each group’s rows",
+    ):
         assert title in PAGE and title in code
 
 

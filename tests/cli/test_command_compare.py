@@ -102,3 +102,9 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, arguments, message):
     assert result.exit_code == 2
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_labels_like_markup_are_printed_as_they_are(runs):
+    make_run(runs / "005-odd", "odd [/Off]\x1b[2J", 1.4, 1, DAYS)
+    text = compare("runs/005-odd", "runs/001-baseline")
+    assert r"odd [/Off]\x1b[2J over baseline" in " ".join(text.split()) and "\x1b" not in text

@@ -97,11 +97,11 @@ def test_a_wrong_product_is_an_error(monkeypatch):
     monkeypatch.setattr(gemm, "self_check", lambda: False)
     result = run()
     assert result.exit_code == 1
-    assert f"the {gemm.PATH} matrix product differs from one in float64" in result.stderr
+    assert f"the {gemm.PATH} matrix product differs from float64" in result.stderr
     assert "gemm agrees" in result.stdout, "the facts are still told"
 
 
-@pytest.mark.parametrize("path, advice", [("avx2", "NUMBA_CPU_NAME=generic"), ("numpy", "BLAS is wrong itself")])
+@pytest.mark.parametrize("path, advice", [("avx2", "NUMBA_CPU_NAME=generic"), ("numpy", "BLAS is faulty")])
 def test_the_advice_depends_on_the_path(path, advice, monkeypatch):
     monkeypatch.setattr(gemm, "self_check", lambda: False)
     monkeypatch.setattr(gemm, "PATH", path)

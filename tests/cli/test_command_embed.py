@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_embed import N_TITLES, N_USERS, make
+from small_dataset import N_TITLES, N_USERS, make
 
 from twotower.cli import cli
 from twotower.cli.embed import embed as command

@@ -128,7 +128,7 @@ def test_titles_are_printed_as_they_are(titles_like_markup, run):
 
 @pytest.mark.parametrize("by", ["territory", "title"])
 def test_all_prints_every_row(run, monkeypatch, by):
-    monkeypatch.setattr("twotower.report.evaluation.TOP", 3)
+    monkeypatch.setattr("twotower.cli.summaries.evaluation.TOP", 3)
     assert "the first 3 of" in evaluate("--by", by)
     assert "the first 3 of" not in evaluate("--by", by, "--all")
 

@@ -31,8 +31,9 @@ def test_each_user_gets_the_top_titles_in_order(run, tiny_world):
     for row in rows:
         by_user.setdefault(row["user"], []).append((int(row["rank"]), float(row["score"])))
     assert list(by_user) == [str(user) for user in range(300)]
+    assert sum(map(len, by_user.values())) >= 890, "few have watched nearly all"
     for ranked in by_user.values():
-        assert [rank for rank, _ in ranked] == [1, 2, 3]
+        assert [rank for rank, _ in ranked] == [1, 2, 3][: len(ranked)]
         assert [score for _, score in ranked] == sorted((score for _, score in ranked), reverse=True)
     assert {row["title"] for row in rows} <= set(Dataset.open(tiny_world).title_ids)
 
@@ -63,10 +64,11 @@ def test_the_day_changes_what_is_recommended(run):
 def test_a_file_holds_what_would_be_printed(run, tmp_path):
     result = CliRunner().invoke(cli, ["recommend", run, "--day", "0", "--top", "2", "--out", str(tmp_path / "out.csv")])
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"600 recommendations for 300 users are in {tmp_path / 'out.csv'}.\n"
+    rows = recommend(run, "--day", 0, "--top", 2)
+    assert result.stdout == f"{len(rows)} recommendations for 300 users saved to {tmp_path / 'out.csv'}.\n"
     assert "scoring users" in result.stderr
     with open(tmp_path / "out.csv", newline="") as file:
-        assert list(csv.DictReader(file)) == recommend(run, "--day", 0, "--top", 2)
+        assert list(csv.DictReader(file)) == rows
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 

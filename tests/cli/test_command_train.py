@@ -214,9 +214,9 @@ def test_incremental_takes_no_more_periods_than_there_are_test_days(tiny_world, 
 def test_periods_that_would_do_nothing_are_refused(tiny_world, tmp_path):
     path = tmp_path / "run"
     line = failing_line("train", tiny_world, "--periods", 1, "--run", path)
-    assert line == "--periods 1: training goes on between periods; expected at least 2, or 0 for none of it"
+    assert line == "--periods 1: training continues between periods; expected at least 2, or 0 for none"
     line = failing_line("train", tiny_world, "--periods", 4, "--run", path)
-    assert line == f"--periods 4: {tiny_world} has 3 test days; expected at most so many blocks of them"
+    assert line == f"--periods 4: {tiny_world} has 3 test days; expected at most as many periods"
     assert not path.exists()
 
 
@@ -369,8 +369,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeyp
         stopped = run(tiny_world, *TINY, "--epochs", "3")
     assert stopped.exit_code == 130
     hint, end = stopped.stderr.splitlines()
-    assert (hint, end) == ("Go on with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
-    resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Go on with: "))[1:])
+    assert (hint, end) == ("Resume with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
+    resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Resume with: "))[1:])
     assert resumed.exit_code == 0 and "Saved to runs/001-baseline-upsampled" in resumed.stdout
     assert RunReader("runs/001-baseline-upsampled").config["train"]["epochs"] == 3
 

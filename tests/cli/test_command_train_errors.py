@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_with_the_way_to_go_on_if_there_is_one(here, tiny_wo
     *_, hint, line = result.stderr.splitlines()
     assert result.exit_code == 2 and "Traceback" not in result.output
     assert line == "twotower: error: r/training.safetensors: No space left on device"
-    assert Path("r").exists() == (hint == "Go on with: twotower train --resume r") == (finished > 0)
+    assert Path("r").exists() == (hint == "Resume with: twotower train --resume r") == (finished > 0)
     if finished:
         assert CliRunner().invoke(cli, ["train", "--resume", "r"]).exit_code == 0
 

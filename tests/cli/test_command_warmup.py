@@ -5,21 +5,21 @@ from click.testing import CliRunner
 
 from twotower.cli import cli
 from twotower.core import jit
-from twotower.training.warm_up import REHEARSAL, STAGE
+from twotower.training.warm_up import COMMANDS, STAGE
 
 
 def test_it_shows_progress_says_where_kernels_are_kept_how_long_it_took_and_what_is_next():
     result = CliRunner().invoke(cli, ["warmup"])
     assert result.exit_code == 0
-    assert result.stderr.startswith(STAGE) and REHEARSAL in result.stderr
+    assert result.stderr.startswith(STAGE) and COMMANDS in result.stderr
     kept, ready = result.stdout.splitlines()
-    assert kept.endswith(f"are kept in {jit.cache_directory()}.")
+    assert kept.endswith(f"cached in {jit.cache_directory()}.")
     assert ready.startswith("All kernels are ready after ") and ready.endswith("Next: twotower train")
 
 
 def test_it_says_when_nothing_can_be_kept(monkeypatch):
     monkeypatch.setattr(jit, "wanted_directories", list)
-    assert "are kept for this process alone" in CliRunner().invoke(cli, ["warmup"]).stdout
+    assert "cached for this process only" in CliRunner().invoke(cli, ["warmup"]).stdout
 
 
 def test_it_forgets_what_has_not_been_used_for_long(monkeypatch):

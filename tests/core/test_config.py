@@ -7,8 +7,8 @@ import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.config import (
     BATCHINGS,
     BATCHNORMS,

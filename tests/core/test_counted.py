@@ -34,8 +34,8 @@ def test_one_user_is_exported_and_one_title_recommended_in_the_singular(tiny_wor
     run = train(tiny_world, tmp_path / "run", epochs=1).path
     (tmp_path / "one").write_text("7\n")
     for command, options, told in (
-        ("export", [], f"1 user and 30 titles, 8 numbers each, are in {tmp_path / 'export'}.\n"),
-        ("recommend", ["--top", "1"], f"1 recommendation for 1 user is in {tmp_path / 'recommend'}.\n"),
+        ("export", [], f"Embeddings of 1 user and 30 titles, 8 numbers each, saved to {tmp_path / 'export'}.\n"),
+        ("recommend", ["--top", "1"], f"1 recommendation for 1 user saved to {tmp_path / 'recommend'}.\n"),
     ):
         arguments = [command, str(run), "--users", str(tmp_path / "one"), "--out", str(tmp_path / command), *options]
         assert CliRunner().invoke(cli, arguments).stdout == told

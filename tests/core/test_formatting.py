@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 from subjects import stirred_subject
-from test_inspect_command import shown
+from textbook_inspection import as_printed
 
 from twotower.core.formatting import decimal, in_words, is_number, minus, signed, visible
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_number_in_a_table():
 def test_an_inspection_for_people_has_one_way_of_writing(tiny_world):
     record = inspect(stirred_subject(tiny_world))
     record["conflict"]["cosine"][0][1] = record["conflict"]["cosine"][1][0] = -0.25
-    text = shown(record)
+    text = as_printed(record)
     assert "−0.25" in text and not re.findall(r"-\d|\d%|\w'", text)
     assert not [sentence for sentence in record["summary"] if re.search(r"\de[-−]\d", sentence)]
 

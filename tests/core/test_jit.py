@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
 import pytest
 from numba import config as numba_config
+from numba.core import caching
 
 import twotower
 from twotower.core import jit
@@ -122,6 +125,21 @@ def test_where_nothing_can_be_written_kernels_are_kept_for_the_process(tmp_path,
     path, compiled, state = loaded_from(site, home, *before)
     assert compiled == 1 and not state.lasting and path.is_relative_to(state.directory)
     assert not path.exists() and not any(home.iterdir()), "nothing is left behind"
+
+
+def test_signatures_that_are_compiled_at_the_same_time_are_all_kept(tmp_path, monkeypatch):
+    read = caching.IndexDataCacheFile._load_index
+
+    def read_slowly(self):
+        index = read(self)
+        time.sleep(0.05)  # in which others write theirs
+        return index
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_load_index", read_slowly)
+    kept = [caching.IndexDataCacheFile(str(tmp_path), "kernel", "source") for _ in range(4)]  # as in four processes
+    with ThreadPoolExecutor(len(kept)) as pool:
+        list(pool.map(lambda n: kept[n].save(f"signature {n}", f"code {n}"), range(len(kept))))
+    assert [kept[0].load(f"signature {n}") for n in range(len(kept))] == [f"code {n}" for n in range(len(kept))]
 
 
 def test_functions_of_others_are_numbas_business():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core import storage
 from twotower.core.errors import InputError
 from twotower.core.storage import (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.data.batches import Batch, Batcher
 from twotower.data.gathering import gather_rows
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.data.epochs import BATCH_MODES, batch_bounds, epoch_batches, largest_batch, prefetch
 
 

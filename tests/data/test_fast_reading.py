@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import events, tables
 from twotower.data.ingest.arrow_columns import arrow_texts, arrow_values

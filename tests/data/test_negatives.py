@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from toy_logs import Log, random_log
 
-from examples import examples
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sampling.negatives import Candidates, sample_negatives
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_logs import log
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import profiles
 from twotower.data.ingest.events import NONE

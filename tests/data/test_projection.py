@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_embed import N_TITLES, N_USERS, make
+from small_dataset import N_TITLES, N_USERS, make
 from tiny_runs import failing_line
 
 from twotower.core.errors import InputError

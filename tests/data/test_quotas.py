@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.data.sampling.quotas import QUOTAS, active_quota, fill_up, round_within
 
 

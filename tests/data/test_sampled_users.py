@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from toy_logs import BASE, Log, random_log
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams

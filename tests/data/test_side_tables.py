@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest.side_tables import MAX_REPEATS, read_side_table
 from twotower.data.ingest.tables import CsvFormat

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest.splits import split_at_random, split_by_day
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.data.ingest import string_table
 from twotower.data.ingest.columns import IntegerColumn, TextColumn
 from twotower.data.ingest.string_table import IntegerTable, StringTable

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from examples import examples
 from twotower.data.features import svd as module
 from twotower.data.features.svd import degree_normalised, tf_idf, truncated_svd
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import tables
 from twotower.data.ingest.tables import CsvFormat, clean, open_table, read_columns

@@ -1,15 +1,12 @@
 """What training users watch on test days: drawn like training pairs, kept apart from them, and never of test users."""
 
-import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_logs import BASE, Log, random_log
+from toy_logs import BASE, Log, random_log, without_updates
 
 from twotower.core.errors import InputError
-from twotower.core.storage import MANIFEST
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, SampleWriter
 from twotower.data.sampling.sample_config import SampleConfig
@@ -38,16 +35,6 @@ def rows_of(pairs, label) -> set[tuple[int, ...]]:
     rows = set(zip(chosen.day.tolist(), chosen.user.tolist(), chosen.title.tolist(), strict=True))
     assert len(rows) == len(chosen)
     return rows
-
-
-def without_updates(dataset: Dataset, name: str = "default") -> Sample:
-    """A sample as it was written before there were update pairs."""
-    path = dataset.path / "samples" / name
-    shutil.rmtree(path / "update")
-    manifest = json.loads((path / MANIFEST).read_text())
-    manifest["files"] = {file: facts for file, facts in manifest["files"].items() if not file.startswith("update/")}
-    (path / MANIFEST).write_text(json.dumps(manifest))
-    return Sample(dataset, name)
 
 
 # ---------------------------------------------------------------- what they are

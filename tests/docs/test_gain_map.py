@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks import gain_map, gain_map_page
-from benchmarks.gain_map import COMPARED, RESULTS, USERS, WORLDS, cell_of
+from benchmarks.gain_map import COMPARED, RESULTS, USERS, cell_of
 from benchmarks.gain_map_page import MAIN_COMPARISON, MARK, PAGE, PLOT, blocks, in_bin
+from benchmarks.gain_map_worlds import WORLDS
 from benchmarks.page import filled, names
 
 pytest.importorskip("matplotlib")

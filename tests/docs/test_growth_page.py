@@ -27,14 +27,12 @@ def test_the_page_has_the_figures_of_the_committed_results(page, results):
 
 
 def test_a_changed_figure_is_noticed(page, results):
-    next(iter(results["sweeps"]["titles"]["series"].values()))["points"][0]["step_ms"]["median"] *= 1.1
+    next(iter(results["sweeps"]["batch"]["series"].values()))["points"][0]["step_ms"]["median"] *= 1.1
     assert filled(page, MARK, blocks(results)) != page
 
 
-def test_every_sweep_has_its_table(page, results):
-    assert sorted(names(page, MARK)) == sorted(blocks(results)) == sorted(
-        [*results["sweeps"], "machine", "exponents", "threads"]
-    )  # fmt: skip
+def test_the_page_has_the_machine_the_exponents_and_the_threads(page, results):
+    assert {"machine", "exponents", "threads"} <= set(names(page, MARK)) <= set(blocks(results))
 
 
 def test_exponents_are_told_in_words():

@@ -48,3 +48,12 @@ def test_a_page_named_in_code_exists():
         if path.exists():
             for name in re.findall(r"\bdocs/[\w./-]+\.(?:md|svg)", path.read_text("utf-8")):
                 assert (ROOT / name).exists(), f"{file} names {name}"
+
+
+def test_a_file_that_a_page_names_exists():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":
+            continue  # it names what was
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", page.read_text("utf-8")):
+            assert any(file == name or file.endswith(f"/{name}") for file in files), f"{page.name} names {name}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_lessons import commands, needs_jit, run
+from console_blocks import commands, needs_jit, run
 
 from twotower.cli import cli
 

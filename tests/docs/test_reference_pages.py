@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from test_lessons import needs_jit
+from console_blocks import needs_jit
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

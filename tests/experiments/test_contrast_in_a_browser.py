@@ -2,9 +2,8 @@
 
 import pytest
 
-pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
-browser, textbook, records, addresses, opened = (
-    pages.browser,
+pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
+textbook, records, addresses, opened = (
     pages.textbook,
     pages.records,
     pages.addresses,

@@ -1,38 +1,15 @@
 """The report in headless Chromium: it works from a file, on a phone, in the dark, by keyboard; nothing is fetched."""
 
-import shutil
 from itertools import pairwise
 
 import pytest
+from browsers import DESKTOP, PHONE
 from made_up_experiments import EVIL, made_up_record
 
 from twotower.experiments.report.html import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-
-playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser: pip install -e '.[test]'")
 pytest.importorskip("jinja2", reason="the report needs jinja2: pip install -e '.[report]'")
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip install -e '.[report]'")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +173,10 @@ def test_on_a_phone_a_gain_is_seen_beside_its_territory(browser, tmp_path):
     record = made_up_record()
     once = [{**gains, "by_period": gains["by_period"][:1]} for gains in record["gains"]]
     for gains in (once, record["gains"]):
-        periods = record["periods"][: len(gains[0]["by_period"])]
-        write_report({**record, "gains": gains, "periods": periods}, tmp_path / "report.html")
+        n = len(gains[0]["by_period"])
+        scores = {name: {**of, "by_period": of["by_period"][:n]} for name, of in record["pr_auc"].items()}
+        shorter = {"gains": gains, "periods": record["periods"][:n], "pr_auc": scores}
+        write_report({**record, **shorter}, tmp_path / "report.html")
         page = browser.new_page(viewport=PHONE)
         page.goto((tmp_path / "report.html").as_uri())
         page.locator(".scroll", has=page.locator("#gain-table-0")).evaluate("e => { e.scrollLeft = e.scrollWidth }")

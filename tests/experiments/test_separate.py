@@ -17,7 +17,7 @@ from twotower.metrics.average_precision import average_precision
 from twotower.serving.open_run import open_model
 from twotower.training.checkpoint import load_model
 from twotower.training.run import RunReader
-from twotower.training.trainer import split_users
+from twotower.training.validation import split_users
 
 
 @pytest.fixture(scope="module")

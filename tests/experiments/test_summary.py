@@ -1,4 +1,4 @@
-"""The plain words of an experiment say what its numbers say: a gain, a loss, neither, or nothing known."""
+"""The sentences of a summary state what the numbers show: a gain, a loss, neither, or nothing known."""
 
 from typing import Any
 
@@ -35,6 +35,7 @@ def record(
         ],
         "bias": {name: {"overall": shares} for name in ("mtl", "upsampled")},
         "samples": {},
+        "periods": [{"name": "day 60", "days": [60]}],
         "min_positives": 50,
     }
 
@@ -44,14 +45,14 @@ def record(
     [
         (BETTER, BETTER, "mtl is better than upsampled. "),
         (WORSE, WORSE, "mtl is worse than upsampled. "),
-        (UNDECIDED, UNDECIDED, "Whether mtl is better or worse than upsampled is undecided. "),
+        (UNDECIDED, UNDECIDED, "It is undecided whether mtl is better or worse than upsampled. "),
         (BETTER, UNDECIDED, "mtl against upsampled: better over all pairs, undecided on average over territories. "),
         (WORSE, BETTER, "mtl against upsampled: worse over all pairs, better on average over territories. "),
-        (UNKNOWN, UNKNOWN, "Nothing is known of mtl against upsampled. "),
+        (UNKNOWN, UNKNOWN, "The gain of mtl over upsampled is unknown. "),
         (WORSE, UNKNOWN, "mtl is worse than upsampled. "),
     ],
 )
-def test_the_first_words_are_the_verdict_of_the_intervals(overall, mean, words):
+def test_the_first_sentence_is_the_verdict_of_the_intervals(overall, mean, words):
     first, *_ = summary(record(overall, mean))
     assert first.startswith(words)
 
@@ -61,7 +62,7 @@ def test_undefined_is_said_and_no_number_is_made_of_it():
     assert first.endswith("All pairs in one ranking: undefined. No territory has enough positives to be evaluated.")
 
 
-def test_a_gain_without_a_territory_to_judge_is_that_of_all_pairs():
+def test_a_gain_without_a_territory_to_evaluate_is_that_of_all_pairs():
     first, *_ = summary(record(BETTER, UNKNOWN, evaluated=0))
     assert first.startswith("mtl is better than upsampled. All pairs in one ranking: +1.50 % (95 % interval +0.50 to ")
     assert first.endswith("No territory has enough positives to be evaluated.")
@@ -70,29 +71,27 @@ def test_a_gain_without_a_territory_to_judge_is_that_of_all_pairs():
 def test_a_single_territory_has_a_name_and_no_mean_nor_sign_test():
     first, *_, support = summary(record(WORSE, WORSE, evaluated=1))
     assert first.endswith(
-        "Of the major territories one alone can be evaluated, Malta: −2.00 % (95 % interval −3.00 to −1.00), undecided."
+        "Only one of the major territories can be evaluated, Malta: −2.00 % (95 % interval −3.00 to −1.00), undecided."
     )
     assert "sign test" not in first
-    assert (
-        support == "1 of 3 territories has enough test positives to be evaluated one by one (at least 50, of 30 users)."
-    )
+    assert support == "1 of 3 territories has enough test positives to be evaluated (at least 50, from 30 users)."
 
 
 def test_several_territories_have_a_mean_and_a_sign_test_with_its_condition():
     first, *_ = summary(record(BETTER, UNDECIDED))
-    assert "Mean of the 3 major territories that can be evaluated: +0.40 % (95 % interval −0.60 to +1.40)" in first
-    assert "surely better in 1, surely worse in 0" in first
+    assert "Mean of the 3 evaluated major territories: +0.40 % (95 % interval −0.60 to +1.40)" in first
+    assert "significantly better in 1 and worse in 0" in first
     assert first.endswith("sign test p = 0.25, if territories were independent).")
 
 
-def test_minor_territories_that_can_be_judged_are_told_too():
+def test_minor_territories_that_are_evaluated_have_a_mean_of_all():
     told = record(BETTER, BETTER)
     told["gains"][0]["all"] = {**told["gains"][0]["all"], **UNDECIDED, "evaluated": 5, "won": 4}
     first, *_ = summary(told)
-    assert first.endswith(" With minor ones, of all 5: +0.40 % (95 % interval −0.60 to +1.40); ahead in 4.")
+    assert first.endswith(" All 5 evaluated territories: +0.40 % (95 % interval −0.60 to +1.40); ahead in 4.")
 
 
-@pytest.mark.parametrize(("seeds", "words"), [(1, "With one seed nothing is known"), (2, "Two seeds say next to no")])
+@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed does not show"), (2, "Two seeds hardly show")])
 def test_few_seeds_are_warned_of(seeds, words):
     assert summary(record(BETTER, BETTER, seeds=seeds))[-1].startswith(words)
     assert not any(words in sentence for sentence in summary(record(BETTER, BETTER, seeds=5)))
@@ -106,7 +105,7 @@ def test_shares_of_titles_have_their_spread_where_there_are_seeds():
 
 def test_where_no_title_is_local_that_is_said():
     words = summary(record(BETTER, BETTER, local=None))
-    assert any(sentence.startswith("No test user lives where titles are local") for sentence in words)
+    assert any(sentence.startswith("No test user lives in a territory with local titles") for sentence in words)
     assert not any("local titles fill" in sentence for sentence in words)
 
 
@@ -121,19 +120,22 @@ def with_priors(*priors: float | None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("priors", "words"),
     [
-        ((None, None), ["In 2 of 2 runs of mtl, offsets of titles by territories predict nothing, and are 0."]),
-        ((5.0, 5.0), ["In 2 of 2 runs", "5 pseudo-positives draw"]),
-        ((10.0, None, 5.0), ["In 1 of 3 runs of mtl", "In 2 of 3 runs", "5 to 10 pseudo-positives draw"]),
+        (
+            (None, None),
+            ["In 2 of 2 runs of mtl, title offsets per territory do not predict held-out labels and are set to 0."],
+        ),
+        ((5.0, 5.0), ["In 2 of 2 runs", "a prior of 5 pseudo-positives"]),
+        ((10.0, None, 5.0), ["In 1 of 3 runs of mtl", "In 2 of 3 runs", "a prior of 5 to 10 pseudo-positives"]),
     ],
 )
-def test_it_says_whether_what_territories_seem_to_like_predicts_anything(priors, words):
+def test_it_says_whether_title_preferences_of_territories_persist(priors, words):
     told = " ".join(summary(with_priors(*priors)))
     assert all(word in told for word in words)
-    assert ("predict nothing" in told) == (None in priors)
+    assert ("set to 0" in told) == (None in priors)
 
 
 def test_it_says_nothing_of_offsets_where_titles_have_but_one():
-    assert offset_sentences(record(BETTER, BETTER)) == []  # a record that is older than the choice
+    assert offset_sentences(record(BETTER, BETTER)) == []
     of_titles = {"name": "mtl", "rival": False, "seeds": [0], "title_offsets": [{"level": "title", "prior": 5.0}]}
     assert offset_sentences(record(BETTER, BETTER) | {"methods": [of_titles]}) == []
 

@@ -9,10 +9,11 @@ from subjects import stirred_subject, tiny_subject
 
 from twotower.core.config import HEADS, Config
 from twotower.core.errors import InputError
+from twotower.data.sample import Pairs
 from twotower.lab.gradcheck.checks import check
-from twotower.lab.gradcheck.finite_differences import Textbook, Way, losses_alone, watched_relus
+from twotower.lab.gradcheck.finite_differences import Direction, Textbook, loss_only, watched_relus
 from twotower.lab.gradcheck.planted_bugs import PLANTED, planted
-from twotower.lab.gradcheck.small_batch import PairsOf, SmallBatches, mixed, shares
+from twotower.lab.gradcheck.small_batches import SmallBatches, even_quotas, interleave_users, pairs_of
 from twotower.lab.subject import make_subject
 from twotower.model import reference
 from twotower.model.engine import kernels
@@ -42,7 +43,7 @@ def test_a_right_network_passes_in_every_part(name, tiny_world):
     record = check(tiny_subject(tiny_world, **VARIANTS[name]), PAIRS)
     assert record["agrees"] and record["loss"]["agrees"] and not wrong(record)
     assert len(record["steps"]) == 3 and all(step["agrees"] for step in record["steps"])
-    assert all(part["numeric"] is not None and not part["turned"] for part in everything(record))
+    assert all(part["numeric"] is not None and not part["kinks"] for part in everything(record))
     moving = [block["name"] for block in record["blocks"] if block["largest"] > 0]
     assert moving == [block["name"] for block in record["blocks"]], "a gradient of 0 would prove nothing"
     assert [part["group"] for part in record["masked"]] == ([] if name == "baseline" else [0, 1])
@@ -173,15 +174,15 @@ def middle_input(book):
 def test_a_difference_across_a_kink_is_no_witness(tiny_world):
     """beta is where a ReLU's input crosses 0; with an input of exactly 0 each step, however small, turns one."""
     subject = stirred_subject(tiny_world)
-    batch = SmallBatches(subject, PAIRS).take()
+    batch = SmallBatches(subject, PAIRS).batch()
     book = Textbook(subject.model, batch)
     with watched_relus() as relus:
         book.loss_and_gradients()
         assert relus.nearest > 1e-6
-        assert book.difference(Way("user.beta1", (0,)), relus).turned == 0
+        assert book.difference(Direction("user.beta1", (0,)), relus).kinks == 0
         book.params["user.beta1"][0] = -middle_input(book)  # now a row lies on the kink
-        difference = book.difference(Way("user.beta1", (0,)), relus)
-        assert difference.turned >= 1 and difference.step == 1e-8
+        difference = book.difference(Direction("user.beta1", (0,)), relus)
+        assert difference.kinks >= 1 and difference.step == 1e-8
         relus.clear()
         book.loss_and_gradients()
         assert relus.nearest < 1e-12
@@ -189,25 +190,25 @@ def test_a_difference_across_a_kink_is_no_witness(tiny_world):
 
 def test_a_step_shrinks_until_no_relu_turns(tiny_world):
     subject = stirred_subject(tiny_world)
-    book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
+    book = Textbook(subject.model, SmallBatches(subject, PAIRS).batch())
     with watched_relus() as relus:
         book.params["user.beta1"][0] = 3e-7 - middle_input(book)
-        difference = book.difference(Way("user.beta1", (0,)), relus)
+        difference = book.difference(Direction("user.beta1", (0,)), relus)
     _, gradients = book.loss_and_gradients()
-    assert difference.turned == 0 and difference.step == 1e-7
+    assert difference.kinks == 0 and difference.step == 1e-7
     assert difference.value == pytest.approx(gradients["user.beta1"][0], rel=1e-4)
 
 
 def test_where_the_loss_bends_sharply_a_difference_is_extrapolated(tiny_world, monkeypatch):
     """An error of order step² goes away, and a wrong gradient stays as wrong as it is."""
     subject = stirred_subject(tiny_world)
-    book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
+    book = Textbook(subject.model, SmallBatches(subject, PAIRS).batch())
     right = book.loss_and_gradients()[1]["logit.scale"][0]
     with watched_relus() as relus:
         monkeypatch.setattr("twotower.lab.gradcheck.finite_differences.STEPS_OF_ELEMENT", (1e-2,))
-        bent = book.difference(Way("logit.scale", (0,)), relus)
-        found = book.difference(Way("logit.scale", (0,), right, 1e-6 * right), relus)
-        wrong = book.difference(Way("logit.scale", (0,), 1.01 * right, 1e-6 * right), relus)
+        bent = book.difference(Direction("logit.scale", (0,)), relus)
+        found = book.difference(Direction("logit.scale", (0,), right, 1e-6 * right), relus)
+        wrong = book.difference(Direction("logit.scale", (0,), 1.01 * right, 1e-6 * right), relus)
     assert not bent.extrapolated and found.extrapolated and wrong.extrapolated
     assert abs(found.value - right) < 0.01 * abs(bent.value - right)
     assert wrong.value == found.value
@@ -216,9 +217,9 @@ def test_where_the_loss_bends_sharply_a_difference_is_extrapolated(tiny_world, m
 @pytest.mark.parametrize("name", VARIANTS)
 def test_without_its_way_back_the_textbook_finds_the_same_loss(name, tiny_world):
     subject = stirred_subject(tiny_world, **VARIANTS[name])
-    book = Textbook(subject.model, SmallBatches(subject, PAIRS).take())
+    book = Textbook(subject.model, SmallBatches(subject, PAIRS).batch())
     loss, gradients = book.loss_and_gradients()
-    with losses_alone():
+    with loss_only():
         alone, nothing = book.loss_and_gradients()
     assert alone == loss and not nothing["user.W1"].any() and gradients["user.W1"].any()
     assert np.array_equal(book.loss_and_gradients()[1]["user.W1"], gradients["user.W1"])
@@ -237,7 +238,7 @@ def test_nobody_watches_when_the_check_is_over():
 
 def test_the_batch_holds_pairs_of_the_subjects_own_evenly_from_its_groups(tiny_world):
     subject = tiny_subject(tiny_world)
-    batch = SmallBatches(subject, 40).take()
+    batch = SmallBatches(subject, 40).batch()
     assert np.diff(batch.pair_start[batch.segments]).tolist() == [20, 20]
     few, all_of_it = (
         set(zip(of.user_rows[of.pair_user].tolist(), of.title_rows[of.pair_title].tolist(), strict=True))
@@ -250,36 +251,36 @@ def test_the_batch_holds_pairs_of_the_subjects_own_evenly_from_its_groups(tiny_w
 def test_one_user_is_not_all_of_a_group(tiny_world):
     """Batch-norm of a group by itself needs rows that differ; users repeat all the same."""
     subject = tiny_subject(tiny_world, groups=6, batch_size=512)
-    have, batch = np.diff(subject.batch.segments), SmallBatches(subject, 96).take()
+    have, batch = np.diff(subject.batch.segments), SmallBatches(subject, 96).batch()
     assert (np.diff(batch.segments) >= np.minimum(have, 7)).all() and batch.user_counts.max() >= 2
 
 
 def test_turns_are_taken_by_users_in_their_order():
-    pairs = PairsOf(np.array([7, 7, 7, 3, 3, 9]), np.arange(6), np.zeros(6))
-    assert mixed(pairs, 2).title.tolist() == [0, 1, 3, 4, 5, 2]
-    assert mixed(pairs, 1).title.tolist() == [0, 3, 5, 1, 4, 2]
-    assert mixed(pairs, 3).title.tolist() == [0, 1, 2, 3, 4, 5]
+    pairs = Pairs(np.array([7, 7, 7, 3, 3, 9]), np.arange(6), np.zeros(6), np.zeros(6))
+    assert interleave_users(pairs, 2).title.tolist() == [0, 1, 3, 4, 5, 2]
+    assert interleave_users(pairs, 1).title.tolist() == [0, 3, 5, 1, 4, 2]
+    assert interleave_users(pairs, 3).title.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_group_that_the_batch_lacks_sends_training_pairs(tiny_world):
     subject = tiny_subject(tiny_world, batch_size=16, groups=6)
     assert 0 in np.diff(subject.batch.segments), "this batch has all groups: take a smaller one"
-    assert 0 not in np.diff(SmallBatches(subject, 24).take().segments)
+    assert 0 not in np.diff(SmallBatches(subject, 24).batch().segments)
 
 
 def test_another_batch_is_another_one(tiny_world):
     small = SmallBatches(tiny_subject(tiny_world), 40)
-    first, other, second = small.take(), small.other(), small.take(1)
+    first, other, second = small.batch(), small.other(), small.batch(1)
     assert len(other) == 30 and not np.array_equal(first.user_rows, other.user_rows[: len(first.user_rows)])
     assert not np.array_equal(first.user_rows, second.user_rows)
-    assert np.diff(small.part(first, [1]).segments)[0] == 0 and len(small.part(first, [1])) == 20
+    assert np.diff(small.restricted(first, [1]).segments)[0] == 0 and len(small.restricted(first, [1])) == 20
 
 
 def test_shares_are_even_and_nobody_gives_more_than_it_has():
-    assert shares(np.array([100, 100, 100]), 30).tolist() == [10, 10, 10]
-    assert shares(np.array([5, 100, 100]), 30).tolist() == [5, 13, 12]
-    assert shares(np.array([5, 0, 3]), 30).tolist() == [5, 0, 3]
-    assert shares(np.array([9, 9]), 3).sum() == 3
+    assert even_quotas(np.array([100, 100, 100]), 30).tolist() == [10, 10, 10]
+    assert even_quotas(np.array([5, 100, 100]), 30).tolist() == [5, 13, 12]
+    assert even_quotas(np.array([5, 0, 3]), 30).tolist() == [5, 0, 3]
+    assert even_quotas(np.array([9, 9]), 3).sum() == 3
 
 
 def test_too_few_pairs_are_refused(tiny_world):
@@ -290,9 +291,9 @@ def test_too_few_pairs_are_refused(tiny_world):
 
 def test_the_bug_of_a_record_is_told_with_its_line(tiny_world):
     bug = PLANTED["duplicates"]
-    told = check(tiny_subject(tiny_world), PAIRS, bug)["bug"]
-    assert told["right"] == "weight = counts[i] * share" and told["wrong"] == "weight = share"
-    assert told["file"] == "model/engine/kernels.py" and told["why"] == bug.why
+    facts = check(tiny_subject(tiny_world), PAIRS, bug)["bug"]
+    assert facts["right"] == "weight = counts[i] * share" and facts["wrong"] == "weight = share"
+    assert facts["file"] == "model/engine/kernels.py" and facts["why"] == bug.why
     with planted(None):
         assert check(tiny_subject(tiny_world), PAIRS)["bug"] is None
 
@@ -302,11 +303,8 @@ def test_a_group_of_few_users_in_the_batch_sends_pairs_of_others_too(tiny_world)
     one = subject.batch.segments[0]
     assert subject.batch.segments[1] > one
     keep = subject.batch.pair_user == one
-    batch = SmallBatches(subject, PAIRS).of(
-        [PairsOf(subject.batch.user_rows[subject.batch.pair_user[keep]],
-                 subject.batch.title_rows[subject.batch.pair_title[keep]], subject.batch.labels[keep])]
-    )  # fmt: skip
+    batch = SmallBatches(subject, PAIRS).make(pairs_of(subject.batch).take(keep))
     small = SmallBatches(dataclasses.replace(subject, batch=batch), PAIRS)
-    taken = small.take()
+    taken = small.batch()
     assert all(np.diff(taken.segments) >= 6), "batch-norm over one user alone would leave float32 no digits"
     assert batch.user_rows[0] in taken.user_rows

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from textbook_inspection import MODELS, Textbook, stirred
 
-from twotower.lab.attribution import gradient_matrix
-from twotower.lab.attribution.conflict import conflict
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution import gradients as matrices
+from twotower.lab.attribution.gradients import conflict
+from twotower.lab.attribution.inspection import inspect
 
 
 def test_two_groups_by_hand():
@@ -20,9 +20,9 @@ def test_two_groups_by_hand():
 
 @pytest.mark.parametrize("piece", [1, 7, 100, 101])
 def test_inner_products_are_added_up_over_all_pieces(rng, monkeypatch, piece):
-    monkeypatch.setattr(gradient_matrix, "GRAM_PIECE", piece)
+    monkeypatch.setattr(matrices, "GRAM_PIECE", piece)
     parts = rng.standard_normal((3, 100)).astype(np.float32)
-    np.testing.assert_allclose(gradient_matrix.gram(parts), parts.astype(np.float64) @ parts.T.astype(np.float64))
+    np.testing.assert_allclose(matrices.gram(parts), parts.astype(np.float64) @ parts.T.astype(np.float64))
 
 
 def test_a_group_without_gradient_has_no_angle():

@@ -6,13 +6,14 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from lab_records import frozen_record, shown_by
 from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
 from twotower.core.serialisation import json_text
 from twotower.data.dataset import Dataset
-from twotower.lab.explain.explanation import explain as take_apart
-from twotower.lab.explain.tables import concentration
+from twotower.lab.explain.explanation import explain as explain_score
+from twotower.lab.explain.tables import concentration, print_explanation
 from twotower.serving.recommend import recommend
 
 MODEL = MTL | {"territory_bias": True, "title_offsets": "territory"}
@@ -42,7 +43,7 @@ def values(text: str, *labels: str) -> list[float]:
 
 
 def test_json_is_the_record(run, tiny_world):
-    record = take_apart(run, Dataset.open(tiny_world), "77", "#11", top=2)
+    record = explain_score(run, Dataset.open(tiny_world), "77", "#11", top=2)
     assert explain(run, "--user", 77, "--title", "#11", "--top", 2, "--json") == json_text(record) + "\n"
 
 
@@ -58,6 +59,13 @@ def test_the_terms_on_the_screen_add_up(run):
     assert values(text, "base rate") == [float(f"{record['base_rates'][0]['rate']:.4f}")]
     for base in record["base_rates"]:
         assert f": {base['positives']:,} of {base['pairs']:,} positive" in text
+
+
+def test_the_output_is_as_approved(snapshot):
+    """Titles and ids are text: ``Face [/Off]`` is no markup, and no character controls the terminal."""
+    text = shown_by(print_explanation, frozen_record("explanation"), 120)
+    assert "Face [/Off]" in text and "[unknown]" in text and "[bold]u5" in text and "\x1b" not in text
+    snapshot(text)
 
 
 def line_of(text: str, start: str, *cells) -> str:
@@ -77,7 +85,8 @@ def test_every_head_and_every_title_that_moves_has_a_line(run):
         assert (" own " in line) == head["own"] and f" {head['territory']} " in line
     for head in record["moved"]:
         for title in head["titles"]:
-            line = line_of(text, f"{head['group']}     {title['name']} ", title["own_rank"], title["rank"])
+            start = f"{head['group']} {title['name']} "
+            line = line_of(re.sub(" +", " ", text), start, title["own_rank"], title["rank"])
             assert all(f"{number:+.4f}".replace("-", "−") in line for number in (title["own_logit"], title["logit"]))
     for sign in ("positive", "negative"):
         for unit in record["hidden"][sign]["largest"]:
@@ -92,7 +101,7 @@ def test_top_is_how_many_units_and_titles_are_shown(run):
 
 def test_a_model_without_heads_says_so(baseline):
     text = explain(baseline, "--user", 77, "--title", "#11")
-    assert "There is one head" in text and "under every head" not in text and "s·⟨U, V⟩" in text
+    assert "one head" in text and "under every head" not in text and "s·⟨U, V⟩" in text
 
 
 def test_titles_are_named_by_id(run, tiny_world):
@@ -105,11 +114,11 @@ def test_the_rank_is_told_or_why_there_is_none(run, tiny_world):
     best = recommend(run, data, np.array([77]), top=1).title[0, 0]
     assert f"{data.title_ids[best]}: neither; rank 1 of the " in explain(run, "--user", 77, "--title", f"#{best}")
     user, title, _ = next(event for event in zip(*data.all_events(), strict=True))
-    assert "watched already" in explain(run, "--user", user, "--title", f"#{title}")
+    assert "already watched" in explain(run, "--user", user, "--title", f"#{title}")
     title, home = np.argwhere(~np.asarray(data.availability))[0]
     user = np.flatnonzero(data.user_territory == home)[0]
     text = explain(run, "--user", user, "--title", f"#{title}")
-    assert f"not to be had in {data.territories.code[home]}" in text
+    assert f"not available in {data.territories.code[home]}" in text
 
 
 def test_a_dataset_that_was_moved_is_named(run, own_world):
@@ -137,12 +146,7 @@ def test_a_model_without_scale_and_bias_shows_neither(tiny_world, tmp_path):
     assert "s·" not in text and "bias of all logits" not in text
 
 
-def test_one_unit_is_spoken_of_as_one():
-    def said(positive: int, negative: int, half: int, effective: float) -> str:
-        parts = {"positive": {"units": positive, "sum": 0.5}, "negative": {"units": negative, "sum": -0.1}}
-        return concentration({"hidden": {"units": 4, "half": half, "effective": effective, **parts}}).plain
-
-    assert said(1, 1, 1, 1.2).startswith("1 unit adds +0.5000, 1 adds −0.1000;")
-    assert said(1, 1, 1, 1.2).endswith("in 1 of 4 units (as concentrated as in 1 equal one)")
-    assert said(3, 1, 2, 2.2).startswith("3 units add") and said(3, 1, 2, 2.2).endswith("in 2 equal ones)")
-    assert said(0, 0, 0, 0.0) == "All 4 units add 0: no unit is above 0 in both U and V."
+def test_a_score_without_any_unit_is_said_to_have_none():
+    nothing = {"units": 0, "sum": 0.0, "largest": []}
+    hidden = {"units": 4, "half": 0, "effective": 0.0, "positive": nothing, "negative": nothing}
+    assert concentration({"hidden": hidden}) == "All 4 units contribute 0: no unit is above 0 in both U and V."

@@ -12,7 +12,7 @@ from twotower.data.dataset_writer import write_vectors
 from twotower.data.sample import Sample
 from twotower.lab.explain import explanation
 from twotower.lab.explain.explanation import SHOWN, explain, ranks
-from twotower.lab.explain.lookup import find_row
+from twotower.lab.explain.ids import find_row
 from twotower.metrics.local_titles import count_positives, title_locality
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend
@@ -232,7 +232,7 @@ def test_one_head_has_no_other_to_compare_with(run_of, data):
 def test_it_says_where_it_is(run_of, data):
     seen = []
     of(run_of("lowrank"), data, 77, 11, progress=lambda stage, *_: seen.append(stage))
-    assert {"scoring users", "reading what was watched"} <= set(seen)
+    assert {"scoring users", "reading watch history"} <= set(seen)
 
 
 def test_a_vector_that_is_not_finite_is_a_fault_of_the_data(run_of, own_world):

@@ -4,21 +4,21 @@ from math import hypot
 
 import numpy as np
 import pytest
+from browsers import PHONE
 from textbook_inspection import CLOSE, stirred
 
 from twotower.core.formatting import minus
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.page import write_page
 
-pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
-browser, textbook, records, addresses, opened = (
-    pages.browser,
+pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
+textbook, records, addresses, opened = (
     pages.textbook,
     pages.records,
     pages.addresses,
     pages.opened,
 )
-PHONE, matrix, node, shown, table = pages.PHONE, pages.matrix, pages.node, pages.shown, pages.table
+matrix, node, shown, table = pages.matrix, pages.node, pages.shown, pages.table
 
 
 def texts(page, block: str) -> list[str]:
@@ -199,7 +199,7 @@ def test_the_tables_beneath_show_the_record(opened, records):
     cosine, norms = record["conflict"]["cosine"], record["conflict"]["norm"]
     assert table(page, "conflict-table") == [[*line, norm] for line, norm in zip(cosine, norms, strict=True)]
     parts = [line["parts"][part] for part in record["leak"][0]["parts"] for line in record["leak"]]
-    leak = [[r["own"], r["foreign"], r["foreign"] / r["own"], *r["by_group"]] for r in parts]
+    leak = [[r["own"], r["others"], r["others"] / r["own"], *r["by_group"]] for r in parts]
     names = [f"{part} {k}" for part in ("head", "title bias") for k in range(3)]
     assert page.locator("#leak-table tbody th").all_inner_texts() == names
     assert table(page, "leak-table") == [pytest.approx(line, rel=1e-12) for line in leak]

@@ -11,8 +11,9 @@ from twotower.core.config import HEADS
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.lab.leaks import leaks
-from twotower.lab.leaks.perturbation import KINDS, LABELS, TITLES, USERS, disturbed, outside, poisoned, set_apart
+from twotower.lab.leaks import detector
+from twotower.lab.leaks.perturbation import other_groups, perturbed, separate_titles, with_nan
+from twotower.lab.leaks.record import INPUTS, LABELS, TITLES, USERS
 from twotower.lab.subject import make_subject
 from twotower.model import loss as losses_module
 from twotower.model.layers import BatchNormReLU
@@ -27,7 +28,7 @@ NETWORKS = {head: {"head": head, "groups": 3} for head in HEADS} | {
 
 def rows_of(subject, what: str, **options) -> list[dict]:
     """The rows of a record that are about one kind of disturbance."""
-    return [row for row in leaks.find_leaks(subject, **options)["rows"] if row["what"] == what]
+    return [row for row in detector.find_leaks(subject, **options)["rows"] if row["input"] == what]
 
 
 def verdicts(subject, what: str) -> list[str]:
@@ -45,8 +46,8 @@ def groups_of(subject) -> np.ndarray:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_labels_of_other_groups_change_nothing_in_any_head(tiny_world, name):
     for row in rows_of(stirred_subject(tiny_world, **NETWORKS[name]), LABELS):
-        assert row["disturbed"] > 0 and row["elements"] > 0
-        assert (row["verdict"], row["changed"], row["largest"], row["relative"]) == ("sealed", 0, 0.0, 0.0)
+        assert row["perturbed"] > 0 and row["elements"] > 0
+        assert (row["verdict"], row["changed"], row["largest"], row["relative"]) == ("isolated", 0, 0.0, 0.0)
         assert row["nan"]["changed"] == 0
 
 
@@ -55,25 +56,25 @@ def test_features_act_through_their_own_towers_batch_norm_and_through_nothing_el
     subject = stirred_subject(tiny_world, **NETWORKS[name])
     for what, own, other in ((USERS, "user tower", "title tower"), (TITLES, "title tower", "user tower")):
         for row in rows_of(subject, what):
-            assert row["verdict"] == "statistics" and row["changed"] > 0
-            assert row["through"][own] == row["relative"] > 1e-4
-            assert row["through"][other] == 0.0 and row["besides"]["changed"] == 0
-    assert leaks.find_leaks(subject)["leaks"] == 0
+            assert row["verdict"] == "batch-norm" and row["changed"] > 0
+            assert row["through_moments"][own] == row["relative"] > 1e-4
+            assert row["through_moments"][other] == 0.0 and row["direct"]["changed"] == 0
+    assert detector.find_leaks(subject)["leaks"] == 0
 
 
 @pytest.mark.parametrize("head", ["lowrank", "cross-stitch"])
 def test_with_moments_of_each_groups_own_user_features_change_nothing_at_all(tiny_world, head):
     subject = stirred_subject(tiny_world, head=head, groups=3, batchnorm="group")
     for row in rows_of(subject, USERS):
-        assert (row["verdict"], row["changed"], row["nan"]["changed"]) == ("sealed", 0, 0)
-    assert verdicts(subject, TITLES) == ["statistics"] * 3  # the title tower is everybody's
+        assert (row["verdict"], row["changed"], row["nan"]["changed"]) == ("isolated", 0, 0)
+    assert verdicts(subject, TITLES) == ["batch-norm"] * 3  # the title tower is everybody's
 
 
 def test_a_group_that_is_not_in_the_batch_keeps_a_gradient_of_zero(tiny_world):
     subject = tiny_subject(tiny_world, groups=6, batch_size=4)
-    record = leaks.find_leaks(subject)
+    record = detector.find_leaks(subject)
     absent = [k for k, group in enumerate(record["groups"]) if group["pairs"] == 0]
-    assert absent and {row["verdict"] for row in record["rows"] if row["group"] in absent} == {"sealed"}
+    assert absent and {row["verdict"] for row in record["rows"] if row["group"] in absent} == {"isolated"}
     assert sum(group["pairs"] for group in record["groups"]) == 4
 
 
@@ -83,14 +84,14 @@ def test_looking_changes_nothing(tiny_world):
     tower = model.user_tower
     before = model.params.flat.copy(), model.running.flat.copy(), batch.labels.copy(), batch.user_features.copy()
     norms = tower.norm1, tower.norm2
-    leaks.find_leaks(subject)
+    detector.find_leaks(subject)
     after = model.params.flat, model.running.flat, batch.labels, batch.user_features
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert (tower.norm1, tower.norm2) == norms and type(model.objective) is MaskedLoss
 
 
 def test_the_same_seed_gives_the_same_record(tiny_world):
-    first, again = (leaks.find_leaks(stirred_subject(tiny_world)) for _ in range(2))
+    first, again = (detector.find_leaks(stirred_subject(tiny_world)) for _ in range(2))
     assert first == again
 
 
@@ -104,9 +105,9 @@ def test_each_block_is_told_apart(tiny_world):
 
 
 def test_what_heads_share_by_design_is_named(tiny_world):
-    record = leaks.find_leaks(stirred_subject(tiny_world, head="mmoe"))
+    record = detector.find_leaks(stirred_subject(tiny_world, head="mmoe"))
     assert record["shared"] == ["experts.P", "experts.Q"] and "Shared by design: experts.P" in record["notes"][0]
-    assert leaks.find_leaks(stirred_subject(tiny_world))["notes"] == []
+    assert detector.find_leaks(stirred_subject(tiny_world))["notes"] == []
 
 
 @pytest.mark.parametrize("debias", ["ipw", "penalty"])
@@ -115,14 +116,15 @@ def test_variants_of_the_loss_do_not_leak_either(tiny_world, debias):
     config = small_config({**MTL, "title_offsets": "none"}, debias=debias, task_weights="uncertainty")
     groups = np.arange(dataset.n_territories, dtype=np.int16) % 2
     subject = make_subject("tiny", dataset, Sample(dataset), groups, config, batch_size=128)
-    record = leaks.find_leaks(subject)
+    record = detector.find_leaks(subject)
     assert record["leaks"] == 0 and subject.model.objective is not None
-    assert [note.startswith("Left out: the penalty") for note in record["notes"]] == [True] * (debias == "penalty")
+    assert len(record["notes"]) == (debias == "penalty")
+    assert all(note.startswith("Excluded: the popularity penalty") for note in record["notes"])
 
 
 def test_one_group_has_nothing_foreign(tiny_world):
-    with pytest.raises(InputError, match="one group"):
-        leaks.find_leaks(tiny_subject(tiny_world, groups=1, head="none", title_bias=False))
+    with pytest.raises(InputError, match="only one group"):
+        detector.find_leaks(tiny_subject(tiny_world, groups=1, head="none", title_bias=False))
 
 
 # ---------------------------------------------------------------- planted leaks
@@ -146,7 +148,7 @@ def test_a_row_on_the_wrong_side_of_a_segment_is_found(tiny_world):
     segments = subject.batch.segments.copy()
     segments[1] += 1  # the first row of group 1 counts as one of group 0
     wrong = replace(subject, batch=replace(subject.batch, segments=segments))
-    assert verdicts(wrong, LABELS) == ["leak", "sealed"] and verdicts(wrong, USERS)[0] == "leak"
+    assert verdicts(wrong, LABELS) == ["leak", "isolated"] and verdicts(wrong, USERS)[0] == "leak"
     worst = max(rows_of(wrong, LABELS)[0]["blocks"], key=lambda block: block["relative"])
     assert worst["changed"] > 0
 
@@ -180,7 +182,7 @@ def test_a_leak_between_title_biases_is_found_and_named(tiny_world):
         grads["title_bias.C"][0] += 1e-6 * grads["title_bias.C"][1]
 
     row, other = rows_of(spoiled(stirred_subject(tiny_world), spoil), LABELS)
-    assert (row["verdict"], other["verdict"]) == ("leak", "sealed")
+    assert (row["verdict"], other["verdict"]) == ("leak", "isolated")
     assert {block["block"] for block in row["blocks"] if block["changed"]} == {"title_bias.C[0]"}
     assert row["parts"]["head"] == 0.0 < row["parts"]["title bias"] < 1e-4
 
@@ -191,7 +193,7 @@ def test_a_mask_that_multiplies_is_found_by_nan_alone(tiny_world):
 
     row, other = rows_of(spoiled(stirred_subject(tiny_world), spoil), LABELS)
     assert (row["verdict"], row["changed"]) == ("leak", 0) and row["nan"]["changed"] > 0
-    assert other["verdict"] == "sealed"
+    assert other["verdict"] == "isolated"
 
 
 @pytest.mark.parametrize("what", [USERS, TITLES])
@@ -200,21 +202,21 @@ def test_features_that_go_past_batch_norm_are_found(tiny_world, what):
         features = batch.user_features if what == USERS else batch.title_features
         grads["head.P"][1] += 1e-4 * features.mean()
 
-    rows = {name: rows_of(spoiled(stirred_subject(tiny_world), spoil), name) for name in KINDS}
-    assert [row["verdict"] for row in rows[what]] == ["statistics", "leak"]
-    assert 0 < rows[what][1]["besides"]["relative"] < rows[what][1]["relative"]
-    assert {row["verdict"] for row in rows[({USERS, TITLES} - {what}).pop()]} == {"statistics"}
+    rows = {name: rows_of(spoiled(stirred_subject(tiny_world), spoil), name) for name in INPUTS}
+    assert [row["verdict"] for row in rows[what]] == ["batch-norm", "leak"]
+    assert 0 < rows[what][1]["direct"]["relative"] < rows[what][1]["relative"]
+    assert {row["verdict"] for row in rows[({USERS, TITLES} - {what}).pop()]} == {"batch-norm"}
 
 
 def test_a_territorys_offset_that_takes_from_another_group_is_found(tiny_world):
     def spoil(grads, batch):
         grads["territory.b"][0] += grads["territory.b"][1]  # of group 0 and of group 1
 
-    assert verdicts(spoiled(stirred_subject(tiny_world, territory_bias=True), spoil), LABELS) == ["leak", "sealed"]
+    assert verdicts(spoiled(stirred_subject(tiny_world, territory_bias=True), spoil), LABELS) == ["leak", "isolated"]
 
 
 def test_it_is_the_held_moments_that_prove_it(tiny_world, monkeypatch):
-    monkeypatch.setattr(leaks.HeldMoments, "combine", BatchNormReLU.combine)
+    monkeypatch.setattr(detector.FrozenMoments, "combine", BatchNormReLU.combine)
     assert verdicts(stirred_subject(tiny_world), USERS) == ["leak", "leak"]
 
 
@@ -224,7 +226,7 @@ def test_it_is_the_held_moments_that_prove_it(tiny_world, monkeypatch):
 def test_titles_set_apart_change_the_network_by_rounding_alone(tiny_world):
     subject = stirred_subject(tiny_world)
     row_group, model = groups_of(subject), subject.model
-    apart = set_apart(subject.batch, row_group, 1)
+    apart = separate_titles(subject.batch, row_group, 1)
     assert len(apart.title_rows) > len(subject.batch.title_rows)
     foreign = row_group[apart.pair_user] != 1
     assert not set(apart.pair_title[foreign]) & set(apart.pair_title[~foreign])
@@ -242,17 +244,17 @@ def test_every_title_that_other_groups_watch_is_disturbed_though_its_own_group_w
     for row in rows_of(subject, TITLES, draws=1):
         foreign = np.unique(subject.batch.pair_title[group_of_pair != row["group"]])
         own = np.unique(subject.batch.pair_title[group_of_pair == row["group"]])
-        assert row["disturbed"] == len(foreign) > len(np.setdiff1d(foreign, own))
+        assert row["perturbed"] == len(foreign) > len(np.setdiff1d(foreign, own))
 
 
-@pytest.mark.parametrize("change", [disturbed, poisoned])
-@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("change", [perturbed, with_nan])
+@pytest.mark.parametrize("what", INPUTS)
 def test_only_what_is_foreign_is_disturbed(tiny_world, rng, what, change):
     subject = tiny_subject(tiny_world)
     row_group = groups_of(subject)
-    base = set_apart(subject.batch, row_group, 0)
-    foreign = outside(base, row_group, 0)
-    after = change(base, what, foreign, *([rng] if change is disturbed else []))
+    base = separate_titles(subject.batch, row_group, 0)
+    foreign = other_groups(base, row_group, 0)
+    after = change(base, what, foreign, *([rng] if change is perturbed else []))
     mine, names = row_group == 0, {LABELS: "labels", USERS: "user_features", TITLES: "title_features"}
     for field in fields(base):
         name = field.name
@@ -268,10 +270,10 @@ def test_only_what_is_foreign_is_disturbed(tiny_world, rng, what, change):
 
 def test_nan_equals_nan_and_a_change_to_nan_is_the_largest_there_is():
     before = {"head.W[0]": np.array([0.0, 1.0, np.nan], np.float32)}
-    same = leaks.compare(before, {"head.W[0]": np.array([-0.0, 1.0, np.nan], np.float32)})
-    assert (same.changed, same.relative) == (0, 0.0)
+    same = detector.compare(before, {"head.W[0]": np.array([-0.0, 1.0, np.nan], np.float32)})
+    assert (same["changed"], same["relative"]) == (0, 0.0)
     finite = {"head.W[0]": np.array([3.0, 4.0], np.float32)}
-    worse = leaks.compare(finite, {"head.W[0]": np.array([np.nan, 4.0], np.float32)})
-    assert (worse.changed, worse.elements, worse.largest, worse.relative) == (1, 2, np.inf, np.inf)
-    moved = leaks.compare(finite, {"head.W[0]": np.array([3.0, 4.5], np.float32)})
-    assert (moved.changed, moved.largest, moved.relative) == (1, 0.5, 0.1)
+    worse = detector.compare(finite, {"head.W[0]": np.array([np.nan, 4.0], np.float32)})
+    assert worse == {"changed": 1, "elements": 2, "largest": np.inf, "relative": np.inf}
+    moved = detector.compare(finite, {"head.W[0]": np.array([3.0, 4.5], np.float32)})
+    assert (moved["changed"], moved["largest"], moved["relative"]) == (1, 0.5, 0.1)

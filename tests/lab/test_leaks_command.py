@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from lab_records import frozen_record, shown_by
 from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
-from twotower.lab.leaks import leaks as detector
-from twotower.lab.leaks import tables
+from twotower.lab.leaks import detector, tables
+from twotower.report.table import text_of
 
 EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "heads_with_their_own_batchnorm.py")
 SMALL = ["--hidden", "8", "--groups", "2", "--batch-size", "64"]
@@ -33,34 +34,42 @@ def record(*arguments, code: int = 0) -> dict:
 
 def test_with_the_moments_of_each_group_a_head_is_sealed(tiny_world):
     said = leaks(tiny_world, *SMALL, "--batchnorm", "group").splitlines()
-    lines = [line for line in said if " of " in line and line.rstrip().endswith(("sealed", "only"))]
-    assert [line.split()[-1] for line in lines] == ["sealed", "sealed", "only"] * 2, "titles are everybody's"
+    lines = [line for line in said if line.rstrip().endswith(("isolated", "only"))]
+    assert [line.split()[-1] for line in lines] == ["isolated", "isolated", "only"] * 2, "titles are everybody's"
     line = failing_line("leaks", tiny_world, "--baseline", "--batchnorm", "group")
-    assert "model.batchnorm = 'group': expected all, since there is one group only" in line
+    assert "model.batchnorm = 'group': expected all with one group" in line
 
 
 def test_a_run_is_sealed_but_for_batch_norm(run):
     said = leaks(run)
     assert said.startswith("mtl, batch 1: 128 pairs")
-    lines = [line for line in said.splitlines() if " of " in line and line.rstrip().endswith(("sealed", "only"))]
-    assert [line.split()[-1] for line in lines] == ["sealed", "only", "only"] * 2
-    assert said.splitlines()[-1].startswith("No leak in 6 rows: 4 act through batch-norm’s moments alone")
+    lines = [line for line in said.splitlines() if line.rstrip().endswith(("isolated", "only"))]
+    assert [line.split()[-1] for line in lines] == ["isolated", "only", "only"] * 2
+    assert said.splitlines()[-1].startswith("No leaks in 6 rows: 4 change it through batch-norm moments only")
 
 
 def test_a_dataset_gets_a_fresh_network(tiny_world):
     found = record(tiny_world, *SMALL)
     assert found["kind"] == "leaks" and found["leaks"] == 0 and not found["subject"]["trained"]
-    assert [(row["group"], row["what"]) for row in found["rows"]] == [
+    assert [(row["group"], row["input"]) for row in found["rows"]] == [
         (k, what) for k in range(2) for what in ("labels", "user features", "title features")
     ]
 
 
 def test_a_row_has_the_numbers_of_its_disturbance(run):
-    row = next(row for row in record(run)["rows"] if row["what"] == "user features")
-    shown = tables.cells(row)
-    assert shown["elements\nchanged"] == f"{row['changed']:,} of {row['elements']:,}" and row["changed"] > 0
+    row = next(row for row in record(run)["rows"] if row["input"] == "user features")
+    table = tables.leak_table({**record(run), "rows": [row]})
+    names = [column.name.replace("\n", " ") for column in table.columns]
+    texts = [text_of(cell, column) for cell, column in zip(table.rows[0].cells, table.columns, strict=True)]
+    shown = dict(zip(names, texts, strict=True))
+    assert shown["elements changed"] == f"{row['changed']:,} of {row['elements']:,}" and row["changed"] > 0
     assert shown["head"] == f"{100 * row['parts']['head']:.2g} %"
-    assert shown["by user\ntower"] == f"{100 * row['through']['user tower']:.2g} %" and shown["by title\ntower"] == "0"
+    assert shown["by user tower"] == f"{100 * row['through_moments']['user tower']:.2g} %"
+    assert shown["by title tower"] == "0"
+
+
+def test_the_output_is_as_approved(snapshot):
+    snapshot(shown_by(lambda found, console: tables.print_leaks(console, found), frozen_record("leaks"), 120))
 
 
 def test_of_several_blocks_the_one_that_changed_most_for_its_size_is_named():
@@ -70,24 +79,24 @@ def test_of_several_blocks_the_one_that_changed_most_for_its_size_is_named():
 
 
 def test_a_leak_is_told_and_ends_with_1(run, monkeypatch):
-    own = detector.Engine.own
+    gradients = detector.Network.gradients
 
-    def leaky(self, batch, k, held=()):
-        parts = own(self, batch, k, held)
+    def leaky(self, batch, k, frozen=()):
+        parts = gradients(self, batch, k, frozen)
         return {name: value + (batch.labels.sum() if name == "head.Q[1]" else 0) for name, value in parts.items()}
 
-    monkeypatch.setattr(detector.Engine, "own", leaky)
+    monkeypatch.setattr(detector.Network, "gradients", leaky)
     said = leaks(run, code=1)
     assert "LEAK: labels reach head.Q[1]" in " ".join(said.split())
-    assert said.splitlines()[-1] == "1 of 6 rows of the table are leaks."
+    assert said.splitlines()[-1] == "1 of 6 rows are leaks."
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 @pytest.mark.parametrize("model", [[], ["--model", f"{EXAMPLE}:gradients"]])
 def test_no_terminal_is_too_narrow_for_the_verdict(run, width, model):
     said = leaks(run, *model, width=width, code=1 if model else 0)
-    assert max(map(len, said.split("\n\nChanges in")[0].splitlines())) <= width
-    assert said.count("sealed") == (4 if model else 2) and said.count("LEAK: features") == (2 if model else 0)
+    assert max(map(len, said.split("\n\nChange of")[0].splitlines())) <= width
+    assert said.count("isolated") == (4 if model else 2) and said.count("LEAK: features") == (2 if model else 0)
     assert ("LEAK" in said) == bool(model)
 
 
@@ -102,7 +111,7 @@ def test_each_option_changes_the_record(run, tiny_world):
 
 def test_batch_norm_by_group_seals_user_features(tiny_world):
     found = {name: record(tiny_world, *SMALL, "--batchnorm", name) for name in ("all", "group")}
-    changed = {name: {row["what"]: row["changed"] for row in found[name]["rows"]} for name in found}
+    changed = {name: {row["input"]: row["changed"] for row in found[name]["rows"]} for name in found}
     assert changed["group"]["user features"] == 0 < changed["all"]["user features"]
     assert changed["group"]["title features"] > 0 and found["group"]["batchnorm"] == "group"
 
@@ -118,18 +127,19 @@ def test_what_is_shared_and_what_was_left_out_is_said(tiny_world, tmp_path):
     picky = tmp_path / "picky.py"
     picky.write_text("def f(u, t, g, y, K, seed):\n    assert (y == y).all(), 'NaN'\n    return {'W': [0.0] * K}\n")
     said = leaks(tiny_world, "--groups", 2, "--batch-size", 64, "--model", f"{picky}:f")
-    assert f"Not tried with NaN: {picky} line 2: AssertionError: NaN" in said
+    assert f"Not tested with NaN: {picky} line 2: AssertionError: NaN" in said
 
 
 def test_a_group_that_is_absent_is_said_to_be(tiny_world):
     said = leaks(tiny_world, "--hidden", 8, "--groups", 6, "--batch-size", 4)
-    assert "sealed; not in this batch" in said
+    assert "isolated; not in this batch" in said
 
 
 def test_bad_input_is_one_line(run, tiny_world, tmp_path):
-    assert "there is one group" in failing_line("leaks", tiny_world, "--baseline")
-    assert "--model takes its place" in failing_line("leaks", tiny_world, "--head", "plain", "--model", "x.py:f")
+    assert "only one group" in failing_line("leaks", tiny_world, "--baseline")
+    line = failing_line("leaks", tiny_world, "--head", "plain", "--model", "x.py:f")
+    assert "--head has no effect with --model" in line
     assert failing_line("leaks", run, "--model", "x.py:f") == "x.py: no such file, expected FILE.py:NAME"
     assert "no function 'f'" in failing_line("leaks", run, "--model", f"{EXAMPLE}:f")
-    assert "its own settings are used" in failing_line("leaks", run, "--head", "plain")
+    assert "a run has its own settings" in failing_line("leaks", run, "--head", "plain")
     assert "no such directory" in failing_line("leaks", tmp_path / "nothing")

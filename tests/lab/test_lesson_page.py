@@ -8,17 +8,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from html_pages import Outline, luminance
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from subjects import stirred_subject
 
 from twotower.core.errors import InputError
 from twotower.core.serialisation import plain
-from twotower.lab.attribution.record import inspect
+from twotower.lab.attribution.inspection import inspect
 from twotower.lab.page import page, page_text, write_page
 from twotower.lab.trace.trace import trace
 
 pytest.importorskip("jinja2", reason="the page needs jinja2: pip install -e '.[report]'")
-html_report = pytest.importorskip("test_html_report", reason="the report needs what its tests need")
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "twotower" / "lab" / "page"
@@ -43,7 +43,7 @@ def test_every_number_of_the_record_is_in_the_page_as_it_is(records, kind):
 
 @pytest.mark.parametrize("kind", MADE_UP)
 def test_tags_nest_and_no_id_comes_twice(kind):
-    outline = html_report.Outline(page_text(MADE_UP[kind]()))
+    outline = Outline(page_text(MADE_UP[kind]()))
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
 
@@ -51,7 +51,7 @@ def test_tags_nest_and_no_id_comes_twice(kind):
 @pytest.mark.parametrize("kind", MADE_UP)
 def test_nothing_is_fetched(kind):
     text = page_text(MADE_UP[kind]())
-    assert all(link.startswith(("#", "data:")) for link in html_report.Outline(text).links)
+    assert all(link.startswith(("#", "data:")) for link in Outline(text).links)
     assert "default-src 'none'" in text
     assert not re.findall(r"@import|url\((?!#)|\bfetch\(|XMLHttpRequest|import\(|\bimport .* from", text)
 
@@ -65,7 +65,7 @@ def test_the_same_record_gives_the_same_bytes(kind):
 def test_hostile_names_stay_text(kind):
     record = MADE_UP[kind](name=EVIL)
     text = page_text(record)
-    assert html_report.Outline(text).scripts == 2  # the data and the script
+    assert Outline(text).scripts == 2  # the data and the script
     assert text.count("</script>") == 2
     assert "<img" not in text and "<b>\"'" not in text
     assert data_of(text) == plain(record)
@@ -130,7 +130,7 @@ def test_contrast_suffices_in_light_in_dark_and_on_paper():
     for mode in modes:
         for ground in ("paper", "raised"):
             for name in ("ink", "muted", "good", "bad", "other"):
-                pair = (html_report.luminance(mode[name]), html_report.luminance(mode[ground]))
+                pair = (luminance(mode[name]), luminance(mode[ground]))
                 assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5, f"{name} on {ground}: {mode}"
 
 

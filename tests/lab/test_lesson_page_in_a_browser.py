@@ -3,17 +3,16 @@
 from itertools import pairwise
 
 import pytest
+from browsers import DESKTOP, PHONE, PROJECTOR
 from made_up_lessons import EVIL
 
-pages = pytest.importorskip("lesson_pages", reason="drives the browser: pip install -e '.[test]'")
-browser, textbook, records, addresses, opened = (
-    pages.browser,
+pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
+textbook, records, addresses, opened = (
     pages.textbook,
     pages.records,
     pages.addresses,
     pages.opened,
 )
-DESKTOP, PHONE, PROJECTOR = pages.DESKTOP, pages.PHONE, pages.PROJECTOR
 focused, matrix, node = pages.focused, pages.matrix, pages.node
 
 

@@ -75,7 +75,7 @@ def test_a_planted_kernel_computes_the_wrong_formula_and_is_compiled_as_the_righ
 
 def test_a_text_that_no_longer_stands_there_is_told(monkeypatch):
     bug = PLANTED["relu-gate"]._replace(right="if A[i, j] is open")
-    with pytest.raises(ValueError, match=r"stands 0 times in twotower\.model\.engine\.kernels\.relu_backward"):
+    with pytest.raises(ValueError, match=r"occurs 0 times in twotower\.model\.engine\.kernels\.relu_backward"):
         wrong_function(bug)
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from subjects import tiny_subject
 from tiny_runs import MTL, make_trainer, train
 
-from twotower.cli.subject_options import NAMES, subject_options
+from twotower.cli.subject_options import OPTIONS, subject_options
 from twotower.core.errors import InputError
 from twotower.lab.subject import is_run, subject_of_run
 from twotower.serving.open_run import open_model
@@ -82,7 +82,7 @@ def looked(*arguments):
 
 
 def test_every_option_is_taken_out_before_the_command():
-    assert {p.name for p in look.params} == {*NAMES, "loud"}
+    assert {p.name for p in look.params} == {*OPTIONS, "loud"}
 
 
 def test_a_dataset_gets_a_fresh_network_with_heads(tiny_world):
@@ -99,6 +99,7 @@ def test_a_run_is_told_from_a_dataset(run, tiny_world):
 
 def test_options_that_do_nothing_are_refused(run, tiny_world):
     assert looked(run.path, "--head", "plain", "--seed", 3) == (
-        f"--head, --seed: {run.path} is a run: its own settings are used"
+        f"--head, --seed have no effect on {run.path}: a run has its own settings"
     )
-    assert looked(tiny_world, "--dataset", "elsewhere") == f"--dataset: {tiny_world} is not a run"
+    line = looked(tiny_world, "--dataset", "elsewhere")
+    assert line == f"--dataset has no effect on {tiny_world}, which is not a run"

@@ -135,9 +135,9 @@ def test_what_the_mask_keeps_out_is_measured(record):
     )
     leak = {part["parameter"]: part for part in record["leak"]}
     assert set(leak) == {"head.W[0]", "head.W[1]", "head.b[0]", "head.b[1]"}
-    assert leak["head.W[1]"]["foreign"] == pytest.approx(np.linalg.norm(off["head.W"][1] - on["head.W"][1]))
+    assert leak["head.W[1]"]["others"] == pytest.approx(np.linalg.norm(off["head.W"][1] - on["head.W"][1]))
     assert leak["head.W[1]"]["own"] == pytest.approx(np.linalg.norm(on["head.W"][1]))
-    assert all(part["flipped"] == 0 < part["foreign"] for part in leak.values())
+    assert all(part["flipped"] == 0 < part["others"] for part in leak.values())
 
 
 def test_a_group_alone_has_its_own_steps_and_the_shared_ones(record):
@@ -215,11 +215,11 @@ def test_another_tracer_gets_its_turn_back():
     sys.settrace(mine)
     try:
         recorder = Recorder(network.params)
-        loss = recorder.watch(untraced_loss, network)
+        loss = recorder.run(untraced_loss, network)
         assert sys.gettrace() is mine
         assert not seen
         with pytest.raises(ZeroDivisionError):
-            recorder.watch(lambda: 1 / 0)
+            recorder.run(lambda: 1 / 0)
         assert sys.gettrace() is mine
         assert untraced_loss(network) == loss
         assert seen == ["call"]
@@ -230,7 +230,7 @@ def test_another_tracer_gets_its_turn_back():
 def test_watching_changes_no_number_and_no_argument():
     network = tiny_network(5, "lowrank")
     params = {name: value.copy() for name, value in network.params.items()}
-    loss = Recorder(network.params).watch(untraced_loss, network)
+    loss = Recorder(network.params).run(untraced_loss, network)
     assert loss == untraced_loss(network)
     assert all(np.array_equal(params[name], value) for name, value in network.params.items())
 
@@ -283,7 +283,7 @@ def test_a_frame_by_hand_is_told_line_by_line():
         assert follow(frame, "line", None) == follow
     frame.f_locals["Z"][0, 0] = 7  # in place
     follow(frame, "return", X)
-    told = [(step.name, step.layer, step.group, step.value.tolist()) for step in recorder.told]
+    told = [(step.name, step.layer, step.group, step.value.tolist()) for step in recorder.observations]
     Z = [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]
     assert told == [
         ("X", "user.1", None, X.tolist()),
@@ -291,7 +291,7 @@ def test_a_frame_by_hand_is_told_line_by_line():
         ("Z", "user.1", None, Z),
         ("Z", "user.1", None, [[7.0, 2.0], *Z[1:]]),
     ]
-    assert recorder.told[2].source == 'Z = dense(below, p[f"{name}.W{layer}"])'
+    assert recorder.observations[2].source == 'Z = dense(below, p[f"{name}.W{layer}"])'
 
 
 def test_a_frame_of_a_head_is_told_by_group_and_part():
@@ -310,7 +310,7 @@ def test_a_frame_of_a_head_is_told_by_group_and_part():
     inner = frame_of("sigmoid", "e = np.exp(-np.abs(z))", outer, z=np.ones(2))
     inside = recorder.enter(inner, "call", None)
     inside(inner, "return", np.full(2, 0.7))
-    told = [(step.name, step.group, step.value.tolist()) for step in recorder.told]
+    told = [(step.name, step.group, step.value.tolist()) for step in recorder.observations]
     assert told[-4:] == [
         ("loss", 1, 0.5),
         ('grads["head.W"][1]', 1, [[3.0, 3.0], [3.0, 3.0]]),

@@ -133,4 +133,4 @@ def test_a_page_needs_a_file_of_its_own(path):
 def test_it_says_where_the_page_is(tmp_path):
     pytest.importorskip("jinja2")
     result = CliRunner().invoke(cli, ["trace", "--html", str(tmp_path / "step.html")])
-    assert result.stderr == f"The page is in {tmp_path / 'step.html'}.\n"
+    assert result.stderr == f"Saved to {tmp_path / 'step.html'}.\n"

@@ -55,10 +55,10 @@ def test_columns_stand_under_each_other(record):
     assert len({len(line) for line in lines[start + 2 : start + 7]}) == 1
 
 
-def test_foreign_rows_are_dimmed_and_in_brackets(record):
+def test_rows_of_other_groups_are_dimmed_and_in_brackets(record):
     text = text_of(record, color=True, stages=["backward"])
-    foreign = [line for line in text.splitlines() if "(South Cem·Comet)" in line]
-    assert foreign and all("\x1b[2m" in line for line in foreign)
+    others = [line for line in text.splitlines() if "(South Cem·Comet)" in line]
+    assert others and all("\x1b[2m" in line for line in others)
     own = [line for line in text.splitlines() if " South Cem·Comet " in line]
     assert own and not any("\x1b[2m" in line for line in own)
 
@@ -77,7 +77,7 @@ def test_a_stage_alone(record):
 
 def test_a_group_alone_has_its_own_rows():
     text = text_of(trace(seed=0, group=1), stages=["forward", "backward"])
-    steps = text[text.index("Forward") : text.index("foreign rows")]
+    steps = text[text.index("Forward") : text.index("gradient of")]
     assert "South Cem·Comet" in steps and "and 3 rows of other groups" in steps
     assert not re.search(r"^ +North ", steps, re.M) and "head 0" not in steps
 
@@ -93,7 +93,7 @@ def test_the_end_says_what_the_mask_kept_out(record):
     lines = text_of(record, stages=["loss"]).splitlines()
     part = record["leak"][1]
     row = next(line for line in lines if line.startswith(part["parameter"]))
-    assert row.split()[1:] == [f"{part['own']:.4f}", "0", f"{part['foreign']:.4f}"]
+    assert row.split()[1:] == [f"{part['own']:.4f}", "0", f"{part['others']:.4f}"]
     on, off = (record["runs"][mask]["loss"] for mask in ("on", "off"))
     assert any(line.startswith(f"Loss: {on:.4f} with the mask, {off:.4f} without") for line in lines)
 

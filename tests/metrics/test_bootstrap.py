@@ -75,13 +75,13 @@ def test_a_replicate_is_the_gain_on_the_users_drawn():
     population = Population(data["user"], data["territory"], 4)
     start = np.random.default_rng(3).integers(0, 2**63 - 1, 1)[0]
     times = population.draw(np.random.default_rng(start))[population.row]
-    rows = np.repeat(np.arange(len(times)), times)  # the pairs of a user as often as the user was drawn
+    rows = np.repeat(np.arange(len(times)), times)  # the pairs of a user as often as the user was resampled
     for s in range(2):
         method, baseline = (
             average_precision_by(data["labels"][rows], data[side][s, rows], data["territory"][rows], 4)
             for side in ("method", "baseline")
         )
-        np.testing.assert_allclose(gains.drawn[0, s], 100 * (method - baseline) / baseline, rtol=1e-12)
+        np.testing.assert_allclose(gains.resampled[0, s], 100 * (method - baseline) / baseline, rtol=1e-12)
 
 
 def test_each_territory_keeps_its_number_of_users():
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_bits_on_one_thread_and_on_two():
     data = made_up()
     alone, again, other = bootstrap(data), bootstrap(data, threads=2), bootstrap(data, seed=2)
     assert bits(alone) == bits(again) == bits(bootstrap(data))
-    assert not np.array_equal(alone.drawn, other.drawn)
+    assert not np.array_equal(alone.resampled, other.resampled)
 
 
 def test_the_order_of_the_pairs_and_the_names_of_the_users_change_nothing():
@@ -185,11 +185,13 @@ def test_the_percentile_interval_leaves_as_much_out_on_each_side():
 
 
 def test_the_seeds_part_is_what_users_do_not_explain():
-    drawn = np.array([[1.0, 3.0], [3.0, 5.0]])  # seeds 2 apart whatever the users are: variance 2 over seeds
-    np.testing.assert_allclose(with_seed_noise(drawn, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 4.0 + 2 * 1.0])
+    resampled = np.array([[1.0, 3.0], [3.0, 5.0]])  # seeds 2 apart whatever the users are: variance 2 over seeds
+    np.testing.assert_allclose(
+        with_seed_noise(resampled, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 4.0 + 2 * 1.0]
+    )
     crossed = np.array([[1.0, 3.0], [3.0, 1.0]])  # all of it is of users within a seed
     np.testing.assert_allclose(with_seed_noise(crossed, np.array([1.0, 3.0]), np.array([0.0, 2.0])), [2.0, 2.0])
-    np.testing.assert_allclose(with_seed_noise(drawn[:, :1], np.array([1.0]), np.zeros(2)), drawn[:, 0])
+    np.testing.assert_allclose(with_seed_noise(resampled[:, :1], np.array([1.0]), np.zeros(2)), resampled[:, 0])
 
 
 @pytest.mark.skipif(not COMPILES, reason="six thousand replicates take a minute without compiled kernels")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.per_territory import evaluate_scores, macro_average_precision

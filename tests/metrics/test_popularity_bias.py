@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics import top_titles as blocks_of
 from twotower.metrics.popularity_bias import MEASURES, gini, long_tail, measures, probability, profile_popularity

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
-from examples import examples
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.rankings import Ranking, weighted_average_precision

@@ -19,15 +19,15 @@ from twotower.metrics.significance import (
 
 
 def gains_of(estimates, positives=100, users=100, noise=1.0, replicates=999, seeds=1):
-    """Gains of territories as if they had been measured and drawn again, without a spread over seeds."""
+    """Gains of territories as if they had been measured and resampled again, without a spread over seeds."""
     estimates = np.asarray(estimates, float)
     C = len(estimates)
     shaken = estimates + noise * np.random.default_rng(0).normal(size=(replicates, seeds, C))
     return BootstrapGains(
         seeds=np.broadcast_to(estimates, (seeds, 2, C)),
         overall_seeds=np.full((seeds, 2), 3.0),
-        drawn=shaken,
-        overall_drawn=shaken.mean(axis=2),
+        resampled=shaken,
+        overall_resampled=shaken.mean(axis=2),
         seed_noise=np.zeros(replicates),
         users=np.broadcast_to(users, C),
         positives=np.broadcast_to(positives, C),

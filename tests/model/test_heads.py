@@ -1,5 +1,7 @@
 """Heads that share: what a mixture of experts and cross-stitched heads are equal to, and whose rows move what."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,10 @@ from networks import make_batch, make_network, seeds
 from tiny_runs import MTL, train
 
 from twotower.core.config import ModelConfig, TrainConfig
-from twotower.model import reference
-from twotower.model.gradcheck import TOLERANCE, vjp_error
+from twotower.model import reference, two_tower
+from twotower.model import variants as variants_package
+from twotower.model.finite_differences import TOLERANCE, vjp_error
+from twotower.model.heads import HEADS
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.cross_stitch import OWN_SHARE
 from twotower.training.loop import make_optimiser
@@ -151,3 +155,13 @@ def test_a_run_with_such_heads_differs_from_the_others(tiny_world, tmp_path, hea
     runs = [train(tiny_world, tmp_path / name, MTL | {"head": name}) for name in (head, "lowrank", "residual")]
     assert all(np.isfinite(run.scores).all() for run in runs)
     assert len({run.scores.tobytes() for run in runs}) == 3
+
+
+@pytest.mark.parametrize("file", ["two_tower", "parameters", "loss", "tower", "layers"])
+def test_the_main_path_names_no_variant(file):
+    source = Path(two_tower.__file__).with_name(f"{file}.py").read_text("utf-8")
+    variants = {path.stem for path in Path(variants_package.__file__).parent.glob("[a-z]*.py")} - {"objective"}
+    imported = [line for line in source.splitlines() if "import" in line and "model.variants" in line]
+    assert len(variants) > 6 and not imported
+    names = variants | set(HEADS) - {"none", "plain"}
+    assert not [name for name in names if f'"{name}"' in source or f"{name}." in source]

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from best_by_sorting import best_by_sorting
-from networks import make_network
+from networks import TERRITORIES, make_network
 
 from twotower.core.config import HEADS, ModelConfig
 from twotower.data.batches import Batcher
@@ -57,14 +57,16 @@ def blocks(request, monkeypatch):
 def test_scores_are_those_that_the_model_gives_to_pairs(rng, head, shape, blocks):
     groups = 1 if head == "none" and "title_bias" in shape else K
     network, users, titles, group = make_problem(rng, **shape | {"head": head, "groups": groups})
-    batch = Batcher(users, titles, group, groups, N * T).batch(
+    territory = np.arange(N) % TERRITORIES
+    batcher = Batcher(users, titles, group, groups, N * T, user_territory=territory, n_territories=TERRITORIES)
+    batch = batcher.batch(
         np.repeat(np.arange(N), T), np.tile(np.arange(T), N).astype(np.int32), np.zeros(N * T, np.float32)
     )
     expected = np.empty(N * T, np.float32)
     expected[batch.order] = network.predict(batch)
 
     found = Retrieval(network, titles)
-    everybody = Users(users, np.arange(N), group)
+    everybody = Users(users, np.arange(N), group, territory)
     ranked, scores = found.top(T, everybody, free_choice(found, group))
     np.testing.assert_array_equal(np.sort(ranked, axis=1), np.tile(np.arange(T), (N, 1)))
     np.testing.assert_allclose(scores, np.take_along_axis(expected.reshape(N, T), ranked, axis=1), rtol=1e-4, atol=1e-5)

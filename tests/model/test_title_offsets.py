@@ -14,7 +14,7 @@ from twotower.core.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, concatenate
 from twotower.experiments.setup import shuffled_heads
-from twotower.model.title_offsets import PRIORS, Folds, choose_prior, fit_offsets, judging_folds, shrunken_offsets
+from twotower.model.title_offsets import PRIORS, Folds, choose_prior, fit_offsets, prior_folds, shrunken_offsets
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend
 from twotower.training.checkpoint import load_model
@@ -74,7 +74,7 @@ def test_what_does_not_last_is_not_learned_by_a_territory():
     favourite = (title == cell) ^ (day >= 4)
     labels = (rng.random(n) < np.where(favourite, 0.3, 0.05)).astype(int)
     args = cell, title, labels, np.full(n, math.log(0.2)), (2, 2)
-    days = judging_folds(day, rng.integers(500, size=n), rng)
+    days = prior_folds(day, rng.integers(500, size=n), rng)
     assert days.ordered and choose_prior(*args, days) >= 500
     lasting = (rng.random(n) < np.where(title == cell, 0.3, 0.05)).astype(int)
     assert choose_prior(*args[:2], lasting, *args[3:], days) <= 2
@@ -113,11 +113,11 @@ def test_choosing_says_where_it_is():
 def test_folds_keep_days_in_order_and_users_whole():
     rng = np.random.default_rng(3)
     user, day = rng.integers(50, size=400), rng.integers(10, size=400)
-    by_day = judging_folds(day, user, rng)
+    by_day = prior_folds(day, user, rng)
     assert by_day.ordered and set(by_day.fold) == {0, 1, 2, 3}
     for fold in range(3):
         assert day[by_day.fold == fold].max() < day[by_day.fold == fold + 1].min()
-    by_user = judging_folds(np.zeros(400, int), user, rng)
+    by_user = prior_folds(np.zeros(400, int), user, rng)
     assert not by_user.ordered and set(by_user.fold) == {0, 1, 2, 3}
     assert all(len(set(by_user.fold[user == u])) == 1 for u in set(user))
 
@@ -125,7 +125,7 @@ def test_folds_keep_days_in_order_and_users_whole():
 def test_nobody_to_judge_by_means_nothing_of_ones_own():
     one = np.zeros(1, int)
     args = one, one, np.ones(1, int), np.zeros(1), (1, 1)
-    assert math.isinf(choose_prior(*args, judging_folds(one, one, np.random.default_rng(0))))
+    assert math.isinf(choose_prior(*args, prior_folds(one, one, np.random.default_rng(0))))
 
 
 def test_what_all_territories_have_in_common_is_counted_once():

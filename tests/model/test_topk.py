@@ -5,17 +5,17 @@ from best_by_sorting import best_by_sorting
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import seeds
+from profiles import examples
 
-from examples import examples
 from twotower.metrics.top_titles import top_titles
-from twotower.model.engine.topk import NO_TITLE, keep_best
+from twotower.model.engine.topk import NO_TITLE, update_top_k
 
 
 def kept(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each row of logits (n, T), of which nothing has been seen, in one block."""
     n = len(z)
     titles, scores = np.full((n, k), NO_TITLE, np.int32), np.full((n, k), -np.inf, np.float32)
-    keep_best(titles, scores, np.arange(n), z, 0, np.zeros(n + 1, np.int64), np.empty(0, np.int32))
+    update_top_k(titles, scores, np.arange(n), z, 0, np.zeros(n + 1, np.int64), np.empty(0, np.int32))
     return titles, scores
 
 

@@ -2,45 +2,18 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
+from kinks import exact, flips, spread_of_rows
 from networks import batches, make_batch, make_network, model_configs, seeds
+from profiles import examples
 
-from examples import examples
 from twotower.core.config import BATCHNORMS, HEADS, ModelConfig, TrainConfig
 from twotower.model import layers, reference, two_tower
 from twotower.model.engine import threads as threads_module
 from twotower.training.loop import make_optimiser
 
 MTL = ModelConfig(hidden=16, groups=3, head="lowrank", rank=2, title_bias=True)
-
-
-def exact(network, batch):
-    """Loss and gradients of the textbook, in float64, on the expanded batch."""
-    params = {name: value.astype(np.float64) for name, value in network.params.items()}
-    return reference.loss_and_gradients(params, reference.expand(batch), network.config)
-
-
-def flips(network, batch):
-    """Whether a ReLU input lies within float32's rounding of 0, where single precision may take the other side."""
-    nearest = [np.inf]
-    originals = reference.batchnorm_relu, reference.head_output
-    names = "batchnorm_relu", "head_output"
-
-    def spy(original):
-        def spying(*arguments):
-            Y = original(*arguments[:-1], -np.inf)
-            if np.isfinite(arguments[-1]) and Y.size:
-                nearest.append(np.abs(Y).min())
-            return np.maximum(Y, arguments[-1])
-
-        return spying
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, original in zip(names, originals, strict=True):
-            patch.setattr(reference, name, spy(original))
-        exact(network, batch)
-    return min(nearest) < 1e-4
 
 
 def assert_gradients_agree(network, batch, tolerance=2e-5):
@@ -60,19 +33,10 @@ def test_the_fast_model_equals_the_specification(data, config, seed, tile_steps)
     """Every variant, with absent groups, repeated users and titles, and tiles that cut the batch anywhere."""
     batch = data.draw(batches(config.groups))
     network = make_network(config, np.random.default_rng(seed))
-    if spread_of_rows(network, batch) and not flips(network, batch):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(threads_module, "ROW_STEP", tile_steps)
-            assert_gradients_agree(network, batch, tolerance=1e-3)
-
-
-def spread_of_rows(network, batch):
-    """Batch-norm divides by the spread of a column: where that is nearly 0, float32 has no digits left."""
-    rows = reference.expand(batch)
-    group = rows.group if network.config.batchnorm == "group" else None
-    _, tape = reference.tower(network.params, "user", rows.user_features, 0.0, group)
-    _, other = reference.tower(network.params, "title", rows.title_features, 0.0)
-    return all(layer[3].max() < 20 for t in (tape, other) for layer in t.layers)
+    assume(spread_of_rows(network, batch) and not flips(network, batch))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads_module, "ROW_STEP", tile_steps)
+        assert_gradients_agree(network, batch, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -160,7 +124,7 @@ def test_the_head_of_an_absent_group_stays_bit_for_bit_the_same(head, rng):
     assert not any(network.grads.flat[span].any() for span in network.group_spans()[1])
     assert all(np.array_equal(x, y) for x, y in zip(before[0], own(1), strict=True))
     assert not all(np.array_equal(x, y) for x, y in zip(before[1], own(2), strict=True))
-    assert optimiser.steps == [before[2][0] + 1, before[2][1] + 1, before[2][2], before[2][3] + 1]
+    assert optimiser.steps[:4] == [before[2][0] + 1, before[2][1] + 1, before[2][2], before[2][3] + 1]
 
 
 @pytest.mark.parametrize("head", [head for head in HEADS if head != "residual"])

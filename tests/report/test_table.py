@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from twotower.report import csv_table, html, terminal
+from twotower.report.pivot import pivoted
 from twotower.report.table import COUNT, GAIN, INTERVAL, PERCENT, SCORE, TEXT, Cell, Column, Table, with_spread
 
 HOSTILE = [
@@ -130,3 +131,24 @@ def test_a_pipe_is_wide_enough_and_obeys_columns(monkeypatch):
     assert terminal.stdout_console().width == terminal.PIPE_WIDTH
     monkeypatch.setenv("COLUMNS", "66")
     assert terminal.stdout_console().width == 66
+
+
+def test_in_a_narrow_terminal_texts_wrap_between_words():
+    found = Table([Column("models", TEXT), *(Column("a long heading", COUNT) for _ in range(3))])
+    found.add("mtl-4-upsampled over baseline-upsampled", 1, 2, 3)
+    lines = printed(found, 64).splitlines()
+    assert [line[:18].strip() for line in lines[2:]] == ["mtl-4-upsampled", "over", "baseline-upsampled"]
+
+
+def test_a_long_table_becomes_wide():
+    names = ("method", "territory", "positives", "score")
+    kinds = (TEXT, TEXT, COUNT, SCORE)
+    long = Table([Column(name.title(), kind, (name,)) for name, kind in zip(names, kinds, strict=True)])
+    for method, shift in (("a", 0), ("b", 0.5)):
+        for territory, positives in (("DE", 1000), ("FR", 7)):
+            long.add(method, territory, positives, Cell(0.25 + shift, hint=f"{method} {territory}"))
+    wide = pivoted(long, "method", "score", ["Territory", "Positives"], "")
+    lines = [line.split() for line in printed(wide).splitlines()]
+    assert lines[0] == ["Territory", "Positives", "a", "b"]
+    assert lines[2:] == [["DE", "1,000", "0.2500", "0.7500"], ["FR", "7", "0.2500", "0.7500"]]
+    assert wide.rows[1].cells[3].hint == "b FR"

@@ -73,7 +73,7 @@ def test_the_command_writes_a_folder_once_unless_told_to_overwrite(runs, tmp_pat
     arguments = ["export", str(runs["mtl"].path), "--out", str(out)]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"300 users and 30 titles, 8 numbers each, are in {out}.\n"
+    assert result.stdout == f"Embeddings of 300 users and 30 titles, 8 numbers each, saved to {out}.\n"
     assert "embedding users" in result.stderr
     assert "exists already" in failing_line(*arguments)
     assert CliRunner().invoke(cli, [*arguments, "--overwrite"]).exit_code == 0

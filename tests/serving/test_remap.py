@@ -188,7 +188,7 @@ def test_a_run_is_judged_by_todays_pairs_of_users_that_it_was_not_trained_on(hom
     assert 0 < len(left) < len(pairs)
     result = CliRunner().invoke(cli, ["evaluate", str(home / "mtl"), "--dataset", str(home / "week"), "--json"])
     assert result.exit_code == 0, result.output
-    assert f"{len(left)} of the {len(pairs)} test pairs of {home / 'week'} are judged" in result.stderr
+    assert f"{len(left)} of the {len(pairs)} test pairs of {home / 'week'} are evaluated" in result.stderr
     assert f'"pairs": {len(left)}' in result.stdout
     assert "the test days are 6, 7" in failing_line("evaluate", home / "mtl", "--dataset", home / "week", "--day", 99)
 
@@ -203,9 +203,9 @@ def test_vectors_made_anew_are_refused_with_the_way_out(home, tmp_path):
     same = add(home, f"{tmp_path.name}-same", "same.csv", "--train-days", 4, "--test-days", 2)
     run("embed", same, "--categorical", "genre", "--user-dims", 6)
     line = failing_line("recommend", home / "base", same)
-    assert line.endswith(f"train anew, or see twotower embed --basis-from {home / 'shop'}")
+    assert line.endswith(f"train a new model, or see twotower embed --basis-from {home / 'shop'}")
 
 
 def test_a_log_that_is_all_history_is_no_log_to_train_on(home):
     assert Dataset.open(home / "today").train_days == Dataset.open(home / "today").test_days == 0
-    assert failing_line("train", home / "today").endswith("all of its log is history, to score and not to train on")
+    assert failing_line("train", home / "today").endswith("all of its log is history, for scoring only")

@@ -171,7 +171,7 @@ def test_a_missing_file_is_named(path):
 def facts(**changes):
     """The metadata of a file of weights, with some of it changed."""
     shape = {"model": {"hidden": 6, "groups": 3, "head": "lowrank", "rank": 2, "title_bias": True}}
-    return {"facts": json.dumps(shape | {"user_width": 4, "title_width": 5} | changes)}
+    return {"facts": json.dumps(shape | {"user_width": 4, "title_width": 5, "territories": 0} | changes)}
 
 
 @pytest.mark.parametrize(

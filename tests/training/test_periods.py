@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_update_pairs import without_updates
 from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, small_config, train
+from toy_logs import without_updates
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent
@@ -322,7 +322,7 @@ def test_without_test_days_it_is_refused_before_training(tiny_world, sampled):
     check_days(NoTestDays(), sampled, 0)
 
 
-def test_an_older_sample_says_how_to_draw_a_new_one(own_world, tmp_path):
+def test_a_sample_without_updates_says_how_to_make_another(own_world, tmp_path):
     without_updates(Dataset.open(own_world))
     with pytest.raises(InputError, match=r"no pairs of training users on test days .*twotower sample --overwrite"):
         train(own_world, tmp_path / "run", incremental_periods=3)

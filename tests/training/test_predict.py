@@ -117,7 +117,7 @@ def test_vectors_that_were_made_anew_are_refused_and_own_ones_are_not(own_world,
 def test_offsets_of_other_titles_are_refused(own_world, run, pairs):
     data = Dataset.open(own_world)
     data.titles["title"][:2] = reversed(data.titles["title"][:2])
-    with pytest.raises(InputError, match=r"other titles; .*mtl has offsets of the \d+ titles that it was trained on"):
+    with pytest.raises(InputError, match=r"other titles; .*mtl has offsets for the \d+ titles that it was trained on"):
         score_pairs(run.path, data, pairs)
 
 

@@ -13,7 +13,8 @@ from twotower.model.variants.debiasing import title_log_odds
 from twotower.training.checkpoint import load_model
 from twotower.training.loop import TrainingState
 from twotower.training.run import RunReader
-from twotower.training.trainer import cut_log, split_users, supported_macro
+from twotower.training.trainer import cut_log
+from twotower.training.validation import split_users, supported_macro
 
 
 def weights(world, folder, model=MTL, **settings) -> bytes:
@@ -237,7 +238,7 @@ def test_scores_that_diverge_after_the_last_step_say_what_to_do(tiny_world, tmp_
     trainer = make_trainer(tiny_world, {"title_offsets": "none"}, validation=0, **settings)
     trainer.run(NoWriter(tmp_path))
     with pytest.raises(InputError, match=diverged):
-        trainer.test(Sample(trainer.dataset), NoWriter(tmp_path))
+        trainer.predict(Sample(trainer.dataset).test_pairs())
 
 
 def test_a_dataset_without_vectors_names_the_command_that_makes_them(own_world):

@@ -12,7 +12,7 @@ from tiny_runs import MTL, train
 from twotower.cli import cli
 from twotower.core.config import BATCHINGS, HEADS
 from twotower.training import warm_up
-from twotower.training.warm_up import HEARTBEAT, REHEARSAL, STAGE, compile_kernels, rehearse
+from twotower.training.warm_up import HEARTBEAT, STAGE, compile_kernels, warm_up_commands
 
 
 def signatures() -> dict[str, set]:
@@ -59,9 +59,9 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("quickly", [False, True])
-def test_after_a_rehearsal_no_command_compiles_anything(tmp_path, monkeypatch, quickly):
+def test_after_a_warm_up_no_command_compiles_anything(tmp_path, monkeypatch, quickly):
     compile_kernels()
-    rehearse()
+    warm_up_commands()
     before = signatures()
     if quickly:  # as large logs are
         monkeypatch.setattr("twotower.data.ingest.events.FAST_FROM_BYTES", 0)
@@ -74,12 +74,12 @@ def test_after_a_rehearsal_no_command_compiles_anything(tmp_path, monkeypatch, q
     assert signatures() == before
 
 
-def test_a_rehearsal_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_warm_up_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     seen = []
-    rehearse(lambda *where: seen.append(where))
+    warm_up_commands(lambda *where: seen.append(where))
     assert not any(tmp_path.iterdir())
-    assert seen[0] == (REHEARSAL, 0, 1) and seen[-1] == (REHEARSAL, 1, 1)
+    assert seen[0] == (warm_up.COMMANDS, 0, 1) and seen[-1] == (warm_up.COMMANDS, 1, 1)
 
 
 def test_it_says_what_it_does_when_it_begins_and_ends():

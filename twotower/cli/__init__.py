@@ -31,10 +31,10 @@ SECTIONS = {
     },
     "Study": {
         "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
-        "inspect": "See whose rows moved which weight in one batch.",
+        "inspect": "Show which groups' rows moved which weights in one batch.",
         "leaks": "Check that no head learns from the rows of another group.",
         "gradcheck": "Check every gradient by finite differences, on your own batch.",
-        "trace": "Go through one training step of a tiny network, number by number.",
+        "trace": "Show one training step of a tiny network, number by number.",
         "explain": "Explain the score of a title for a user.",
     },
     "Serve": {

@@ -7,15 +7,15 @@ import click
 
 @click.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(directory: Path | None, as_json: bool) -> None:
     """Check this machine and show which kernels run.
 
-    gemm is the path of the matrix product: avx512, avx2, or numpy, which is NumPy's BLAS on all other processors.
-    Compiled kernels are kept for the next run; kernel cache says where.
+    gemm is the implementation of the matrix product: avx512, avx2, or numpy (NumPy's BLAS) on other processors.
+    Compiled kernels are cached for the next run in the directory kernel cache.
 
-    With DIR, every file of that dataset and its samples is compared with its checksum, and all vectors and
-    pairs are looked at.
+    With DIR, every file of that dataset and of its samples is compared with its checksum, and all vectors and
+    pairs are checked.
 
     \b
     Example:
@@ -45,5 +45,5 @@ def doctor(directory: Path | None, as_json: bool) -> None:
             facts |= {f"sample_{name}": Sample(dataset, name).check(progress) for name in dataset.samples()}
     print_facts(facts, as_json)
     if not facts["gemm_agrees"]:
-        advice = "NumPy's BLAS is wrong itself" if gemm.PATH == "numpy" else "NUMBA_CPU_NAME=generic avoids it"
-        raise click.ClickException(f"the {gemm.PATH} matrix product differs from one in float64; {advice}")
+        advice = "NumPy's BLAS is faulty" if gemm.PATH == "numpy" else "set NUMBA_CPU_NAME=generic to avoid it"
+        raise click.ClickException(f"the {gemm.PATH} matrix product differs from float64; {advice}")

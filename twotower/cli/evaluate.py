@@ -18,13 +18,13 @@ PLURAL = {"territory": "territories", "title": "titles"}
 
 @click.command()
 @click.argument("run", type=click.Path(), metavar="RUN")
-@click.option("--day", type=int, metavar="D", help="Only the pairs of this test day.")
+@click.option("--day", type=int, metavar="D", help="Evaluate this test day only.")
 @click.option(
     "--by",
     type=click.Choice(list(PLURAL)),
     default="territory",
     show_default=True,
-    help="What a row of the results is.",
+    help="Rows of the table.",
 )
 @click.option("--all", "everything", is_flag=True, help="Print all rows, not only the first 20.")
 @click.option(
@@ -32,11 +32,11 @@ PLURAL = {"territory": "territories", "title": "titles"}
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Positives that make a territory count in the second macro mean.",
+    help="Positives that a territory needs to count in the second macro mean.",
 )
-@click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it was moved.")
+@click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
-@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Write all rows to FILE as CSV, too.")
+@click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Also write all rows to FILE as CSV.")
 def evaluate(
     run: str,
     day: int | None,
@@ -49,8 +49,8 @@ def evaluate(
 ) -> None:
     """Evaluate a run per territory and per title.
 
-    Scores the test pairs anew from the weights of RUN and prints average precision (PR-AUC), exact in ties,
-    with its support and the base rate, which a constant score would get. Without a positive it is undefined.
+    Scores the test pairs with the weights of RUN and prints average precision (PR-AUC), exact under ties, with
+    its support and the base rate, which a constant score would get. It is undefined without a positive.
 
     \b
     Example:
@@ -58,10 +58,10 @@ def evaluate(
       twotower evaluate runs/001-mtl-4-upsampled --day 61 --by title --all --csv titles.csv
     """
     from twotower.cli.config_options import given_options
+    from twotower.cli.summaries import evaluation as tables
     from twotower.core import serialisation, storage
     from twotower.core.no_effect import refuse_no_effect
     from twotower.metrics import records
-    from twotower.report import evaluation as tables
     from twotower.report.csv_table import csv_of, records_of
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_table, stdout_console
@@ -91,12 +91,12 @@ def evaluate(
 def rescore(
     run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress
 ) -> tuple["Evaluation", str]:
-    """Evaluate the weights of a run on its test pairs, or on those of one day; and what to say of the pairs.
+    """Evaluate the weights of a run on its test pairs, or on those of one day; returns the results and a note.
 
-    On a dataset with vectors like the run's those test pairs count whose users the run was not trained on.
+    On another dataset with the same vector columns, only pairs of users are counted whom the run was not trained on.
 
     Errors: InputError when the test pairs are no longer those of the run (its model may have been trained on
-    the users of others), and when there is no such test day.
+    other users' pairs), and when there is no such test day.
     """
     from twotower.data.dataset import Dataset
     from twotower.data.sample import Sample
@@ -112,8 +112,8 @@ def rescore(
         groups, before = int(group.max()) + 1, len(pairs)
         group = groups_by_code(run, dataset.territories.code, groups)
         pairs = unseen_pairs(run, dataset, pairs, groups)
-        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are judged: those of users whom "
-                f"{run.path} was not trained on and has a head for.")  # fmt: skip
+        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are evaluated: those of users with a "
+                f"head whom {run.path} was not trained on.")  # fmt: skip
     if day is not None:
         days = sorted(set(pairs.day.tolist())) if note else list(run.evaluation.days)
         if day not in days:

@@ -32,24 +32,24 @@ def shared_options(command: Any) -> Any:
 @click.command(cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
-              help=f"What to compare, or all; there are also {', '.join(FURTHER)}.")  # fmt: skip
+              help=f"Methods to compare, or all; also available: {', '.join(FURTHER)}.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
               help="Runs of each method: seeds 0, 1, …")  # fmt: skip
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
               help="Groups of territories, each with its own head.")  # fmt: skip
 @click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
-              help="Blocks of test days; models go on learning from one before the next is evaluated.")  # fmt: skip
+              help="Blocks of test days; models are updated with each before the next is evaluated.")  # fmt: skip
 @click.option("--name", metavar="NAME", help="Name of the experiment.  [default: that of the dataset]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="Directory of the experiment.  [default: experiments/NAME]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
-              help="Shape of the network: what works by evidence, or the paper to the letter.")  # fmt: skip
+              help="Settings of the network: those that work best, or the paper to the letter.")  # fmt: skip
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
 @sample_options("random_users", "active_users", "quota", "test_users", "alpha", "dev_users")
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
-              help="Test positives of a territory that is evaluated.")  # fmt: skip
+              help="Fewest test positives of an evaluated territory; the others have no verdict.")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
-              help="Of the bootstrap: more make smoother intervals.")  # fmt: skip
+              help="Bootstrap replicates: more give smoother intervals.")  # fmt: skip
 @click.option("--html/--no-html", default=True, show_default=True, help="Write report.html, a page to read.")
 @shared_options
 def experiment(
@@ -137,7 +137,7 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     settings = load_toml(file) if file is not None else {}
     Config.from_layers((str(file), settings))
     for section, values in settings.items():
-        if mine := NOT_SHARED & set(values):
-            raise InputError(f"{file}: {section}.{min(mine)} is the experiment's own; see its options")
+        if own := NOT_SHARED & set(values):
+            raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")
     chosen = chosen_settings(options)
     return {section: {**settings.get(section, {}), **values} for section, values in chosen.items()}

@@ -1,4 +1,4 @@
-"""``twotower explain``: a run, a user and a title → why this score."""
+"""``twotower explain``: a run, a user and a title → the parts of the score."""
 
 from pathlib import Path
 
@@ -7,29 +7,29 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--user", required=True, metavar="U", help="Id of the user, or # and a row of the users' table.")
+@click.option("--user", required=True, metavar="U", help="Id of the user, or # and a row.")
 @click.option("--title", required=True, metavar="T", help="Id of the title, or # and a row of titles.csv.")
 @click.option(
     "--dataset",
     "directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where users and titles are.  [default: the dataset that RUN was trained on]",
+    help="Dataset with users and titles.  [default: the run's]",
 )
 @click.option(
     "--top",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Hidden units of either sign, and titles a head, that are shown.",
+    help="Hidden units of either sign and titles per head to show.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def explain(run: Path, user: str, title: str, directory: Path | None, top: int, as_json: bool) -> None:
     """Explain the score of a title for a user.
 
-    Takes the logit apart: what user and title have in common, hidden unit by hidden unit, what the head of
-    the user's group adds, and the biases. Then puts the same user under every other head, as if living in the
-    largest territory of its group, and shows which titles that moves most.
+    Splits the logit into its terms: user times title, by hidden unit; what the head of the user's group adds;
+    and the biases. Then scores the same user under every other head, as if living in the largest territory of
+    its group, and shows the titles with the largest changes.
 
     \b
     Example:
@@ -39,14 +39,14 @@ def explain(run: Path, user: str, title: str, directory: Path | None, top: int, 
     from twotower.core import serialisation
     from twotower.data.dataset import Dataset
     from twotower.lab.explain import tables
-    from twotower.lab.explain.explanation import explain as take_apart
+    from twotower.lab.explain.explanation import explain as explain_score
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
     from twotower.training.run import RunReader
 
     dataset = Dataset.open(directory or RunReader(run).dataset)
     with show_progress() as progress:
-        record = take_apart(run, dataset, user, title, top, progress)
+        record = explain_score(run, dataset, user, title, top, progress)
     if as_json:
         click.echo(serialisation.json_text(record))
     else:

@@ -11,18 +11,18 @@ from twotower.core.formatting import counted
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Directory to write to.")
 @user_options
-@click.option("--overwrite", is_flag=True, help="Replace FOLDER, if an export lies there.")
+@click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
 def export(
     run: Path, directory: Path | None, out: Path, territories: tuple[str, ...], file: Path | None, overwrite: bool
 ) -> None:
     """Write user and title embeddings for scoring elsewhere.
 
-    FOLDER gets users.npy (n, D), titles.npy (T, D) and bias.npy (C, T), with the ids of their rows as CSV. A
-    score is users[u] · titles[t] + bias[territory of u, t]: the logit that this program would give. Users are those
-    of DIR, by default the dataset that RUN was trained on. For an index of nearest neighbours in a territory, add
-    its row of bias.npy to the titles as one more column, and a 1 to the users.
+    Writes users.npy (n, D), titles.npy (T, D) and bias.npy (C, T) to FOLDER, with the ids of their rows as CSV.
+    The score users[u] · titles[t] + bias[territory of u, t] is the model's logit. Users are those of DIR, by
+    default the dataset that RUN was trained on. For a nearest-neighbour index of a territory, append its row of
+    bias.npy to the titles as one more column, and a 1 to the users.
 
     \b
     Example:
@@ -38,6 +38,6 @@ def export(
     dataset = Dataset.open(directory or RunReader(run).dataset)
     users = choose_users(dataset, territories, file)
     with show_progress() as progress:
-        told = write_embeddings(run, dataset, out, users, overwrite, progress)
-    rows = f"{counted(told.users, 'user')} and {counted(told.titles, 'title')}"
-    click.echo(f"{rows}, {counted(told.width, 'number')} each, are in {out}.")
+        exported = write_embeddings(run, dataset, out, users, overwrite, progress)
+    rows = f"{counted(exported.users, 'user')} and {counted(exported.titles, 'title')}"
+    click.echo(f"Embeddings of {rows}, {counted(exported.width, 'number')} each, saved to {out}.")

@@ -1,13 +1,11 @@
-"""``twotower gradcheck``: engine, textbook and finite differences on one's own batch."""
+"""``twotower gradcheck``: engine, textbook and finite differences on your own batch."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from twotower.cli.subject_options import subject_options
-from twotower.core.errors import InputError
+from twotower.cli.subject_options import refuse_options, subject_options
 from twotower.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -17,27 +15,21 @@ if TYPE_CHECKING:
 @click.command()
 @subject_options
 @click.option("--pairs", type=int, metavar="N",
-              help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 a group]")  # fmt: skip
+              help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 per group if more]")
 @click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
-              help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")  # fmt: skip
-@click.option("--list-bugs", is_flag=True, help="List the bugs that --break knows.")
-@click.option("--all", "everything", is_flag=True, help="A row for every block, also of groups that agree.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")
+              help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")
+@click.option("--all", "everything", is_flag=True, help="A row for every block, also for groups that agree.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")  # fmt: skip
 def gradcheck(
-    subject: "Callable[[Progress], Subject]",
-    pairs: int | None,
-    bug: str | None,
-    list_bugs: bool,
-    everything: bool,
-    as_json: bool,
+    subject: "Callable[[Progress], Subject]", pairs: int | None, bug: str | None, everything: bool, as_json: bool
 ) -> None:
     """Check every gradient by finite differences, on your own batch.
 
-    Of each block of weights: a central difference of the loss in float64, the gradient by the textbook
-    (model/reference.py, float64) and the one that trains (model/two_tower.py, float32). Beside it three steps of Adam
-    against its formula, and that a head gets exactly 0 from rows that are not its group's.
+    For each block of weights: a central difference of the loss in float64, the gradient by the textbook
+    (model/reference.py, float64) and the one used in training (model/two_tower.py, float32). Also three steps
+    of Adam against its formula, and that a head gets exactly 0 from rows of other groups.
 
-    The exit code is 1 when something disagrees; with --break, when the bug is not caught.
+    The exit code is 1 if something disagrees; with --break, if the bug is not caught.
 
     \b
     Example:
@@ -53,16 +45,13 @@ def gradcheck(
     from twotower.report.terminal import stdout_console
 
     context = click.get_current_context()
-    if list_bugs or bug == "":
-        listing = {"list_bugs", "bug", "source"} if bug in (None, "") else {"list_bugs", "source"}
-        idle = [p.opts[0] for p in context.command.params
-                if p.name not in listing and given(context, str(p.name))]  # fmt: skip
-        if idle:
-            raise InputError(f"{', '.join(idle)}: nothing is checked where bugs are listed; expected --break NAME")
+    if bug == "":
+        others = {str(p.name) for p in context.command.params} - {"bug", "source"}
+        refuse_options(others, "with --break alone, which lists the bugs; expected --break NAME")
         print_bugs(stdout_console(), ((each.name, each.sentence) for each in PLANTED.values()))
         return
-    if as_json and everything:
-        raise InputError("--all: rows of the table, and --json holds every block")
+    if as_json:
+        refuse_options(["everything"], "with --json, which has every block")
     planted = None if bug is None else known_bug(bug)
     with show_progress() as progress:
         record = check(subject(progress), pairs, planted, progress)
@@ -71,7 +60,3 @@ def gradcheck(
     else:
         print_gradcheck(record, stdout_console(), everything)
     context.exit(0 if record["agrees"] == (planted is None) else 1)
-
-
-def given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)

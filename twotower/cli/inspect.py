@@ -1,4 +1,4 @@
-"""``twotower inspect``: a run or a dataset, and one batch → whose rows moved which weight."""
+"""``twotower inspect``: a run or a dataset, and one batch → which groups' rows moved which weight."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +15,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @subject_options
-@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON instead of tables.")
-@click.option(
-    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write an interactive page to FILE, too."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")
+@click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Also write an interactive page.")
 def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path | None) -> None:
-    """See whose rows moved which weight in one batch.
+    """Show which groups' rows moved which weights in one batch.
 
-    Runs the real backward pass once a group and prints the norm of each block's gradient that comes from
-    that group's rows: towers hear all groups, a head hears its own. Beside it: whether the groups agree, what
-    would leak with the mask off, dead units, and how far the next step moves the weights. Nothing is trained,
-    and nothing changes. RUN is a finished run, DIR a dataset on which a fresh network is made.
+    Runs the real backward pass once per group and prints the norm of each block's gradient by the group of
+    the rows: all groups contribute to the towers, only its own group to a head. Also shows whether the groups'
+    gradients conflict, what would leak without the mask, dead units, and how far the next step moves the
+    weights. Nothing is trained or changed. RUN is a finished run, DIR a dataset for a fresh network.
 
     \b
     Example:
@@ -34,7 +32,7 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
       twotower inspect world --head residual --groups 6 --json > batch.json
     """
     from twotower.core.serialisation import json_text
-    from twotower.lab.attribution.record import inspect as look
+    from twotower.lab.attribution.inspection import inspect as inspect_batch
     from twotower.lab.attribution.tables import print_inspection
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
@@ -44,10 +42,10 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
 
         check_place(page)
     with show_progress() as progress:
-        record = look(subject(progress), progress)
+        record = inspect_batch(subject(progress), progress)
     if page:
         write_page(record, page)
-        click.echo(f"The page is in {page}.", err=True)
+        click.echo(f"Saved to {page}.", err=True)
     if as_json:
         click.echo(json_text(record))
     else:

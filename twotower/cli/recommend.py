@@ -11,16 +11,16 @@ from twotower.core.formatting import counted
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles a user.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles per user.")
 @user_options
 @click.option(
     "--day",
     type=int,
     metavar="D",
-    help="As of the start of this day: nothing that was launched later, nothing that was watched before.  "
+    help="Recommend as of the start of day D, without titles launched later or watched before.  "
     "[default: the day after the log]",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, not to the terminal.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of the terminal.")
 def recommend(
     run: Path,
     directory: Path | None,
@@ -32,9 +32,9 @@ def recommend(
 ) -> None:
     """Recommend the best titles to each user.
 
-    Scores all titles for the users of DIR, by default the dataset that RUN was trained on, and writes the
-    best as CSV: user, rank, title, score. What is not available in a user's territory, not launched yet, or
-    was watched already is left out. The score is a logit; its sigmoid is a probability.
+    Scores all titles for the users of DIR, by default the dataset that RUN was trained on, and writes the best
+    as CSV: user, rank, title, score. Titles that are not available in a user's territory, not launched yet or
+    already watched are left out. The score is a logit; its sigmoid is a probability.
 
     \b
     Example:
@@ -45,9 +45,10 @@ def recommend(
     import sys
     from contextlib import ExitStack
 
+    from twotower.core.storage import whole_text
     from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
-    from twotower.serving.recommend import choose_users, whole_text, write_csv
+    from twotower.serving.recommend import choose_users, write_csv
     from twotower.serving.recommend import recommend as best_titles
     from twotower.training.run import RunReader
 
@@ -56,12 +57,11 @@ def recommend(
         users = choose_users(dataset, territories, file)
         target = stack.enter_context(whole_text(out)) if out else sys.stdout
         with show_progress() as progress:
-            found = best_titles(run, dataset, users, top, day, progress)
+            results = best_titles(run, dataset, users, top, day, progress)
             if out:
-                write_csv(target, dataset, found, progress)
+                write_csv(target, dataset, results, progress)
         if not out:
-            write_csv(target, dataset, found)  # after the display has ended: both may be the same terminal
+            write_csv(target, dataset, results)  # after the progress display: both may be the same terminal
     if out:
-        n = int(found.counts().sum())
-        told = f"{counted(n, 'recommendation')} for {counted(len(users), 'user')}"
-        click.echo(f"{told} {'is' if n == 1 else 'are'} in {out}.")
+        n = int(results.counts().sum())
+        click.echo(f"{counted(n, 'recommendation')} for {counted(len(users), 'user')} saved to {out}.")

@@ -19,13 +19,13 @@ COMMON = {
 }  # fmt: skip
 
 
-def asked_periods(incremental: bool | None, periods: int | None, test_days: int) -> int | None:
-    """What --incremental, --no-incremental and --periods mean together; None where none of them is given.
+def periods_from_options(incremental: bool | None, periods: int | None, test_days: int) -> int | None:
+    """The number of periods that --incremental, --no-incremental and --periods give together; None without them.
 
     Errors: InputError when they contradict each other, and for a single period, which leaves nothing to learn between.
     """
     if periods == 1:
-        raise InputError("--periods 1: training goes on between periods; expected at least 2, or 0 for none of it")
+        raise InputError("--periods 1: training continues between periods; expected at least 2, or 0 for none")
     if incremental is None:
         return periods
     if periods is not None and incremental != (periods > 0):
@@ -86,7 +86,7 @@ def train(
     if resume is not None and (others := given - {"resume", "directory"}):
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
-    from twotower.report.evaluation import TOP, territory_table
+    from twotower.cli.summaries.evaluation import TOP, territory_table
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_table, stdout_console
     from twotower.training import job
@@ -95,13 +95,13 @@ def train(
     if resume is not None:
         work = partial(job.resume, resume, directory=directory if "directory" in given else None)
     else:
-        options["incremental_periods"] = asked_periods(
+        options["incremental_periods"] = periods_from_options(
             incremental, options["incremental_periods"], job.known_test_days(directory)
         )
         known = job.known_groups(directory, grouping) if mtl else None
         config = config_from_options(preset, config_file, mtl, options, known)
         work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
-    with saying_how_to_go_on(), show_progress() as progress:
+    with resume_hint(), show_progress() as progress:
         path, evaluation = work(progress)
     print_table(territory_table(evaluation, TOP), stdout_console())
     run = quote(str(path))
@@ -110,11 +110,11 @@ def train(
 
 
 @contextmanager
-def saying_how_to_go_on() -> Iterator[None]:
-    """After Ctrl-C or on a full disk, print the command that takes the run up again, if there is one."""
+def resume_hint() -> Iterator[None]:
+    """After Ctrl-C or on a full disk, print the command that resumes the run, if there is one."""
     try:
         yield
     except (KeyboardInterrupt, OSError, MemoryError) as stop:
-        if go_on := str(stop) if isinstance(stop, KeyboardInterrupt) else getattr(stop, "go_on", None):
-            click.echo(f"Go on with: {go_on}", err=True)
+        if hint := str(stop) if isinstance(stop, KeyboardInterrupt) else getattr(stop, "hint", None):
+            click.echo(f"Resume with: {hint}", err=True)
         raise

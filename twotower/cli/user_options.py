@@ -1,4 +1,4 @@
-"""Whom a command is about: all users of a dataset, those of some territories, or those that a file names."""
+"""Options that select users: all of a dataset, those of some territories, or those listed in a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ def user_options(command: Command) -> Command:
         "file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Only these users, in this order: ids, one a line, or the first column of a CSV.",
+        help="Only these users, in this order: ids, one per line, or the first column of a CSV.",
     )
     of_territory = click.option(
         "--territory", "territories", multiple=True, metavar="CODE",

@@ -22,7 +22,7 @@ SMALLEST_EPS = 1e-30  # of Adam: in float32 a much smaller one is 0, and so is t
 LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
 LARGEST_EXPERTS = 256
 
-HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch")
+HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")
 RANKED = ("lowrank", "mmoe")  # heads of low rank
 OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")

@@ -9,12 +9,13 @@ source, so that equal sources share them and different ones never meet; where no
 the one process. Every module with kernels takes ``njit`` from here. Functions of other packages are not concerned.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import time
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,5 +113,23 @@ def forget_unused(days: float = UNUSED_DAYS) -> int:
     return len(unused)
 
 
+def _one_process_at_a_time(save: Any) -> Any:
+    """Numba's ``save`` under a lock.
+
+    It reads a function's index, adds an entry and writes it back: of two processes that compile two signatures at once,
+    one entry would be lost, or name the file of the other, which is then called with arrays of the wrong type.
+    """
+
+    @wraps(save)
+    def locked(self: Any, key: Any, data: Any) -> None:
+        with open(Path(self._index_path).parent / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(self, key, data)
+
+    return locked
+
+
+_cache_file: Any = caching.IndexDataCacheFile
+_cache_file.save = _one_process_at_a_time(_cache_file.save)
 _locators: list[Any] = caching.CacheImpl._locator_classes
 _locators.insert(0, KernelCacheLocator)

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -13,13 +13,21 @@ import numpy as np
 def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
     """Equally long columns as CSV with a header; numbers read back as they were."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*([cell_text(cell) for cell in column] for column in columns.values()), strict=True))
+    write_csv_to(text, columns)
     return text.getvalue()
 
 
+def write_csv_to(file: IO[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write equally long columns as CSV with a header to an open file."""
+    # Before Python 3.13 csv leaves a lone carriage return unquoted, and then reads the end of a line there.
+    bare = any(isinstance(cell, str) and "\r" in cell for column in columns.values() for cell in column)
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
+    writer.writerow(columns)
+    writer.writerows(zip(*(map(cell_text, column) for column in columns.values()), strict=True))
+
+
 def cell_text(cell: Any) -> str:
+    """A cell's text; empty for None and NaN."""
     return "" if cell is None or cell != cell else str(cell)
 
 

@@ -1,4 +1,4 @@
-"""Directories of arrays that appear whole or not at all, and say what they hold in a manifest."""
+"""Files and directories that appear whole or not at all; directories list their files in a manifest."""
 
 import csv
 import errno
@@ -7,16 +7,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import plain, write_csv_to
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -205,13 +206,49 @@ def whole_file(path: Path) -> Iterator[Path]:
         name_place(error, path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # moved, or never there
+            partial.unlink()
+
+
+@contextmanager
+def whole_text(path: str | Path) -> Iterator[IO[str]]:
+    """A text file that appears under its name when the body ends. Errors: InputError, at once, if it cannot."""
+    path = Path(path)
+    if not path.name or path.is_dir():  # ".", "/" and "" have no name
+        raise InputError(f"{path}: cannot write (Is a directory)")
+    with whole_file(path) as partial:
+        try:
+            file = open(partial, "w", encoding="utf-8", newline="")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise InputError(f"{path}: cannot write ({error.strerror})") from None
+        with file:
+            yield file
+
+
+def write_file(path: str | Path, text: str) -> None:
+    """Write a text file whole: a reader sees the old one or the new one. Errors: InputError that names it."""
+    try:
+        with whole_text(path) as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write ({error.strerror})") from None
+
+
+def try_file(path: str | Path) -> None:
+    """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
+    with suppress(_Unwritten), whole_text(path):
+        raise _Unwritten
+
+
+class _Unwritten(Exception):
+    """Ends an attempt to write before anything is replaced."""
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    """Write JSON whole; NaN and infinity become null."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(plain(value), indent=1, sort_keys=True, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -224,14 +261,10 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
-def write_csv(path: Path, columns: dict[str, Any]) -> None:
-    """Write equally long columns of text as CSV with a header."""
-    # Before Python 3.13 csv leaves a lone carriage return unquoted, and then reads the end of a line there.
-    bare = any("\r" in str(cell) for column in columns.values() for cell in column)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write equally long columns as CSV with a header, whole; NaN and None become empty cells."""
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        write_csv_to(file, columns)
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
@@ -319,26 +352,3 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{directory / MANIFEST}: its list of files is damaged") from None
     return manifest
-
-
-def try_file(path: str | Path) -> None:
-    """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
-    write_file(path, None)
-
-
-def write_file(path: str | Path, text: str | None) -> None:
-    """Write a file whole: a reader sees the old one or the new one; None only tries. Errors: InputError, by name."""
-    path = Path(path)
-    if not path.name or path.is_dir():  # ".", "/" and "" have no name
-        raise InputError(f"{path}: cannot write (Is a directory)")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text or "", encoding="utf-8", newline="")
-        if text is None:
-            partial.unlink()
-        else:
-            partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # under a file there is none to take away
-            partial.unlink()
-        raise InputError(f"{path}: cannot write ({error.strerror})") from None

@@ -18,6 +18,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.experiments.gains import TestSet, gains_record, stage_of
 from twotower.experiments.plan import period_name
+from twotower.experiments.schema import ComparisonRecord, RunsRecord, ScoresRecord, TerritoryRecord
 from twotower.metrics.averages import mean_defined
 from twotower.metrics.bootstrap import without_replicates
 from twotower.metrics.gains import match_runs, relative_gain
@@ -93,24 +94,27 @@ class Comparison:
             overall = np.full(by_seed.shape[:2], np.nan)
         return summarise(without_replicates(by_seed, overall), self.major, self.evaluated)
 
-    def record(self, compared: Iterable[tuple[str, str]], progress: Progress) -> dict[str, Any]:
+    def record(self, compared: Iterable[tuple[str, str]], progress: Progress) -> ComparisonRecord:
         """The comparison as plain values: methods, territories with test pairs, PR-AUC and gains."""
         results, order, evaluated = self.results, self.order, self.evaluated
-        by_period = {name: self.of_runs(runs).mean(axis=0)[:, order] for name, runs in self.methods.items()}
-        record = {
+        pr_auc: dict[str, ScoresRecord] = {}
+        for name, runs in self.methods.items():
+            by_period = self.of_runs(runs).mean(axis=0)[:, order]
+            pr_auc[name] = {"average": plain(mean_defined(by_period, axis=0)), "by_period": plain(by_period)}
+        record: ComparisonRecord = {
             "test_digest": next(iter(self.methods.values()))[0].test_digest,
             "note": self.note,
             "methods": [self.method_record(name) for name in self.methods],
-            "periods": [{"name": period_name(days), "days": days} for days in self.periods],
+            "periods": [{"name": period_name(days), "days": list(days)} for days in self.periods],
             "min_positives": self.min_positives,
             "territories": [territory_record(results, c, self.major[c], evaluated[c]) for c in order],
-            "pr_auc": {n: {"average": mean_defined(of, axis=0), "by_period": of} for n, of in by_period.items()},
+            "pr_auc": pr_auc,
             "gains": [gains_record(*pair, self.gains(*pair, stage_of(progress, *pair)), order) for pair in compared],
         }
-        told: dict[str, Any] = plain(record)
-        return told
+        record = plain(record)
+        return record
 
-    def method_record(self, name: str) -> dict[str, Any]:
+    def method_record(self, name: str) -> RunsRecord:
         """The runs of a method and their figures; the macro counts territories with enough positives."""
         runs = self.methods[name]
         return {
@@ -124,7 +128,7 @@ class Comparison:
 
 def compare_runs(
     patterns: Sequence[str], against: str | None = None, progress: Progress = silent, **options: Any
-) -> dict[str, Any]:
+) -> ComparisonRecord:
     """Compare the first method among some runs with each other one, or each other one with the method ``against``.
 
     ``options`` are those of ``Comparison``. Errors: InputError when a path is no run, when runs were evaluated on
@@ -157,7 +161,7 @@ def open_test_pairs(run: RunReader, path: Path) -> tuple[Pairs, np.ndarray]:
     return pairs, np.asarray(dataset.user_territory)[pairs.user].astype(np.int64)
 
 
-def territory_record(results: TerritoryResults, c: int, major: bool, evaluated: bool) -> dict[str, Any]:
+def territory_record(results: TerritoryResults, c: int, major: bool, evaluated: bool) -> TerritoryRecord:
     """A territory with its support."""
     return {
         "code": results.code[c],

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from twotower.core.progress import Progress
 from twotower.core.storage import read_json, write_file
@@ -11,12 +10,13 @@ from twotower.experiments.plan import RECORD, REPORT, TABLES, Plan, begin
 from twotower.experiments.record import make_record
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.experiments.runs import train_missing
+from twotower.experiments.schema import ExperimentRecord
 from twotower.experiments.setup import Setup
 from twotower.training.warm_up import compile_kernels
 
 
-def run_experiment(plan: Plan, progress: Progress) -> dict[str, Any]:
-    """Train, measure and judge what is missing; the record, which then lies in ``experiments.json`` with its tables.
+def run_experiment(plan: Plan, progress: Progress) -> ExperimentRecord:
+    """Train and measure what is missing; the record, which is saved as ``experiment.json`` with its tables.
 
     Errors: InputError for settings that cannot be, and when something else was begun under this name.
     """
@@ -37,7 +37,7 @@ def run_experiment(plan: Plan, progress: Progress) -> dict[str, Any]:
 
 
 def write_report(path: Path) -> Path:
-    """Make ``experiments.report.html`` from the record of an experiment at ``path``; its path.
+    """Make ``report.html`` from the record of an experiment at ``path``; its path.
 
     Errors: InputError when a package is missing that the report needs.
     """

@@ -4,16 +4,17 @@
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
+from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
 from twotower.experiments.plan import MEASURES, Plan
+from twotower.experiments.schema import GainsRecord, ScoresRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.average_precision import average_precision_by
 from twotower.metrics.averages import mean_defined
@@ -24,7 +25,7 @@ from twotower.training.run import RunReader
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Test pairs, and what is asked of their territories."""
+    """Test pairs, with the requirements for evaluating a territory."""
 
     label: np.ndarray  # (B,)
     user: np.ndarray  # (B,)
@@ -72,7 +73,7 @@ class TestSet:
             self.territory,
             self.n_territories,
             self.period,
-            rng=np.random.default_rng(0),
+            rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.replicates,
             threads=usable_cores(),
             progress=progress,
@@ -80,9 +81,10 @@ class TestSet:
         return summarise(gains, self.major, enough_support(gains, self.min_positives))
 
 
-def gains_record(method: str, baseline: str, summary: GainSummary, order: np.ndarray) -> dict[str, Any]:
+def gains_record(method: str, baseline: str, summary: GainSummary, order: np.ndarray) -> GainsRecord:
     """A comparison as it stands in records, with territories in their ``order``."""
-    return {"method": method, "baseline": baseline, **plain(asdict(summary.ordered(order)))}
+    record: GainsRecord = plain({"method": method, "baseline": baseline, **asdict(summary.ordered(order))})
+    return record
 
 
 def stage_of(progress: Progress, method: str, baseline: str) -> Progress:
@@ -128,12 +130,12 @@ class ExperimentGains:
         seeds = range(self.plan.seeds)
         return np.stack([np.asarray(RunReader(self.plan.run_path(method, seed)).scores) for seed in seeds])
 
-    def pr_auc(self, method: str) -> dict[str, np.ndarray]:
+    def pr_auc(self, method: str) -> ScoresRecord:
         """PR-AUC per territory, by period and their mean; each the mean over seeds."""
         by_period = self.test.pr_auc(self.scores(method))[:, self.order]
-        return {"average": mean_defined(by_period, axis=0), "by_period": by_period}
+        return {"average": plain(mean_defined(by_period, axis=0)), "by_period": plain(by_period)}
 
-    def gains(self, method: str, baseline: str, progress: Progress) -> dict[str, Any]:
+    def gains(self, method: str, baseline: str, progress: Progress) -> GainsRecord:
         """One comparison of the record; it is kept, and read again as long as the runs are the same."""
         file = self.plan.path / MEASURES / f"{method}-over-{baseline}.json"
         runs = [
@@ -142,7 +144,8 @@ class ExperimentGains:
         ]
         origin = {"runs": runs, "replicates": self.plan.replicates, "min_positives": self.plan.min_positives}
         if file.is_file() and (kept := read_json(file)).get("origin") == origin:
-            return dict(kept["gains"])
+            gains: GainsRecord = kept["gains"]
+            return gains
         summary = self.test.gains(self.scores(method), self.scores(baseline), stage_of(progress, method, baseline))
         record = gains_record(method, baseline, summary, self.order)
         write_json(file, {"origin": origin, "gains": record})

@@ -1,4 +1,4 @@
-"""What a run shows the panel: popularity bias, calibration, histograms, and some probabilities to compare runs by.
+"""Measures of a run on the panel: popularity bias, calibration, histograms, and some probabilities to compare runs by.
 
 They are kept beside the runs, ``measures/METHOD-SEED.json`` and ``.npz``, so that an experiment that is taken up again
 measures only what is new.
@@ -46,7 +46,7 @@ def measure_missing(setup: Setup, progress: Progress) -> Panel:
 
 
 def is_measured(setup: Setup, method: str, seed: int) -> bool:
-    """Whether measures lie there that are of the run that lies there, on this panel."""
+    """Whether there are measures of the current run, on this panel."""
     path = setup.plan.measures_path(method, seed)
     if not (path.is_file() and path.with_suffix(".npz").is_file()):
         return False
@@ -61,7 +61,7 @@ def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
 
 
 def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
-    """Measure one run and keep what was found."""
+    """Measure one run and save the result."""
     plan = setup.plan
     path, file = plan.run_path(method.name, seed), plan.measures_path(method.name, seed)
     if method.rival and seed:
@@ -136,8 +136,8 @@ def histograms(setup: Setup, panel: Panel, scores: np.ndarray) -> np.ndarray:
         who, known = np.flatnonzero(panel.territory == c), titles[row][titles[row] >= 0]
         p = probability(scores[np.ix_(who, known)])
         allowed = panel.allowed[np.ix_(who, known)]
-        found, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
-        counts[row, : len(known)] = found[0]
+        filled, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
+        counts[row, : len(known)] = filled[0]
     return counts
 
 
@@ -147,7 +147,7 @@ class Measured:
     def __init__(self, setup: Setup):
         self.plan = setup.plan
         runs = self.plan.runs()
-        self.found: Mapping[tuple[str, int], dict[str, Any]] = {
+        self.of_runs: Mapping[tuple[str, int], dict[str, Any]] = {
             (method.name, seed): read_json(self.plan.measures_path(method.name, seed)) for method, seed in runs
         }
 
@@ -171,10 +171,10 @@ class Measured:
 
     def calibration(self, method: str) -> list[dict[str, Any]]:
         """The reliability curve of each seed."""
-        return [self.found[method, seed]["calibration"] for seed in range(self.plan.seeds)]
+        return [self.of_runs[method, seed]["calibration"] for seed in range(self.plan.seeds)]
 
     def _bias(self, method: str, seed: int) -> dict[str, Any]:
-        return self.found[method, seed]["bias"]
+        return self.of_runs[method, seed]["bias"]
 
 
 def numbers(rows: list[list[float | None]]) -> np.ndarray:

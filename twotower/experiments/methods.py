@@ -1,8 +1,8 @@
 """The methods that an experiment compares: on which sample each is trained, with which settings, on which groups.
 
-A method is a few words and what it changes in the settings that all share: a new one is an entry below. The five of
+A method is a description and what it changes in the shared settings: a new one is an entry below. The five of
 ``DEFAULT_METHODS`` take the paper's claim apart: what upsampling brings, what heads bring, what both bring, and what
-as many further users would have brought had they been drawn at random.
+as many further random users would have brought.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Method:
     sample: str = "upsampled"  # one of SAMPLES
     grouping: str = "none"  # one of GROUPINGS: who shares a head
     rival: bool = False  # no network: experiments/rivals has it under the same name
-    separate: bool = False  # a model a group of territories, with nothing in common
+    separate: bool = False  # one model per group of territories, with nothing in common
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,12 +88,12 @@ def _remedy(name: str, about: str, **train: Any) -> Method:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("baseline", "One model for all territories, on users drawn at random.", sample="random"),
+        Method("baseline", "One model for all territories, on a random sample of users.", sample="random"),
         Method("upsampled", "One model for all, on random users and active users, who fill up small territories."),
-        Method("mtl", "A head a group, offsets of titles a territory; random and active users.", grouping="geography"),
+        Method("mtl", "Heads per group, title offsets per territory; random and active users.", grouping="geography"),
         Method("mtl-random", "As mtl, on random users alone.", "random", "geography"),
         Method("more-random", "One model for all, with random users in place of the active ones.", "more-random"),
-        _rival("popular", "Counting: the share of viewers in the territory, drawn to that of its group and of all."),
+        _rival("popular", "Counting: the share of viewers in the territory, shrunk to that of its group and of all."),
         _rival("item-knn", "Titles whose viewers are those of the user's titles: cosine neighbours."),
         _rival("ease", "The best linear form of that: EASE, in closed form."),
         _rival("counts", "Logistic regression of counts, neighbours and EASE: everything but a network."),
@@ -102,24 +102,27 @@ METHODS: dict[str, Method] = {
         _rival("recent-popular", "Counting the latest labels in the territory."),
         _rival("als", "Matrix factorisation of who watched what, by alternating least squares."),
         _heads("plain", "Heads of one dense layer with ReLU each, as in the paper.", head="plain", title_bias=False),
-        _heads("residual", "Heads that add a dense layer to what all share.", head="residual", title_bias=False),
-        _heads("lowrank", "Heads that add a layer of low rank to what all share.", head="lowrank", title_bias=False),
-        _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
-        Method("offsets", "No heads: one model, and an offset a title and territory.", model=OWN_OFFSETS),
-        Method("separate", "A model for each group of territories, on its own users alone.", separate=True),
-        Method("no-offsets", "As upsampled, without offsets of titles.", model={"title_offsets": "none"}),
-        _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
-        _heads("mmoe", "Experts of low rank that all groups share, and a gate per group.", head="mmoe"),
-        _heads("cross-stitch", "Dense heads, each a learned mixture of all groups'.", head="cross-stitch"),
-        _training(
-            "unshrunk", "As mtl, with heads that do not decay to what all share.", head_decay=0.0, bias_decay=0.0
+        _heads(
+            "residual",
+            "Residual heads: a dense layer per group.",
+            head="residual",
+            title_bias=False,
         ),
-        _training("by-count", "As mtl, with groups weighted by their pairs once more.", task_weights="count"),
-        _training("inverse-frequency", "As mtl, with all groups weighing the same.", task_weights="inverse"),
-        _training("uncertainty", "As mtl, with weights of groups that are learned.", task_weights="uncertainty"),
-        _training("pcgrad", "As mtl, without gradients of groups that oppose each other.", pcgrad=True),
-        _remedy("ipw", "One model for all, with rare titles weighing more (inverse propensities).", debias="ipw"),
-        _remedy("logq", "One model for all, with the popularity of titles taken out of the score.", debias="logq"),
+        _heads("lowrank", "Residual heads of low rank.", head="lowrank", title_bias=False),
+        _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
+        Method("offsets", "No heads: one model, and an offset per title and territory.", model=OWN_OFFSETS),
+        Method("separate", "One model per group of territories, trained on its users alone.", separate=True),
+        Method("no-offsets", "As upsampled, without title offsets.", model={"title_offsets": "none"}),
+        _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
+        _heads("mmoe", "Shared low-rank experts and a gate per group.", head="mmoe"),
+        _heads("cross-stitch", "Dense heads, mixed across groups by learned weights.", head="cross-stitch"),
+        _training("unshrunk", "As mtl, without weight decay of the heads.", head_decay=0.0, bias_decay=0.0),
+        _training("by-count", "As mtl, with groups weighted by their number of pairs.", task_weights="count"),
+        _training("inverse-frequency", "As mtl, with equal weight for every group.", task_weights="inverse"),
+        _training("uncertainty", "As mtl, with learned group weights (uncertainty).", task_weights="uncertainty"),
+        _training("pcgrad", "As mtl, with conflicting gradients of groups projected away (PCGrad).", pcgrad=True),
+        _remedy("ipw", "One model for all, with inverse propensity weights.", debias="ipw"),
+        _remedy("logq", "One model for all, with log popularity subtracted from the logits (logQ).", debias="logq"),
         _remedy(
             "popularity-penalty",
             "One model for all, with a penalty on scores that follow popularity.",
@@ -128,7 +131,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "group-batchnorm",
-            "As mtl, with batch-norm of users by the moments of their group alone.",
+            "As mtl, with batch-norm statistics of users per group.",
             grouping="geography",
             model={"batchnorm": "group"},
         ),

@@ -82,10 +82,10 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
     if parts := RunReader(run).parts:
         return score_by_parts(parts, dataset, rows, progress)
     model, territory_group = open_model(run, dataset)
-    found = Retrieval(model, dataset.title_vectors, progress)
+    retrieval = Retrieval(model, dataset.title_vectors, progress)
     group = user_groups(dataset, territory_group, model.config.groups)[rows]
     kind = np.asarray(dataset.head_territory)[rows].astype(np.int64)
-    scale, offset = model.params["logit.scale"][0], found.territory_bias(territory_group)  # (C, T)
+    scale, offset = model.params["logit.scale"][0], retrieval.territory_bias(territory_group)  # (C, T)
     if model.title_offsets is not None:
         offset = offset + model.title_offsets
     scores = np.empty((len(rows), dataset.n_titles), np.float32)
@@ -94,16 +94,16 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
         logits(dots, scale, offset, kind[who], first)
         scores[who, first : first + dots.shape[1]] = dots
 
-    found.scan(Users(dataset.user_vectors, rows, group, kind), keep, progress)
+    retrieval.scan(Users(dataset.user_vectors, rows, group, kind), keep, progress)
     if not np.isfinite(scores).all():
         raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     return scores
 
 
 def score_by_parts(parts: Sequence[Path], dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
-    """The same under a run that consists of a model a group of territories."""
+    """The same under a run that consists of one model per group of territories."""
     scores = np.empty((len(rows), dataset.n_titles), np.float32)
     for path in parts:
-        mine = members_of(path, dataset)[rows]
-        scores[mine] = score_all(path, dataset, rows[mine], progress)
+        own = members_of(path, dataset)[rows]
+        scores[own] = score_all(path, dataset, rows[own], progress)
     return scores

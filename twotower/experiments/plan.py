@@ -1,8 +1,8 @@
-"""What an experiment is asked for, and the file that holds it to that when it is taken up again.
+"""What an experiment is to do, and the file that keeps it the same when it is resumed.
 
-experiments/NAME/plan.json                what was asked for: settings, samples, methods, seeds
+experiments/NAME/plan.json                settings, samples, methods, seeds
 experiments/NAME/runs/METHOD-SEED/        ordinary run directories
-experiments/NAME/measures/METHOD-SEED.*   what each run shows test users (JSON, and samples of probabilities)
+experiments/NAME/measures/METHOD-SEED.*   measures of each run (JSON, and samples of probabilities)
 experiments/NAME/measures/A-over-B.json   one method's gains over another
 experiments/NAME/experiment.json          the record
 experiments/NAME/tables/*.csv             its tables
@@ -24,7 +24,7 @@ from twotower.experiments.methods import Method, choose_roles
 FORMAT_VERSION = 1
 PLAN, RECORD, REPORT = "plan.json", "experiment.json", "report.html"
 RUNS, MEASURES, TABLES = "runs", "measures", "tables"
-EXPERIMENTS = Path("experiments")  # where experiments lie unless told
+EXPERIMENTS = Path("experiments")  # default directory of experiments
 NOT_COMPARED = {"seed", "threads"}  # settings that may change between two calls
 
 
@@ -101,7 +101,7 @@ def without_seed(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def begin(plan: Plan, fingerprints: Mapping[str, str]) -> str:
-    """Write ``plan.json``, or check that an experiment that lies there was begun in the same way; when it was begun.
+    """Write ``plan.json``, or check that an existing one has the same settings; when the experiment was begun.
 
     More methods and more seeds may be asked for. Errors: InputError with the first setting that differs.
     """
@@ -128,10 +128,7 @@ def begin(plan: Plan, fingerprints: Mapping[str, str]) -> str:
 
 def check_same(file: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Errors: InputError with the first setting that an experiment was begun with and that is another now."""
-    usual = without_seed(Config().to_dict())  # an experiment may be older than a setting
-    known = {name: {section: {**usual.get(section, {}), **value} if isinstance(value, Mapping) else value
-                    for section, value in facts.items()} for name, facts in old["methods"].items()}  # fmt: skip
-    before, now = flat({**old, "methods": known}), flat(new)
+    before, now = flat(old), flat(new)
     for key in now:
         if key in before and before[key] != now[key]:
             what = key.replace("settings.", "", 1)
@@ -142,10 +139,10 @@ def check_same(file: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
 
 def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in facts.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return settings
 
 
 def period_name(days: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Everything that an experiment found, as one record of plain values: ``experiments.json``."""
+"""All results of an experiment as one record of plain values: ``experiment.json``."""
 
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ from twotower.experiments.gains import ExperimentGains, comparisons
 from twotower.experiments.measures import Measured
 from twotower.experiments.panel import Panel
 from twotower.experiments.plan import FORMAT_VERSION, period_name
+from twotower.experiments.schema import (
+    BiasRecord,
+    CalibrationRecord,
+    DatasetRecord,
+    ExperimentRecord,
+    MethodRecord,
+    TrainedTerritoryRecord,
+)
 from twotower.experiments.setup import Setup
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import (
@@ -28,15 +36,15 @@ from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spre
 from twotower.metrics.popularity_bias import MEASURES
 from twotower.training.run import RUN, RunReader
 
-CALIBRATION = ("ece", "excess")  # figures of it that are told per territory, too
+CALIBRATION = ("ece", "excess")  # its figures that are also given per territory
 
 
-def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> dict[str, Any]:
+def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> ExperimentRecord:
     """The record of an experiment whose runs have all been trained and measured."""
     plan, gains, measured = setup.plan, ExperimentGains(setup), Measured(setup)
     methods = [method_record(setup, method.name) for method in plan.methods]
     scores = title_scores(setup)
-    record: dict[str, Any] = {
+    record: ExperimentRecord = {
         "format": FORMAT_VERSION,
         "created": created,
         "twotower": __version__,
@@ -66,11 +74,12 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
         "distances": distance_records(setup, panel, measured),
         "histograms": histogram_record(setup, panel, measured),
     }
-    told: dict[str, Any] = plain(record)
-    return told | {"summary": summary(told)}
+    record = plain(record)
+    record["summary"] = summary(record)
+    return record
 
 
-def dataset_record(setup: Setup) -> dict[str, Any]:
+def dataset_record(setup: Setup) -> DatasetRecord:
     """What the data are."""
     dataset = setup.dataset
     return {
@@ -96,11 +105,11 @@ def without_folders(facts: Any) -> Any:
 
 
 def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
-    """How each sample was drawn, and what came of it."""
-    found = {}
+    """The settings of each sample, and its size."""
+    records = {}
     for kind, sampled in setup.samples.items():
         pairs = sampled.train_pairs()
-        found[kind] = {
+        records[kind] = {
             **sampled.config,
             "train_users": len(sampled.train_users),
             "active_users": int(sampled.active.sum()),
@@ -108,10 +117,10 @@ def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
             "train_positives": int(pairs.label.sum()),
             "train_pairs": len(pairs),
         }
-    return found
+    return records
 
 
-def method_record(setup: Setup, name: str) -> dict[str, Any]:
+def method_record(setup: Setup, name: str) -> MethodRecord:
     """What a method is, and the figures of its runs."""
     plan = setup.plan
     method, seeds = plan.method(name), list(range(plan.seeds))
@@ -126,13 +135,14 @@ def method_record(setup: Setup, name: str) -> dict[str, Any]:
         "settings": settings,
         "grouping": method.grouping,
         "seeds": seeds,
-        **{key: [fact.get(key) for fact in facts] for key in ("overall", "macro")},
+        "overall": [fact["overall"] for fact in facts],
+        "macro": [fact["macro"] for fact in facts],
         "title_offsets": [fact.get("title_offsets") for fact in facts],
         "seconds": [fact.get("seconds", 0.0) for fact in facts],
     }
 
 
-def territory_records(setup: Setup, gains: ExperimentGains) -> list[dict[str, Any]]:
+def territory_records(setup: Setup, gains: ExperimentGains) -> list[TrainedTerritoryRecord]:
     """Every territory with its support, by users: Table 1."""
     territories, support, order = setup.dataset.territories, gains.test.support(), gains.order
     groups, rate = setup.geography, ratio(support["positives"], support["pairs"])
@@ -155,17 +165,17 @@ def territory_records(setup: Setup, gains: ExperimentGains) -> list[dict[str, An
     ]
 
 
-def bias_record(gains: ExperimentGains, measured: Measured, method: str) -> dict[str, Any]:
+def bias_record(gains: ExperimentGains, measured: Measured, method: str) -> BiasRecord:
     """Every measure of popularity bias: mean and spread over seeds, of all users and per territory."""
-    found = {name: measured.by_territory(method, name)[:, gains.order] for name in MEASURES}  # (S, C) each
+    by_territory = {name: measured.by_territory(method, name)[:, gains.order] for name in MEASURES}  # (S, C) each
     return {
         "overall": {name: list(mean_and_spread(np.array(measured.overall(method, name)))) for name in MEASURES},
-        "territories": {name: mean_defined(values, axis=0) for name, values in found.items()},
-        "territory_spreads": {name: spread(values) for name, values in found.items()},
+        "territories": {name: plain(mean_defined(values, axis=0)) for name, values in by_territory.items()},
+        "territory_spreads": {name: plain(spread(values)) for name, values in by_territory.items()},
     }
 
 
-def calibration_record(gains: ExperimentGains, measured: Measured, method: str) -> dict[str, Any]:
+def calibration_record(gains: ExperimentGains, measured: Measured, method: str) -> CalibrationRecord:
     """The reliability curve of all seeds' test pairs together; its error and excess per territory, over seeds."""
     curves = measured.calibration(method)
     pairs = np.array([curve["pairs"] for curve in curves])  # (S, M)
@@ -177,10 +187,11 @@ def calibration_record(gains: ExperimentGains, measured: Measured, method: str) 
 
     return {
         "edges": curves[0]["edges"],
-        "predicted": pooled("predicted"),
-        "observed": pooled("observed"),
-        "pairs": pairs.sum(axis=0),
-        **{name: float(np.mean([curve[name] for curve in curves])) for name in CALIBRATION},
-        "territories": {name: mean_defined(values, axis=0) for name, values in by_territory.items()},
-        "territory_spreads": {name: spread(values) for name, values in by_territory.items()},
+        "predicted": plain(pooled("predicted")),
+        "observed": plain(pooled("observed")),
+        "pairs": pairs.sum(axis=0).tolist(),
+        "ece": float(np.mean([curve["ece"] for curve in curves])),
+        "excess": float(np.mean([curve["excess"] for curve in curves])),
+        "territories": {name: plain(mean_defined(values, axis=0)) for name, values in by_territory.items()},
+        "territory_spreads": {name: plain(spread(values)) for name, values in by_territory.items()},
     }

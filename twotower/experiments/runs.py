@@ -22,14 +22,14 @@ from twotower.training.trainer import Trainer
 def train_missing(setup: Setup, progress: Progress) -> int:
     """Train every run of the plan that has not finished; how many those were. A run that was interrupted begins again.
 
-    Errors: InputError when a run that lies there was evaluated on other test pairs.
+    Errors: InputError when an existing run was evaluated on other test pairs.
     """
     plan = setup.plan
     missing = [(method, seed) for method, seed in plan.runs() if not finished(plan.run_path(method.name, seed))]
     for done, (method, seed) in enumerate(missing):
-        told = f"training runs · {method.name}, seed {seed}"
-        progress(told, done, len(missing))
-        train_one(setup, method, seed, as_detail(progress, told, done, len(missing)))
+        stage = f"training runs · {method.name}, seed {seed}"
+        progress(stage, done, len(missing))
+        train_one(setup, method, seed, as_detail(progress, stage, done, len(missing)))
     if missing:
         progress("training runs", len(missing), len(missing))
     digest = setup.test_pairs.digest()
@@ -45,7 +45,7 @@ def finished(path: Path) -> bool:
 
 
 def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress:
-    """Progress within one run, told as a detail of the stage that counts runs."""
+    """Progress within one run, reported as a detail of the stage that counts runs."""
 
     def tell(detail: str, _: int, __: int) -> None:
         progress(f"{stage}: {detail.replace(' · ', ', ')}", done, total)
@@ -54,7 +54,7 @@ def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress
 
 
 def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> None:
-    """Train, judge and keep one run."""
+    """Train, evaluate and save one run."""
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     shutil.rmtree(path, ignore_errors=True)  # what is left of one that was interrupted

@@ -26,7 +26,7 @@ from twotower.training.trainer import Trainer
 
 
 def train_separately(setup: Setup, method: Method, seed: int, progress: Progress) -> None:
-    """Train, judge and keep one run of as many models as there are groups of territories.
+    """Train, evaluate and save one run that consists of one model per group of territories.
 
     Errors: InputError, with the group, when one has nothing to learn from.
     """
@@ -39,11 +39,11 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
     with RunWriter(path, parts=names, **facts) as whole:
         whole.save_config(config.to_dict())
         for k, name in enumerate(names):
-            mine = np.flatnonzero(groups == k)
-            part = OfTerritories(dataset, sampled.name, mine)
+            members = np.flatnonzero(groups == k)
+            part = OfTerritories(dataset, sampled.name, members)
             with RunWriter(path / name, **facts) as writer:
                 writer.save_config(config.to_dict())
-                write_json(writer.path / PLAN, {"territories": mine.tolist()})
+                write_json(writer.path / PLAN, {"territories": members.tolist()})
                 try:
                     trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
                     train_and_score(trainer, part, len(setup.periods), writer, progress)

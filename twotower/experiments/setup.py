@@ -31,7 +31,7 @@ class Setup:
     def __init__(self, plan: Plan, progress: Progress):
         """Make what is missing, the built-in world and the samples.
 
-        Errors: InputError when a sample lies there that was drawn otherwise, and as for drawing samples.
+        Errors: InputError when an existing sample has other settings, and as for sampling.
         """
         self.dataset = open_dataset(plan.dataset, progress)
         self.samples: dict[str, Sample] = open_samples(self.dataset, plan, progress)
@@ -87,7 +87,7 @@ class Setup:
     def heads(self, method: Method, seed: int) -> tuple[Dataset, np.ndarray]:
         """A dataset that says whose head serves each user, and the group of each territory (C,), for a run.
 
-        What is drawn, random groups and the shuffling, is drawn anew for each seed.
+        Random groups and the assignment of shuffled users differ between seeds.
         """
         territories = self.dataset.territories
         if not method.multi_task:
@@ -113,9 +113,9 @@ def shuffled_heads(dataset: Dataset, rng: np.random.Generator) -> Dataset:
 
 
 def open_samples(dataset: Dataset, plan: Plan, progress: Progress) -> dict[str, Sample]:
-    """The samples that the plan's methods are trained on, by kind; those that are missing are drawn.
+    """The samples that the plan's methods are trained on, by kind; missing ones are made.
 
-    All have the same test users and the same random users. Errors: InputError where one was drawn otherwise.
+    All have the same test users and the same random users. Errors: InputError where one has other settings.
     """
     kinds = {method.sample for method in plan.methods}
     if "more-random" in kinds:
@@ -131,7 +131,7 @@ def open_samples(dataset: Dataset, plan: Plan, progress: Progress) -> dict[str, 
 
 
 def sample_config(kind: str, upsampled: SampleConfig, opened: Mapping[str, Sample]) -> SampleConfig:
-    """How a kind of sample is drawn, beside the upsampled one."""
+    """The settings of a kind of sample, from those of the upsampled one."""
     if kind == "upsampled":
         return upsampled
     if kind == "random":
@@ -141,7 +141,7 @@ def sample_config(kind: str, upsampled: SampleConfig, opened: Mapping[str, Sampl
 
 
 def open_sample(dataset: Dataset, kind: str, config: SampleConfig, progress: Progress) -> Sample:
-    """A sample of the dataset, drawn now where there is none. Errors: InputError where it was drawn otherwise."""
+    """A sample of the dataset, made now where there is none. Errors: InputError where it has other settings."""
     name = (DEV_PREFIX if config.dev_users else SAMPLE_PREFIX) + kind
     make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, config, progress, name))
     opened = Sample(dataset, name)

@@ -1,4 +1,4 @@
-"""The record of an experiment in plain words, for who reads no table."""
+"""The record of an experiment in a few sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from twotower.experiments.report.wording import all_pairs
 from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
 
 Record = Mapping[str, Any]
-Told = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
+Mean = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
 
 
 def summary(record: Record) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
-    found = rival_sentences(record)
-    found += [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
-    found += [*ingredient_sentences(record), *offset_sentences(record), *bias_sentences(record)]
-    return [*found, *support_sentences(record)]
+    gains = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
+    parts = (rival_sentences, ingredient_sentences, offset_sentences, bias_sentences, support_sentences)
+    first, *further = (part(record) for part in parts)
+    return [*first, *gains, *(sentence for sentences in further for sentence in sentences)]
 
 
 def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] | None:
-    """The gains of one method over another, if they were evaluated."""
+    """The gains of one method over another, if they were compared."""
     return next((g for g in record["gains"] if (g["method"], g["baseline"]) == (method, baseline)), None)
 
 
@@ -43,144 +43,135 @@ def rival_sentences(record: Record) -> list[str]:
 
 
 def gain_sentences(record: Record, baseline: str) -> list[str]:
-    """What method gains over one baseline: first whether it does, then how much."""
+    """The gain of the main method over a baseline: first whether there is one, then how large it is."""
     gains = comparison(record, record["main_method"], baseline)
     if gains is None:
         return []
-    where = "major" if gains["major"]["evaluated"] else "all"
-    overall, told = gains["overall"], gains[where]
-    found = verdict(record["main_method"], baseline, overall, told)
-    found += f" {all_pairs(record).capitalize()}: {percent(overall)}."
-    if not told["evaluated"]:
-        return [f"{found} No territory has enough positives to be evaluated."]
-    word = "major territories" if where == "major" else "territories"
-    if told["evaluated"] == 1:
-        name, judgement = only_judged(record, gains, where)
-        return [f"{found} Of the {word} one alone can be evaluated, {name}: {percent(told)}, {judgement}."]
-    return [
-        f"{found} Mean of the {told['evaluated']} {word} that can be evaluated: {percent(told)}; ahead in "
-        f"{told['won']}, surely better in {told['better']}, surely worse in {told['worse']} (corrected for many "
-        f"territories; sign test p = {told['sign_p']:.2g}, if territories were independent).{minor_words(gains, where)}"
-    ]
-
-
-def minor_words(gains: Mapping[str, Any], where: str) -> str:
-    """The mean with those that are not major, where some of them can be evaluated."""
+    over = "major" if gains["major"]["evaluated"] else "all"
+    overall, mean, word = gains["overall"], gains[over], "major territories" if over == "major" else "territories"
+    first = f"{verdict(record['main_method'], baseline, overall, mean)} "
+    first += f"{all_pairs(record).capitalize()}: {percent(overall)}."
+    if not mean["evaluated"]:
+        return [f"{first} No territory has enough positives to be evaluated."]
+    if mean["evaluated"] == 1:
+        pairs = zip(record["territories"], gains["verdict"], strict=True)
+        name, said = next((t["name"], v) for t, v in pairs if v != TOO_SMALL and (over == "all" or t["major"]))
+        return [f"{first} Only one of the {word} can be evaluated, {name}: {percent(mean)}, {said}."]
     every = gains["all"]
-    if where == "all" or every["evaluated"] == gains["major"]["evaluated"]:
-        return ""
-    return f" With minor ones, of all {every['evaluated']}: {percent(every)}; ahead in {every['won']}."
-
-
-def verdict(method: str, baseline: str, overall: Told, told: Told) -> str:
-    """Whether method is better, by the intervals over all pairs and of the mean over territories."""
-    pairs, territories = standing(overall), standing(told)
-    if "unknown" in (pairs, territories):
-        pairs = territories = territories if pairs == "unknown" else pairs
-    if pairs == territories:
-        return {
-            "better": f"{method} is better than {baseline}.",
-            "worse": f"{method} is worse than {baseline}.",
-            "undecided": f"Whether {method} is better or worse than {baseline} is undecided.",
-            "unknown": f"Nothing is known of {method} against {baseline}.",
-        }[pairs]
-    return f"{method} against {baseline}: {pairs} over all pairs, {territories} on average over territories."
-
-
-def standing(told: Told) -> str:
-    """better, worse or undecided by an interval, unknown without one."""
-    if told["mean"] is None or told["low"] is None:
-        return "unknown"
-    return "better" if told["low"] > 0 else "worse" if told["high"] < 0 else "undecided"
-
-
-def only_judged(record: Record, gains: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """The one territory that can be evaluated, by name, and its verdict."""
-    found = [
-        (territory["name"], said)
-        for territory, said in zip(record["territories"], gains["verdict"], strict=True)
-        if said != TOO_SMALL and (where == "all" or territory["major"])
+    minor = ""
+    if over == "major" and every["evaluated"] > mean["evaluated"]:
+        minor = f" All {every['evaluated']} evaluated territories: {percent(every)}; ahead in {every['won']}."
+    return [
+        f"{first} Mean of the {mean['evaluated']} evaluated {word}: {percent(mean)}; ahead in {mean['won']}, "
+        f"significantly better in {mean['better']} and worse in {mean['worse']} (corrected for the number of "
+        f"territories; sign test p = {mean['sign_p']:.2g}, if territories were independent).{minor}"
     ]
-    return found[0]
+
+
+def verdict(method: str, baseline: str, overall: Mean, mean: Mean) -> str:
+    """Whether the method is better, by the intervals over all pairs and of the mean over territories."""
+    known = {standing(gain) for gain in (overall, mean)} - {"unknown"}
+    if len(known) == 2:
+        over_pairs, over_territories = standing(overall), standing(mean)
+        return (
+            f"{method} against {baseline}: {over_pairs} over all pairs, {over_territories} on average over territories."
+        )
+    return {
+        "better": f"{method} is better than {baseline}.",
+        "worse": f"{method} is worse than {baseline}.",
+        "undecided": f"It is undecided whether {method} is better or worse than {baseline}.",
+        "unknown": f"The gain of {method} over {baseline} is unknown.",
+    }[known.pop() if known else "unknown"]
+
+
+def standing(gain: Mean) -> str:
+    """better, worse or undecided by an interval, unknown without one."""
+    if gain["mean"] is None or gain["low"] is None:
+        return "unknown"
+    return "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "undecided"
 
 
 def ingredient_sentences(record: Record) -> list[str]:
-    """What single ingredients bring, where the methods that isolate them are there."""
-    questions = (
+    """The gains of single ingredients, where the methods that isolate them were compared."""
+    ingredients = (
         ("upsampled", "baseline", "Active users alone"),
-        ("more-random", "baseline", "As many more random users instead"),
+        ("more-random", "baseline", "As many further random users instead"),
         ("mtl-random", "baseline", "Heads without active users"),
     )
-    found = []
-    for method, baseline, what in questions:
+    sentences = []
+    for method, baseline, what in ingredients:
         gains = comparison(record, method, baseline)
         if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
-            found.append(f"{what} ({method} against {baseline}): over all pairs {percent(gains['overall'])}.")
-    return found
+            sentences.append(f"{what} ({method} against {baseline}): {percent(gains['overall'])} over all pairs.")
+    return sentences
 
 
 def offset_sentences(record: Record) -> list[str]:
-    """Whether what single territories seem to like lasts: what drew their offsets of titles to what holds for all."""
+    """Whether title preferences of single groups or territories persist: the prior that shrinks their offsets."""
     method = next(method for method in record["methods"] if method["name"] == record["main_method"])
-    told = [found for found in method.get("title_offsets") or () if found and "group_prior" in found]
-    if not told:
+    runs = [run for run in method.get("title_offsets") or () if run and "group_prior" in run]
+    if not runs:
         return []
-    where = {"group": "groups", "territory": "territories"}[told[0]["level"]]
-    priors = [found["group_prior"] for found in told if found["group_prior"] is not None]
-    runs = f"{len(told) - len(priors)} of {len(told)} runs of {method['name']}"
-    found = [f"In {runs}, offsets of titles by {where} predict nothing, and are 0."] if len(priors) < len(told) else []
-    if priors:
-        drawn = " to ".join(f"{prior:g}" for prior in sorted({min(priors), max(priors)}))
-        found.append(
-            f"In {len(priors)} of {len(told)} runs of {method['name']}, offsets of titles by {where} predict labels "
-            f"that they were not counted on; {drawn} pseudo-positives draw them to those of all."
+    level = {"group": "group", "territory": "territory"}[runs[0]["level"]]
+    priors = sorted(run["group_prior"] for run in runs if run["group_prior"] is not None)
+    sentences = []
+    if len(priors) < len(runs):
+        sentences.append(
+            f"In {len(runs) - len(priors)} of {len(runs)} runs of {method['name']}, title offsets per {level} do not "
+            "predict held-out labels and are set to 0."
         )
-    return found
+    if priors:
+        pseudo = " to ".join(f"{prior:g}" for prior in dict.fromkeys((priors[0], priors[-1])))
+        sentences.append(
+            f"In {len(priors)} of {len(runs)} runs of {method['name']}, title offsets per {level} predict held-out "
+            f"labels; a prior of {pseudo} pseudo-positives shrinks them towards the common offset."
+        )
+    return sentences
 
 
 def bias_sentences(record: Record) -> list[str]:
-    """Whether local titles rose and global ones fell."""
+    """Whether local titles take more and global ones less of the top 10."""
     method, bias = record["main_method"], record["bias"]
-    found = []
+    sentences = []
     for baseline in record["baselines"]:
         parts = []
         for measure, what in (("local_share", "local titles"), ("global_share", "global titles")):
-            mine, other = (bias[name]["overall"][measure] for name in (method, baseline))
-            if mine[0] is not None and other[0] is not None:
-                parts.append(f"{what} fill {share(mine)} of the top 10 instead of {share(other)}")
+            new, old = (bias[name]["overall"][measure] for name in (method, baseline))
+            if new[0] is not None and old[0] is not None:
+                parts.append(f"{what} fill {share(new)} of the top 10 instead of {share(old)}")
         if parts:
-            found.append(f"With {method} rather than {baseline}, {', and '.join(parts)}.")
+            sentences.append(f"With {method} rather than {baseline}, {' and '.join(parts)}.")
     if bias[method]["overall"]["local_share"][0] is None:
-        found.append("No test user lives where titles are local, by the training data: nothing is known of them.")
-    return found
+        sentences.append("No test user lives in a territory with local titles, so nothing is known about them.")
+    return sentences
 
 
 def support_sentences(record: Record) -> list[str]:
-    """What the experiment cannot say."""
+    """The limits of the experiment."""
     territories, seeds = record["territories"], len(record["methods"][0]["seeds"])
     evaluated = sum(territory["evaluated"] for territory in territories)
-    found = [
+    sentences = [
         f"{evaluated} of {len(territories)} territories {'has' if evaluated == 1 else 'have'} enough test positives to "
-        f"be evaluated one by one (at least {record['min_positives']}, of {ENOUGH_USERS} users)."
+        f"be evaluated (at least {record['min_positives']}, from {ENOUGH_USERS} users)."
     ]
     if any(sample.get("dev_users") for sample in record["samples"].values()):
-        found.append("Judged on users who are kept for choosing: the test users have not been looked at.")
+        sentences.append("Evaluated on development users: the test users have not been used.")
     if seeds == 1:
-        found.append("With one seed nothing is known of how much luck in training matters: intervals tell of users.")
+        sentences.append("One seed does not show the variance of training: intervals cover the choice of users alone.")
     elif seeds == 2:
-        found.append("Two seeds say next to nothing of how much luck in training matters: take five to be sure.")
-    return found
+        sentences.append("Two seeds hardly show the variance of training: five are better.")
+    return sentences
 
 
-def share(told: Sequence[float | None]) -> str:
+def share(measure: Sequence[float | None]) -> str:
     """A share with its spread over seeds: ``1.8 ± 0.3 %``."""
-    mean, spread = told
+    mean, spread = measure
     return f"{100 * (mean or 0):.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + " %"
 
 
-def percent(told: Mapping[str, Any]) -> str:
+def percent(gain: Mean) -> str:
     """A mean gain with its interval: ``+1.20 % (95 % interval +0.30 to +2.10)``."""
-    if told["mean"] is None:
+    if gain["mean"] is None:
         return "undefined"
-    ends = "" if told["low"] is None else f" (95 % interval {told['low']:+.2f} to {told['high']:+.2f})"
-    return f"{told['mean']:+.2f} %{ends}".replace("-", "−")
+    ends = "" if gain["low"] is None else f" (95 % interval {gain['low']:+.2f} to {gain['high']:+.2f})"
+    return f"{gain['mean']:+.2f} %{ends}".replace("-", "−")

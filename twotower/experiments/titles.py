@@ -6,6 +6,7 @@ import numpy as np
 
 from twotower.experiments.measures import HISTOGRAM_SEED, Measured, shown_titles
 from twotower.experiments.panel import Panel
+from twotower.experiments.schema import DistanceRecord, HistogramRecord, KindRecord, TitlePairRecord, TitleRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.averages import mean_defined
 from twotower.metrics.distances import distance
@@ -27,8 +28,8 @@ def title_scores(setup: Setup) -> dict[str, np.ndarray]:
     }
 
 
-def title_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A record a title, in the order of the dataset."""
+def title_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[TitleRecord]:
+    """A record per title, in the order of the dataset."""
     dataset, locality, pairs = setup.dataset, panel.locality, setup.test_pairs
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=dataset.n_titles)
     means = {name: mean_defined(of_method, axis=0) for name, of_method in scores.items()}
@@ -49,8 +50,8 @@ def title_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> 
     ]
 
 
-def pair_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Local titles beside global ones with comparable positives, and what method gains on both: Table 3."""
+def pair_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[TitlePairRecord]:
+    """Local titles beside global ones with comparable positives, and the gains of the main method on both: Table 3."""
     plan, dataset, pairs = setup.plan, setup.dataset, setup.test_pairs
     counts = setup.positives[plan.method(plan.main_method).sample]
     tested = np.bincount(pairs.title[pairs.label > 0], minlength=dataset.n_titles)
@@ -69,56 +70,73 @@ def pair_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> l
     ]
 
 
-def kind_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """What method gains on all titles of a kind that have enough test positives, since pairs are single titles."""
+def kind_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> list[KindRecord]:
+    """Gains of the main method over all titles of a kind with enough test positives, since pairs are single titles."""
     plan, pairs, kind = setup.plan, setup.test_pairs, np.array(panel.locality.kind)
-    tested = np.bincount(pairs.title[pairs.label > 0], minlength=setup.dataset.n_titles)
-    found = []
+    enough = np.bincount(pairs.title[pairs.label > 0], minlength=setup.dataset.n_titles) >= ENOUGH_TITLE_POSITIVES
+    records: list[KindRecord] = []
     for baseline in plan.baselines:
-        gained = title_gains(scores[plan.main_method], scores[baseline])
+        gains = title_gains(scores[plan.main_method], scores[baseline])
         for name in KINDS:
-            told = gains_of_kind(gained, (kind == name) & (tested >= ENOUGH_TITLE_POSITIVES))
-            found.append({"method": plan.main_method, "baseline": baseline, "kind": name or "other", **told._asdict()})
-    return found
+            of_kind = gains_of_kind(gains, (kind == name) & enough)
+            records.append(
+                {
+                    "method": plan.main_method,
+                    "baseline": baseline,
+                    "kind": name or "other",
+                    "titles": of_kind.titles,
+                    "ahead": of_kind.ahead,
+                    "lower_quartile": of_kind.lower_quartile,
+                    "median": of_kind.median,
+                    "upper_quartile": of_kind.upper_quartile,
+                }
+            )
+    return records
 
 
-def distance_records(setup: Setup, panel: Panel, measured: Measured) -> list[dict[str, Any]]:
-    """How far our probabilities lie from each baseline's: of local and global titles, of all and by major territory.
+def distance_records(setup: Setup, panel: Panel, measured: Measured) -> list[DistanceRecord]:
+    """Distances of the main method's probabilities from each baseline's, the mean over seeds.
 
-    Means over seeds.
+    Of local and of global titles, over all users and those of each major territory.
     """
-    plan, territories, found = setup.plan, setup.dataset.territories, []
+    plan, territories, seeds = setup.plan, setup.dataset.territories, range(setup.plan.seeds)
+    records: list[DistanceRecord] = []
     for baseline in plan.baselines:
         for kind, (user, _) in panel.probes.items():
             home = panel.territory[user]
             masks = {None: np.ones(len(home), bool)}
             masks |= {territories.code[c]: home == c for c in territories.majors()}
-            by_seed = [
-                [measured.array(name, seed, kind) for name in (plan.main_method, baseline)]
-                for seed in range(plan.seeds)
-            ]
+            by_seed = [[measured.array(name, s, kind) for name in (plan.main_method, baseline)] for s in seeds]
             for code, mask in masks.items():
                 if mask.any():
-                    values = np.array([distance(method[mask], others[mask]) for method, others in by_seed]).mean(axis=0)
-                    names = dict(zip(("ks", "wasserstein", "shift"), values, strict=True))
-                    found.append(
-                        {"method": plan.main_method, "baseline": baseline, "kind": kind, "territory": code, **names}
+                    each = np.array([distance(method[mask], other[mask]) for method, other in by_seed])  # (S, 3)
+                    ks, wasserstein, shift = each.mean(axis=0)
+                    records.append(
+                        {
+                            "method": plan.main_method,
+                            "baseline": baseline,
+                            "kind": kind,
+                            "territory": code,
+                            "ks": ks,
+                            "wasserstein": wasserstein,
+                            "shift": shift,
+                        }
                     )
-    return found
+    return records
 
 
-def histogram_record(setup: Setup, panel: Panel, measured: Measured) -> dict[str, Any]:
-    """Figure 2: users by their probability of a title, per territory, under the baselines and method."""
+def histogram_record(setup: Setup, panel: Panel, measured: Measured) -> HistogramRecord:
+    """Figure 2: users by their probability of a title, per territory, under the baselines and the main method."""
     plan, dataset = setup.plan, setup.dataset
     methods = [*plan.baselines[:2], plan.main_method]
     territories, titles = shown_titles(setup, panel)
     counts = [measured.array(name, HISTOGRAM_SEED, "histograms") for name in methods]  # (c, m, bins) each
     codes = [dataset.territories.code[c] for c in territories]
     shown: dict[str, list[str]] = {}
-    told: dict[str, dict[str, Any]] = {}
+    histograms: dict[str, dict[str, Any]] = {}
     for row, code in enumerate(codes):
         known = [(column, dataset.title_ids[t]) for column, t in enumerate(titles[row]) if t >= 0]
         shown[code] = [name for _, name in known]
-        told[code] = {name: [of_method[row, column] for of_method in counts] for column, name in known}
-    edges = np.linspace(0, 1, counts[0].shape[-1] + 1)
-    return {"edges": edges, "methods": methods, "territories": codes, "titles": shown, "counts": told}
+        histograms[code] = {name: [of_method[row, column] for of_method in counts] for column, name in known}
+    edges = np.linspace(0, 1, counts[0].shape[-1] + 1).tolist()
+    return {"edges": edges, "methods": methods, "territories": codes, "titles": shown, "counts": histograms}

@@ -1,9 +1,9 @@
-"""What is looked into: a network, trained or fresh, and one batch of the data it learns from."""
+"""The subject of a study: a network, trained or fresh, and one batch of its training pairs."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -24,20 +24,36 @@ from twotower.training.run import LOG, RUN, TRAINING, RunReader
 from twotower.training.trainer import Trainer
 from twotower.training.warm_up import compile_kernels
 
-NAMED = 3  # territories of a group that stand in its name, the largest
+NAMED_TERRITORIES = 3  # in the name of a group, the largest
+
+
+class SubjectFacts(TypedDict):
+    """What every record of the lab says about its subject."""
+
+    name: str
+    trained: bool
+    dataset: str
+    sample: str
+    batch: int
+    pairs: int
+    users: int
+    titles: int
+    model: dict[str, Any]  # ModelConfig as plain values
+    train: dict[str, Any]  # TrainConfig as plain values
+    widths: list[int]
 
 
 @dataclass(frozen=True)
 class Subject:
     """A network with its data, and one batch."""
 
-    name: str  # of the run, or of the dataset
+    name: str  # of the run or the dataset
     trained: bool
     trainer: Trainer
     sample: Sample
     group_names: list[str]  # (K,)
     number: int  # of the batch in the first epoch, from 1
-    batch: Batch  # its own arrays: it holds as long as it is kept
+    batch: Batch  # a copy, which no later batch overwrites
 
     @property
     def config(self) -> Config:
@@ -56,8 +72,8 @@ class Subject:
         """Group of each territory (C,)."""
         return self.trainer.territory_group
 
-    def facts(self) -> dict[str, Any]:
-        """What a record says about its subject, as plain values."""
+    def facts(self) -> SubjectFacts:
+        """The subject's part of a record."""
         config = self.config.to_dict()
         return {
             "name": self.name,
@@ -86,7 +102,7 @@ def subject_of_run(
     batch_size: int | None = None,
     progress: Progress = silent,
 ) -> Subject:
-    """A trained network, with the settings, groups and sample of its run; ``directory`` is where its dataset is now.
+    """A trained network with the settings, groups and sample of its run; ``directory`` is where its dataset is now.
 
     Errors: InputError when the run is incomplete, does not fit the dataset, or has no such batch.
     """
@@ -98,7 +114,7 @@ def subject_of_run(
     subject = make_subject(path.name, dataset, Sample(dataset, run.sample), run.evaluation.territories.group, config,
                            number, batch_size, progress)  # fmt: skip
     model = subject.model
-    if (path / TRAINING).is_file():  # Adam's moments; what else is in it is of the last epoch, not of the best
+    if (path / TRAINING).is_file():  # Adam's moments; the weights in it are the last epoch's, not the best
         load_training(path / TRAINING, model, subject.trainer.optimiser, TrainingState())
     model.params.flat[:], model.running.flat[:] = trained.params.flat, trained.running.flat
     model.title_offsets = trained.title_offsets
@@ -109,28 +125,28 @@ def subject_of_dataset(
     directory: Path, config: Config, sample_name: str = "default", grouping: Path | None = None,
     number: int = 1, batch_size: int | None = None, progress: Progress = silent,
 ) -> Subject:  # fmt: skip
-    """A fresh network on a dataset's sample; both are made where ``twotower train`` would make them."""
+    """A fresh network on a dataset's sample. Creates the built-in world and its sample where ``train`` would."""
     dataset = open_dataset(directory, progress)
-    sampled = open_sample(dataset, sample_name, progress)
+    sample = open_sample(dataset, sample_name, progress)
     groups = choose_groups(dataset.territories, config.model.groups, grouping)
-    return make_subject(dataset.path.name, dataset, sampled, groups, config, number, batch_size, progress)
+    return make_subject(dataset.path.name, dataset, sample, groups, config, number, batch_size, progress)
 
 
 def make_subject(
-    name: str, dataset: Dataset, sampled: Sample, territory_group: np.ndarray, config: Config,
+    name: str, dataset: Dataset, sample: Sample, territory_group: np.ndarray, config: Config,
     number: int = 1, batch_size: int | None = None, progress: Progress = silent,
 ) -> Subject:  # fmt: skip
-    """A fresh network and batch ``number`` of its first epoch, of ``batch_size`` pairs unless the config's.
+    """A fresh network and batch ``number`` of its first epoch; ``batch_size`` replaces that of the config.
 
     Errors: InputError when there is no such batch.
     """
     if batch_size is not None:
         config = replace(config, train=replace(config.train, batch_size=batch_size))
     compile_kernels(progress)
-    trainer = Trainer(dataset, sampled, territory_group, config, progress)
+    trainer = Trainer(dataset, sample, territory_group, config, progress)
     batch = one_batch(trainer, number)
     names = group_names(dataset.territories, territory_group, config.model.groups)
-    return Subject(name, False, trainer, sampled, names, number, batch)
+    return Subject(name, False, trainer, sample, names, number, batch)
 
 
 def one_batch(trainer: Trainer, number: int) -> Batch:
@@ -140,15 +156,14 @@ def one_batch(trainer: Trainer, number: int) -> Batch:
     pairs, batching = trainer.pairs, trainer.config.train.batching
     order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
     index = next(islice(order, number - 1, None))
-    batch = trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
-    return Batch(**{field.name: getattr(batch, field.name).copy() for field in fields(Batch)})
+    return trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
 
 
 def group_names(territories: Territories, territory_group: np.ndarray, groups: int) -> list[str]:
-    """A name for each group: its number and its largest territories, as ``0 · US GB CA …``."""
+    """Names of groups: number and largest territories, such as ``0 · US GB CA …``."""
     names = []
     for k in range(groups):
         members = [c for c in territories.majors(len(territories)) if groups == 1 or territory_group[c] == k]
-        codes = " ".join(territories.code[c] for c in members[:NAMED])
-        names.append(f"{k} · {codes}{' …' if len(members) > NAMED else ''}")
+        codes = " ".join(territories.code[c] for c in members[:NAMED_TERRITORIES])
+        names.append(f"{k} · {codes}{' …' if len(members) > NAMED_TERRITORIES else ''}")
     return names

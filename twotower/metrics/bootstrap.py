@@ -1,4 +1,4 @@
-"""How sure a gain is: it is measured again on test users and seeds drawn with replacement, many times.
+"""Intervals of gains by a bootstrap over test users and seeds.
 
 A replicate of the test draws, in each territory, as many users as it has, with replacement; a user brings all pairs of
 all periods along, and is the same for both methods and all seeds. So that pairs of one user, which are alike, count as
@@ -45,12 +45,12 @@ TURN = 5  # replicates that a thread computes between two signs of life
 
 @dataclass(frozen=True, eq=False)
 class BootstrapGains:
-    """Gains in percent of method over baseline, as measured and as they came out in the replicates; NaN: undefined."""
+    """Gains in percent of method over baseline, as measured and in the replicates; NaN: undefined."""
 
     seeds: np.ndarray  # (S, N, C) as measured, per seed and period
     overall_seeds: np.ndarray  # (S, N) the same for the pairs of all territories in one ranking
-    drawn: np.ndarray  # (R, S, C) on the users drawn, the mean over periods
-    overall_drawn: np.ndarray  # (R, S)
+    resampled: np.ndarray  # (R, S, C) on resampled users, the mean over periods
+    overall_resampled: np.ndarray  # (R, S)
     seed_noise: np.ndarray  # (R,) of the seeds: draws from Student's t, 0 with one seed
     users: np.ndarray  # (C,) int64, users with pairs
     positives: np.ndarray  # (C,) int64
@@ -78,8 +78,8 @@ class BootstrapGains:
 
     @property
     def replicates(self) -> np.ndarray:
-        """Gain per territory in each replicate (R, C), users drawn and the noise of seeds added."""
-        return with_seed_noise(self.drawn, self.by_seed, self.seed_noise)
+        """Gain per territory in each replicate (R, C), on resampled users, with the noise of seeds added."""
+        return with_seed_noise(self.resampled, self.by_seed, self.seed_noise)
 
     @property
     def overall(self) -> float:
@@ -89,7 +89,7 @@ class BootstrapGains:
     @property
     def overall_replicates(self) -> np.ndarray:
         """The same in each replicate (R,)."""
-        return with_seed_noise(self.overall_drawn, mean_defined(self.overall_seeds, axis=1), self.seed_noise)
+        return with_seed_noise(self.overall_resampled, mean_defined(self.overall_seeds, axis=1), self.seed_noise)
 
     def mean(self, rows: np.ndarray) -> float:
         """Mean gain over some territories, those where it is defined, each with the same weight."""
@@ -97,8 +97,11 @@ class BootstrapGains:
 
     def mean_over(self, rows: np.ndarray) -> np.ndarray:
         """The same mean in each replicate (R,)."""
-        drawn, by_seed = mean_defined(self.drawn[:, :, rows], axis=2), mean_defined(self.by_seed[:, rows], axis=1)
-        return with_seed_noise(drawn, by_seed, self.seed_noise)
+        resampled, by_seed = (
+            mean_defined(self.resampled[:, :, rows], axis=2),
+            mean_defined(self.by_seed[:, rows], axis=1),
+        )
+        return with_seed_noise(resampled, by_seed, self.seed_noise)
 
 
 def bootstrap_gains(
@@ -147,13 +150,13 @@ def bootstrap_gains(
         pr_auc = np.stack([ranking.average_precision(weight) for ranking in rankings])
         return relative_gain(pr_auc[0::2], pr_auc[1::2])
 
-    drawn = np.empty((replicates, len(method), n_territories + 1))
+    resampled = np.empty((replicates, len(method), n_territories + 1))
     starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
     seed_noise = rng.standard_t(len(method) - 1, replicates) if len(method) > 1 else np.zeros(replicates)
 
     def take_turn(turn: range) -> int:
         for r in turn:
-            drawn[r] = mean_defined(gains(population.draw(np.random.default_rng(starts[r]))), axis=1)
+            resampled[r] = mean_defined(gains(population.draw(np.random.default_rng(starts[r]))), axis=1)
         return turn.stop
 
     progress(STAGE, 0, replicates)
@@ -167,8 +170,8 @@ def bootstrap_gains(
     return BootstrapGains(
         seeds=measured[..., :-1],
         overall_seeds=measured[..., -1],
-        drawn=drawn[..., :-1],
-        overall_drawn=drawn[..., -1],
+        resampled=resampled[..., :-1],
+        overall_resampled=resampled[..., -1],
         seed_noise=seed_noise,
         users=population.residents,
         positives=np.bincount(territory[positive], minlength=n_territories),
@@ -180,20 +183,20 @@ def without_replicates(seeds: np.ndarray, overall_seeds: np.ndarray) -> Bootstra
     """Gains (S, N, C) and overall gains (S, N) of which nothing but the figures is known: no interval is defined."""
     none = np.full((1, len(seeds)), np.nan)
     counts = np.zeros(seeds.shape[-1], np.int64)
-    drawn = np.broadcast_to(none[..., None], (1, len(seeds), seeds.shape[-1]))
-    return BootstrapGains(seeds, overall_seeds, drawn, none, np.zeros(1), counts, counts, counts)
+    resampled = np.broadcast_to(none[..., None], (1, len(seeds), seeds.shape[-1]))
+    return BootstrapGains(seeds, overall_seeds, resampled, none, np.zeros(1), counts, counts, counts)
 
 
-def with_seed_noise(drawn: np.ndarray, by_seed: np.ndarray, seed_noise: np.ndarray) -> np.ndarray:
+def with_seed_noise(resampled: np.ndarray, by_seed: np.ndarray, seed_noise: np.ndarray) -> np.ndarray:
     """Mean over seeds in each replicate (R, …), with the part of the seeds added: √(σ_s²/S) · seed_noise.
 
-    ``drawn`` (R, S, …) gains on the users drawn, ``by_seed`` (S, …) as measured, ``seed_noise`` (R,).
+    ``resampled`` (R, S, …) gains on resampled users, ``by_seed`` (S, …) as measured, ``seed_noise`` (R,).
     """
-    of_users = drawn.mean(axis=1)
+    of_users = resampled.mean(axis=1)
     n_seeds = len(by_seed)
     if n_seeds == 1:
         return of_users
-    apart = drawn - of_users[:, None]
+    apart = resampled - of_users[:, None]
     apart -= mean_defined(apart, axis=0)
     users_part = mean_defined(apart**2, axis=0).sum(axis=0) / (n_seeds - 1)  # σ_us²/U
     seed_variance = np.maximum(0.0, spread(by_seed) ** 2 - users_part)  # σ_s²
@@ -239,8 +242,8 @@ class Population:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """How often each user counts (U,) int32 when each territory draws its number of users with replacement."""
-        drawn = self._first + (rng.random(self.size) * self.residents[self.home]).astype(np.int64)
-        return np.bincount(drawn, minlength=self.size).astype(np.int32)
+        resampled = self._first + (rng.random(self.size) * self.residents[self.home]).astype(np.int64)
+        return np.bincount(resampled, minlength=self.size).astype(np.int32)
 
 
 class CellRankings:

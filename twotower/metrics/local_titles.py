@@ -9,10 +9,10 @@
     local    n_t ≥ 10,  share ≥ 0.5  and  lift ≥ 3
     global   n_t ≥ 10,  reach ≥ half of the evaluated territories  and  lift < 2
 
-Share says that the title lives from one territory, lift that this is not just the size of the territory. Lift is what
-association rules call by that name (Brin et al. 1997, as "interest"), here of "is this title" and "is at home". Its
-largest value is n / n_h: a territory with more than a third of all positives has no local titles by this rule, since
-for it "mostly at home" is what chance gives too (``can_have_local``).
+A high share says that the title depends on one territory; a high lift, that this is not due to the territory's size.
+Lift is the term of association rules (Brin et al. 1997, as "interest"), here of "is this title" and "is in its home
+territory". Its largest value is n / n_h: a territory with more than a third of all positives has no local titles by
+this rule, since there most positives of a title are in it by chance (``can_have_local``).
 
 Names: C territories, T titles.
 """
@@ -36,7 +36,7 @@ NOWHERE = -1  # the home of a title without positives
 
 @dataclass(frozen=True, eq=False)
 class TitleLocality:
-    """Where each title is at home, and how much so."""
+    """The home territory of each title, and how local the title is."""
 
     home_territory: np.ndarray  # (T,) int64 territory, NOWHERE without positives
     share: np.ndarray  # (T,) float64 of its positives at home, NaN without positives

@@ -1,4 +1,4 @@
-"""What an evaluation found: columns of numbers with a row a territory or a title, and the means over them.
+"""Results of an evaluation: columns of numbers with a row per territory or title, and means over them.
 
 Names: C territories, T titles. An undefined PR-AUC, where there is no positive, is NaN.
 """
@@ -112,7 +112,7 @@ class TitleResults:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything that was found about one set of scores."""
+    """All results of one set of scores."""
 
     overall: float  # PR-AUC of all pairs in one ranking
     territories: TerritoryResults

@@ -56,7 +56,7 @@ def blocks(n: int, T: int) -> Iterator[slice]:
 def check_scores(scores: np.ndarray, allowed: np.ndarray) -> tuple[int, int]:
     """The shape (n, T). Errors: InputError when the two differ."""
     if scores.ndim != 2 or scores.shape != allowed.shape or allowed.dtype != bool:
-        found = f"scores {scores.shape}, allowed {allowed.dtype} {allowed.shape}"
-        raise InputError(f"{found}: expected users × titles, and bool")
+        shapes = f"scores {scores.shape}, allowed {allowed.dtype} {allowed.shape}"
+        raise InputError(f"{shapes}: expected users × titles, and bool")
     n, T = scores.shape
     return n, T

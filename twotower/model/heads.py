@@ -28,6 +28,7 @@ HEADS = {
     "lowrank": "twotower.model.heads:LowRankHead",
     "mmoe": "twotower.model.variants.experts:Experts",
     "cross-stitch": "twotower.model.variants.cross_stitch:CrossStitch",
+    "market-gate": "twotower.model.variants.market_gate:MarketGate",
 }
 #: What stands around the head where ``territory_bias`` is set.
 AROUND = "twotower.model.variants.territory_bias:TerritoryBias"
@@ -175,16 +176,16 @@ class LowRankHead(Head):
 def registered(place: str) -> type[Head]:
     """The class of a place in ``HEADS``."""
     module, _, name = place.partition(":")
-    found: type[Head] = getattr(importlib.import_module(module), name)
-    return found
+    head: type[Head] = getattr(importlib.import_module(module), name)
+    return head
 
 
 def head_parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
     """What a model's head declares, and what territories add to it."""
-    found = registered(HEADS[model.head]).parameters(model, title_width, territories)
+    declared = registered(HEADS[model.head]).parameters(model, title_width, territories)
     if model.territory_bias:
-        found = found | registered(AROUND).parameters(model, title_width, territories)
-    return found
+        declared = declared | registered(AROUND).parameters(model, title_width, territories)
+    return declared
 
 
 def make_head(params: Arena, grads: Arena, model: ModelConfig) -> Head:

@@ -71,7 +71,7 @@ class GradientSums:
         self.first_chunk = {tile.group: tile.chunk for run in reversed(runs) for tile in reversed(run)} | {None: 0}
 
     def target(self, name: str, index: int | None, tile: Tile) -> tuple[np.ndarray, int]:
-        """Where a tile's contribution goes, and whether it is added to what is there (1) or replaces it (0)."""
+        """The array for a tile's contribution, and whether to add to it (1) or to replace it (0)."""
         block, chunk = (name, index), tile.chunk
         total = self.sums[block]
         accumulate = block in self.reached[chunk]
@@ -130,7 +130,7 @@ class Pool(NamedTuple):
 
 
 def pools_of(runs: list[list[Tile]], pools: int) -> list[Pool]:
-    """One pool of all tiles, or one a group; a group's tiles follow each other, and it may have none."""
+    """One pool of all tiles, or one per group; the tiles of a group are consecutive, and it may have none."""
     tiles = np.zeros(pools, np.int64)
     rows = np.zeros(pools, np.int64)
     for run in runs:
@@ -162,8 +162,8 @@ class BatchStatistics:
 class BatchNormReLU:
     """Batch normalisation over pairs, computed on unique rows with counts, and ReLU (``floor`` 0) or none (−inf).
 
-    The moments are those of all pairs or, where the running statistics have a row a group, of each group's own pairs;
-    gamma and beta are everybody's.
+    The moments are those of all pairs or, where the running statistics have a row per group, of each group's own pairs;
+    all groups share gamma and beta.
     """
 
     def __init__(self, name: str, layer: str, params: Arena, grads: Arena, running: Arena, floor: float):
@@ -175,7 +175,7 @@ class BatchNormReLU:
         self.floor = floor
 
     def observe(self, stats: BatchStatistics, tile: Tile, Z: np.ndarray, counts: np.ndarray) -> None:
-        """Note a tile's moments."""
+        """Store a tile's moments."""
         stats.weight[tile.number] = counts.sum()
         kernels.moments(stats.tile_mean[tile.number], stats.tile_squares[tile.number], Z, counts)
 
@@ -225,7 +225,7 @@ class BatchNormReLU:
     def backward_relu(
         self, stats: BatchStatistics, tile: Tile, dY: np.ndarray, dA: np.ndarray, A: np.ndarray, Z: np.ndarray
     ) -> None:
-        """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are noted a tile."""
+        """Gradient before the ReLU; its sums, which batch-norm's backward needs first, are stored per tile."""
         dgamma, dbeta = stats.tile_dgamma[tile.number], stats.tile_dbeta[tile.number]
         k = stats.pool(tile.group)
         kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean[k], stats.rstd[k], self.floor)

@@ -47,7 +47,7 @@ class Parameter(NamedTuple):
 
     shape: tuple[int, ...]
     initial: Initial = zeros
-    owner: Owner = "all"  # which batches update it: all, none, or those with a pair of the row's group or territory
+    owner: Owner = "all"  # batches that update it: all, none, or those with the row's group or territory
     decay: Decay = "none"
 
 
@@ -73,7 +73,7 @@ class Arena(Mapping[str, Floats]):
         self._views = {name: self.flat[self.span(name)].reshape(shape) for name, shape in self.shapes.items()}
 
     def span(self, name: str, index: int | None = None) -> slice:
-        """Where an array lies in ``flat``; with ``index``, where its ``index``-th row along the first axis lies."""
+        """The span of an array in ``flat``; with ``index``, of that row along its first axis."""
         start, shape = self.offsets[name], self.shapes[name]
         if index is not None:
             part = math.prod(shape[1:])

@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, ModelConfig
+from twotower.model.batch import Batch
+from twotower.model.reference_variants import Terms as Terms
+from twotower.model.reference_variants import correlation_penalty as correlation_penalty
+from twotower.model.reference_variants import group_moments as group_moments
+from twotower.model.reference_variants import group_sums as group_sums
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -159,7 +164,7 @@ class ExpandedBatch(NamedTuple):
     territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
 
 
-def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
+def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
     """One row a pair from a batch of unique rows."""
     group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
     return ExpandedBatch(
@@ -171,59 +176,32 @@ def expand(batch: Any, dtype: type = np.float64) -> ExpandedBatch:
     )
 
 
-class Terms(NamedTuple):
-    """What an objective adds to the masked loss, a pair at a time; the defaults change nothing."""
+def score(p, s, c, k, U, V, batch, mine, model):
+    """Dot products and logits of the pairs ``mine`` under head k, whose output for them is U: (n,), (n,).
 
-    weights: Any = 1.0  # (B,)
-    offsets: Any = 0.0  # (B,) on top of the logits
-    log_variances: Any = 0.0  # (K,) learned
-    popularity: Any = 0.0  # (B,) of the pair's title
-    penalty: float = 0.0
-
-
-def correlation_penalty(z, y, x, strength):
-    """λ Σ over the labels of the squared correlation of z and x, and its gradient for z."""
-    loss, dz = 0.0, np.zeros_like(z)
-    for label in (0, 1):
-        mine = y == label
-        if mine.sum() > 2 and np.ptp(z[mine]) > 0 and np.ptp(x[mine]) > 0:
-            Z, X = z[mine] - z[mine].mean(), x[mine] - x[mine].mean()
-            ZX, ZZ, XX = Z @ X, Z @ Z, X @ X
-            loss += strength * ZX**2 / (ZZ * XX)
-            # forward: R = λ·(Z·X)²/(Z·Z · X·X)   so: dz = 2λ·(Z·X)/(Z·Z · X·X)·(X − (Z·X)/(Z·Z)·Z); centring is free
-            dz[mine] = 2 * strength * ZX / (ZZ * XX) * (X - ZX / ZZ * Z)
-    return loss, dz
+    z = s·<U, V> + c + <X, C_k> + <X, C_r> with the title's features X, group k and the pair's territory r; a model
+    without title biases has the first two terms alone.
+    """
+    dots = (U * V[mine]).sum(1)
+    z = s * dots + c
+    if model.title_bias:
+        z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+    if model.title_bias and model.territory_bias:
+        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
+    return dots, z
 
 
 def masked_logits(p, A, V, batch, model):
     """The logit of every pair under the head of its own group, from the towers' outputs A and V (B,D)."""
-    z = np.zeros(len(A))
+    z, s, c = np.zeros(len(A)), p["logit.scale"][0], p["logit.bias"][0]
     for k in range(model.groups):
         mine = batch.group == k
-        U = head(p, k, A[mine], model)
-        X, territory = batch.title_features[mine], batch.territory[mine] if model.territory_bias else None
+        territory = batch.territory[mine] if len(batch.territory) else None
+        U = head(p, k, A[mine], model, territory)
         if model.territory_bias:
             U = U + p["territory.b"][territory]
-        z[mine] = p["logit.scale"][0] * (U * V[mine]).sum(1) + p["logit.bias"][0]
-        if model.title_bias:
-            z[mine] += X @ p["title_bias.C"][k]
-        if model.title_bias and model.territory_bias:
-            z[mine] += (X * p["territory.C"][territory]).sum(1)
+        z[mine] = score(p, s, c, k, U, V, batch, mine, model)[1]
     return z  # (B,)
-
-
-def group_sums(X, group):
-    """For each row the sum over all rows of its group; a selection, so that NaN stays within its group."""
-    sums = np.empty_like(X)
-    for k in np.unique(group):
-        sums[group == k] = X[group == k].sum(0)
-    return sums  # (B, D)
-
-
-def group_moments(Z, group, pairs):
-    """``moments`` of each row's own group, whose pairs are ``pairs`` (B,1): batch-norm that sees no other group."""
-    mean = group_sums(Z, group) / pairs
-    return mean, group_sums((Z - mean) ** 2, group)  # (B, D), (B, D)
 
 
 class TowerTape(NamedTuple):
@@ -270,8 +248,12 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
     return grads
 
 
-def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
+def head(
+    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None
+) -> np.ndarray:
     """The user embedding under head ``k``; without heads the tower's output itself.
+
+    ``territory`` is (n,), or None where it is not known: only a head with something per territory reads it.
 
     Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
     """
@@ -280,14 +262,17 @@ def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig) -> np.ndarray:
     if model.head == "mmoe":
         gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r): r columns an expert
         return head_output((gate * (A @ p["experts.P"])) @ p["experts.Q"], A, 0, 1, model.head_floor)
+    if model.head == "market-gate":
+        return head_output(A * p["territory.m"][territory], A, 0, 1, model.head_floor)
     if model.head == "lowrank":
         return head_output(A @ p["head.P"][k] @ p["head.Q"][k], A, 0, 1, model.head_floor)
     return head_output(A @ p["head.W"][k], A, p["head.b"][k], model.head != "plain", model.head_floor)
 
 
 def head_backward(
-    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    p: Arrays, k: int, dU: np.ndarray, U: np.ndarray, A: np.ndarray, model: ModelConfig,
+    territory: Any = None,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:  # fmt: skip
     """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
     if model.head == "none":
         return {}, dU
@@ -300,6 +285,10 @@ def head_backward(
         dP, dA = dense_backward(gate * dgated, A, p["experts.P"])
         dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
+    if model.head == "market-gate":
+        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])
+        np.add.at(dm, territory, dU * A)
+        return {"territory.m": dm}, dU * (1 + m)
     if model.head == "lowrank":
         P, Q = p["head.P"][k], p["head.Q"][k]
         dQ, dH = dense_backward(dU, A @ P, Q)
@@ -352,16 +341,11 @@ def loss_and_gradients(
     for k in range(model.groups):
         mine = batch.group == k  # column k of the one-hot mask
         mine |= not masked
-        U = U_head = head(p, k, A[mine], model)
+        territory = batch.territory[mine] if len(batch.territory) else None
+        U = U_head = head(p, k, A[mine], model, territory)
         if model.territory_bias:
-            territory = batch.territory[mine]
             U = U_head + p["territory.b"][territory]
-        dots = (U * V[mine]).sum(1)
-        z = s * dots + c
-        if model.title_bias:
-            z = z + batch.title_features[mine] @ p["title_bias.C"][k]
-        if model.title_bias and model.territory_bias:
-            z = z + (batch.title_features[mine] * p["territory.C"][territory]).sum(1)
+        dots, z = score(p, s, c, k, U, V, batch, mine, model)
         z = z if terms is None else z + offsets[mine]
         losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
         if terms is not None:
@@ -377,16 +361,16 @@ def loss_and_gradients(
         dV[mine] += s * dz[:, None] * U
         dU = s * dz[:, None] * V[mine]
         if model.territory_bias:
-            np.add.at(grads["territory.b"], territory, dU)
+            np.add.at(grads["territory.b"], batch.territory[mine], dU)
         if model.title_bias and model.territory_bias:
-            np.add.at(grads["territory.C"], territory, dz[:, None] * batch.title_features[mine])
-        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model)
+            np.add.at(grads["territory.C"], batch.territory[mine], dz[:, None] * batch.title_features[mine])
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)
         dA[mine] += dA_head
         for name, grad in head_grads.items():
-            if name.startswith("experts."):
-                grads[name] += grad
-            else:
+            if name.startswith("head."):
                 grads[name][k] = grad
+            else:
+                grads[name] += grad
 
     grads |= tower_backward(p, "title", dV, title_tape)
     grads |= tower_backward(p, "user", dA, user_tape)

@@ -18,7 +18,7 @@ from twotower.core import checks
 from twotower.core.progress import Progress, silent
 from twotower.model.engine import gemm
 from twotower.model.engine.threads import TILE_ROWS, Tile, chunked_tiles
-from twotower.model.engine.topk import NO_TITLE, keep_best
+from twotower.model.engine.topk import NO_TITLE, update_top_k
 from twotower.model.layers import BatchStatistics, Scratch
 from twotower.model.parameters import Floats
 from twotower.model.score import logits
@@ -28,12 +28,12 @@ from twotower.model.two_tower import TwoTower
 TITLE_BLOCK = 256  # titles that a tile of users meets at a time: their logits stay in the second-level cache
 PRODUCTS = 1 << 36  # multiply-adds between two reports of progress: about half a second
 
-#: Called with the places of a tile's users among those asked for (n,), the first title of a block, and <U, V> (n, w).
+#: Called with the positions of a tile's users (n,), the first title of a block, and <U, V> (n, w).
 Consumer = Callable[[np.ndarray, int, Floats], None]
 
 
 class Users(NamedTuple):
-    """Whom to score: rows of a feature table, which may be memory-mapped and half precision, and their groups."""
+    """Users to score: rows of a feature table, which may be memory-mapped and half precision, and their groups."""
 
     table: np.ndarray  # (N, F_u) float32 or float16
     rows: np.ndarray  # (n,) integer
@@ -42,7 +42,7 @@ class Users(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What each user may choose from. Users of one kind share their offsets; −inf: this title is not for them."""
+    """The titles that each user may be recommended. Users of one kind share offsets; −inf excludes a title."""
 
     offset: np.ndarray  # (M, T) float32, added to s·<U, V>
     kind: np.ndarray  # (n,) integer: the row of ``offset`` of each user
@@ -61,7 +61,7 @@ class TowerAtRest:
         tower.norm2.use_running(self.stats2)
 
     def embed(self, X: np.ndarray, group: int, scratch: Scratch) -> np.ndarray:
-        """A2 (n, D) of the features of a tile of one group; it lies in ``scratch.A``."""
+        """A2 (n, D) of the features of a tile of one group; in ``scratch.A``."""
         A, Z = scratch.A[: len(X)], scratch.dZ[: len(X)]
         self.tower.dense1.forward(Z, X, scratch)
         self.tower.norm1.forward(A, Z, self.stats1, group)
@@ -70,7 +70,7 @@ class TowerAtRest:
 
 
 class Buffers:
-    """What one thread needs besides the model's scratch: a tile's features, and its logits with a block of titles."""
+    """Buffers of one thread beside the model's scratch: a tile's features, and its logits for a block of titles."""
 
     def __init__(self, widest: int, dtype: np.dtype):
         self.X = np.empty((TILE_ROWS, widest), np.float32)
@@ -142,13 +142,13 @@ class Retrieval:
         blocks = list(zip(self.starts, self.packed, strict=True))
 
         def score(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
-            who = order[tile.rows]
-            U = self._embed_users(users, who, buffers.gather(table, users.rows[who]), tile.group, scratch)
+            which = order[tile.rows]
+            U = self._embed_users(users, which, buffers.gather(table, users.rows[which]), tile.group, scratch)
             for start, packed in blocks:
                 width = min(TITLE_BLOCK, len(self.V) - start)
                 dots = buffers.dots[: len(U) * width].reshape(len(U), width)
                 gemm.matmul(dots, U, packed, scratch.gemm, 0)  # U Vᵀ
-                consume(who, start, dots)
+                consume(which, start, dots)
 
         self._each_tile(score, segments, table, stage, progress)
 
@@ -161,18 +161,18 @@ class Retrieval:
         scale = self.model.params["logit.scale"]
 
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
-            who = order[tile.rows]
-            X = buffers.gather(table, users.rows[who])
-            out[who] = scale * self._embed_users(users, who, X, tile.group, scratch)
+            which = order[tile.rows]
+            X = buffers.gather(table, users.rows[which])
+            out[which] = scale * self._embed_users(users, which, X, tile.group, scratch)
 
         self._each_tile(embed, segments, table, "embedding users", progress)
 
     def top(
         self, k: int, users: Users, candidates: Candidates, progress: Progress = silent
     ) -> tuple[np.ndarray, Floats]:
-        """The k best titles of each user that it may have and has not seen, best first: titles, logits, (n, k) each.
+        """The top k unseen candidates of each user, best first: titles and logits, (n, k) each.
 
-        Exact; of equal logits the lower title comes first. Where there are fewer than k titles stand NO_TITLE and −inf.
+        Exact; of equal logits the lower title comes first. Missing titles are NO_TITLE, with −inf.
 
         Raises ValueError and IndexError as ``scan`` does, and where ``candidates`` does not fit.
         """
@@ -184,31 +184,31 @@ class Retrieval:
         kind, start = (np.ascontiguousarray(index, np.int64) for index in (candidates.kind, candidates.seen_start))
         seen = np.ascontiguousarray(candidates.seen, np.int32)
 
-        def keep(who: np.ndarray, first: int, dots: np.ndarray) -> None:
-            logits(dots, scale, candidates.offset, kind[who], first)
-            keep_best(titles, scores, who, dots, first, start, seen)
+        def keep(which: np.ndarray, first: int, dots: np.ndarray) -> None:
+            logits(dots, scale, candidates.offset, kind[which], first)
+            update_top_k(titles, scores, which, dots, first, start, seen)
 
         self.scan(users, keep, progress)
         return titles, scores
 
     def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The table, the places (n,) of users with those of a head side by side, and the bounds of each head's."""
+        """The table, the positions (n,) of users sorted by group, and the bounds of each group."""
         check_users(users, self.model)
-        order = np.argsort(users.group, kind="stable")  # within a head in the order of the table
+        order = np.argsort(users.group, kind="stable")  # within a group in the order given
         bounds = np.searchsorted(users.group[order], np.arange(self.model.config.groups + 1))
         return np.asarray(users.table), order, bounds
 
-    def _embed_users(self, users: Users, who: np.ndarray, X: Floats, group: int, scratch: Scratch) -> Floats:
-        """U (n, D) of users ``who`` (n,) of one group with features X, through its head; in ``scratch``."""
+    def _embed_users(self, users: Users, which: np.ndarray, X: Floats, group: int, scratch: Scratch) -> Floats:
+        """U (n, D) of users ``which`` (n,) of one group with features X, through its head; in ``scratch``."""
         A2 = self.user_tower.embed(X, group, scratch)
-        territory = np.empty(0, np.intp) if users.territory is None else users.territory[who]
+        territory = np.empty(0, np.intp) if users.territory is None else users.territory[which]
         return self.model.head.embed(scratch.dA[: len(X)], A2, group, territory, scratch)
 
     def _each_tile(
         self, work: Callable[[Tile, Buffers, Scratch], None], segments: np.ndarray, table: np.ndarray,
         stage: str, progress: Progress,
     ) -> None:  # fmt: skip
-        """Share the tiles of grouped rows out among the threads, whoever is free; report between batches of them."""
+        """Process the tiles of grouped rows on all threads; report progress between batches of tiles."""
         tiles = [tile for run in chunked_tiles(segments) for tile in run] if segments[-1] else []
         threads, total = self.model.threads, int(segments[-1])
         spare = [Buffers(table.shape[1], table.dtype) for _ in range(threads.count)]
@@ -217,12 +217,12 @@ class Retrieval:
         for start in range(0, len(tiles), step):
             queue = iter(tiles[start : start + step])  # next() of a list's iterator is one operation under the GIL
 
-            def serve(buffers: Buffers, queue: Iterator[Tile] = queue) -> None:
+            def work_through(buffers: Buffers, queue: Iterator[Tile] = queue) -> None:
                 with self.model.scratches.borrow() as scratch:
                     for tile in queue:
                         work(tile, buffers, scratch)
 
-            threads.run(serve, spare)
+            threads.run(work_through, spare)
             progress(stage, max(tile.rows.stop for tile in tiles[start : start + step]), total)
 
 

@@ -32,13 +32,13 @@ class Score:
         learned = model.learned_logit
         s, c = (1 / math.sqrt(model.hidden), math.log(base_rate / (1 - base_rate))) if learned else (1.0, 0.0)
         owner: Owner = "all" if learned else "nobody"
-        found = {
+        declared = {
             "logit.scale": Parameter((1,), constant(s), owner),
             "logit.bias": Parameter((1,), constant(c), owner),
         }
         if model.title_bias:
-            found["title_bias.C"] = Parameter((model.groups, title_width), owner="group", decay="bias")
-        return found
+            declared["title_bias.C"] = Parameter((model.groups, title_width), owner="group", decay="bias")
+        return declared
 
     def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
         self.s, self.c, self.C = params["logit.scale"], params["logit.bias"], params.get("title_bias.C")
@@ -98,7 +98,7 @@ class Score:
 
 
 @njit(cache=True, nogil=True)
-def logits(dots, scale, offset, kind, first):
+def logits(dots: Floats, scale: float, offset: Floats, kind: np.ndarray, first: int) -> None:
     """z = s·<U, V> + offset, in place: dots (n, w), offset (M, T), kind (n,); the block begins with title ``first``.
 
     No multiply-add is fused, so that a logit has one value, wherever it is computed.

@@ -16,17 +16,17 @@ Runs = list[list[Tile]]  # the tiles of a batch, chunk by chunk
 
 
 class Tower:
-    """Two dense layers, each with batch-norm and ReLU; the last has the floor that it is given."""
+    """Two dense layers, each with batch-norm and ReLU; ``floor`` is that of the last one."""
 
     @staticmethod
     def parameters(name: str, F: int, D: int) -> dict[str, Parameter]:
         """W1 (F, D), W2 (D, D), and a gamma and beta (D,) per layer, which all groups share."""
-        found: dict[str, Parameter] = {}
+        declared: dict[str, Parameter] = {}
         for layer, inputs in (("1", F), ("2", D)):
-            found[f"{name}.W{layer}"] = Parameter((inputs, D), uniform, decay="tower")
-            found[f"{name}.gamma{layer}"] = Parameter((D,), constant(1))
-            found[f"{name}.beta{layer}"] = Parameter((D,))
-        return found
+            declared[f"{name}.W{layer}"] = Parameter((inputs, D), uniform, decay="tower")
+            declared[f"{name}.gamma{layer}"] = Parameter((D,), constant(1))
+            declared[f"{name}.beta{layer}"] = Parameter((D,))
+        return declared
 
     def __init__(self, name: str, params: Arena, grads: Arena, running: Arena, floor: float):
         self.dense1 = Dense(f"{name}.W1", params, input_gradient=False)

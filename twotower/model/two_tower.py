@@ -167,7 +167,7 @@ class TwoTower:
         """Loss of a batch, and its gradient in ``grads``; running statistics move along.
 
         Equal to ``reference.loss_and_gradients`` on the expanded batch. Blocks of absent groups get gradient 0.
-        ``objective`` is the model's own unless told.
+        ``objective`` defaults to the model's own.
 
         Raises ValueError for labels other than 0 and 1, and as ``check_batch`` for a batch that does not fit.
         """

@@ -1,7 +1,9 @@
-"""A live display of progress (core/progress.py): bars on a terminal, plain lines anywhere else.
+"""A live display of progress: bars on a terminal, plain lines anywhere else.
 
-with show_progress() as progress:
-    fit(..., progress=progress)
+    with show_progress() as progress:
+        fit(..., progress=progress)
+
+core/progress.py says how functions report it.
 """
 
 import sys

@@ -13,6 +13,7 @@ from twotower.core.formatting import UNDEFINED, visible
 from twotower.report.table import Cell, Column, Row, Table, Tone, text_of
 
 PIPE_WIDTH = 120  # characters per line where the output is no terminal
+LONGEST_WORD = 24  # characters that are not broken where a table is too wide
 STYLES: dict[Tone, str] = {
     "": "",
     "good": "green",
@@ -64,32 +65,34 @@ def blocks(table: Table, width: int) -> list[RichTable]:
     ruler = Console(width=10_000)
     for n in range(1, len(across) + 1):
         size = -(-len(across) // n)
-        found = [block_of(table, fixed + across[start : start + size]) for start in range(0, len(across), size)]
-        if size == 1 or max(ruler.measure(block).maximum for block in found) <= width:
-            return found
+        result = [block_of(table, fixed + across[start : start + size]) for start in range(0, len(across), size)]
+        if size == 1 or max(ruler.measure(block).maximum for block in result) <= width:
+            return result
     whole = block_of(table, fixed)
     return [whole if ruler.measure(whole).minimum <= width else block_of(table, fixed, gap=0)]
 
 
 def block_of(table: Table, columns: Sequence[int], gap: int = 1) -> RichTable:
     """Some columns of the table. Text wraps, numbers do not; ``gap``: spaces between columns, besides one."""
-    found = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, gap, 0, 0))
+    block = RichTable(box=box.SIMPLE, show_edge=False, padding=(0, gap, 0, 0))
     lines = max(table.columns[i].name.count("\n") for i in columns)
     for i in columns:
         column = table.columns[i]
         names = [visible(name) for name in column.name.split("\n")]
         heading = Text("\n" * (lines + 1 - len(names)) + "\n".join(names))
         if column.kind.numeric:
-            found.add_column(heading, justify="right", no_wrap=True)
+            block.add_column(heading, justify="right", no_wrap=True)
         elif column.max_width:
-            found.add_column(heading, max_width=column.max_width, no_wrap=True)
+            block.add_column(heading, max_width=column.max_width, no_wrap=True)
         else:
-            found.add_column(heading, overflow="fold", min_width=max(map(len, names)))
+            words = [word for row in table.rows for word in (text_of(row.cells[i], column) or "").split()]
+            longest = max(map(len, words), default=0)
+            block.add_column(heading, overflow="fold", min_width=max(*map(len, names), min(longest, LONGEST_WORD)))
     for i, row in enumerate([*table.rows, *table.totals]):
         ends = row.section or i + 1 == len(table.rows)
         cells = [cell_text(row.cells[c], table.columns[c]) for c in columns]
-        found.add_row(*cells, style=row_style(row), end_section=ends)
-    return found
+        block.add_row(*cells, style=row_style(row), end_section=ends)
+    return block
 
 
 def cell_text(cell: Cell, column: Column) -> Text:

@@ -2,16 +2,16 @@
 
     users.npy        (n, D) float32   s·U of each user, through the head of the user's group
     titles.npy       (T, D) float32   V of each title
-    bias.npy         (C, T) float32   what a territory adds to the logit of a title: c, title biases and offsets; −∞ in
-                                      a territory of a newer dataset that the run has no head for
+    bias.npy         (C, T) float32   logit bias of a title in a territory: c, title biases and offsets; −∞ in a
+                                      territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
     manifest.json    the run, the formula, and every file's size and checksum
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
-Nothing of the network is needed to score with them. What may be shown (availability, launch, watched already) is
-``recommend``'s business, and no part of the arrays.
+The network is not needed to score with them. Availability, launch days and watched titles are not part of the arrays:
+``recommend`` applies them.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from twotower.core.storage import FORMAT_VERSION, MANIFEST, StagedDirectory, fil
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.model.retrieval import Retrieval, Users
-from twotower.serving.open_run import open_model
+from twotower.serving.open_run import open_model, user_rows
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
@@ -52,26 +52,27 @@ def export(
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
-    ``users`` (n,) are rows of the dataset, all of it unless told. The users' array is filled on disk, a tile at a time.
+    ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and when ``out`` cannot be written.
     """
-    rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
+    rows = user_rows(dataset, users)
     with StagedDirectory(out, overwrite) as staged:
         model, territory_group = open_model(run_path, dataset, rows)
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.config.hidden, staged.path
         with threadpool_limits(1, "blas"):
-            found = Retrieval(model, dataset.title_vectors, progress)
+            retrieval = Retrieval(model, dataset.title_vectors, progress)
             group = user_groups(dataset, territory_group, model.config.groups)[rows]
             U = np.lib.format.open_memmap(path / "users.npy", mode="w+", dtype=np.float32, shape=(len(rows), D))
-            found.embed_users(U, Users(dataset.user_vectors, rows, group), progress)
+            territory = np.asarray(dataset.head_territory)[rows]
+            retrieval.embed_users(U, Users(dataset.user_vectors, rows, group, territory), progress)
             U.flush()
-        bias = found.territory_bias(territory_group)
+        bias = retrieval.territory_bias(territory_group)
         bias = bias if model.title_offsets is None else bias + model.title_offsets
         bias[territory_group == UNKNOWN] = -np.inf
-        np.save(path / "titles.npy", found.V)
+        np.save(path / "titles.npy", retrieval.V)
         np.save(path / "bias.npy", bias)
         write_ids(path, dataset, rows)
         facts = {"run": Path(run_path).name, "twotower": __version__, "formula": FORMULA}
@@ -83,7 +84,7 @@ def export(
 
 
 def write_ids(path: Path, dataset: Dataset, rows: np.ndarray) -> None:
-    """Whom and what the rows of the arrays stand for; users without ids are numbers from 0."""
+    """Ids of the rows of the arrays; users without ids are numbers from 0."""
     codes, ids = dataset.territories.code, dataset.user_ids
     users = rows.tolist()
     names = users if ids is None else [ids[user] for user in users]

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twotower.core.checks import check_labels, check_rows, check_shape
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
 from twotower.model.two_tower import TwoTower
-from twotower.serving.remap import check_heads, groups_by_code, is_like, transferred
+from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped
 from twotower.training.checkpoint import load_model
 from twotower.training.predict import make_scorer, predict_pairs
 from twotower.training.run import TERRITORIES, RunReader
@@ -22,8 +23,9 @@ def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress
 
     The probability is the logit's sigmoid; logits rank the same and do not saturate into ties.
 
-    Errors: InputError as for ``open_model``.
+    Errors: InputError as for ``open_model``; ValueError and IndexError for pairs that are not rows of the dataset.
     """
+    check_pairs(dataset, pairs)
     model, territory_group = open_model(run_path, dataset, pairs.user)
     scorer = make_scorer(model, dataset, territory_group)
     with threadpool_limits(1, "blas"):
@@ -33,12 +35,14 @@ def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress
 def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None) -> tuple[TwoTower, np.ndarray]:
     """The model of a finished run, for a dataset that it can score, and the group of each territory (C,).
 
-    Where vectors were made like those of the run's dataset, titles and territories may be others: what the model has of
-    them goes by their ids (see ``transfer``), and a territory without a head has the group −1. ``users`` (n,) are those
-    who will be scored, all unless told.
+    Where vectors have the columns of the run's dataset, titles and territories may differ: parameters are matched by id
+    (see ``remap``), and a territory without a head has the group −1. ``users`` (n,) are the rows to be scored, all by
+    default.
 
-    Errors: InputError when the run is incomplete, as for ``check_fits``, and for users without a head.
+    Errors: InputError when the run is incomplete, as for ``check_fits``, and for users without a head; ValueError and
+    IndexError as for ``user_rows``.
     """
+    users = user_rows(dataset, users)
     run = RunReader(run_path)
     model = load_model(run.weights_path, usable_cores())
     if not is_like(run, dataset):
@@ -46,33 +50,55 @@ def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None
         return model, run.evaluation.territories.group
     check_shapes(run, dataset, model)
     group = groups_by_code(run, dataset.territories.code, model.config.groups)
-    check_heads(run, dataset, group, np.arange(dataset.n_users) if users is None else users)
-    return transferred(run, model, dataset), group
+    check_heads(run, dataset, group, users)
+    return remapped(run, model, dataset), group
+
+
+def user_rows(dataset: Dataset, users: np.ndarray | None = None) -> np.ndarray:
+    """Rows (n,) int64 of users, all of the dataset by default.
+
+    Errors: ValueError for another shape or type, IndexError for a row that the dataset does not have.
+    """
+    if users is None:
+        return np.arange(dataset.n_users)
+    rows = np.asarray(users)
+    check_shape("users", rows, (None,))
+    check_rows("users", rows, dataset.n_users)
+    return rows.astype(np.int64)
+
+
+def check_pairs(dataset: Dataset, pairs: LabelledPairs) -> None:
+    """Errors: ValueError unless user, title and label are (n,) and labels 0 or 1; IndexError for unknown rows."""
+    for name, column in (("user", pairs.user), ("title", pairs.title), ("label", pairs.label)):
+        check_shape(name, column, (len(pairs.user),))
+    check_rows("user", pairs.user, dataset.n_users)
+    check_rows("title", pairs.title, dataset.n_titles)
+    check_labels("label", pairs.label)
 
 
 def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
-    """Errors: InputError unless vectors are as wide as a run's, and its groups are those of its heads."""
+    """Errors: InputError unless vectors are as wide as in training, and every group has a head."""
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
         trained = f"{run.path} was trained on {model.widths}"
         raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
     group, groups = run.evaluation.territories.group, model.config.groups
     if groups > 1 and (group.min() < 0 or group.max() >= groups):
-        found = f"groups from {group.min()} to {group.max()}"
-        raise InputError(f"{run.path / TERRITORIES}: {found}, expected 0 to {groups - 1}")
+        actual = f"groups from {group.min()} to {group.max()}"
+        raise InputError(f"{run.path / TERRITORIES}: {actual}, expected 0 to {groups - 1}")
 
 
 def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
-    """Errors: InputError unless a run's weights mean something for the vectors, territories and titles of a dataset."""
+    """Errors: InputError unless a run was trained on the vectors, territories and titles of a dataset."""
     check_shapes(run, dataset, model)
     if run.evaluation.territories.code != dataset.territories.code:
         raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
-    if run.vectors not in (None, dataset.identity["vectors"]) and dataset.has_fitted_columns:
+    if run.vectors != dataset.identity["vectors"] and dataset.has_fitted_columns:
         other = f"its vectors are not those that {run.path} was trained on"
-        way_out = f"train anew, or see twotower embed --basis-from {run.dataset}"
-        raise InputError(f"{dataset.path}: {other}: each embed gives its columns another meaning; {way_out}")
+        hint = f"train a new model, or see twotower embed --basis-from {run.dataset}"
+        raise InputError(f"{dataset.path}: {other}: every embed gives its columns another meaning; {hint}")
     if model.title_offsets is not None:
         trained_on = model.title_offsets.shape[1]
-        if trained_on != dataset.n_titles or run.titles not in (None, dataset.identity["titles"]):
-            what = f"{run.path} has offsets of the {trained_on:,} titles that it was trained on"
-            raise InputError(f"{dataset.path}: other titles; {what} (--title-offsets none trains without)")
+        if trained_on != dataset.n_titles or run.titles != dataset.identity["titles"]:
+            offsets = f"{run.path} has offsets for the {trained_on:,} titles that it was trained on"
+            raise InputError(f"{dataset.path}: other titles; {offsets} (train without them: --title-offsets none)")

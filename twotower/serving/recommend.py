@@ -1,8 +1,7 @@
-"""The best titles for users of a dataset under a trained model: what they may have, and have not watched yet."""
+"""The best titles for users of a dataset under a trained model: available to them, and not watched yet."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -10,13 +9,13 @@ from typing import IO
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twotower.core.checks import check_count
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import whole_file
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.model.engine.topk import NO_TITLE
 from twotower.model.retrieval import Candidates, Retrieval, Users
-from twotower.serving.open_run import open_model
+from twotower.serving.open_run import open_model, user_rows
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
 
@@ -32,7 +31,7 @@ class Recommendations:
     score: np.ndarray  # (n, k) float32 logit
 
     def counts(self) -> np.ndarray:
-        """How many titles each user gets, (n,)."""
+        """Number of titles per user, (n,)."""
         return np.count_nonzero(self.title != NO_TITLE, axis=1)
 
 
@@ -44,40 +43,43 @@ def recommend(
     day: int | None = None,
     progress: Progress = silent,
 ) -> Recommendations:
-    """The ``top`` best titles of users (n,), all of the dataset unless told, under the weights of a finished run.
+    """The ``top`` best titles of users (n,), by default all of the dataset, under the weights of a finished run.
 
-    Recommendations are made at the start of ``day``, by default the day after the log: of titles launched by
-    then and available in the user's territory, and of those that the user has not watched before. Equal scores
-    go to the title that stands first in the table.
+    Recommendations are made at the start of ``day``, by default the day after the log: titles launched by then,
+    available in the user's territory and not watched by the user before. Ties go to the title that comes first in the
+    table.
 
-    Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log.
+    Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log; ValueError and
+    IndexError for a ``top`` below 1, and for users who are no rows of the dataset or occur twice.
     """
+    check_count("top", top)
+    rows = user_rows(dataset, users)
     end = dataset.train_days + dataset.test_days
     day = end if day is None else day
-    if not 0 <= day <= end:
+    if not isinstance(day, int | np.integer) or not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
-    rows = np.arange(dataset.n_users) if users is None else np.asarray(users, np.int64)
     model, territory_group = open_model(run_path, dataset, rows)
     compile_kernels(progress)
     dataset.check_vectors(progress)
     with threadpool_limits(1, "blas"):
-        found = Retrieval(model, dataset.title_vectors, progress)
+        retrieval = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
+        territory = np.asarray(dataset.head_territory)[rows]
         choice = Candidates(
-            additions(found, model.title_offsets, dataset, territory_group, day),
+            title_bias(retrieval, model.title_offsets, dataset, territory_group, day),
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
         top = min(top, dataset.n_titles)
-        title, score = found.top(top, Users(dataset.user_vectors, rows, group), choice, progress)
+        title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress)
     return Recommendations(rows, title, score)
 
 
-def additions(
-    found: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
+def title_bias(
+    retrieval: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
 ) -> np.ndarray:
-    """What a territory adds to the score of a title, (C, T) float32: −inf unless it can be watched there on ``day``."""
-    bias = found.territory_bias(territory_group)
+    """Bias of each title per territory, (C, T) float32: −inf unless the title can be watched there on ``day``."""
+    bias = retrieval.territory_bias(territory_group)
     if title_offsets is not None:
         bias = bias + title_offsets
     allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
@@ -85,23 +87,24 @@ def additions(
 
 
 def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-    """What each of the users (n,) watched before ``day``, history included: start (n+1,) int64, and titles, ascending.
+    """Titles that each of the users (n,) watched before ``day``, history included: start (n+1,) int64 and ascending
+    titles.
 
-    Raises ValueError when a user is named twice.
+    Errors: ValueError when a user occurs twice.
     """
     from scipy import sparse  # here, because it is slow to import
 
     place = np.full(dataset.n_users, -1, np.int32)
     place[rows] = np.arange(len(rows))
     if np.count_nonzero(place >= 0) != len(rows):
-        raise ValueError("a user is named twice")
+        raise ValueError("users: each may occur only once")
     users, titles = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for past in range(HISTORY, day):
         user, title = dataset.events(past)
-        mine = place[user]
-        users.append(mine[mine >= 0])
-        titles.append(title[mine >= 0])
-        progress("reading what was watched", past - HISTORY + 1, day - HISTORY)
+        row = place[user]
+        users.append(row[row >= 0])
+        titles.append(title[row >= 0])
+        progress("reading watch history", past - HISTORY + 1, day - HISTORY)
     user, title = np.concatenate(users), np.concatenate(titles)
     shape = len(rows), dataset.n_titles
     seen = sparse.csr_matrix((np.ones(len(user), bool), (user, title)), shape=shape)
@@ -110,9 +113,9 @@ def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = s
 
 
 def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path | None = None) -> np.ndarray:
-    """Rows of the users of a file, in its order, or of all; with ``territories``, of those who live there (n,) int64.
+    """Rows of the users of a file, in its order, or of all; with ``territories``, of residents only, (n,) int64.
 
-    Errors: InputError for a territory or a user that the dataset does not know, and when nobody is left.
+    Errors: InputError for an unknown territory or user, and when no user is left.
     """
     rows = np.arange(dataset.n_users) if file is None else users_from_file(dataset, file)
     if territories:
@@ -125,11 +128,11 @@ def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path |
 
 
 def users_from_file(dataset: Dataset, file: Path) -> np.ndarray:
-    """Rows (n,) int64 of the users whose ids stand first on each line of a text or CSV file, each once.
+    """Rows (n,) int64 of the users whose ids are the first cell of each line of a text or CSV file, each once.
 
-    A first line ``user`` is a heading. In a dataset without ids, such as a simulated one, users are numbers from 0.
+    A first line ``user`` is a header. In a dataset without ids, such as a simulated one, users are numbers from 0.
 
-    Errors: InputError with file and line for a user that the dataset does not know.
+    Errors: InputError with file and line for an unknown user.
     """
     ids = dataset.user_ids if dataset.user_ids is not None else map(str, range(dataset.n_users))
     row_of = {name: row for row, name in enumerate(ids)}
@@ -148,34 +151,17 @@ def users_from_file(dataset: Dataset, file: Path) -> np.ndarray:
     return np.array(list(dict.fromkeys(rows)), np.int64)
 
 
-def write_csv(file: IO[str], dataset: Dataset, found: Recommendations, progress: Progress = silent) -> None:
-    """Write user, rank, title and score, a line a recommendation, best first; ranks begin with 1."""
+def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
+    """Write user, rank, title and score, one line per recommendation, best first; ranks start at 1."""
     user_ids, title_ids = dataset.user_ids, np.array(dataset.title_ids, object)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("user", "rank", "title", "score"))
-    n, k = found.title.shape
+    n, k = results.title.shape
     step = max(1, WRITE_ROWS // k)
     for start in range(0, n, step):
-        row, rank = np.nonzero(found.title[start : start + step] != NO_TITLE)
-        user = found.user[start + row].tolist()
+        row, rank = np.nonzero(results.title[start : start + step] != NO_TITLE)
+        user = results.user[start + row].tolist()
         names = user if user_ids is None else [user_ids[u] for u in user]
-        title, score = title_ids[found.title[start + row, rank]], found.score[start + row, rank].astype(str)
+        title, score = title_ids[results.title[start + row, rank]], results.score[start + row, rank].astype(str)
         writer.writerows(zip(names, (rank + 1).tolist(), title.tolist(), score.tolist(), strict=True))
         progress("writing recommendations", min(start + step, n), n)
-
-
-@contextmanager
-def whole_text(path: Path) -> Iterator[IO[str]]:
-    """A file to write text to, which appears under its name when it is complete.
-
-    Errors: InputError, at once, when nothing can be written there.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: cannot write (it is a directory)")
-    with whole_file(path) as partial:
-        try:
-            partial.touch()
-        except OSError as error:
-            raise InputError(f"{path}: cannot write ({error.strerror})") from None
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            yield file

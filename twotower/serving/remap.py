@@ -1,9 +1,8 @@
-"""A run's model for a dataset with other titles and territories, whose vectors were made like those it was trained on.
+"""A run's model remapped to a dataset with other titles and territories, whose vectors have the same columns.
 
-What the model has of single titles and territories goes by their ids: title offsets (C, T), and what a territory has to
-itself beside its group. A title that the run does not know has offset 0. A territory that it does not know has nothing
-of its own; its titles have the offsets that hold on average. Where there are several heads it has none (UNKNOWN), for
-nothing says which group it would belong to.
+Parameters of single titles and territories are matched by id: title offsets (C, T) and territory parameters. A title
+unknown to the run has offset 0. A territory unknown to it has no parameters of its own and average title offsets; where
+there are several heads it has none (UNKNOWN), because its group is not known.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ UNKNOWN = -1  # the group of a territory that a model with several heads does no
 
 
 def is_like(run: RunReader, dataset: Dataset) -> bool:
-    """Whether the vectors of a dataset were made in the columns that a run was trained on, though for others."""
+    """Whether the vectors of a dataset have the columns that a run was trained on, for other users or titles."""
     return dataset.projected_from is not None and run.vectors == dataset.identity["vectors"]
 
 
@@ -33,10 +32,10 @@ def groups_by_code(run: RunReader, codes: Sequence[str], groups: int) -> np.ndar
     return np.where(row < 0, UNKNOWN if groups > 1 else 0, table.group[row])
 
 
-def transferred(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
-    """The model for the titles and territories of a dataset whose vectors are like the run's.
+def remapped(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
+    """The model for the titles and territories of a dataset with the same vector columns.
 
-    Errors: InputError when the run does not tell which titles its offsets are of.
+    Errors: InputError when the run's offsets and tables do not match.
     """
     table, codes = run.evaluation.territories, dataset.territories.code
     territory = rows_of(codes, table.code)  # (C,) rows of the run's
@@ -54,7 +53,7 @@ def transferred(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
 
 
 def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
-    """The same model for other territories: each has what ``row`` (C,) of the old ones had to itself, −1 nothing."""
+    """The same model for other territories: each takes the parameters of ``row`` (C,) of the old ones, −1 none."""
     moved = TwoTower(model.config, *model.widths, placeholder(), threads=model.threads.count, territories=len(row))
     for name, value in model.params.items():
         if model.parameters[name].owner == "territory":
@@ -69,7 +68,7 @@ def with_territories(model: TwoTower, row: np.ndarray) -> TwoTower:
 def offsets_by_id(offsets: np.ndarray, territory: np.ndarray, title: np.ndarray, users: np.ndarray) -> np.ndarray:
     """Offsets (C', T') of the rows ``territory`` (C',) and columns ``title`` (T',) of offsets (C, T).
 
-    A row −1 gets what holds on average, weighted by ``users`` (C,); a column −1 gets 0.
+    A row −1 gets the average, weighted by ``users`` (C,); a column −1 gets 0.
     """
     weights = np.maximum(users, 1e-9)
     everywhere = offsets[0] if (offsets == offsets[0]).all() else np.average(offsets, axis=0, weights=weights)  # (T,)
@@ -79,33 +78,34 @@ def offsets_by_id(offsets: np.ndarray, territory: np.ndarray, title: np.ndarray,
 
 def check_heads(run: RunReader, dataset: Dataset, territory_group: np.ndarray, users: np.ndarray) -> None:
     """Errors: InputError when some of the users (n,) live in a territory that the run has no head for."""
-    homes = np.asarray(dataset.head_territory)[users]
-    homeless = territory_group[homes] == UNKNOWN
-    if homeless.any():
-        codes = [dataset.territories.code[c] for c in np.unique(homes[homeless])]
+    territory = np.asarray(dataset.head_territory)[users]
+    without_head = territory_group[territory] == UNKNOWN
+    if without_head.any():
+        codes = [dataset.territories.code[c] for c in np.unique(territory[without_head])]
         where = f"{codes[0]!r}" if len(codes) == 1 else f"{len(codes)} territories, such as {codes[0]!r}"
-        told = f"{int(homeless.sum()):,} of {len(homes):,} users live in {where}"
-        way_out = "--users and --territory choose others"
-        raise InputError(f"{dataset.path}: {told}, for which {run.path} has no head ({way_out})")
+        affected = f"{int(without_head.sum()):,} of {len(territory):,} users live in {where}"
+        hint = "choose other users with --users or --territory"
+        raise InputError(f"{dataset.path}: {affected}, for which {run.path} has no head ({hint})")
 
 
 def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) -> Pairs:
-    """Of a like dataset's test pairs those that a run can be judged by: of users whom it was not trained on, by their
-    ids, and whom it has a head for.
+    """The test pairs of a compatible dataset that a run can be evaluated on: those of users with a head whom it was
+    not trained on, by their ids.
 
-    Errors: InputError when that cannot be told, because ids or the run's own sample are missing, and when none is left.
+    Errors: InputError when ids or the run's own sample are missing, so that its training users are unknown, and when
+    no pair is left.
     """
-    there = Dataset.open(run.dataset)
-    drawn = Sample(there, run.sample)
-    if drawn.test_pairs().digest() != run.test_digest:
-        raise InputError(f"{drawn.path}: drawn anew since {run.path}: whom that was trained on is not known")
-    if dataset.user_ids is None or there.user_ids is None:
-        raise InputError(f"{dataset.path}: without ids of users it is not known whom {run.path} was trained on")
-    trained_on = np.zeros(there.n_users + 1, bool)  # the last is for those who were not there
-    trained_on[drawn.train_users] = True
+    original = Dataset.open(run.dataset)
+    sampled = Sample(original, run.sample)
+    if sampled.test_pairs().digest() != run.test_digest:
+        raise InputError(f"{sampled.path}: resampled since {run.path}, whose training users are therefore unknown")
+    if dataset.user_ids is None or original.user_ids is None:
+        raise InputError(f"{dataset.path}: without user ids, the training users of {run.path} are unknown")
+    trained_on = np.zeros(original.n_users + 1, bool)  # the last is for users who are not in it
+    trained_on[sampled.train_users] = True
     group = groups_by_code(run, dataset.territories.code, groups)
-    good = ~trained_on[rows_of(dataset.user_ids, there.user_ids)] & (group[dataset.head_territory] != UNKNOWN)
-    left = pairs.take(good[pairs.user])
-    if not len(left):
+    valid = ~trained_on[rows_of(dataset.user_ids, original.user_ids)] & (group[dataset.head_territory] != UNKNOWN)
+    remaining = pairs.take(valid[pairs.user])
+    if not len(remaining):
         raise InputError(f"{dataset.path}: no test pairs of users that {run.path} was not trained on")
-    return left
+    return remaining

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,6 +19,7 @@ from safetensors.numpy import save_file
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
 from twotower.core.random_streams import placeholder
+from twotower.core.storage import whole_file
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import TrainingState
@@ -40,7 +42,7 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
         config = ModelConfig(**shape["model"])
         model = TwoTower(
             config, shape["user_width"], shape["title_width"], placeholder(), threads=threads,
-            territories=shape.get("territories", 0),
+            territories=shape["territories"],
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
@@ -102,21 +104,18 @@ def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> 
     return arrays
 
 
-def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> None:
     try:
-        save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
-        partial.replace(path)
-    except SafetensorError as error:  # of a full disk, too, whose number stands in its text alone
+        with whole_file(path) as partial:
+            save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
+    except SafetensorError as error:  # a full disk: its number is in the text alone
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: missing")
     try:

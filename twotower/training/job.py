@@ -1,4 +1,4 @@
-"""From a directory to a finished run: what is missing on the way is made, and everything is kept."""
+"""From a directory to a finished run: missing data are made first, and everything is saved."""
 
 import hashlib
 import json
@@ -26,18 +26,19 @@ from twotower.data.synthetic.world import WorldConfig
 from twotower.data.territories import Territories, geographic_groups, grouping_from_file
 from twotower.metrics.results import Evaluation
 from twotower.training.periods import check_days, train_and_score
+from twotower.training.records import Plan
 from twotower.training.run import CONFIG, RUN, RunWriter, next_run_path
 from twotower.training.trainer import Trainer
 from twotower.training.warm_up import compile_kernels
 
 DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
 RUNS = Path("runs")
-PLAN = "plan.json"  # what a run needs to be resumed: dataset, sample, their fingerprint, label and groups
+PLAN = "plan.json"  # what a run needs to be resumed
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that ``twotower train`` was asked for."""
+    """Everything that ``twotower train`` needs. Paths may be texts. Errors: TypeError for another ``config``."""
 
     directory: Path
     config: Config
@@ -45,6 +46,13 @@ class TrainingJob:
     grouping: Path | None = None  # a CSV of groups, instead of the dataset's or of geographic ones
     run_path: Path | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("directory", "grouping", "run_path"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Path(value))
+        if not isinstance(self.config, Config):
+            raise TypeError(f"config is {type(self.config).__name__}, expected Config")
 
     def run(self, progress: Progress = silent) -> tuple[Path, Evaluation]:
         """Make what is missing, train and test; returns the run's directory and its results."""
@@ -58,16 +66,21 @@ class TrainingJob:
         with ExitStack() as stack:
             writer = begin_run(stack, self.run_path, dataset, sampled, label, self.config.train.seed)
             writer.save_config(self.config.to_dict())
-            plan = {"dataset": str(dataset.path.resolve()), "sample": sampled.name, "label": label}
-            plan |= {"fingerprint": fingerprint(dataset, sampled), "groups": groups.tolist()}
+            plan: Plan = {
+                "dataset": str(dataset.path.resolve()),
+                "sample": sampled.name,
+                "label": label,
+                "fingerprint": fingerprint(dataset, sampled),
+                "groups": groups.tolist(),
+            }
             write_json(writer.path / PLAN, plan)
             return writer.path, train_and_test(trainer, sampled, writer, progress)
 
 
 def resume(path: Path, progress: Progress, directory: Path | None = None) -> tuple[Path, Evaluation]:
-    """Go on with an interrupted run from its last finished epoch; the result is that of an uninterrupted one.
+    """Continue an interrupted run from its last finished epoch; the result is that of an uninterrupted run.
 
-    ``directory`` is where the dataset is now, if it was moved.
+    ``directory`` is where the dataset is now, if it has moved.
 
     Errors: InputError when there is nothing to resume, or dataset or sample are not those of the run.
     """
@@ -85,7 +98,7 @@ def resume(path: Path, progress: Progress, directory: Path | None = None) -> tup
     except (KeyError, TypeError):
         raise InputError(f"{path / PLAN}: damaged") from None
     if not same:
-        raise InputError(f"{sampled.path}: its pairs or vectors are no longer those that {path} began with")
+        raise InputError(f"{sampled.path}: its pairs or vectors have changed since {path} was started")
     trainer = Trainer(dataset, sampled, groups, config, progress)
     facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
     with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
@@ -106,35 +119,32 @@ def check_place(run_path: Path | None, label: str | None) -> None:
 def begin_run(
     stack: ExitStack, path: Path | None, dataset: Dataset, sampled: Sample, label: str, seed: int
 ) -> RunWriter:
-    """Open a run at ``path``, or under the next free number: runs may be started side by side."""
+    """Open a run at ``path``, or under the next free number; several runs may be started at once."""
     facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
     while True:
         place = path or next_run_path(RUNS, label)
         try:
             return stack.enter_context(RunWriter(place, **facts))
         except InputError:
-            if path is not None or not place.exists():  # otherwise somebody else was faster
+            if path is not None or not place.exists():  # otherwise another process was faster
                 raise
 
 
 def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
     """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
 
-    Errors: KeyboardInterrupt says how to go on, where an epoch has been finished; OSError and MemoryError have it as
-    ``go_on``.
+    Errors: where an epoch has been finished, KeyboardInterrupt names the command that resumes the run; OSError and
+    MemoryError have it as ``hint``.
     """
     try:
         compile_kernels(progress)
-        if periods := trainer.config.train.incremental_periods:
-            return train_and_score(trainer, sampled, periods, writer, progress)
-        trainer.run(writer, progress)
-        return trainer.test(sampled, writer, progress)
+        return train_and_score(trainer, sampled, max(1, trainer.config.train.incremental_periods), writer, progress)
     except (KeyboardInterrupt, OSError, MemoryError) as stop:
         if writer.training_path.is_file():
-            go_on = f"twotower train --resume {quote(str(writer.path))}"
+            hint = f"twotower train --resume {quote(str(writer.path))}"
             if isinstance(stop, KeyboardInterrupt):
-                raise KeyboardInterrupt(go_on) from None
-            stop.go_on = go_on  # type: ignore[union-attr]
+                raise KeyboardInterrupt(hint) from None
+            stop.hint = hint  # type: ignore[union-attr]
         raise
 
 
@@ -147,21 +157,21 @@ def fingerprint(dataset: Dataset, sampled: Sample) -> str:
 
 
 def open_dataset(directory: Path, progress: Progress) -> Dataset:
-    """A dataset; the built-in world is made in its usual place where there is none yet."""
+    """A dataset; the synthetic world is made first in ``DEFAULT_WORLD`` if it is missing."""
     if directory == DEFAULT_WORLD:
         make_if_missing(directory, lambda: simulate(directory, progress=progress))
     return Dataset.open(directory)
 
 
 def open_sample(dataset: Dataset, name: str, progress: Progress) -> Sample:
-    """A sample of the dataset; the default one is drawn with the default settings where there is none."""
+    """A sample of the dataset; the default one is made first with the default settings if it is missing."""
     if name == "default":
         make_if_missing(dataset.path / "samples" / name, lambda: sample(dataset, SampleConfig(), progress, name))
     return Sample(dataset, name)
 
 
 def make_if_missing(path: Path, make: Callable[[], object]) -> None:
-    """Make a directory where there is none; if another run that was started beside this one is faster, use its."""
+    """Make a directory unless it exists; if another process makes it meanwhile, use that one."""
     if path.exists():
         return
     try:
@@ -191,7 +201,7 @@ def choose_groups(territories: Territories, groups: int, file: Path | None = Non
 
 
 def known_groups(directory: Path, file: Path | None = None) -> int | None:
-    """How many groups of territories a file, or else a dataset, has; None where there are none yet."""
+    """The number of territory groups in a file, or else in a dataset; None if there are none yet."""
     if not directory.exists():
         return None
     territories = Dataset.open(directory).territories
@@ -200,7 +210,7 @@ def known_groups(directory: Path, file: Path | None = None) -> int | None:
 
 
 def known_test_days(directory: Path) -> int:
-    """How many test days a dataset has, or the built-in world will have where there is none yet."""
+    """The number of test days of a dataset, or of the synthetic world if it has not been made yet."""
     return Dataset.open(directory).test_days if directory.exists() else WorldConfig().test_days
 
 

@@ -1,9 +1,9 @@
-"""Incremental training: test days are judged block by block, and between blocks the model learns what has passed.
+"""Walk-forward training: test days are evaluated period by period, and the model learns from each before the next.
 
 The paper (section 4.2) trains all models on the train data of day i−1 before it evaluates them on the test data of
-day i. Here the test days are cut into periods. The first is judged by the model as it was trained; before each
+day i. Here the test days are cut into periods. The first is evaluated with the model as it was trained; before each
 later one the model is trained one more epoch on the pairs of the *training* users on the days of the period before.
-Test users are never learned from, and no day is learned from before it has been judged.
+Test users are never learned from, and no day is learned from before it has been evaluated.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def periods(test_days: Sequence[int], n: int) -> list[tuple[int, ...]]:
 
 
 def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """The period (n,) int64, from 0, that each ``day`` (n,) lies in. Errors: ValueError for a day of none."""
+    """The period (n,) int64, from 0, of each ``day`` (n,). Errors: ValueError for a day outside all periods."""
     period = np.full(len(day), -1, np.int64)
     for number, block in enumerate(blocks):
         period[np.isin(day, block)] = number
@@ -43,37 +43,38 @@ def period_of(day: np.ndarray, blocks: Sequence[tuple[int, ...]]) -> np.ndarray:
 
 
 def check_days(dataset: Dataset, sampled: Sample, n_periods: int) -> None:
-    """Errors: InputError when somebody asked for periods, and there are fewer days, or nothing to learn between two."""
+    """Errors: InputError for more periods than test days, and when there is nothing to learn between two periods."""
     if n_periods and dataset.test_days < 2:
         days = ("no test days", "one test day")[dataset.test_days]
         raise InputError(f"{dataset.path}: {days}, so nothing to learn between two of them; leave out --incremental")
     if n_periods > dataset.test_days:
         days = f"{dataset.path} has {dataset.test_days} test days"
-        raise InputError(f"--periods {n_periods}: {days}; expected at most so many blocks of them")
+        raise InputError(f"--periods {n_periods}: {days}; expected at most as many periods")
     if n_periods:
         check_sample(sampled, n_periods)
 
 
 def check_sample(sampled: Sample, n_periods: int) -> None:
-    """Errors: InputError when the sample was drawn without the pairs that incremental training learns from.
+    """Errors: InputError when the sample lacks the pairs that incremental training learns from.
 
     A single period, as where there are no test days, needs none.
     """
     if len(periods(sampled.test_days, n_periods)) > 1 and not sampled.update_days:
         raise InputError(
-            f"{sampled.path}: no pairs of training users on test days (an older sample, or none of them has a first "
-            "stream there); draw it again with twotower sample --overwrite, or leave out --incremental"
+            f"{sampled.path}: no pairs of training users on test days (none has a first stream there); sample other "
+            "users with twotower sample --overwrite, or leave out --incremental"
         )
 
 
 def train_and_score(
     trainer: Trainer, sampled: Sample, n_periods: int, writer: RunWriter, progress: Progress = silent
 ) -> Evaluation:
-    """Train, then judge each period and learn from it before the next; all is kept with the run.
+    """Train, then evaluate each period and learn from it before the next; everything is saved with the run.
 
     The run's scores are those of each period's own model, in the order of ``sampled.test_pairs()``, and its weights
-    those after the last update, which the last period was judged by. With one period this is ``run`` and ``test``.
-    A trainer that was resumed ends as if nothing had been: updates are made again from the end of training.
+    those after the last update, with which the last period was evaluated. With one period this is plain training and
+    testing. A resumed trainer gives the same result as an uninterrupted one: updates are made again from the end of
+    training.
 
     Errors: InputError as for ``check_sample``, and when training diverges.
     """

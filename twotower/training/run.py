@@ -32,7 +32,7 @@ import numpy as np
 from twotower.core.config import load_toml
 from twotower.core.environment import environment_facts
 from twotower.core.errors import InputError
-from twotower.core.serialisation import csv_text, plain
+from twotower.core.serialisation import plain
 from twotower.core.storage import (
     file_facts,
     load_array,
@@ -41,12 +41,13 @@ from twotower.core.storage import (
     read_csv,
     read_json,
     remove_if_empty,
-    write_file,
+    write_csv,
     write_json,
 )
 from twotower.core.version import __version__
 from twotower.metrics.records import evaluation_record
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
+from twotower.training.records import LogRecord
 
 FORMAT_VERSION = 1
 RUN = "run.json"
@@ -159,9 +160,9 @@ class RunWriter:
     def training_path(self) -> Path:
         return self.path / TRAINING
 
-    def log(self, values: Mapping[str, Any]) -> None:
+    def log(self, record: LogRecord) -> None:
         """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
-        self._log.write(json.dumps(plain(values), allow_nan=False) + "\n")
+        self._log.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._log.flush()
 
     def save_config(self, config: str | Mapping[str, Any]) -> None:
@@ -181,15 +182,15 @@ class RunWriter:
             raise ValueError(f"{len(scores)} scores for the evaluation of {evaluation.pairs} pairs")
         (self.path / SCORES).parent.mkdir(exist_ok=True)
         np.save(self.path / SCORES, np.ascontiguousarray(scores, np.float32))
-        write_file(self.path / TERRITORIES, csv_text(evaluation.territories.columns()))
-        write_file(self.path / TITLES, csv_text(evaluation.titles.columns()))
+        write_csv(self.path / TERRITORIES, evaluation.territories.columns())
+        write_csv(self.path / TITLES, evaluation.titles.columns())
         by_day: dict[str, list[Any]] = {"day": []}
         for day, results in evaluation.days.items():
             by_day["day"] += [day] * len(results.code)
             for name, column in results.columns().items():
                 by_day.setdefault(name, []).extend(column)
-        write_file(self.path / DAYS, csv_text(by_day))
-        self.facts |= {"test_digest": test_digest, **plain(evaluation_record(evaluation))}
+        write_csv(self.path / DAYS, by_day)
+        self.facts |= {"test_digest": test_digest, **evaluation_record(evaluation)}
 
 
 class RunReader:

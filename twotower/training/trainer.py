@@ -1,17 +1,16 @@
-"""A model with its data: trained, validated, tested, kept; as methods that print nothing."""
+"""A model with its data: training, validation, updates, prediction and saving, as methods that print nothing."""
 
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.core.config import CELL_OFFSETS, Config
+from twotower.core.config import CELL_OFFSETS, Config, TrainConfig
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -22,19 +21,17 @@ from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
 from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
-from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
-from twotower.model.loss import Losses
-from twotower.model.title_offsets import fit_offsets, judging_folds
+from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
+from twotower.training.records import OffsetFacts, step_figures, validation_record
 from twotower.training.run import LOG, RunWriter
-
-SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
+from twotower.training.validation import split_users, supported_macro
 
 
 class Trainer:
@@ -73,7 +70,7 @@ class Trainer:
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
-        self.learned = sampled.train_pairs()  # title offsets are counted on, validation users included
+        self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
         self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
@@ -101,30 +98,64 @@ class Trainer:
 
     def run(self, writer: RunWriter, progress: Progress = silent) -> None:
         """Train to the end: every step and validation is logged, every epoch can be resumed from."""
-        self.model.title_offsets = None  # they are counted when the weights stand
-        check = (lambda: self.validate(progress)) if len(self.held_out) else None
-        total, seen, started, ending = len(self.pairs), 0, time.perf_counter(), ""
-        with threadpool_limits(1, "blas"):
-            events = loop.fit(
-                self.model, self.optimiser, self.batches, self.steps(), check, self.config.train, self.state
-            )
-            for event in events:
-                if isinstance(event, loop.Step):
-                    seen = seen % total + sum(event.losses.pairs_by_group)
-                    seconds, started = time.perf_counter() - started, time.perf_counter()
-                    self._check_loss(event.losses)
-                    writer.log(step_record(event, seconds))
-                    stage = f"epoch {event.epoch + 1}/{self.config.train.epochs}"
-                    progress(f"{stage} · loss {event.losses.total:.4f}{ending}", seen, total)
-                elif isinstance(event, loop.Validation):
-                    scores, started = event.scores, time.perf_counter()
-                    ending = f", validation PR-AUC {scores.overall:.4f}"
-                    writer.log({"validation": scores._asdict(), "steps": event.steps, "best": event.best})
-                else:
-                    save_training(writer.training_path, self.model, self.optimiser, self.state)
-                    started = time.perf_counter()
-        self.count_offsets(writer, progress)
+        self.model.title_offsets = None  # fitted when the weights are final
+        stage, ending = f"epoch {{}}/{self.config.train.epochs} · loss {{:.4f}}", ""
+        validate = (lambda: self.validate(progress)) if len(self.held_out) else None
+        for event, seen, seconds in self._fit(self.pairs, self.batches, self.config.train, self.state, validate):
+            if isinstance(event, loop.Step):
+                writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
+                progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
+            elif isinstance(event, loop.Validation):
+                writer.log(validation_record(event))
+                ending = f", validation PR-AUC {event.scores.overall:.4f}"
+            else:
+                save_training(writer.training_path, self.model, self.optimiser, self.state)
+        self.fit_offsets(writer, progress)
         save_weights(writer.weights_path, self.model)
+
+    def update(self, pairs: Pairs, writer: RunWriter, progress: Progress = silent) -> None:
+        """Train one epoch more on new ``pairs``, from the present weights and Adam's present moments.
+
+        Steps are logged without an epoch: after an interruption updates are made again from the end of training, and
+        ``cut_log`` drops what was logged of them. Order and batches depend on the seed and the first day alone. Fewer
+        than two pairs are skipped.
+        """
+        if len(pairs) < 2:
+            return
+        first, last = int(pairs.day.min()), int(pairs.day.max())
+        stage = f"learning from {f'day {first}' if first == last else f'days {first}–{last}'} · loss {{:.4f}}"
+        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
+        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
+        once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
+        for event, seen, seconds in self._fit(pairs, lambda _: batches, once, state, None):
+            if isinstance(event, loop.Step):
+                writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
+                progress(stage.format(event.losses.total), seen, len(pairs))
+        self.state.steps = state.steps
+        self.learned = concatenate([self.learned, pairs])
+        self.fit_offsets(writer, progress)
+
+    def _fit(
+        self,
+        pairs: Pairs,
+        batches: Callable[[int], Iterator[Batch]],
+        config: TrainConfig,
+        state: loop.TrainingState,
+        validate: Callable[[], loop.Scores] | None,
+    ) -> Iterator[tuple[loop.Step | loop.Validation | loop.EpochEnd, int, float]]:
+        """Events of the training loop, each with the pairs of the epoch seen so far and its seconds.
+
+        Errors: InputError when the loss is no longer finite.
+        """
+        steps, seen, started = len(batch_bounds(len(pairs), self.batch_size)) - 1, 0, time.perf_counter()
+        with threadpool_limits(1, "blas"):
+            for event in loop.fit(self.model, self.optimiser, batches, steps, validate, config, state):
+                if isinstance(event, loop.Step):
+                    if not math.isfinite(event.losses.total):
+                        raise self._diverged(f"the loss is {event.losses.total}", state.steps)
+                    seen = seen % len(pairs) + sum(event.losses.pairs_by_group)
+                yield event, seen, time.perf_counter() - started
+                started = time.perf_counter()
 
     def resume(self, writer: RunWriter) -> None:
         """Go on where the last finished epoch of an interrupted run left off, or begin where none was."""
@@ -132,61 +163,25 @@ class Trainer:
             load_training(writer.training_path, self.model, self.optimiser, self.state)
         cut_log(writer.path / LOG, self.state)
 
-    def update(self, pairs: Pairs, writer: RunWriter, progress: Progress = silent) -> None:
-        """Train one epoch more, on new ``pairs`` and from the present weights, which it changes for good.
-
-        The optimiser goes on from its moments. Every step is logged, without an epoch: after an interruption updates
-        are made again, from the end of training, and ``cut_log`` drops what was logged of them. Order and batches
-        depend on the seed and the first day alone. Fewer than two pairs are none.
-        """
-        if len(pairs) < 2:
-            return
-        first, last = int(pairs.day.min()), int(pairs.day.max())
-        days = f"day {first}" if first == last else f"days {first}–{last}"
-        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
-        steps = len(batch_bounds(len(pairs), self.batch_size)) - 1
-        once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
-        seen, started = 0, time.perf_counter()
-        with threadpool_limits(1, "blas"):
-            for event in loop.fit(self.model, self.optimiser, lambda _: batches, steps, None, once, state):
-                if isinstance(event, loop.Step):
-                    self.state.steps += 1
-                    self._check_loss(event.losses)
-                    seen += sum(event.losses.pairs_by_group)
-                    seconds, started = time.perf_counter() - started, time.perf_counter()
-                    record = step_record(event, seconds)
-                    del record["epoch"]
-                    writer.log({"update": {"days": [first, last], **record}})
-                    progress(f"learning from {days} · loss {event.losses.total:.4f}", seen, len(pairs))
-        self.learned = concatenate([self.learned, pairs])
-        self.count_offsets(writer, progress)
-
-    def count_offsets(self, writer: RunWriter, progress: Progress = silent) -> None:
-        """Offsets of titles from all pairs that were learned from so far, the validation users' included."""
+    def fit_offsets(self, writer: RunWriter, progress: Progress = silent) -> None:
+        """Fit title offsets on all pairs learned from so far, those of the validation users included."""
         level, pairs = self.config.model.title_offsets, self.learned
         self.model.title_offsets = None
         if level == "none":
             return
         with threadpool_limits(1, "blas"):
-            logits = self._predict(pairs, progress, "counting offsets of titles")
+            logits = self._predict(pairs, progress, "fitting title offsets")
         territory = self.scorer.territory[pairs.user]
         where = territory, self.territory_group, pairs.title, pairs.label, logits
         priors = self.config.model.offset_prior, self.config.model.group_prior
-        folds = judging_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
+        folds = prior_folds(pairs.day, pairs.user, generator(self.config.train.seed, Stream.OFFSET_FOLDS))
         fitted = fit_offsets(level, *where, self.dataset.n_titles, *priors, folds, progress)
         self.model.title_offsets = fitted.offsets
-        told: dict[str, Any] = {"level": level, "prior": priors[0]}
+        facts: OffsetFacts = {"level": level, "prior": priors[0]}
         if level in CELL_OFFSETS:
-            finite = math.isfinite(fitted.group_prior)
-            told["group_prior"] = fitted.group_prior if finite else None  # no infinity in JSON
-        writer.facts["title_offsets"] = told
-        writer.log({"title_offsets": told})
-
-    def test(self, sampled: Sample, writer: RunWriter, progress: Progress = silent) -> Evaluation:
-        """Evaluate on the sample's test users and days, and keep the results with the run."""
-        pairs = sampled.test_pairs()
-        return self.save_results(pairs, self.predict(pairs, progress), writer, progress)
+            facts["group_prior"] = fitted.group_prior
+        writer.facts["title_offsets"] = facts
+        writer.log({"title_offsets": facts})
 
     def predict(self, pairs: Pairs, progress: Progress = silent) -> np.ndarray:
         """Logits (n,) float32 of test pairs. Errors: InputError when training has diverged."""
@@ -207,37 +202,12 @@ class Trainer:
         """Logits (n,) float32. Errors: InputError when training has diverged."""
         logits = predict_pairs(self.model, self.scorer, pairs, progress, stage)
         if not np.isfinite(logits).all():
-            raise self._diverged(f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite")
+            raise self._diverged(f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite", self.state.steps)
         return logits
 
-    def _check_loss(self, losses: Losses) -> None:
-        if not math.isfinite(losses.total):
-            raise self._diverged(f"the loss is {losses.total}")
-
-    def _diverged(self, what: str) -> InputError:
+    def _diverged(self, what: str, steps: int) -> InputError:
         rate = self.config.train.learning_rate
-        return InputError(f"{what} after step {self.state.steps}: try a learning rate below {rate}")
-
-
-def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """Training and validation pairs: a ``share`` of the users that have pairs is held out with all of them.
-
-    Errors: InputError when users are held out and there is no positive among them.
-    """
-    pairs = sampled.train_pairs()
-    if share == 0:
-        return pairs, pairs.take(np.zeros(len(pairs), bool))
-    rng = generator(seed, Stream.VALIDATION_USERS)
-    has_pairs, chosen_users = np.zeros((2, sampled.n_users), bool)
-    has_pairs[pairs.user] = True
-    users = np.flatnonzero(has_pairs)
-    chosen = rng.choice(users, min(len(users), max(1, round(share * len(users)))), replace=False)
-    chosen_users[chosen] = True
-    held = chosen_users[pairs.user]
-    if not pairs.label[held].any():
-        found = f"no positive among {len(chosen)} validation users"
-        raise InputError(f"{sampled.path}: {found}; raise --validation")
-    return pairs.take(~held), pairs.take(held)
+        return InputError(f"{what} after step {steps}: try a learning rate below {rate}")
 
 
 def cut_log(path: Path, state: loop.TrainingState) -> None:
@@ -256,25 +226,3 @@ def cut_log(path: Path, state: loop.TrainingState) -> None:
                 break
             kept += len(line)
         file.truncate(kept)
-
-
-def step_record(event: loop.Step, seconds: float) -> dict[str, Any]:
-    """A step as a line of ``metrics.jsonl``."""
-    losses = event.losses
-    return {
-        "epoch": event.epoch + 1,
-        "step": event.step,
-        "loss": losses.total,
-        "loss_by_group": losses.by_group,
-        "pairs_by_group": losses.pairs_by_group,
-        "pairs_per_second": sum(losses.pairs_by_group) / seconds,
-    }
-
-
-def supported_macro(labels: np.ndarray, scores: np.ndarray, territory: np.ndarray, territories: int) -> float:
-    """Macro PR-AUC of the territories with enough positives to judge by, or of all where none has enough.
-
-    With one or two positives a territory's PR-AUC is chance, and the mean over a hundred of them is noise.
-    """
-    macro = macro_average_precision(labels, scores, territory, territories, SUPPORTING_POSITIVES)
-    return macro if np.isfinite(macro) else macro_average_precision(labels, scores, territory, territories)

@@ -1,7 +1,7 @@
-"""Compile kernels once, on tiny inputs; they are kept for the next run (see ``jit``).
+"""Compile kernels once, on tiny inputs; they are cached for the next run (see ``jit``).
 
 ``compile_kernels`` is for training and recommending, and takes milliseconds when nothing is left to compile, so that
-every training begins with it. ``rehearse`` is for the other commands, and does their work in small.
+every training begins with it. ``warm_up_commands`` runs the other commands on tiny data.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
 
-STAGE = "compiling kernels (kept in a cache for the next run)"
-REHEARSAL = "rehearsing sampling and import (kept likewise)"
-HEARTBEAT = 0.5  # seconds between two signs of life; a cold cache takes many seconds, and no kernel reports
+STAGE = "compiling kernels (cached for the next run)"
+COMMANDS = "running sampling and import on tiny data"
+HEARTBEAT = 0.5  # seconds between two reports: compiling takes many seconds, and reports nothing itself
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
 
@@ -40,17 +40,17 @@ def compile_kernels(progress: Progress = silent) -> None:
     progress(STAGE, 1, 1)
 
 
-def rehearse(progress: Progress = silent) -> None:
-    """Sample a world and import a log, both tiny, in a directory that is removed again."""
-    with _heartbeat(progress, REHEARSAL), TemporaryDirectory(prefix="twotower-") as directory:
-        _rehearse_sampling(Path(directory))
-        _rehearse_import(Path(directory))
-    progress(REHEARSAL, 1, 1)
+def warm_up_commands(progress: Progress = silent) -> None:
+    """Sample a world and import a log, both tiny, in a temporary directory."""
+    with _heartbeat(progress, COMMANDS), TemporaryDirectory(prefix="twotower-") as directory:
+        _warm_up_sampling(Path(directory))
+        _warm_up_import(Path(directory))
+    progress(COMMANDS, 1, 1)
 
 
 @contextmanager
 def _heartbeat(progress: Progress, stage: str) -> Iterator[None]:
-    """Report that the stage has begun, and then every half second until the body ends."""
+    """Report progress at the start and then every half second until the body ends."""
     over = Event()
 
     def beat() -> None:
@@ -97,7 +97,7 @@ def _compile_retrieval() -> None:
     found.top(1, everybody, Candidates(found.bias, users, *nothing_seen))
 
 
-def _rehearse_sampling(directory: Path) -> None:
+def _warm_up_sampling(directory: Path) -> None:
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.data.sampling.sampler import sample
     from twotower.data.synthetic.simulate import simulate
@@ -108,7 +108,7 @@ def _rehearse_sampling(directory: Path) -> None:
     sample(simulate(directory / "world", WorldConfig(**sizes, **days)), SampleConfig())
 
 
-def _rehearse_import(directory: Path) -> None:
+def _warm_up_import(directory: Path) -> None:
     """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
     from twotower.data.ingest.columns import IntegerColumn
     from twotower.data.ingest.days import Days

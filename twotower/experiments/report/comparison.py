@@ -2,10 +2,9 @@
 
 from rich.console import Console
 
-from twotower.experiments.report.method_tables import over_seeds
+from twotower.experiments.report.method_tables import method_table
 from twotower.experiments.report.territory_tables import comparison_table, gain_table
 from twotower.experiments.report.wording import Record
-from twotower.report.table import SCORE, TEXT, Column, Table, with_spread
 from twotower.report.terminal import print_lines, print_table
 
 
@@ -17,13 +16,3 @@ def print_comparison(record: Record, console: Console) -> None:
         console.print()
     if record["note"]:
         print_lines(console, [record["note"]])
-
-
-def method_table(record: Record) -> Table:
-    """Overall and macro PR-AUC of each method: mean ± standard deviation over its runs."""
-    columns = [Column("Method", TEXT), Column("Seeds", TEXT)]
-    table = Table([*columns, *(Column(f"{over} PR-AUC", with_spread(SCORE)) for over in ("Overall", "Macro"))])
-    for method in record["methods"]:
-        figures = (over_seeds(method[name]) for name in ("overall", "macro"))
-        table.add(method["name"], ", ".join(map(str, method["seeds"])), *figures)
-    return table

@@ -25,10 +25,10 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted names."""
     if not isinstance(value, Mapping):
         return {prefix: value}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, item in value.items():
-        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return found
+        result |= flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return result
 
 
 def side_by_side(id: str, title: str, first: str, settings: Mapping[str, Any]) -> Table:

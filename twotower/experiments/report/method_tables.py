@@ -1,7 +1,7 @@
 """Tables of an experiment with methods: what they are, popularity bias, calibration."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,29 +10,38 @@ from twotower.experiments.report.cells import territory_cell
 from twotower.experiments.report.territory_tables import tested
 from twotower.experiments.report.wording import Record
 from twotower.metrics.averages import mean_and_spread
+from twotower.report.pivot import pivoted
 from twotower.report.table import (
     COUNT,
     SCORE,
     TEXT,
+    Cell,
     Column,
     Kind,
     Table,
     data,
     decimal,
+    is_undefined,
     signed,
     with_spread,
 )
 
 SHOWN_MEASURES = ("local_score", "global_score", "local_share", "global_share", "average_popularity", "coverage")
 OVER_SEEDS = "mean ± standard deviation over seeds"
-CALIBRATION = (
-    ("ece", "Expected calibration error per territory, 0 is perfect", with_spread(decimal(4))),
-    (
-        "excess",
-        "Mean predicted minus observed rate per territory, above 0: predictions are too high",
-        with_spread(signed(4)),
-    ),
-)
+CALIBRATION = {
+    "ece": "Expected calibration error per territory, 0 is perfect",
+    "excess": "Mean predicted minus observed rate per territory, above 0: predictions are too high",
+}
+WORDS = {
+    "about": Column("What it is", TEXT),
+    "sample": Column("Sample", TEXT, on=("page",)),
+    "grouping": Column("Groups", TEXT, on=("page",)),
+}
+FIGURES = {
+    "overall": Column("Overall PR-AUC", with_spread(SCORE)),
+    "macro": Column("Macro PR-AUC", with_spread(SCORE), hint="mean over territories"),
+    "seconds": Column("Seconds", with_spread(decimal(1))),
+}
 
 
 def digits_of(mean: float) -> int:
@@ -55,23 +64,17 @@ def over_seeds(values: Sequence[float | None]) -> tuple[float, float] | None:
 
 
 def method_table(record: Record) -> Table:
-    """What each method is, and its figures over seeds."""
-    columns = [
-        Column("Method", TEXT),
-        Column("What it is", TEXT),
-        Column("Sample", TEXT, on=("page",)),
-        Column("Groups", TEXT, on=("page",)),
-        Column("Seeds", COUNT, on=("page",)),
-        Column("Overall PR-AUC", with_spread(SCORE)),
-        Column("Macro PR-AUC", with_spread(SCORE), hint="mean over territories"),
-        Column("Seconds", with_spread(decimal(1))),
-    ]
+    """What each method is, and its figures over seeds; compared runs have fewer facts than an experiment."""
+    known = record["methods"][0]
+    words = [(key, column) for key, column in WORDS.items() if key in known]
+    figures = [(key, column) for key, column in FIGURES.items() if key in known]
+    columns = [Column("Method", TEXT), *(column for _, column in words), Column("Seeds", TEXT)]
     title = f"Methods, {OVER_SEEDS}; overall: the test pairs of all periods in one ranking"
-    table = Table(columns, title, id="method-table")
+    table = Table([*columns, *(column for _, column in figures)], title, id="method-table")
     for method in record["methods"]:
-        figures = (over_seeds(method[name]) for name in ("overall", "macro", "seconds"))
-        words = (method[name] for name in ("name", "about", "sample", "grouping"))
-        table.add(*words, len(method["seeds"]), *figures)
+        values = (over_seeds(method[key]) for key, _ in figures)
+        seeds = ", ".join(map(str, method["seeds"]))
+        table.add(method["name"], *(method[key] for key, _ in words), seeds, *values)
     return table
 
 
@@ -84,49 +87,50 @@ def run_data(record: Record) -> Table:
     return table
 
 
-def bias_table(record: Record, measures: Sequence[str] | None = None) -> Table:
-    """Popularity bias of all users: a row per measure (all, or those named), a column per method."""
-    methods = list(record["bias"])
-    columns = [Column("Measure", TEXT), Column("Less bias is", TEXT), *(Column(name, MEASURE) for name in methods)]
-    table = Table(columns, f"Popularity bias over all test users, {OVER_SEEDS}", id="bias-table")
-    for name, measure in record["measures"].items():
-        if measures is None or name in measures:
-            values = (tuple(record["bias"][method]["overall"][name]) for method in methods)
-            table.add(measure["title"], measure["better"], *values)
+def bias_table(record: Record) -> Table:
+    """Popularity bias: a row per method and measure, of all users and of each territory where any is defined."""
+    columns = [
+        data("method"),
+        Column("Measure", TEXT, ("measure",)),
+        Column("Less bias is", TEXT),
+        Column("Territory", TEXT, ("territory",)),
+        Column("Mean", MEASURE, ("mean", "spread")),
+    ]
+    table, bias = Table(columns), record["bias"]
+    known = [
+        any(values[c] is not None for of in bias.values() for values in of["territories"].values())
+        for c in range(len(record["territories"]))
+    ]
+    for method, of in bias.items():
+        for name, measure in record["measures"].items():
+            words = (method, Cell(name, text=measure["title"]), measure["better"])
+            table.add(*words, "", tuple(of["overall"][name]))
+            for c, territory in enumerate(record["territories"]):
+                if known[c]:
+                    value = of["territories"][name][c], of["territory_spreads"][name][c]
+                    table.add(*words, territory_cell(territory), value, minor=not territory["major"])
     return table
+
+
+def overall_bias_table(record: Record, measures: Sequence[str] | None = None) -> Table:
+    """Popularity bias of all users: a row per measure (all, or those named), a column per method."""
+    title = f"Popularity bias over all test users, {OVER_SEEDS}"
+    chosen = record["measures"] if measures is None else measures
+    long = bias_table(record)
+    rows = [row for row in long.rows if not row.cells[3].value and row.cells[1].value in chosen]
+    keep = ("Measure", "Less bias is")
+    return pivoted(replace(long, rows=rows), "method", "mean", keep, title, "bias-table")
 
 
 def bias_territory_tables(record: Record) -> list[Table]:
     """Popularity bias per territory: a table per measure, a column per method."""
-    bias, tables = record["bias"], []
+    long, tables = bias_table(record), []
     for i, (name, measure) in enumerate(record["measures"].items()):
         title = f"{measure['title']}, per territory, {OVER_SEEDS}"
-        columns = [Column("Territory", TEXT), *(Column(method, MEASURE) for method in bias)]
-        table = Table(columns, title, id=f"bias-{i}")
-        for c, territory in enumerate(record["territories"]):
-            values = [(of["territories"][name][c], of["territory_spreads"][name][c]) for of in bias.values()]
-            if any(is_number(mean) for mean, _ in values):
-                table.add(territory_cell(territory), *values, minor=not territory["major"])
-        tables += [table] if table.rows else []
+        rows = [row for row in long.rows if row.cells[1].value == name and row.cells[3].value]
+        rows = [row for row in rows if not is_undefined(row.cells[4].value)]
+        tables.append(pivoted(replace(long, rows=rows), "method", "mean", ["Territory"], title, f"bias-{i}"))
     return tables
-
-
-def bias_data(record: Record) -> Table:
-    """A row per method and measure, overall and in each territory where any method has one."""
-    bias = record["bias"]
-    table = Table([*map(data, ("method", "measure", "territory", "mean", "spread"))])
-    known = [
-        any(of["territories"][name][c] is not None for of in bias.values() for name in of["territories"])
-        for c in range(len(record["territories"]))
-    ]
-    for method, of in bias.items():
-        for name, (mean, spread) in of["overall"].items():
-            table.add(method, name, "", mean, spread)
-            for c, territory in enumerate(record["territories"]):
-                if known[c]:
-                    values = (of[key][name][c] for key in ("territories", "territory_spreads"))
-                    table.add(method, name, territory["code"], *values)
-    return table
 
 
 def calibration_table(record: Record) -> Table:
@@ -153,34 +157,31 @@ def reliability_data(record: Record) -> Table:
     return table
 
 
-def calibration_territory_tables(record: Record) -> list[Table]:
-    """Calibration per territory: a table per figure, a column per method, and the support that it rests on."""
-    curves, tables = record["calibration"], []
-    support = [Column("Test pairs", COUNT), Column("Test positives", COUNT)]
-    for name, title, kind in CALIBRATION:
-        columns = [Column("Territory", TEXT), *(Column(method, kind) for method in curves), *support]
-        table = Table(columns, f"{title}, {OVER_SEEDS}", id=f"calibration-territory-{name}")
-        for c, territory in tested(record):
-            table.add(
-                territory_cell(territory),
-                *((of["territories"][name][c], of["territory_spreads"][name][c]) for of in curves.values()),
-                territory["test_pairs"],
-                territory["test_positives"],
-                minor=not territory["major"],
-            )
-        tables.append(table)
-    return tables
-
-
-def calibration_territory_data(record: Record) -> Table:
-    """Calibration in each territory with test pairs, mean and spread over seeds."""
-    support = ("major", "evaluated", "test_pairs", "test_positives")
-    figures = ("ece", "ece_spread", "excess", "excess_spread")
-    table = Table([*map(data, ("method", "territory", *support, *figures))])
+def calibration_territory_table(record: Record) -> Table:
+    """Calibration in each territory with test pairs: a row per method and territory, and the support it rests on."""
+    columns = [
+        data("method"),
+        Column("Territory", TEXT, ("territory",)),
+        data("major"),
+        data("evaluated"),
+        Column("Test pairs", COUNT, ("test_pairs",)),
+        Column("Test positives", COUNT, ("test_positives",)),
+        Column("Expected calibration error", with_spread(decimal(4)), ("ece", "ece_spread")),
+        Column("Predicted minus observed", with_spread(signed(4)), ("excess", "excess_spread")),
+    ]
+    table = Table(columns)
     for method, of in record["calibration"].items():
         for c, territory in tested(record):
-            values: list[Any] = []
-            for name in ("ece", "excess"):
-                values += [of["territories"][name][c], of["territory_spreads"][name][c]]
-            table.add(method, territory["code"], *(territory[key] for key in support), *values)
+            support = (territory[key] for key in ("major", "evaluated", "test_pairs", "test_positives"))
+            values = ((of["territories"][name][c], of["territory_spreads"][name][c]) for name in CALIBRATION)
+            table.add(method, territory_cell(territory), *support, *values, minor=not territory["major"])
     return table
+
+
+def calibration_territory_tables(record: Record) -> list[Table]:
+    """Calibration per territory: a table per figure, a column per method."""
+    table, keep = calibration_territory_table(record), ("Territory", "Test pairs", "Test positives")
+    return [
+        pivoted(table, "method", name, keep, f"{title}, {OVER_SEEDS}", f"calibration-territory-{name}")
+        for name, title in CALIBRATION.items()
+    ]

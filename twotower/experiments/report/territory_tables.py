@@ -14,6 +14,7 @@ from twotower.experiments.report.cells import (
     won_cell,
 )
 from twotower.experiments.report.wording import Record, all_pairs
+from twotower.report.pivot import pivoted
 from twotower.report.table import (
     COUNT,
     GAIN,
@@ -154,26 +155,23 @@ def comparison_table(record: Record, gains: Sequence[Mapping[str, Any]]) -> Tabl
 
 
 def score_table(record: Record) -> Table:
-    """PR-AUC per territory, averaged over periods and seeds: a column per method."""
-    scores = record["pr_auc"]
-    columns = [Column("Territory", TEXT), Column("Base rate", PERCENT), *(Column(name, SCORE) for name in scores)]
-    title = "PR-AUC per territory and method, averaged over periods and seeds; chance gives the base rate"
-    table = Table(columns, title, id="score-table")
-    for c, territory in tested(record):
-        values = (Cell(of["average"][c], hint=no_positives(of["average"][c])) for of in scores.values())
-        table.add(territory_cell(territory), territory["base_rate"], *values, minor=not territory["major"])
-    return table
-
-
-def score_data(record: Record) -> Table:
-    """The same for programs: a row per method and territory, a column per period."""
+    """PR-AUC: a row per method and territory; its average over periods and seeds, in CSV also each period."""
     periods = [period["name"] for period in record["periods"]]
-    table = Table([*map(data, ("method", "territory", "base_rate", *periods, "average"))])
+    columns = [data("method"), Column("Territory", TEXT, ("territory",)), Column("Base rate", PERCENT, ("base_rate",))]
+    table = Table([*columns, *map(data, periods), Column("PR-AUC", SCORE, ("average",))])
     for method, of in record["pr_auc"].items():
         for c, territory in tested(record):
-            values = (*(values[c] for values in of["by_period"]), of["average"][c])
-            table.add(method, territory["code"], territory["base_rate"], *values)
+            values = (values[c] for values in of["by_period"])
+            average = Cell(of["average"][c], hint=no_positives(of["average"][c]))
+            row = (method, territory_cell(territory), territory["base_rate"], *values, average)
+            table.add(*row, minor=not territory["major"])
     return table
+
+
+def scores_by_method(record: Record) -> Table:
+    """PR-AUC per territory: a column per method."""
+    title = "PR-AUC per territory and method, averaged over periods and seeds; chance gives the base rate"
+    return pivoted(score_table(record), "method", "average", ("Territory", "Base rate"), title, "score-table")
 
 
 def no_positives(score: float | None) -> str:

@@ -1,26 +1,24 @@
-"""What must be said in the same words wherever an experiment's record is shown: which pairs, and as of when."""
+"""Sentences and choices that must be the same wherever the record of an experiment is shown."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
 
-NO_TITLE_PAIRS = (
-    "No major territory has a local and a global title with enough positives in the test to be set side by side."
-)
+NO_TITLE_PAIRS = "No major territory has a local and a global title with enough positives in the test to compare them."
 TWO_FIGURES = (
-    "Overall PR-AUC ranks the test pairs of all periods together. The gain over all pairs is the mean of the periods’ "
-    "gains, with a ranking each, so that it is not the gain of the overall PR-AUC."
+    "Overall PR-AUC ranks the test pairs of all periods together. The gain over all pairs is the mean of the gains per "
+    "period, each with its own ranking, so it is not the gain of the overall PR-AUC."
 )
 
 
 def has_periods(record: Record) -> bool:
-    """Whether models went on learning between blocks of test days."""
+    """Whether models are updated between blocks of test days."""
     return len(record["periods"]) > 1
 
 
 def all_pairs(record: Record) -> str:
-    """What the gain over all pairs is a gain of: never called overall, as the PR-AUC of all periods together is."""
+    """What the gain over all pairs is measured on; "overall" is the PR-AUC of all periods in one ranking."""
     return "all pairs, one ranking per period" if has_periods(record) else "all pairs in one ranking"
 
 

@@ -1,1 +1,1 @@
-"""Whose rows moved which weight: the gradient of one batch taken apart."""
+"""Which groups' rows moved which weight: the gradient of one batch, split by block and group."""

@@ -1,1 +1,1 @@
-"""Why one user gets one title with this score."""
+"""Why does one user get one title with this score?"""

@@ -1,188 +1,176 @@
-"""Why this score, as tables for the terminal: read off the record of ``twotower explain`` alone."""
+"""The record of an explained score on a terminal: terms, hidden units, heads, and the titles that other heads move."""
 
-from collections.abc import Mapping
-from typing import Any
+from rich.console import Console
 
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
+from twotower.core.formatting import count, counted, decimal, minus
+from twotower.lab.explain.record import Explanation, HeadScore, TitleKind
+from twotower.report.table import COUNT, TEXT, Cell, Column, Kind, Table
+from twotower.report.terminal import line, print_lines, print_table
 
-from twotower.core.formatting import minus
-from twotower.report.tables import count_text, new_table
-
-#: Name of a term in the record → how it is written, and in words. In the order of the sum.
+#: Terms of the sum in its order: formula, explanation, short name.
 TERMS = {
-    "dot": ("s·⟨U, V⟩", "user and title"),
-    "tower": ("s·⟨A, V⟩", "user and title, by the shared tower"),
-    "head": ("s·⟨U − A, V⟩", "and what the head of {group} adds"),
-    "c": ("c", "bias of all logits"),
-    "title_bias": ("⟨X, C⟩", "title bias of {group}"),
-    "territory_dot": ("s·⟨b, V⟩", "user offset of {territory}"),
-    "territory_bias": ("⟨X, C⟩", "title bias of {territory}"),
-    "title_offset": ("offset", "of the title in {territory}"),
+    "dot": ("s·⟨U, V⟩", "user and title", "user·title"),
+    "tower": ("s·⟨A, V⟩", "user and title in the shared tower", "tower"),
+    "head": ("s·⟨U − A, V⟩", "what the head of {group} adds", "head"),
+    "c": ("c", "bias of all logits", "c"),
+    "title_bias": ("⟨X, C⟩", "title bias of {group}", "title bias"),
+    "territory_dot": ("s·⟨b, V⟩", "user offset of {territory}", "user offset"),
+    "territory_bias": ("⟨X, C⟩", "title bias of {territory}", "terr. bias"),
+    "title_offset": ("offset", "title offset in {territory}", "offset"),
 }
-SHORT = {"dot": "user·title", "tower": "tower", "head": "head", "c": "c", "title_bias": "title bias"}
-SHORT |= {"territory_dot": "user offset", "territory_bias": "terr. bias", "title_offset": "offset"}
 BASE_RATES = {
-    "all": "of all training pairs",
-    "title": "of the title’s training pairs",
-    "title_in_territory": "of those in {territory}",
+    "all": "all training pairs",
+    "title": "training pairs of the title",
+    "title_in_territory": "those in {territory}",
 }
-PARTS = {"training": "a training user", "test": "a test user", None: "in neither part of the sample"}
+PARTS = {"training": "a training user", "test": "a test user", None: "neither a training nor a test user"}
+TERM = Kind(lambda value: minus(f"{value:+.4f}"))
+PROBABILITY = Kind(lambda value: decimal(value, 4))
 
 
-def print_explanation(record: Mapping[str, Any], console: Console) -> None:
-    """All of it, in the order of the questions: who and what, why this score, which units, which head."""
-    for part in explanation_parts(record):
-        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
-
-
-def explanation_parts(record: Mapping[str, Any]) -> list[RenderableType]:
-    """The lines and tables."""
-    parts: list[RenderableType] = [*facts(record), "", terms_table(record), ""]
-    parts += [*([units_table(record)] if record["hidden"]["half"] else []), concentration(record), ""]
+def print_explanation(record: Explanation, console: Console) -> None:
+    """The score first, then its hidden units, then the other heads."""
+    print_lines(console, [*facts(record), ""])
+    print_table(terms_table(record), console)
+    console.print()
+    if record["hidden"]["half"]:
+        print_table(units_table(record), console)
+    print_lines(console, [concentration(record), ""])
     if len(record["heads"]) == 1:
-        return [*parts, Text("There is one head: every user goes through the same network.")]
-    parts += [heads_table(record), "", moved_table(record)]
-    return [*parts, Text("local, global: by training positives (docs/explanation/popularity-bias.md)", style="dim")]
+        print_lines(console, ["The model has one head, which all users share."])
+        return
+    print_table(heads_table(record), console)
+    console.print()
+    print_table(moved_table(record), console)
+    print_lines(console, [line("local, global: see docs/explanation/popularity-bias.md", "quiet")])
 
 
-def facts(record: Mapping[str, Any]) -> list[Text]:
-    """Who, and what."""
+def facts(record: Explanation) -> list[str]:
+    """The user and the title."""
     user, title = record["user"], record["title"]
     group = "" if user["group"] is None else f", group {user['group']}"
     part = f"; {PARTS[user['part']]}" if record["sample"] else ""
-    who = f"user   {user['id']}: {user['territory_name']} ({user['territory']}){group}; "
-    named = "" if title["name"] == title["id"] else f" ({title['name']})"
-    what = f"title  {title['id']}{named}: {kind_text(title)}"
+    name = "" if title["name"] == title["id"] else f" ({title['name']})"
     if title["watched"]:
-        what += "; watched already: never recommended again"
+        rank = "already watched, so never recommended again"
     elif not title["available"]:
-        what += f"; not to be had in {user['territory']}: never recommended there"
+        rank = f"not available in {user['territory']}, so never recommended there"
     else:
-        rank = own_head(record)["rank"]
-        what += f"; rank {count_text(rank)} of the {count_text(record['titles'])} titles open to the user"
-    return [Text(who + f"titles watched: {count_text(user['watched'])}{part}"), Text(what)]
+        rank = f"rank {count(own_head(record)['rank'])} of the {count(record['titles'])} titles that the user may get"
+    return [
+        f"user   {user['id']}: {user['territory_name']} ({user['territory']}){group}; "
+        f"{counted(user['watched'], 'title')} watched{part}",
+        f"title  {title['id']}{name}: {kind_text(title)}; {rank}",
+    ]
 
 
-def terms_table(record: Mapping[str, Any]) -> Table:
-    """The sum, then what it means as a probability, with base rates beside it."""
-    table = new_table(("term", "what it is"), ("value",))
+def terms_table(record: Explanation) -> Table:
+    """The sum, its probability, and base rates for comparison."""
+    table = Table([Column("term", TEXT), Column("what it is", TEXT), Column("value", TERM)])
     for name, value in record["terms"].items():
-        formula, words = TERMS[name]
-        table.add_row(scaled(formula, record), words.format(**places(record)), number_text(value))
-    table.add_section()
-    table.add_row("z", "logit: the sum", number_text(record["logit"]), style="bold")
-    table.add_row("σ(z)", "probability", f"{record['probability']:.4f}", style="bold")
+        formula, words, _ = TERMS[name]
+        table.add(scaled(formula, record), words.format(**places(record)), value)
+    table.section()
+    table.add("z", "logit: the sum", record["logit"], tone="strong")
+    table.add("σ(z)", "probability", Cell(record["probability"], text=decimal(record["probability"])), tone="strong")
     for base in record["base_rates"]:
         words = BASE_RATES[base["of"]].format(**places(record))
-        counts = f"{count_text(base['positives'])} of {count_text(base['pairs'])} positive"
-        rate = "–" if base["rate"] is None else f"{base['rate']:.4f}"
-        table.add_row("base rate", f"{words}: {counts}", rate)
+        counts = f"{count(base['positives'])} of {count(base['pairs'])} positive"
+        rate = "–" if base["rate"] is None else decimal(base["rate"])
+        table.add("base rate", f"{words}: {counts}", rate)
     return table
 
 
-def units_table(record: Mapping[str, Any]) -> Table:
-    """The hidden units that add most and take most."""
-    table = new_table(("hidden unit",), ("U", "V", scaled("s·U·V", record)))
-    for sign in ("positive", "negative"):
-        for unit in record["hidden"][sign]["largest"]:
-            numbers = (number_text(unit[name]) for name in ("u", "v", "contribution"))
-            table.add_row(f"unit {unit['unit']}", *numbers)
-        table.add_section()
+def units_table(record: Explanation) -> Table:
+    """The hidden units with the largest contributions of either sign."""
+    columns = [Column("U", TERM), Column("V", TERM), Column(scaled("s·U·V", record), TERM)]
+    table = Table([Column("hidden unit", TEXT), *columns])
+    for units in (record["hidden"]["positive"], record["hidden"]["negative"]):
+        for unit in units["largest"]:
+            table.add(f"unit {unit['unit']}", unit["u"], unit["v"], unit["contribution"])
+        table.section()
     return table
 
 
-def concentration(record: Mapping[str, Any]) -> Text:
-    """How few units make the score."""
+def concentration(record: Explanation) -> str:
+    """How many units make the score."""
     hidden = record["hidden"]
     if not hidden["half"]:
-        return Text(f"All {count_text(hidden['units'])} units add 0: no unit is above 0 in both U and V.")
-    positive, negative = hidden["positive"], hidden["negative"]
-    added = f"{units_text(positive['units'])} {'adds' if positive['units'] == 1 else 'add'}"
-    taken = f"{count_text(negative['units'])} {'adds' if negative['units'] == 1 else 'add'}"
-    equal = f"{hidden['effective']:.0f}"
-    return Text(
-        f"{added} {number_text(positive['sum'])}, {taken} {number_text(negative['sum'])}; half of all magnitude lies "
-        f"in {count_text(hidden['half'])} of {units_text(hidden['units'])} "
-        f"(as concentrated as in {equal} equal {'one' if equal == '1' else 'ones'})"
+        return f"All {hidden['units']} units contribute 0: no unit is above 0 in both U and V."
+    signs = (("positive", hidden["positive"]), ("negative", hidden["negative"]))
+    parts = [f"{counted(of['units'], f'{sign} unit')}, sum {TERM.write(of['sum'])}" for sign, of in signs]
+    return (
+        f"{'; '.join(parts)}. Half of the magnitude is in {count(hidden['half'])} of "
+        f"{counted(hidden['units'], 'unit')} (effective number of units: {hidden['effective']:.1f})."
     )
 
 
-def units_text(n: int) -> str:
-    return f"{count_text(n)} {'unit' if n == 1 else 'units'}"
-
-
-def scaled(formula: str, record: Mapping[str, Any]) -> str:
+def scaled(formula: str, record: Explanation) -> str:
     """A formula with the scale s, which a model without a learned logit does not have."""
     return formula if "c" in record["terms"] else formula.removeprefix("s·")
 
 
-def heads_table(record: Mapping[str, Any]) -> Table:
+def heads_table(record: Explanation) -> Table:
     """The same user under every head."""
     names = [name for name in TERMS if name in record["terms"] and name != "c"]
-    table = new_table(
-        ("head", "living in"),
-        (*(SHORT[name] for name in names), "logit", "prob.", "rank"),
-        title=f"User {record['user']['id']} under every head: {record['title']['name']}",
-        caption="under another head the user is taken to live in the largest territory of its group",
+    columns = [Column("head", TEXT), Column("living in", TEXT), *(Column(TERMS[name][2], TERM) for name in names)]
+    table = Table(
+        [*columns, Column("logit", TERM), Column("prob.", PROBABILITY), Column("rank", COUNT)],
+        f"User {record['user']['id']} under every head: {record['title']['name']}",
+        "under another head the user is assumed to live in the largest territory of its group",
     )
     for head in record["heads"]:
         more = " …" if head["territories"] > len(head["largest"]) else ""
         largest = ", ".join(head["largest"]) + more or "none here"
-        table.add_row(
+        table.add(
             f"{head['group']} ({largest}){' own' if head['own'] else ''}",
             head["territory"],
-            *(number_text(head["terms"][name]) for name in names),
-            number_text(head["logit"]),
-            f"{head['probability']:.4f}",
-            count_text(head["rank"]),
-            style="bold" if head["own"] else None,
+            *(head["terms"][name] for name in names),
+            head["logit"],
+            head["probability"],
+            head["rank"],
+            tone="strong" if head["own"] else "",
         )
     return table
 
 
-def moved_table(record: Mapping[str, Any]) -> Table:
-    """The titles that move most between the own head and each other one."""
-    own = own_head(record)
-    table = new_table(
-        ("head", "title", "kind"),
-        ("own logit", "logit", "change", "own rank", "rank"),
-        title=f"What moves most when head {own['group']} is replaced, of the ten best titles of both",
-    )
+def moved_table(record: Explanation) -> Table:
+    """The titles whose logit differs most between the own head and each other one."""
+    numbers = [Column("own logit", TERM), Column("logit", TERM), Column("change", TERM)]
+    table = Table(
+        [*(Column(name, TEXT) for name in ("head", "title", "kind")), *numbers, Column("own rank", COUNT),
+         Column("rank", COUNT)],
+        f"Largest changes from head {own_head(record)['group']}, among the ten best titles of either head",
+    )  # fmt: skip
     for head in record["moved"]:
         for title in head["titles"]:
             change = title["logit"] - title["own_logit"]
-            table.add_row(
+            table.add(
                 str(head["group"]),
                 title["name"],
                 kind_text(title),
-                number_text(title["own_logit"]),
-                number_text(title["logit"]),
-                Text(number_text(change), style="green" if change > 0 else "red"),
-                count_text(title["own_rank"]),
-                count_text(title["rank"]),
+                title["own_logit"],
+                title["logit"],
+                Cell(change, "good" if change > 0 else "bad"),
+                title["own_rank"],
+                title["rank"],
             )
-        table.add_section()
+        table.section()
     return table
 
 
-def own_head(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def own_head(record: Explanation) -> HeadScore:
     return next(head for head in record["heads"] if head["own"])
 
 
-def places(record: Mapping[str, Any]) -> dict[str, str]:
-    """How the user's group and territory are called in sentences."""
+def places(record: Explanation) -> dict[str, str]:
+    """Names of the user's group and territory in sentences."""
     group = record["user"]["group"]
     return {"group": "all" if group is None else f"group {group}", "territory": record["user"]["territory"]}
 
 
-def kind_text(title: Mapping[str, Any]) -> str:
-    """Local or global, or neither."""
+def kind_text(title: TitleKind) -> str:
+    """Local, global or neither."""
     if title["kind"] is None:
         return "unknown"
     return f"local to {title['home']}" if title["kind"] == "local" else title["kind"] or "neither"
-
-
-def number_text(value: float) -> str:
-    return minus(f"{value:+.4f}")

@@ -1,1 +1,1 @@
-"""Whether the gradients are right: finite differences, textbook and engine, and known bugs that can be planted."""
+"""Are the gradients right? Finite differences, textbook and engine compared, and known bugs that can be planted."""

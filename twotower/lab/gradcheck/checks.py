@@ -4,15 +4,14 @@
     textbook   the gradient of ``model.reference``, in float64
     engine     the gradient of ``model.two_tower``, in float32, from the kernels that train
 
-A block is a parameter, or the part of it that one group has to itself. Engine and textbook are compared in all numbers
-of a block. Differences cost two evaluations each, so that they are taken of a few elements: the one where the engine is
-furthest off, the largest, and some drawn at random; and along one random direction of the whole block.
-What is no gradient is checked beside: steps of Adam, and that a head gets exactly 0 from foreign rows.
+A block is a parameter, or the part of it that one group owns. Engine and textbook are compared in all elements of a
+block. Differences cost two evaluations each, so they are taken for a few elements (the one where the engine is furthest
+off, the largest, and some random ones) and along one random direction of the whole block. Beside gradients: steps of
+Adam, and that a head gets exactly 0 from other groups' rows.
 """
 
 import copy
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,13 +22,14 @@ from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator, placeholder
 from twotower.core.version import __version__
 from twotower.data.batches import Batch
-from twotower.lab.attribution.gradient_matrix import Block, blocks_of
+from twotower.lab.attribution.blocks import Block, blocks_of
 from twotower.lab.gradcheck.adam_steps import UPDATE_TOLERANCE, adam_steps
-from twotower.lab.gradcheck.checked_blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
-from twotower.lab.gradcheck.finite_differences import Relus, Textbook, losses_alone, watched_relus
-from twotower.lab.gradcheck.masked_blocks import local, masked_blocks
-from twotower.lab.gradcheck.planted_bugs import PlantedBug, changed_line, planted, require_possible
-from twotower.lab.gradcheck.small_batch import SmallBatches
+from twotower.lab.gradcheck.blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
+from twotower.lab.gradcheck.finite_differences import Relus, Textbook, loss_only, watched_relus
+from twotower.lab.gradcheck.masks import check_masks, places_in_parameter
+from twotower.lab.gradcheck.planted_bugs import PlantedBug, bug_facts, planted, require_possible
+from twotower.lab.gradcheck.record import BatchFacts, BlockCheck, GradcheckRecord
+from twotower.lab.gradcheck.small_batches import SmallBatches
 from twotower.lab.subject import Subject
 from twotower.model.loss import Losses
 from twotower.model.two_tower import TwoTower
@@ -39,22 +39,21 @@ from twotower.training.loop import make_optimiser
 
 FORMAT = 1
 PAIRS = 256
-FEWEST_PAIRS = 8  # a group: of four users, two each
+FEWEST_PAIRS = 8  # per group: of four users, two each
 LOSS_TOLERANCE = 1e-5  # engine against textbook, of the loss
-#: A ReLU's input nearer to 0 than this may lie on the other side in float32, and its gradient is then another one.
-#: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until none is so near.
+#: A ReLU's input nearer to 0 than this may have the other sign in float32, and then another gradient.
+#: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until no input is so near.
 NEAR_A_KINK = 2e-6
 TRIES = 8
 
 
 def check(
     subject: Subject, pairs: int | None = None, bug: PlantedBug | None = None, progress: Progress = silent
-) -> dict[str, Any]:
-    """The record GRADCHECK of at most ``pairs`` pairs that a subject learns from; by default 256, or 8 a group.
+) -> GradcheckRecord:
+    """Check the gradients on at most ``pairs`` training pairs of a subject; by default 256, or 8 per group if more.
 
-    The subject stays as it is. A trained network is looked at as it stands. A fresh one has first taken a step, since
-    low-rank heads begin with Q = 0, where the gradient of P is 0 whatever the code does. ``bug`` is planted for as long
-    as the check takes.
+    The subject stays unchanged. A trained network is checked as it is. A fresh one takes one step first, since low-rank
+    heads start with Q = 0, where the gradient of P is 0 whatever the code does. ``bug`` is planted during the check.
 
     Errors: InputError for too few pairs, and for a bug that this model cannot have.
     """
@@ -70,22 +69,22 @@ def check(
         other, blocks = small.other(), blocks_of(network, subject.territory_group)
         blocks = [block for block in blocks if 0 not in block.shape]
         progress("choosing a batch", 0, 1)
-        taken = network.loss_and_gradients(other)
+        losses = network.loss_and_gradients(other)
         if not subject.trained:
-            make_optimiser(network, subject.config.train).update(network.grads, taken.present, network.threads)
+            make_optimiser(network, subject.config.train).update(network.grads, losses.present, network.threads)
         batch, nearest, tries = far_from_kinks(network, small, relus)
         progress("choosing a batch", 1, 1)
 
-        for seen in (batch, other):  # workspaces of the batch's size, and another batch in them
-            network.loss_and_gradients(seen)
+        for earlier in (batch, other):  # allocate the workspaces, and leave another batch in them
+            network.loss_and_gradients(earlier)
         losses = network.loss_and_gradients(batch)
         book = Textbook(network, batch)
         loss, gradients = book.loss_and_gradients()
         checked = check_blocks(network, book, gradients, losses, blocks, relus, seed, progress)
-        masked = masked_blocks(network, small, batch, blocks, progress)
+        masked = check_masks(network, small, batch, blocks, progress)
         progress("steps of Adam", 0, 1)
         present = np.flatnonzero(np.diff(batch.segments)).tolist()
-        without = small.part(batch, present[:-1]) if len(present) > 1 else other
+        without = small.restricted(batch, present[:-1]) if len(present) > 1 else other
         steps = adam_steps(network, [batch, without, batch], blocks, subject.config)
         progress("steps of Adam", 1, 1)
     loss_agrees = bool(abs(losses.total - loss) <= LOSS_TOLERANCE * abs(loss))
@@ -96,7 +95,7 @@ def check(
         "twotower": __version__,
         "subject": subject.facts(),
         "groups": subject.group_names,
-        "batch": batch_facts(batch) | {"nearest_kink": nearest, "tries": tries},
+        "batch": batch_facts(batch, nearest, tries),
         "tolerances": {
             "numeric": NUMERIC_TOLERANCE, "engine": ENGINE_TOLERANCE, "terms": TERMS_TOLERANCE,
             "loss": LOSS_TOLERANCE, "update": UPDATE_TOLERANCE, "near_a_kink": NEAR_A_KINK,
@@ -111,7 +110,7 @@ def check(
 
 
 def copy_of(subject: Subject) -> TwoTower:
-    """The subject's network again, on one thread: so few pairs give others nothing to do."""
+    """A copy of the subject's network, on one thread, which is enough for so few pairs."""
     model = subject.model
     network = TwoTower(model.config, *model.widths, placeholder(), threads=1,
                        territories=subject.dataset.n_territories)  # fmt: skip
@@ -121,10 +120,10 @@ def copy_of(subject: Subject) -> TwoTower:
 
 
 def far_from_kinks(network: TwoTower, small: SmallBatches, relus: Relus) -> tuple[Batch, float, int]:
-    """A batch where no ReLU's input lies near 0, or the best of some; how near the nearest is; batches tried."""
-    best, furthest = small.take(), -1.0
+    """A batch without ReLU inputs near 0, or the best of TRIES; its nearest input; the number of batches tried."""
+    best, furthest = small.batch(), -1.0
     for skip in range(TRIES):
-        batch = small.take(skip)
+        batch = small.batch(skip)
         relus.clear()
         Textbook(network, batch).loss_and_gradients()
         if relus.nearest > furthest:
@@ -134,7 +133,7 @@ def far_from_kinks(network: TwoTower, small: SmallBatches, relus: Relus) -> tupl
     return best, furthest, skip + 1
 
 
-def batch_facts(batch: Batch) -> dict[str, Any]:
+def batch_facts(batch: Batch, nearest_kink: float, tries: int) -> BatchFacts:
     return {
         "pairs": len(batch),
         "users": len(batch.user_rows),
@@ -144,57 +143,39 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
         "users_by_group": np.diff(batch.segments).tolist(),
         "most_of_a_user": int(batch.user_counts.max()),
         "most_of_a_title": int(batch.title_counts.max()),
-    }
-
-
-def bug_facts(bug: PlantedBug) -> dict[str, Any]:
-    line, right, wrong = changed_line(bug)
-    return {
-        "name": bug.name,
-        "sentence": bug.sentence,
-        "file": bug.file,
-        "function": bug.function,
-        "line": line,
-        "right": right,
-        "wrong": wrong,
-        "maths": list(bug.maths),
-        "why": bug.why,
+        "nearest_kink": nearest_kink,
+        "tries": tries,
     }
 
 
 def check_blocks(
     network: TwoTower, book: Textbook, gradients: dict[str, np.ndarray], losses: Losses, blocks: list[Block],
     relus: Relus, seed: int, progress: Progress,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A record for every block: some of its elements, and one direction. ``losses`` are of the engine's last pass."""
+) -> list[BlockCheck]:  # fmt: skip
+    """A record for every block: some of its elements, and one direction. ``losses`` are the engine's last."""
     B = sum(losses.pairs_by_group)
-    checked: list[CheckedBlock] = []
     dz, dots = np.abs(network.pairs.dz[:B]).astype(np.float64), np.abs(network.pairs.dots[:B])
-    terms = {"logit.scale": float(dz @ dots), "logit.bias": float(dz.sum())}
-
-    def rng() -> np.random.Generator:
-        return generator(seed, Stream.GRADIENT_CHECK, len(checked))
-
-    for block in blocks:
-        name = block.parameter
-        places, engine = local(network, block), block.of(network.grads)
-        checked.append(CheckedBlock(block, places, gradients[name], engine, rng(), terms.get(name, 0.0)))
+    terms = {"logit.scale": float(dz @ dots), "logit.bias": float(dz.sum()), LOG_VARIANCE: 1.0}
+    cases = [(block, places_in_parameter(network, block), block.of(network.grads)) for block in blocks]
     if LOG_VARIANCE in book.params:
-        gradient = gradients[LOG_VARIANCE]
-        block = Block(LOG_VARIANCE, LOG_VARIANCE, None, "loss", None, gradient.shape, slice(0, len(gradient)))
-        engine = gradient_of_log_variance(network, losses)
-        checked.append(CheckedBlock(block, np.arange(len(gradient)), gradient, engine, rng(), 1.0))
-    with losses_alone(), ThreadPoolExecutor(usable_cores()) as pool:
-        tasks = [[pool.submit(book.difference, way, relus) for way in of.ways()] for of in checked]
-        together = [task for of_block in tasks for task in of_block]
-        for done, _ in enumerate(as_completed(together), 1):
-            progress("finite differences", done, len(together))
-    return [of.record([task.result() for task in mine]) for of, mine in zip(checked, tasks, strict=True)]
+        n = len(gradients[LOG_VARIANCE])
+        block = Block(LOG_VARIANCE, LOG_VARIANCE, None, "loss", None, (n,), slice(0, n))
+        cases.append((block, np.arange(n), gradient_of_log_variance(network, losses)))
+    checked = []
+    for number, (block, places, engine) in enumerate(cases):
+        rng, name = generator(seed, Stream.GRADIENT_CHECK, number), block.parameter
+        checked.append(CheckedBlock(block, places, gradients[name], engine, rng, terms.get(name, 0.0)))
+    with loss_only(), ThreadPoolExecutor(usable_cores()) as pool:
+        tasks = [[pool.submit(book.difference, each, relus) for each in block.directions()] for block in checked]
+        futures = [task for of_block in tasks for task in of_block]
+        for done, _ in enumerate(as_completed(futures), 1):
+            progress("finite differences", done, len(futures))
+    return [block.record([task.result() for task in of_block]) for block, of_block in zip(checked, tasks, strict=True)]
 
 
 def gradient_of_log_variance(network: TwoTower, losses: Losses) -> np.ndarray:
-    """The engine's gradient for the learned weights of the groups, (K,), which it makes in its step."""
+    """The engine's gradient for the learned weights of the groups, (K,), computed in a step of a copy."""
     assert isinstance(network.objective, Objective) and network.objective.uncertainty is not None
-    taken = copy.deepcopy(network.objective.uncertainty)
-    taken.update(losses.by_group, losses.pairs_by_group, network.threads)
-    return taken.grads[LOG_VARIANCE].astype(np.float64)
+    uncertainty = copy.deepcopy(network.objective.uncertainty)
+    uncertainty.update(losses.by_group, losses.pairs_by_group, network.threads)
+    return uncertainty.grads[LOG_VARIANCE].astype(np.float64)

@@ -1,8 +1,8 @@
-"""The textbook in float64 on one batch: its loss, its gradients, and what finite differences say of both.
+"""The textbook in float64 on one batch: its loss, its gradients, and finite differences of the loss.
 
-A ReLU has a kink. A central difference whose two points lie on different sides of one is no derivative, however right
-the gradient is; so the textbook's own ReLUs are watched: which of them are open is compared on both sides. Where one
-turns, the step is made smaller, and where one turns at the smallest step, too, the difference says so.
+A ReLU has a kink. A central difference across it is no derivative, however right the gradient is; so the textbook's
+ReLUs are watched and their open units compared on both sides. Where a unit switches, the step is made smaller; where
+one switches at the smallest step too, the difference says so.
 """
 
 import threading
@@ -14,18 +14,19 @@ import numpy as np
 
 from twotower.data.batches import Batch
 from twotower.model import reference
+from twotower.model.finite_differences import central_difference
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective
 from twotower.model.variants.uncertainty import LOG_VARIANCE
 
-#: Steps of a difference, one after the other while a ReLU turns: the next is ten times nearer to the derivative, and
-#: has ten times more rounding. Along a direction all numbers of a block move at once, and a step goes further.
+#: Steps of a difference, tried in turn while a ReLU switches: each is ten times nearer to the derivative and has ten
+#: times the rounding. Along a direction all elements of a block move at once, so a step goes further.
 STEPS_OF_ELEMENT = (1e-5, 1e-6, 1e-7, 1e-8)
 STEPS_OF_DIRECTION = (1e-6, 1e-7, 1e-8)
 #: Rounding of a loss, in units of float64's 2.2e-16 of it. Measured on 256 pairs at D 512: below 1.
 ULPS = 16
-OF_RELUS = ("batchnorm_relu", "head_output")  # of the reference; the last argument is the floor
+RELU_FUNCTIONS = ("batchnorm_relu", "head_output")  # of the reference; the last argument is the floor
 
 
 class Difference(NamedTuple):
@@ -33,13 +34,13 @@ class Difference(NamedTuple):
 
     value: float
     step: float
-    noise: float  # what rounding may have done to the value
-    turned: int  # ReLUs between its two points
+    noise: float  # possible rounding of the value
+    kinks: int  # ReLUs that switch between its two points
     extrapolated: bool = False
 
 
 class Relus(threading.local):
-    """What a thread has seen of the ReLUs of one evaluation."""
+    """Inputs of the ReLUs in one evaluation, per thread."""
 
     def __init__(self) -> None:
         self.clear()
@@ -48,7 +49,7 @@ class Relus(threading.local):
         self.open: list[np.ndarray] = []
         self.nearest = np.inf
 
-    def see(self, Y: np.ndarray, floor: float) -> None:
+    def observe(self, Y: np.ndarray, floor: float) -> None:
         self.open.append(floor < Y)
         if Y.size:
             self.nearest = min(self.nearest, float(np.abs(Y - floor).min()))
@@ -56,8 +57,8 @@ class Relus(threading.local):
 
 @contextmanager
 def watched_relus() -> Iterator[Relus]:
-    """The textbook with its ReLUs watched: an evaluation in any thread leaves there what that thread has seen."""
-    relus, originals = Relus(), {name: getattr(reference, name) for name in OF_RELUS}
+    """Watch the ReLUs of the textbook, in any thread."""
+    relus, originals = Relus(), {name: getattr(reference, name) for name in RELU_FUNCTIONS}
 
     def watch(operation: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         def watching(*arguments: Any) -> np.ndarray:
@@ -65,7 +66,7 @@ def watched_relus() -> Iterator[Relus]:
             if not np.isfinite(floor):
                 return operation(*arguments)
             Y = operation(*rest, -np.inf)
-            relus.see(Y, floor)
+            relus.observe(Y, floor)
             return np.maximum(Y, floor)
 
         return watching
@@ -78,8 +79,8 @@ def watched_relus() -> Iterator[Relus]:
 
 
 @contextmanager
-def losses_alone() -> Iterator[None]:
-    """The textbook without its way back, which a loss does not need: its gradients are 0, in a third of the time."""
+def loss_only() -> Iterator[None]:
+    """The textbook without its backward pass, which a loss does not need: gradients are 0, in a third of the time."""
     nothing: dict[str, Any] = {"tower_backward": lambda *_: {}, "head_backward": lambda *_: ({}, 0.0)}
     originals = {name: getattr(reference, name) for name in nothing}
     try:
@@ -108,52 +109,56 @@ class Textbook:
             terms = terms._replace(log_variances=log_variance)
         return reference.loss_and_gradients(params, self.batch, self.model, terms)
 
-    def difference(self, way: "Way", relus: Relus) -> Difference:
-        """Central difference of the loss, with a step at which no ReLU turns if there is one.
+    def difference(self, direction: "Direction", relus: Relus) -> Difference:
+        """Central difference of the loss, with a step at which no ReLU switches if there is one.
 
-        Where it is not what was expected it is taken with half the step, too, and extrapolated (Richardson), which
-        leaves an error of order step⁴ in place of step²: batch-norm over a few rows bends a loss sharply. A gradient
-        that is right agrees then; one that is wrong does so less than before.
+        A difference that is not as expected is extrapolated from the step and half of it (Richardson), which leaves an
+        error of order step⁴ instead of step²: batch-norm over a few rows makes the loss bend sharply. A right gradient
+        then agrees, and a wrong one stays wrong.
         """
-        steps = STEPS_OF_ELEMENT if isinstance(way.direction, tuple) else STEPS_OF_DIRECTION
+        steps = STEPS_OF_ELEMENT if isinstance(direction.along, tuple) else STEPS_OF_DIRECTION
         for step in steps:
-            found = self.at_step(way, step, relus)
-            if not found.turned:
+            result = self.at_step(direction, step, relus)
+            if not result.kinks:
                 break
-        if found.turned or abs(found.value - way.expected) <= way.allowed + found.noise:
-            return found
-        half = self.at_step(way, step / 2, relus)
-        value, noise = (4 * half.value - found.value) / 3, (4 * half.noise + found.noise) / 3
-        return Difference(value, step, noise, half.turned, extrapolated=True)
+        if result.kinks or abs(result.value - direction.expected) <= direction.allowed + result.noise:
+            return result
+        half = self.at_step(direction, step / 2, relus)
+        value, noise = (4 * half.value - result.value) / 3, (4 * half.noise + result.noise) / 3
+        return Difference(value, step, noise, half.kinks, extrapolated=True)
 
-    def at_step(self, way: "Way", step: float, relus: Relus) -> Difference:
+    def at_step(self, direction: "Direction", step: float, relus: Relus) -> Difference:
         """Central difference with one step."""
         losses, sides = [], []
-        for side in (1, -1):
-            moved = self.params[way.name].copy()
-            if isinstance(way.direction, tuple):
-                moved[way.direction] += side * step
+
+        def loss(t: float) -> float:
+            moved = self.params[direction.name].copy()
+            if isinstance(direction.along, tuple):
+                moved[direction.along] += t
             else:
-                moved += side * step * way.direction
+                moved += t * direction.along
             relus.clear()
-            losses.append(self.loss_and_gradients({way.name: moved})[0])
+            losses.append(self.loss_and_gradients({direction.name: moved})[0])
             sides.append(relus.open)
-        turned = sum(int((ahead ^ behind).sum()) for ahead, behind in zip(*sides, strict=True))
+            return losses[-1]
+
+        value = central_difference(loss, step)
+        kinks = sum(int((ahead ^ behind).sum()) for ahead, behind in zip(*sides, strict=True))
         noise = ULPS * np.finfo(np.float64).eps * max(map(abs, losses)) / (2 * step)
-        return Difference((losses[0] - losses[1]) / (2 * step), step, noise, turned)
+        return Difference(value, step, noise, kinks)
 
 
-class Way(NamedTuple):
-    """Where a difference goes, and what it should be."""
+class Direction(NamedTuple):
+    """Direction of a difference, and the expected derivative."""
 
     name: str  # of the parameter
-    direction: np.ndarray | tuple[int, ...]  # of the parameter's shape, or an index into it
+    along: np.ndarray | tuple[int, ...]  # of the parameter's shape, or an index into it
     expected: float = 0.0
-    allowed: float = np.inf  # error, beside that of rounding, that needs no closer look
+    allowed: float = np.inf  # error beside rounding that needs no extrapolation
 
 
 def terms_of(objective: MaskedLoss, batch: Batch) -> reference.Terms | None:
-    """What an objective adds to the loss of a batch, as the textbook takes it."""
+    """An objective's terms for a batch, in the textbook's form."""
     if not isinstance(objective, Objective):
         return None
     title, label = batch.title_rows[batch.pair_title], batch.labels.astype(np.intp)

@@ -1,297 +1,290 @@
-"""The record of a gradient check for the terminal: three gradients side by side, and in red where they part."""
+"""The record of a gradient check on a terminal: three gradients side by side, disagreements in red, and a verdict."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from twotower.core.formatting import in_words, minus
-from twotower.report.tables import new_table
+from twotower.core.formatting import counted, in_words, minus
+from twotower.lab.gradcheck.record import BlockCheck, BugFacts, Comparison, ElementComparison, GradcheckRecord
+from twotower.report.table import COUNT, TEXT, Cell, Column, Kind, Table, Tone
+from twotower.report.terminal import line, print_lines, print_table
 
-Record = Mapping[str, Any]
-WIDE = 110  # characters a line, from which on the directions have columns of their own
-GRADIENTS = "finite\ndifference", "textbook\nfloat64", "engine\nfloat32", "textbook\noff by", "engine\noff by"
+WIDE = 112  # characters per line; below, positions of elements and random directions are left out
 FEW = 4  # wrong blocks of one parameter that get a row each
-FEW_USERS = 3  # of a group, for a batch-norm of its own
-WRONG = "bold red"
+FEW_USERS = 3  # of a group, for its own batch-norm
+
+
+def number_text(value: float) -> str:
+    """Four digits; the columns beside them say whether two numbers agree."""
+    return minus(f"{value:.3e}") if value else "0"
+
+
+def error_text(share: float) -> str:
+    """A relative error, in percent if large."""
+    return minus(f"{100 * share:.0f} %" if 0.005 <= share < 100 else f"{share:.0e}" if share else "0")
+
+
+NUMBER, ERROR = Kind(number_text), Kind(error_text)
 
 
 def print_bugs(console: Console, bugs: Iterable[tuple[str, str]]) -> None:
     """Names of bugs, and what is wrong with them."""
-    table = new_table(("--break", "the bug"), ())
+    table = Table([Column("--break", TEXT), Column("the bug", TEXT)])
     for name, sentence in bugs:
-        table.add_row(name, sentence)
-    console.print(table)
+        table.add(name, sentence)
+    print_table(table, console)
 
 
-def print_gradcheck(record: Record, console: Console, everything: bool = False) -> None:
-    """What was checked, the planted bug if there is one, the three tables, and what it comes to."""
-    say(console, heading(record), "bold")
-    say(console, batch_line(record))
-    say(console, loss_line(record), "" if record["loss"]["agrees"] else WRONG)
+def print_gradcheck(record: GradcheckRecord, console: Console, everything: bool = False) -> None:
+    """Subject, planted bug, tables, notes and verdict."""
+    console.print(line(heading(record), "strong"))
+    console.print(line(batch_line(record)))
+    console.print(line(loss_line(record), "" if record["loss"]["agrees"] else "alarm"))
     if record["bug"]:
-        console.print()
         print_bug(console, record["bug"])
-    console.print("", block_table(record, console.width, everything), "")
-    console.print(step_table(record), "")
-    if record["masked"]:
-        console.print(masked_table(record), "")
-    for note in notes(record):
-        say(console, note, "yellow")
-    for line, style in verdict(record):
-        say(console, line, style)
+    wide = console.width >= WIDE
+    tables = [block_table(record, wide, everything), step_table(record, wide)]
+    for table in [*tables, *([mask_table(record)] if record["masked"] else [])]:
+        console.print()
+        print_table(table, console)
+    console.print()
+    for text, tone in [*((note, "warning") for note in notes(record)), *verdict(record)]:
+        console.print(line(text, tone))
 
 
-def say(console: Console, line: str, style: str = "") -> None:
-    console.print(Text(line, style=style))
-
-
-def heading(record: Record) -> str:
+def heading(record: GradcheckRecord) -> str:
     """The subject in a line."""
     subject = record["subject"]
     model = subject["model"]
     heads = "without heads" if model["head"] == "none" else f"{model['head']} heads"
-    state = "as trained" if subject["trained"] else "one step after its start"
+    state = "as trained" if subject["trained"] else "after one step"
     return f"{subject['name']}, {state}: {heads}, D {model['hidden']}, K {model['groups']}."
 
 
-def batch_line(record: Record) -> str:
+def batch_line(record: GradcheckRecord) -> str:
     batch = record["batch"]
     groups = "" if len(batch["by_group"]) == 1 else f" ({', '.join(map(str, batch['by_group']))} by group)"
-    users = f"{batch['users']} users, one of them {batch['most_of_a_user']} times"
-    titles = f"{batch['titles']} titles, one {batch['most_of_a_title']} times"
-    return f"{batch['pairs']} pairs{groups} with {batch['positives']} positives: {users}; {titles}."
+    users = f"{batch['users']} users with up to {batch['most_of_a_user']} pairs"
+    titles = f"{batch['titles']} titles with up to {batch['most_of_a_title']}"
+    return f"{batch['pairs']} pairs{groups}, {batch['positives']} of them positive; {users}, {titles}."
 
 
-def loss_line(record: Record) -> str:
+def loss_line(record: GradcheckRecord) -> str:
     loss = record["loss"]
-    same = "the same" if loss["agrees"] else "not the same"
-    return f"Loss: {loss['textbook']:.9f} by the textbook, {loss['engine']:.9f} by the engine: {same}."
+    equal = "equal" if loss["agrees"] else "different"
+    return f"Loss: {loss['textbook']:.9f} in the textbook, {loss['engine']:.9f} in the engine: {equal}."
 
 
-def print_bug(console: Console, bug: Mapping[str, Any]) -> None:
-    """The planted line and what it makes of the maths, as a small diff."""
-    say(console, f"Planted: {bug['sentence']}", "bold")
-    say(console, f"twotower/{bug['file']}, line {bug['line']}, in {bug['function']}", "dim")
+def print_bug(console: Console, bug: BugFacts) -> None:
+    """The planted line and its effect on the maths, as a small diff."""
+    place = f"twotower/{bug['file']}, line {bug['line']}, in {bug['function']}"
+    print_lines(console, ["", line(f"Planted: {bug['sentence']}", "strong"), line(place, "quiet")])
     for right, wrong in ((bug["right"], bug["wrong"]), bug["maths"]):
-        console.print(Text(f"  − {right}", style="green"), soft_wrap=True)
-        console.print(Text(f"  + {wrong}", style="red"), soft_wrap=True)
+        print_lines(console, [line(f"  − {right}", "good"), line(f"  + {wrong}", "bad")])
 
 
-# ---------------------------------------------------------------- gradients
+# ---------------------------------------------------------------- tables
 
 
-def block_table(record: Record, width: int, everything: bool) -> Table:
-    """The worst number of each block; blocks of groups that agree stand together, with the worst of them."""
-    wide = width >= WIDE
-    allowed = {name: in_words(record["tolerances"][name]) for name in ("numeric", "engine")}
-    directions = ("direction:\ntextbook", "\nengine") if wide else ()
-    table = new_table(
-        ("block", "worst at"),
-        (*GRADIENTS, *directions),
-        title="Gradients: of each block the number that is furthest off",
-        caption=f"off by: of the block’s largest number; textbook from difference (allowed {allowed['numeric']}), "
-        f"engine from textbook (allowed {allowed['engine']})"
-        + ("; direction: along a random one, of the gradient’s norm" if wide else ""),
-    )  # fmt: skip
-    for _, of_part in groupby(record["blocks"], lambda block: str(block["part"])):
+def block_table(record: GradcheckRecord, wide: bool, everything: bool) -> Table:
+    """The worst element of each block; agreeing blocks of one parameter share a row."""
+    numeric, engine = (in_words(record["tolerances"][name]) for name in ("numeric", "engine"))
+    names = ["finite\ndifference", "textbook\nfloat64", "engine\nfloat32"]
+    errors = ["textbook\noff by", "engine\noff by", *(["direction:\ntextbook", "\nengine"] if wide else [])]
+    columns = [Column("block", TEXT), *([Column("worst at", TEXT)] if wide else [])]
+    columns += [Column(name, NUMBER) for name in names]
+    table = Table(
+        [*columns, *(Column(name, ERROR) for name in errors)],
+        "Gradients: the worst element of each block",
+        f"off by: relative to the block’s largest element; textbook from difference (allowed {numeric}), "
+        f"engine from textbook (allowed {engine})"
+        + ("; direction: along a random one, relative to the gradient’s norm" if wide else ""),
+    )
+    for _, of_part in groupby(record["blocks"], lambda block: block["part"]):
         for name, block in named_blocks(list(of_part), everything):
             element, direction = block["elements"][0], block["direction"]
-            style = "" if block["agrees"] else WRONG
-            index = ", ".join(map(str, element["index"]))
-            cells = [number(element["numeric"]) if not element["turned"] else Text("a kink", style="yellow")]
-            cells.append(number(element["textbook"], wrong_textbook(element)))
-            cells.append(number(element["engine"], wrong_engine(element)))
-            cells += offs(element, block["largest"])
-            if wide:
-                cells += offs(direction, block["norm"])
-            table.add_row(Text(name, style=style), Text(f"[{index}]", style=style), *cells)
-        table.add_section()
+            tone: Tone = "" if block["agrees"] else "alarm"
+            table.add(
+                Cell(name, tone),
+                *([Cell(str(element["index"]), tone)] if wide else []),
+                Cell(element["numeric"], "warning", text="a kink") if element["kinks"] else element["numeric"],
+                number(element["textbook"], textbook_wrong(element)),
+                number(element["engine"], engine_wrong(element)),
+                *errors_of(element, block["largest"]),
+                *(errors_of(direction, block["norm"]) if wide else []),
+            )
+        table.section()
     return table
 
 
-def named_blocks(blocks: Sequence[Any], everything: bool) -> Iterable[tuple[str, Any]]:
-    """Rows of the table: a block and its name; agreeing groups' blocks of one parameter share one."""
-    for parameter, of_parameter in groupby(blocks, lambda block: str(block["parameter"])):
-        mine = sorted(of_parameter, key=severity, reverse=True)
-        if everything or len(mine) == 1:
-            yield from ((block["name"], block) for block in sorted(mine, key=lambda block: block["owner"] or 0))
-            continue
-        wrong = [block for block in mine if not block["agrees"]]
-        shown = sorted(wrong[:FEW], key=lambda block: block["owner"])
-        yield from ((block["name"], block) for block in shown)
-        rest = mine[len(shown) :]
+def named_blocks(blocks: Sequence[BlockCheck], everything: bool) -> Iterator[tuple[str, BlockCheck]]:
+    """Rows of the table: a name and a block. Agreeing blocks of one parameter share a row, which shows the worst."""
+    for parameter, of_parameter in groupby(blocks, lambda block: block["parameter"]):
+        ranked = sorted(of_parameter, key=severity, reverse=True)
+        wrong = ranked if everything or len(ranked) == 1 else [b for b in ranked if not b["agrees"]][:FEW]
+        for block in sorted(wrong, key=lambda block: block["owner"] or 0):
+            yield block["name"], block
+        rest = ranked[len(wrong) :]
         if rest:
-            name = f"{parameter}[0…{len(mine) - 1}]" if not shown else f"{parameter}, {len(rest)} more"
-            yield name, rest[0]
+            yield f"{parameter}, {len(rest)} more" if wrong else f"{parameter}[0…{len(ranked) - 1}]", rest[0]
 
 
-def severity(block: Mapping[str, Any]) -> float:
-    """How far a block is off, in units of what is tolerated."""
-    return max(part[name] or 0.0 for part in parts_of(block) for name in ("textbook_error", "engine_error"))
+def severity(block: BlockCheck) -> float:
+    """The largest error of a block, in units of what is tolerated."""
+    return max(max(part["textbook_error"] or 0.0, part["engine_error"]) for part in comparisons(block))
 
 
-def parts_of(block: Mapping[str, Any]) -> list[Any]:
+def comparisons(block: BlockCheck) -> list[Comparison | ElementComparison]:
     return [*block["elements"], block["direction"]]
 
 
-def wrong_textbook(part: Mapping[str, Any]) -> bool:
+def textbook_wrong(part: Comparison | ElementComparison) -> bool:
     return (part["textbook_error"] or 0.0) > 1
 
 
-def wrong_engine(part: Mapping[str, Any]) -> bool:
-    return bool(part["engine_error"] > 1)
+def engine_wrong(part: Comparison | ElementComparison) -> bool:
+    return part["engine_error"] > 1
 
 
-def offs(part: Mapping[str, Any], scale: float) -> list[Text]:
-    """How far the textbook is from the difference, and the engine from the textbook."""
-    textbook = Text("–", style="yellow")
-    if not part["turned"]:
-        textbook = off_by(part["textbook"] - part["numeric"], scale, wrong_textbook(part))
-    return [textbook, off_by(part["engine"] - part["textbook"], scale, wrong_engine(part))]
+def number(value: float, wrong: bool = False) -> Cell:
+    return Cell(value, "alarm" if wrong else "", text="NaN" if math.isnan(value) else None)
 
 
-def number(value: float, wrong: bool = False) -> Text:
-    """Four digits: whether two numbers are the same is what the columns beside them say."""
-    return Text(minus(f"{value:.3e}") if value else "0", style=WRONG if wrong else "")
+def error(difference: float, scale: float, wrong: bool) -> Cell:
+    """A relative error."""
+    share = abs(difference) / scale if scale else math.inf if difference else 0.0
+    return Cell(share, "alarm" if wrong else "quiet", text="NaN" if math.isnan(share) else None)
 
 
-def off_by(error: float, scale: float, wrong: bool) -> Text:
-    """A relative error, in percent where it is large."""
-    share = abs(error) / scale if scale else math.inf if error else 0.0
-    text = f"{100 * share:.0f} %" if 0.005 <= share < 100 else f"{share:.0e}" if share else "0"
-    return Text(minus(text), style=WRONG if wrong else "dim")
+def errors_of(part: Comparison | ElementComparison, scale: float) -> list[Cell]:
+    """Textbook against difference, and engine against textbook."""
+    textbook = Cell(None, "warning", text="–")
+    if not part["kinks"]:
+        textbook = error(part["textbook"] - part["numeric"], scale, textbook_wrong(part))
+    return [textbook, error(part["engine"] - part["textbook"], scale, engine_wrong(part))]
 
 
-# ---------------------------------------------------------------- steps and masks
-
-
-def step_table(record: Record) -> Table:
-    """Of each step of Adam the weight whose update is furthest from the formula's."""
-    table = new_table(
-        ("step", "without", "worst in", "at"),
-        ("t", "gradient", "formula", "engine", "off by"),
-        title="Adam: what a step adds to a weight, by the formula (Kingma & Ba, Algorithm 1) and by the engine",
-        caption="without: the group has no pairs, and its head stays bit for bit as it was; t: updates of the block so "
-        "far; off by: of the update, mostly float32’s rounding of the weight that it is added to",
+def step_table(record: GradcheckRecord, wide: bool) -> Table:
+    """The worst weight of each step of Adam."""
+    names = ["step", "without", "worst in", *(["at"] if wide else [])]
+    columns = [*(Column(name, TEXT) for name in names), Column("t", COUNT)]
+    table = Table(
+        [*columns, *(Column(name, NUMBER) for name in ("gradient", "formula", "engine")), Column("off by", ERROR)],
+        "Adam: the update of a weight by the formula (Kingma & Ba, Algorithm 1) and by the engine",
+        "without: a group without pairs, whose head must stay unchanged bit for bit; t: updates of the block so far; "
+        "off by: relative to the update, mostly float32 rounding of the weight",
     )
     for step in record["steps"]:
-        moved = [block for block in step["blocks"] if block["present"]]
-        absent = sorted({block["owner"] for block in step["blocks"] if not block["present"]})
-        worst = max(moved, key=lambda block: math.inf if math.isnan(block["error"]) else block["error"])
-        wrong = not worst["error"] <= 1
-        style = "" if step["agrees"] else WRONG
-        table.add_row(
-            Text(str(step["step"]), style=style),
+        absent = sorted({block["owner"] or 0 for block in step["blocks"] if not block["present"]})
+        updated = [block for block in step["blocks"] if block["present"]]
+        worst = max(updated, key=lambda block: math.inf if math.isnan(block["error"]) else block["error"])
+        wrong, tone = not worst["error"] <= 1, "" if step["agrees"] else "alarm"
+        table.add(
+            Cell(str(step["step"]), tone),  # type: ignore[arg-type]
             f"group {', '.join(map(str, absent))}" if absent else "–",
-            Text(worst["name"], style=style),
-            Text(f"[{', '.join(map(str, worst['index']))}]"),
-            str(worst["t"]),
-            number(worst["gradient"]),
-            number(worst["textbook"]),
+            Cell(worst["name"], tone),  # type: ignore[arg-type]
+            *([str(worst["index"])] if wide else []),
+            worst["t"],
+            worst["gradient"],
+            worst["textbook"],
             number(worst["engine"], wrong),
-            off_by(worst["engine"] - worst["textbook"], abs(worst["textbook"]), wrong),
+            error(worst["engine"] - worst["textbook"], abs(worst["textbook"]), wrong),
         )
     return table
 
 
-def masked_table(record: Record) -> Table:
-    """What each head gets from rows that are not its own: exactly nothing."""
-    table = new_table(
-        ("head of group",), ("its own\nrows", "foreign rows:\nengine", "no rows of its own:\nengine", "\ntextbook"),
-        title="Masks: the largest number in the gradient of what a group has to itself",
-        caption="must be 0, exactly: from the pairs of other groups, and in a batch without the group",
-    )  # fmt: skip
-    for part in record["masked"]:
-        cells = [number(part[name], part[name] != 0) for name in ("foreign", "absent", "textbook")]
-        style = "" if part["agrees"] else WRONG
-        table.add_row(Text(record["groups"][part["group"]], style=style), number(part["own"]), *cells)
+def mask_table(record: GradcheckRecord) -> Table:
+    """What each head gets from other groups' rows: exactly nothing."""
+    names = ["own\nrows", "other groups’\nrows: engine", "group absent:\nengine", "\ntextbook"]
+    table = Table(
+        [Column("head of group", TEXT), *(Column(name, NUMBER) for name in names)],
+        "Masks: the largest element in the gradient of a group’s own parameters",
+        "must be exactly 0: from the pairs of other groups, and in a batch without the group",
+    )
+    for mask in record["masked"]:
+        zeros = [number(value, value != 0) for value in (mask["others"], mask["absent"], mask["textbook"])]
+        tone: Tone = "" if mask["agrees"] else "alarm"
+        table.add(Cell(record["groups"][mask["group"]], tone), number(mask["own"]), *zeros)
     return table
 
 
-# ---------------------------------------------------------------- in words
+# ---------------------------------------------------------------- sentences
 
 
-def notes(record: Record) -> list[str]:
-    """What the check could not judge, and what may have led it astray."""
-    found, near = [], record["tolerances"]["near_a_kink"]
-    parts = [part for block in record["blocks"] for part in parts_of(block)]
-    turned = sum(1 for part in parts if part["turned"])
-    if turned:
-        smallest = in_words(min(part["step"] for part in parts if part["turned"]))
-        found.append(
-            f"{turned} of {len(parts)} differences cross a kink of a ReLU at every step down to {smallest}: "
-            "they are no derivatives, and there the textbook was not judged."
+def notes(record: GradcheckRecord) -> list[str]:
+    """What could not be checked, and what may look like a wrong gradient."""
+    sentences, near = [], record["tolerances"]["near_a_kink"]
+    parts = [part for block in record["blocks"] for part in comparisons(block)]
+    kinks = [part for part in parts if part["kinks"]]
+    if kinks:
+        sentences.append(
+            f"{len(kinks)} of {len(parts)} differences cross a kink of a ReLU at every step down to "
+            f"{in_words(min(part['step'] for part in kinks))}: the textbook was not checked there."
         )
     batch = record["batch"]
     if batch["nearest_kink"] < near:
-        found.append(
-            f"In each of the {batch['tries']} batches that were tried a ReLU’s input lies nearer to 0 than "
-            f"{in_words(near)} ({in_words(batch['nearest_kink'])} in this one). In float32 it may lie on the other "
-            "side, and the engine be off for that reason alone: try another --batch or fewer --pairs."
+        sentences.append(
+            f"All {batch['tries']} batches tried have a ReLU input nearer to 0 than {in_words(near)} "
+            f"({in_words(batch['nearest_kink'])} in this one). In float32 it may have the other sign, and the engine "
+            "be off for that reason alone: try another --batch or fewer --pairs."
         )
     few = [n for n in batch["users_by_group"] if 0 < n < FEW_USERS]
     if few and record["subject"]["model"].get("batchnorm") == "group":
-        found.append(
-            f"{len(few)} of {len(record['groups'])} groups have fewer than {FEW_USERS} users here: batch-norm over so "
-            "few rows divides by nearly nothing, and leaves float32 few digits."
+        sentences.append(
+            f"{len(few)} of {len(record['groups'])} groups have fewer than {FEW_USERS} users in the batch: batch-norm "
+            "over so few rows divides by nearly 0 and leaves float32 few digits."
         )
     if 0 in batch["by_group"]:
         absent = [name for name, pairs in zip(record["groups"], batch["by_group"], strict=True) if not pairs]
-        found.append(f"No training pairs of {', '.join(absent)}: their heads were checked to get exactly 0.")
-    return found
+        sentences.append(f"No training pairs of {', '.join(absent)}: their heads were checked to get exactly 0.")
+    return sentences
 
 
-def verdict(record: Record) -> list[tuple[str, str]]:
-    """What it comes to: lines with their styles."""
+def verdict(record: GradcheckRecord) -> list[tuple[str, Tone]]:
+    """The result: lines with their tones."""
     wrong = [block for block in record["blocks"] if not block["agrees"]]
     right = [block for block in record["blocks"] if block["agrees"]]
-    steps = [step for step in record["steps"] if not step["agrees"]]
-    masked = [part for part in record["masked"] if not part["agrees"]]
     if record["agrees"]:
-        differences = sum(len(parts_of(block)) for block in record["blocks"])
+        differences = sum(len(comparisons(block)) for block in record["blocks"])
         counts = f"{len(right)} blocks, {differences} finite differences, {len(record['steps'])} steps of Adam"
-        heads = f", {len(record['masked'])} masked heads" if record["masked"] else ""
+        if record["masked"]:
+            counts += f", {counted(len(record['masked']), 'masked head')}"
         if record["bug"]:
-            return [(f"NOT CAUGHT: all agrees ({counts}{heads}), although there is a bug.", WRONG)]
-        return [(f"All agree: {counts}{heads}.", "bold green")]
-    what = []
+            return [(f"NOT CAUGHT: everything agrees ({counts}) despite the bug.", "alarm")]
+        return [(f"All agree: {counts}.", "good")]
+    faults = []
     if wrong:
-        which = f"the gradients of {names(wrong)}" if right else "all gradients"
-        what.append(f"{which} ({len(wrong)} of {len(record['blocks'])} blocks)")
+        which = f"the gradients of {names_of(wrong)}" if right else "all gradients"
+        faults.append(f"{which} ({len(wrong)} of {len(record['blocks'])} blocks)")
     if not record["loss"]["agrees"]:
-        what.append("the loss")
-    if masked:
-        what.append("heads that learn from foreign rows")
+        faults.append("the loss")
+    if any(not mask["agrees"] for mask in record["masked"]):
+        faults.append("heads that get a gradient from other groups’ rows")
+    steps = [str(step["step"]) for step in record["steps"] if not step["agrees"]]
     if steps:
-        numbers = ", ".join(str(step["step"]) for step in steps)
-        what.append(f"step{'s' if len(steps) > 1 else ''} {numbers} of Adam")
-    lines = [("Wrong: " + "; ".join(what) + ".", WRONG)]
-    if right and wrong:
-        lines.append((f"Right: {names(right)}.", "green"))
-    elif right:
-        lines.append((f"Right: all gradients ({len(right)} blocks).", "green"))
+        faults.append(f"step{'s' if len(steps) > 1 else ''} {', '.join(steps)} of Adam")
+    lines: list[tuple[str, Tone]] = [(f"Wrong: {'; '.join(faults)}.", "alarm")]
+    if right:
+        lines.append((f"Right: {names_of(right) if wrong else f'all gradients ({len(right)} blocks)'}.", "good"))
     if record["bug"]:
-        return [("Caught.", "bold green"), *lines, ("", ""), (f"Why these: {record['bug']['why']}", "")]
-    return lines + [(line, "") for line in suspects(wrong, record["loss"]["agrees"])]
+        return [("Caught.", "good"), *lines, ("", ""), (f"Why these: {record['bug']['why']}", "")]
+    return [*lines, *((hint, "") for hint in hints(wrong, record["loss"]["agrees"]))]
 
 
-def suspects(wrong: Sequence[Mapping[str, Any]], same_loss: bool) -> list[str]:
+def hints(wrong: Sequence[BlockCheck], same_loss: bool) -> list[str]:
     """Where to look."""
-    found = []
-    if any(wrong_textbook(part) for block in wrong for part in parts_of(block)):
-        found.append("Textbook and differences part: the backward of model/reference.py is not that of its own loss.")
-    if same_loss and any(wrong_engine(part) for block in wrong for part in parts_of(block)):
-        found.append("Textbook and engine part: look at the lowest of the right blocks; the fault lies just below it.")
+    sentences = []
+    if any(textbook_wrong(part) for block in wrong for part in comparisons(block)):
+        sentences.append("Textbook against differences: model/reference.py has a wrong backward pass.")
+    if same_loss and any(engine_wrong(part) for block in wrong for part in comparisons(block)):
+        sentences.append("Engine against textbook: the bug is just below the lowest of the right blocks.")
     if not same_loss:
-        found.append("Textbook and engine compute different losses: compare their forward passes first.")
-    return found
+        sentences.append("Textbook and engine compute different losses: compare their forward passes first.")
+    return sentences
 
 
-def names(blocks: Sequence[Mapping[str, Any]]) -> str:
-    """Parameters of some blocks, those of the towers by their layers."""
+def names_of(blocks: Sequence[BlockCheck]) -> str:
+    """Parameters of some blocks."""
     return ", ".join(dict.fromkeys(block["parameter"] for block in blocks))

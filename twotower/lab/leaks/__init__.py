@@ -1,1 +1,1 @@
-"""What rows outside a group change in the head of that group."""
+"""Do rows of other groups reach the gradient of what one group owns?"""

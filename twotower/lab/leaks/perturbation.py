@@ -1,10 +1,10 @@
-"""What of a batch lies outside a group, and how it is disturbed.
+"""Inputs of a batch that belong to other groups, and how they are perturbed.
 
-    B pairs · R user rows · T title rows · k the group that is looked at
+    B pairs · R user rows · T title rows · k the group under test
 
-Users and labels belong to one group; a title is watched by all. So that a title's features can change for the pairs
-outside the group alone, ``set_apart`` gives those pairs title rows of their own: the same network on the same pairs,
-since batch-norm counts a row as often as it occurs.
+Users and labels belong to one group, while pairs of any group may have the same title. ``separate_titles`` therefore
+gives the pairs of other groups title rows of their own, so that their features can change alone. It is the same
+network on the same pairs, since batch-norm counts a row as often as it occurs.
 """
 
 from dataclasses import replace
@@ -13,42 +13,40 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.data.batches import Batch
-
-LABELS, USERS, TITLES = "labels", "user features", "title features"
-KINDS = (LABELS, USERS, TITLES)
+from twotower.lab.leaks.record import LABELS, USERS, Input
 
 
-class Outside(NamedTuple):
-    """What a batch holds that is foreign to one group."""
+class OtherGroups(NamedTuple):
+    """Masks of what belongs to other groups than one."""
 
     pairs: np.ndarray  # (B,) bool
     users: np.ndarray  # (R,) bool
     titles: np.ndarray  # (T,) bool: none of the group's pairs has the title
 
-    def of(self, what: str) -> np.ndarray:
-        """The mask of what is disturbed with ``what``."""
-        return {LABELS: self.pairs, USERS: self.users, TITLES: self.titles}[what]
+    def of(self, which: Input) -> np.ndarray:
+        """The mask of the rows that have this input."""
+        return {"labels": self.pairs, "user features": self.users, "title features": self.titles}[which]
 
 
-def outside(batch: Batch, row_group: np.ndarray, k: int) -> Outside:
-    """What is foreign to group ``k``, given the group (R,) that each user row belongs to by rights.
+def other_groups(batch: Batch, row_group: np.ndarray, k: int) -> OtherGroups:
+    """What belongs to other groups than ``k``, given the true group (R,) of each user row.
 
-    It is not read off the batch's segments: they may be what is wrong.
+    The batch's own segments are not used: they may be wrong.
     """
     users = row_group != k
     pairs = users[batch.pair_user]
     titles = np.bincount(batch.pair_title[~pairs], minlength=len(batch.title_rows)) == 0
-    return Outside(pairs, users, titles)
+    return OtherGroups(pairs, users, titles)
 
 
-def set_apart(batch: Batch, row_group: np.ndarray, k: int) -> Batch:
-    """The same pairs, where no title row is shared between group ``k`` and the others: such a title stands twice."""
-    T, foreign = len(batch.title_rows), row_group[batch.pair_user] != k
-    mine, theirs = (np.bincount(batch.pair_title[who], minlength=T) > 0 for who in (~foreign, foreign))
-    shared = np.flatnonzero(mine & theirs)
+def separate_titles(batch: Batch, row_group: np.ndarray, k: int) -> Batch:
+    """The same pairs, where group ``k`` shares no title row with other groups: shared titles get a second row."""
+    T, other = len(batch.title_rows), row_group[batch.pair_user] != k
+    in_group, in_others = (np.bincount(batch.pair_title[pairs], minlength=T) > 0 for pairs in (~other, other))
+    shared = np.flatnonzero(in_group & in_others)
     row = np.arange(T)
     row[shared] = T + np.arange(len(shared))
-    pair_title = np.where(foreign, row[batch.pair_title], batch.pair_title).astype(batch.pair_title.dtype)
+    pair_title = np.where(other, row[batch.pair_title], batch.pair_title).astype(batch.pair_title.dtype)
     counts = np.bincount(pair_title, minlength=T + len(shared))
     return replace(
         batch,
@@ -59,36 +57,32 @@ def set_apart(batch: Batch, row_group: np.ndarray, k: int) -> Batch:
     )
 
 
-def disturbed(batch: Batch, what: str, foreign: Outside, rng: np.random.Generator) -> Batch:
-    """The batch with what is foreign changed: some labels turned round, noise on features, as large as they are."""
-    mask = foreign.of(what)
-    if what == LABELS:
-        turned = mask & (rng.random(len(mask)) < 0.5)
-        turned[rng.choice(np.flatnonzero(mask))] = True  # one at least
-        return replace(batch, labels=np.where(turned, 1 - batch.labels, batch.labels))
-    noise = rng.standard_normal((np.count_nonzero(mask), _features(batch, what).shape[1]), np.float32)
-    return _with_features(batch, what, mask, _features(batch, what)[mask] + (_size(batch, what) * noise))
+def perturbed(batch: Batch, which: Input, others: OtherGroups, rng: np.random.Generator) -> Batch:
+    """The batch with other groups' input changed: half of the labels flipped, or noise as large as the features."""
+    mask = others.of(which)
+    if which == LABELS:
+        flipped = mask & (rng.random(len(mask)) < 0.5)
+        flipped[rng.choice(np.flatnonzero(mask))] = True  # at least one
+        return replace(batch, labels=np.where(flipped, 1 - batch.labels, batch.labels))
+    features = _features(batch, which)
+    size = np.float32(features.std(dtype=np.float64)) or np.float32(1)  # 1 where all features are equal
+    noise = rng.standard_normal((np.count_nonzero(mask), features.shape[1]), np.float32)
+    return _with_features(batch, which, mask, features[mask] + size * noise)
 
 
-def poisoned(batch: Batch, what: str, foreign: Outside) -> Batch:
-    """The batch with NaN for all that is foreign: a mask that multiplies lets it through, since NaN·0 is NaN."""
-    mask = foreign.of(what)
-    if what == LABELS:
+def with_nan(batch: Batch, which: Input, others: OtherGroups) -> Batch:
+    """The batch with NaN for other groups' input: a mask that multiplies lets it through, since NaN·0 is NaN."""
+    mask = others.of(which)
+    if which == LABELS:
         return replace(batch, labels=np.where(mask, np.float32(np.nan), batch.labels))
-    return _with_features(batch, what, mask, np.float32(np.nan))
+    return _with_features(batch, which, mask, np.float32(np.nan))
 
 
-def _features(batch: Batch, what: str) -> np.ndarray:
-    return batch.user_features if what == USERS else batch.title_features
+def _features(batch: Batch, which: Input) -> np.ndarray:
+    return batch.user_features if which == USERS else batch.title_features
 
 
-def _size(batch: Batch, what: str) -> np.float32:
-    """Standard deviation of the features; 1 where all are alike."""
-    size = np.float32(_features(batch, what).std(dtype=np.float64))
-    return size if size > 0 else np.float32(1)
-
-
-def _with_features(batch: Batch, what: str, mask: np.ndarray, values: np.ndarray | np.floating) -> Batch:
-    features = _features(batch, what).copy()
+def _with_features(batch: Batch, which: Input, mask: np.ndarray, values: np.ndarray | np.floating) -> Batch:
+    features = _features(batch, which).copy()
     features[mask] = values
-    return replace(batch, **{"user_features" if what == USERS else "title_features": features})
+    return replace(batch, **{"user_features" if which == USERS else "title_features": features})

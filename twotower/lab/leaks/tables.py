@@ -1,99 +1,108 @@
-"""A record of leaks as a table for the terminal, with a verdict in words on every row."""
+"""The record of the leak detector on a terminal: a table with a verdict per row, and how to read it."""
 
 import math
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from twotower.core.formatting import minus
-from twotower.report.tables import new_table
+from twotower.core.formatting import counted, minus
+from twotower.lab.leaks.record import LABELS, LeakRecord, LeakRow
+from twotower.report.table import TEXT, Cell, Column, Kind, Table, Tone
+from twotower.report.terminal import print_lines, print_table
 
-NOUNS = {"labels": "pairs", "user features": "users", "title features": "titles"}
-NARROW = 112  # characters: with less, only what leads to the verdict is shown
-STYLES = {"sealed": "green", "statistics": "", "leak": "bold red", "none": "dim"}
+NOUNS = {"labels": "label", "user features": "user", "title features": "title"}
+NARROW = 112  # characters: below, only the columns that lead to the verdict are shown
+TONES: dict[str, Tone] = {"isolated": "good", "batch-norm": "", "leak": "alarm", "none": "quiet"}
+VERDICTS = {"none": "nothing to perturb", "isolated": "isolated", "batch-norm": "batch-norm only"}
 
 
-def print_leaks(console: Console, record: dict[str, Any]) -> None:
-    """The table, what it means, and what it leaves out."""
+def percent_text(value: float) -> str:
+    """A relative change in percent, with two significant digits."""
+    return "∞" if math.isinf(value) else minus(f"{100 * value:.2g} %") if value else "0"
+
+
+RELATIVE = Column("relative\nchange", Kind(percent_text))
+
+
+def print_leaks(console: Console, record: LeakRecord) -> None:
+    """The table, its legend, the notes and the conclusion."""
     wide = console.width >= NARROW
-    console.print(leak_table(record, wide))
-    for line in ("", *legend(record, wide), *record["notes"], "", conclusion(record)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_table(leak_table(record, wide), console)
+    print_lines(console, ["", *legend(record, wide), *record["notes"], "", conclusion(record)])
 
 
-def leak_table(record: dict[str, Any], wide: bool = True) -> Table:
-    """A row for each group and each thing that was disturbed outside it."""
-    subject, groups = record["subject"], record["groups"]
+def leak_table(record: LeakRecord, wide: bool = True) -> Table:
+    """A row for each group and each input that was perturbed outside it."""
+    subject, first = record["subject"], record["rows"][0]
+    columns = [Column("group", TEXT), Column("perturbed\noutside it", TEXT)]
+    if wide:
+        columns.append(Column("elements\nchanged", Kind(str)))
+    if not wide or first["parts"] is None or first["through_moments"] is None:
+        columns.append(RELATIVE)
+    else:
+        names = [part.replace(" ", "\n") for part in first["parts"]]
+        names += [f"by {tower}".replace(" tower", "\ntower") for tower in first["through_moments"]]
+        columns += [Column(name, RELATIVE.kind) for name in names]
+    columns.append(Column("verdict", TEXT))
     what = subject["name"] if record["model"] is None else f"{record['model']} on {subject['name']}"
-    rows = [(cells(row) if wide else {"relative\nchange": share(row["relative"])}) for row in record["rows"]]
-    title = f"{what}, batch {subject['batch']}: {subject['pairs']:,} pairs"
-    table = new_table(("group", "disturbed outside it"), list(rows[0]), title=title)
-    table.add_column("verdict", overflow="fold", min_width=len("batch-norm only"))
-    for row, numbers in zip(record["rows"], rows, strict=True):
-        name, pairs = groups[row["group"]].values()
-        first, last = row["what"] == "labels", row["what"] == "title features"
-        noun = NOUNS[row["what"]].removesuffix("s" if row["disturbed"] == 1 else "")
-        disturbed = f"{'labels' if first else 'features'} of {row['disturbed']:,} {noun}"
-        absent = "" if pairs else "; not in this batch"
-        said = Text(verdict(row) + absent, style=STYLES[row["verdict"]])
-        table.add_row(name if first else "", disturbed, *numbers.values(), said, end_section=last)
+    table = Table(columns, f"{what}, batch {subject['batch']}: {subject['pairs']:,} pairs")
+    for row in record["rows"]:
+        group = record["groups"][row["group"]]
+        absent = "" if group["pairs"] else "; not in this batch"
+        if row["input"] == LABELS:
+            table.section()
+        table.add(
+            group["name"] if row["input"] == LABELS else "",
+            counted(row["perturbed"], NOUNS[row["input"]]),
+            *numbers(row, wide),
+            Cell(verdict(row) + absent, TONES[row["verdict"]]),
+        )
     return table
 
 
-def cells(row: dict[str, Any]) -> dict[str, str]:
-    """The numbers of a row by the names of their columns."""
-    largest = "NaN" if math.isinf(row["largest"]) else minus(f"{row['largest']:.2g}") if row["largest"] else "0"
-    found = {
-        "elements\nchanged": f"{row['changed']:,} of {row['elements']:,}",
-        "largest\nchange": largest,
-    }
-    if row["parts"] is None:
-        return found | {"relative\nchange": share(row["relative"])}
-    found |= {part.replace(" ", "\n"): share(value) for part, value in row["parts"].items()}
-    return found | {f"by {tower}".replace(" tower", "\ntower"): share(value) for tower, value in row["through"].items()}
+def numbers(row: LeakRow, wide: bool) -> list[float | str]:
+    """The numeric cells of a row."""
+    if not wide:
+        return [row["relative"]]
+    cells: list[float | str] = [f"{row['changed']:,} of {row['elements']:,}"]
+    if row["parts"] is None or row["through_moments"] is None:
+        return [*cells, row["relative"]]
+    return [*cells, *row["parts"].values(), *row["through_moments"].values()]
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """What a row comes to, in plain words."""
+def verdict(row: LeakRow) -> str:
+    """The verdict in words."""
     if row["verdict"] != "leak":
-        return {"none": "nothing is foreign", "sealed": "sealed", "statistics": "batch-norm only"}[row["verdict"]]
+        return VERDICTS[row["verdict"]]
     if row["nan"] and row["nan"]["changed"]:
         return "LEAK of NaN: the mask multiplies, and NaN·0 is NaN"
-    past = " past batch-norm" if row["through"] and row["what"] != "labels" else ""
-    return f"LEAK: {row['what'].split()[-1]} reach {worst_block(row)}{past}"
+    bypass = " past batch-norm" if row["through_moments"] and row["input"] != LABELS else ""
+    return f"LEAK: {row['input'].split()[-1]} reach {worst_block(row)}{bypass}"
 
 
-def worst_block(row: dict[str, Any]) -> str:
-    """The block that changed most, relatively."""
+def worst_block(row: LeakRow) -> str:
+    """The block with the largest relative change."""
     changed = [block for block in row["blocks"] if block["changed"]]
-    return str(max(changed, key=lambda block: block["relative"])["block"]) if changed else "it"
+    return max(changed, key=lambda block: block["relative"])["block"] if changed else "it"
 
 
-def legend(record: dict[str, Any], wide: bool = True) -> list[str]:
+def legend(record: LeakRecord, wide: bool = True) -> list[str]:
     """How to read the columns."""
     lines = [
-        f"Changes in the gradient of what the group has to itself, in the worst of {record['draws']} draws.",
-        "In %: norm of the difference over the norm of the gradient.",
+        f"Change of the gradient of the group’s own parameters, the largest of {record['draws']} draws.",
+        "%: norm of the difference over the norm of the gradient.",
     ]
     if record["model"] is None and wide:
-        lines.append("by a tower: through its batch-norm’s moments, those of the other tower held at what they were.")
-    if any(row["verdict"] == "statistics" for row in record["rows"]):
-        lines.append("batch-norm only: with its moments held at what they were, exactly nothing changes.")
+        lines.append("by a tower: through its batch-norm moments, with those of the other tower frozen.")
+    if any(row["verdict"] == "batch-norm" for row in record["rows"]):
+        lines.append("batch-norm only: with its moments frozen, nothing changes, bit for bit.")
     return lines
 
 
-def conclusion(record: dict[str, Any]) -> str:
+def conclusion(record: LeakRecord) -> str:
     """The last line."""
     leaks, rows = record["leaks"], len(record["rows"])
     if leaks:
-        return f"{leaks} of {rows} rows of the table are leaks."
-    through = sum(row["verdict"] == "statistics" for row in record["rows"])
-    by_the_way = f": {through} act through batch-norm’s moments alone, the others change nothing" if through else ""
-    return f"No leak in {rows} rows{by_the_way}."
-
-
-def share(value: float) -> str:
-    """A relative change as a percentage."""
-    return "∞" if math.isinf(value) else minus(f"{100 * value:.2g} %") if value else "0"
+        return f"{leaks} of {rows} rows are leaks."
+    through = sum(row["verdict"] == "batch-norm" for row in record["rows"])
+    explained = f": {through} change it through batch-norm moments only, the others not at all" if through else ""
+    return f"No leaks in {rows} rows{explained}."

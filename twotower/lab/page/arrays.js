@@ -111,13 +111,13 @@ function rowHeading(user, pair, look) {
   ];
 }
 
-/** Rows foreign to the step's group are dimmed, or leaks without the mask; so are rows of groups nobody looks at. */
+/** Rows of other groups than the step's are dimmed, or leaks without the mask; rows of unselected groups are dimmed. */
 function rowLook(step, i, look) {
   const owner = step.rows ? look.users.get(step.rows[i])?.group : undefined;
-  const foreign = isNumber(owner) && isNumber(step.group) && owner !== step.group;
+  const other = isNumber(owner) && isNumber(step.group) && owner !== step.group;
   const aside = isNumber(owner) && !looksAt(look, step.rows[i]);
   return {
-    class: foreign && look.mask === "off" ? "leaking" : foreign || aside ? "other" : null,
+    class: other && look.mask === "off" ? "leaking" : other || aside ? "other" : null,
     "data-row": step.rows ? step.rows[i] : null,
     "data-group": owner,
   };

@@ -98,7 +98,7 @@
 
   /** How many of the numbers that the mask should make 0 are 0: counted, not assumed, and as in the summary only of
    * blocks that get a gradient at all. */
-  function foreign(group) {
+  function cellsOfOthers(group) {
     const found = record.blocks
       .filter((block) => isNumber(block.owner) && (block.gradient !== 0 || block.by_group.some((norm) => norm !== 0)))
       .flatMap((block) => block.by_group.filter((norm, k) => k !== block.owner && (group === null || k === group)));
@@ -106,7 +106,7 @@
   }
 
   function tellAll() {
-    const { all, zeros } = foreign(null);
+    const { all, zeros } = cellsOfOthers(null);
     if (!all) return "No block belongs to one group: every gradient is everybody’s.";
     const owned = record.blocks.filter((block) => isNumber(block.owner)).length;
     const still = all < owned * (record.groups.length - 1) ? " (not counting blocks that nobody moves)" : "";
@@ -117,7 +117,7 @@
   }
 
   function tellGroup(group) {
-    const { all, zeros } = foreign(group);
+    const { all, zeros } = cellsOfOthers(group);
     const parts = ["user.1", "user.2", `head.${group}`]
       .map((id) => [id, measures.part(id, group)])
       .filter(([, value]) => isNumber(value));
@@ -152,10 +152,10 @@
 
   function tellLeak(group) {
     const leaks = (record.leak ?? [])
-      .map((line) => [line, group === null ? line.foreign : line.by_group?.[group]])
+      .map((line) => [line, group === null ? line.others : line.by_group?.[group]])
       .filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
-    const whose = group === null ? "foreign rows" : `rows of group ${nameOf(group)}`;
+    const whose = group === null ? "rows of other groups" : `rows of group ${nameOf(group)}`;
     if (leaks.length > 4) {
       const [most, value] = leaks.reduce((a, b) => (b[1] > a[1] ? b : a));
       const moved = leaks.filter(([, each]) => each > 0).length;

@@ -134,7 +134,7 @@ function cellOf(block, k, { mask, show }) {
     return {
       ...told,
       tone: "leak",
-      hint: off ? "leak: foreign rows reach this head" : "not 0: a leak through the mask",
+      hint: off ? "leak: rows of another group reach this head" : "not 0: a leak through the mask",
     };
   return { ...told, tone: own ? "own" : "shared", hint: own ? "from its own group" : "shared by all groups" };
 }

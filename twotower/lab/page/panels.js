@@ -60,9 +60,9 @@ function showLeaks(leak, names) {
   setTable(
     byId("leak-table"),
     "Gradient of what each group has to itself without the mask",
-    ["to", "its own rows", "foreign rows", "foreign\u00a0∕ own", ...names.map((name, k) => groupHeading(k, name, "from "))],
+    ["to", "its own rows", "other groups’ rows", "others\u00a0∕ own", ...names.map((name, k) => groupHeading(k, name, "from "))],
     lines.map((line) => {
-      const times = line.own ? line.foreign / line.own : null;
+      const times = line.own ? line.others / line.own : null;
       const from = names.map((name, k) => {
         const value = line.by_group?.[k];
         return cell(shown(value), value, { class: k === line.head ? "" : value ? "leak-ink" : "" });
@@ -70,7 +70,7 @@ function showLeaks(leak, names) {
       return [
         `${line.part} ${line.head}`,
         cell(shown(line.own), line.own),
-        cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
+        cell(shown(line.others), line.others, { class: line.others ? "leak-ink" : "" }),
         cell(isNumber(times) ? `${shown(times, 2)} ×` : DASH, times),
         ...from,
       ];

@@ -162,7 +162,7 @@
     const opposite = mask === "on" ? "off" : "on";
     if (!other) return `With the mask ${opposite} there is no such step.`;
     const { all, differ, more } = differences(step, other);
-    const further = more ? ` With the mask ${opposite} there are ${counted(more)} more, of foreign rows.` : "";
+    const further = more ? ` With the mask ${opposite} there are ${counted(more)} more, of other groups’ rows.` : "";
     if (!differ)
       return `With the mask ${opposite}: the same ${all === 1 ? "number" : `${counted(all)} numbers`}.${further}`;
     return `${counted(differ)} of ${counted(all)} numbers differ with the mask ${opposite}; they are marked.${further}`;
@@ -176,7 +176,7 @@
     return (
       (mask === "on"
         ? "Mask on: each head sees the rows of its own group."
-        : "Mask off: every head sees every row; foreign rows leak into it.") + losses
+        : "Mask off: every head sees every row; rows of other groups leak into it.") + losses
     );
   }
 
@@ -235,11 +235,11 @@
     setTable(
       byId("leak-table"),
       "Leaks",
-      ["block", "its own rows", "foreign rows"],
+      ["block", "its own rows", "other groups’ rows"],
       (record.leak ?? []).map((line) => [
         line.parameter,
         cell(shown(line.own), line.own),
-        cell(shown(line.foreign), line.foreign, { class: line.foreign ? "leak-ink" : "" }),
+        cell(shown(line.others), line.others, { class: line.others ? "leak-ink" : "" }),
       ]),
     );
   }

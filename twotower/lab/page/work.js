@@ -55,8 +55,8 @@ function viewOfStep(steps, place, look) {
   const nodes = light(step.node, leaking ? "leak" : "work");
   for (const [id, from, to] of edgesOf(network)) {
     const up = step.stage === "forward" || step.stage === "loss";
-    const foreign = (end) => isNumber(step.group) && ownerOf(end) !== null && ownerOf(end) !== step.group;
-    const seen = [from, to].every((end) => nodes.includes(end) || !(aside(end) || foreign(end)));
+    const otherGroup = (end) => isNumber(step.group) && ownerOf(end) !== null && ownerOf(end) !== step.group;
+    const seen = [from, to].every((end) => nodes.includes(end) || !(aside(end) || otherGroup(end)));
     if (step.stage !== "adam" && seen && nodes.includes(up ? to : from)) {
       view.edges[id] = {
         tone: leaking ? "leak" : /head|bias/.test(id) ? "own" : /score>loss/.test(id) ? "plain" : "shared",

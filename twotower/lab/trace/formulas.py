@@ -1,10 +1,9 @@
-"""The line of maths for every step of the textbook, under the name that its array has there.
+"""A formula for every step of the textbook, by function and array name.
 
 One table, from the comments of ``model/reference.py`` and the sections of docs/explanation/maths.md. A step that it
-lacks is an error, which a test provokes for every kind of head: the textbook can't gain a line that nobody explains.
+lacks is an error, which a test checks for every kind of head, so that no line of the textbook stays unexplained.
 
-Written into a formula: ``{k}`` the group (``{n}`` in words), ``{l}`` the layer, ``{X}`` what the layer below gave: X
-or A₁.
+Placeholders: ``{k}`` the group (``{n}`` in words), ``{l}`` the layer, ``{X}`` the output of the layer below, X or A₁.
 """
 
 from typing import NamedTuple
@@ -13,15 +12,15 @@ from twotower.core.config import ModelConfig
 from twotower.lab.trace.recorder import Observation
 
 FORWARD, LOSS, BACKWARD, ADAM = STAGES = ("forward", "loss", "backward", "adam")
-ALL, OWN = "all", "own"  # rows: all pairs of the batch, or those that the head sees
+ALL, OWN = "all", "own"  # rows: all pairs of the batch, or those of the head
 DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class Formula(NamedTuple):
-    """What a step computes, where that belongs, and what its rows are."""
+    """What a step computes, its place in the network, and its rows."""
 
     stage: str
-    block: str  # empty: the layer of the tower at work
+    block: str  # empty: the current layer of a tower
     rows: str | None
     maths: str
 
@@ -48,14 +47,14 @@ PARAMETERS = {
     "head.P": _a("head", None, "P{k}: into the r columns of head {n} alone"),
     "head.Q": _a("head", None, "Q{k}: and out of them again"),
     "head.G": _a("head", None, "G{k}: gate of head {n} alone, a column an expert"),
-    "head.alpha": _a("head", None, "α: how much of each W in each head"),
+    "head.alpha": _a("head", None, "α: weight of each W in each head"),
     "experts.P": _a("head", None, "P: into the experts, which all heads share"),
     "experts.Q": _a("head", None, "Q: and out of them again"),
-    "stitch.W": _a("head", None, "W₀, W₁: one a group, mixed into every head"),
-    "title_bias.C": _a("score", None, "C{k}: what makes a title liked in group {n}"),
+    "stitch.W": _a("head", None, "W₀, W₁: one per group, mixed into every head"),
+    "title_bias.C": _a("score", None, "C{k}: effect of title features in group {n}"),
 }
 
-#: What stands before bₖ in U, and the gradient dA that a head hands down.
+#: The product in U before bₖ is added, and the gradient dA of the head's input.
 HEADS = {
     "plain": ("A W{k}", "dU W{k}ᵀ"),
     "residual": ("A W{k}", "dU W{k}ᵀ"),
@@ -64,27 +63,24 @@ HEADS = {
     "mmoe": ("(g ⊗ A P) Q", "dH Pᵀ"),
 }
 
-#: Function → name → formula. ``name | mark`` is for lines that have the mark in them.
+#: Function → name → formula. ``name | text`` is for lines that contain the text.
 STEPS: dict[str, dict[str, Formula]] = {
     "tower": {
-        "X": _a("", ALL, "X: features, one row a pair"),
+        "X": _a("", ALL, "X: features, one row per pair"),
         "Z": _a("", ALL, "Z{l} = {X} W{l}"),
         "squares": _a("", None, "Σᵢ (zᵢ − μ)² = B σ²"),
         "rstd": _a("", None, "ρ = 1 / √(σ² + ε)"),
         "A": _a("", ALL, "{A} = {relu}"),
     },
-    "moments": {"mean": _a("", None, "μ = Σᵢ zᵢ / B, a number a column")},
+    "moments": {"mean": _a("", None, "μ = Σᵢ zᵢ / B, per column")},
     "loss_and_gradients": {
         'p["head.W"]': _a("head", None, "W̃ₖ = Σⱼ αₖⱼ Wⱼ"),
         "V": _a("title.2", ALL, "V = A₂ of the title tower: the title embedding"),
-        "s": _a("score", None, "s: learned scale, starts at 1 / √D"),
         "c": _a("score", None, "c: learned bias, starts at log(q / (1 − q)), q = share of positives"),
+        "s": _a("score", None, "s: learned scale, starts at 1 / √D"),
         "mine": _a("head", ALL, "mᵢ{k} = 1 where pair i is of group {n}, else 0"),
         "mine | |=": _a("head", ALL, "mask off: mᵢ{k} = 1 for every pair"),
         "U": _a("head", OWN, "U = {head}: the user embedding under head {n}"),
-        "dots": _a("score", OWN, "⟨Uᵢ, Vᵢ⟩ = Σ over the D columns"),
-        "z": _a("score", OWN, "z = s ⟨U, V⟩ + c"),
-        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title’s features"),
         "loss": _a("loss", None, "L ← L + Σᵢ ℓᵢ / B", LOSS),
         "dz": _a("loss", OWN, "dz = (p − y) / B", LOSS),
         'grads["logit.scale"]': _back("score", None, "ds ← ds + Σᵢ dzᵢ ⟨Uᵢ, Vᵢ⟩"),
@@ -95,19 +91,24 @@ STEPS: dict[str, dict[str, Formula]] = {
         'head_grads["head.b"]': _back("head", None, "db{k} = Σᵢ dUᵢ"),
         "dA_head": _back("head", OWN, "dA = {dA}"),
         "dA": _back("head", ALL, "dAᵢ ← dAᵢ + dA of head {n}, in the rows with mask 1"),
-        'grads["head.W"]': _back("head", None, "dW{k} takes its place among all heads'"),
-        'grads["head.b"]': _back("head", None, "db{k} takes its place among all heads'"),
-        'grads["head.P"]': _back("head", None, "dP{k} takes its place among all heads'"),
-        'grads["head.Q"]': _back("head", None, "dQ{k} takes its place among all heads'"),
-        'grads["head.G"]': _back("head", None, "dG{k} takes its place among all heads'"),
-        'grads["experts.P"]': _back("head", None, "dP ← dP + dP of head {n}: all heads move the experts"),
-        'grads["experts.Q"]': _back("head", None, "dQ ← dQ + dQ of head {n}: all heads move the experts"),
+        'grads["head.W"]': _back("head", None, "dW{k} is stored with those of all heads"),
+        'grads["head.b"]': _back("head", None, "db{k} is stored with those of all heads"),
+        'grads["head.P"]': _back("head", None, "dP{k} is stored with those of all heads"),
+        'grads["head.Q"]': _back("head", None, "dQ{k} is stored with those of all heads"),
+        'grads["head.G"]': _back("head", None, "dG{k} is stored with those of all heads"),
+        'grads["experts.P"]': _back("head", None, "dP ← dP + dP of head {n}: all heads update the experts"),
+        'grads["experts.Q"]': _back("head", None, "dQ ← dQ + dQ of head {n}: all heads update the experts"),
         'grads["head.alpha"]': _back("head", None, "dαₖⱼ = ⟨dW̃ₖ, Wⱼ⟩"),
-        'grads["stitch.W"]': _back("head", None, "dWⱼ = Σₖ αₖⱼ dW̃ₖ: all heads move it"),
+        'grads["stitch.W"]': _back("head", None, "dWⱼ = Σₖ αₖⱼ dW̃ₖ: all heads update it"),
+    },
+    "score": {
+        "dots": _a("score", OWN, "⟨Uᵢ, Vᵢ⟩ = Σ over the D columns"),
+        "z": _a("score", OWN, "z = s ⟨U, V⟩ + c"),
+        "z | title_bias": _a("score", OWN, "z ← z + ⟨Xₜ, C{k}⟩, Xₜ the title’s features"),
     },
     "head": {
-        "A": _a("head", OWN, "A = the rows of A₂ with mask 1: the head sees no other"),
-        "gate": _a("head", OWN, "g, the r columns of an expert alike"),
+        "A": _a("head", OWN, "A = the rows of A₂ with mask 1"),
+        "gate": _a("head", OWN, "g, repeated for the r columns of each expert"),
     },
     "head_output": {"U": _a("head", OWN, "{AW}")},
     "softmax": {
@@ -119,7 +120,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         "loss": _a("loss", OWN, "ℓ = max(z, 0) − z y + log(1 + e^−|z|)", LOSS),
     },
     "sigmoid": {
-        "e": _a("loss", OWN, "e^−|z|, which never overflows", LOSS),
+        "e": _a("loss", OWN, "e^−|z|, which cannot overflow", LOSS),
         "p": _a("loss", OWN, "p = 1 / (1 + e^−z)", LOSS),
     },
     "head_backward": {
@@ -133,7 +134,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         "dP | gate": _back("head", None, "dP = Aᵀ dH"),
         "H": _back("head", OWN, "H = A P"),
         "g": _back("head", OWN, "g = softmax(A G{k})"),
-        "gate": _back("head", OWN, "g, the r columns of an expert alike"),
+        "gate": _back("head", OWN, "g, repeated for the r columns of each expert"),
         "dgated": _back("head", OWN, "S = dU Qᵀ"),
         "dlogits": _back("head", OWN, "dL_f = g_f (dg_f − Σₑ gₑ dgₑ)"),
         "dG": _back("head", None, "dG{k} = Aᵀ dL"),
@@ -167,15 +168,16 @@ STEPS: dict[str, dict[str, Formula]] = {
 
 
 def formula(step: Observation, model: ModelConfig) -> Formula:
-    """What a step of the textbook is, with its maths written out. Errors: KeyError for a step without any."""
-    found = _parameter(step) or _step(step)
+    """The formula of a step, with its placeholders filled. Errors: KeyError for a step without a formula."""
+    result = _parameter(step) or _step(step)
     if step.backward:
-        found = found._replace(stage=BACKWARD)
-    return found._replace(block=found.block or str(step.layer), maths=found.maths.format(**_words(step, model)))
+        result = result._replace(stage=BACKWARD)
+    maths = result.maths.format(**_placeholders(step, model))
+    return result._replace(block=result.block or str(step.layer), maths=maths)
 
 
 def _parameter(step: Observation) -> Formula | None:
-    """The formula of user.W1 or head.W[0], and of nothing else."""
+    """The formula of a parameter, such as user.W1 or head.W[0]."""
     room, _, name = step.name.partition("[")[0].partition(".")
     if room in ("user", "title"):
         return PARAMETERS[name[:-1]]
@@ -186,15 +188,15 @@ def _step(step: Observation) -> Formula:
     """The formula of a local array."""
     end = step.name.rfind("[") if step.name.endswith(tuple(f"[{k}]" for k in range(10))) else len(step.name)
     table, name = STEPS[step.function], step.name[:end]
-    for key, found in table.items():
-        base, _, mark = key.partition(" | ")
-        if mark and base == name and mark in step.source:
-            return found
+    for key, result in table.items():
+        base, _, text = key.partition(" | ")
+        if text and base == name and text in step.source:
+            return result
     return table[name]
 
 
-def _words(step: Observation, model: ModelConfig) -> dict[str, str]:
-    """What stands in a formula for its braces."""
+def _placeholders(step: Observation, model: ModelConfig) -> dict[str, str]:
+    """The values of a formula's placeholders."""
     k = "" if step.group is None else str(step.group).translate(DIGITS)
     tower, _, layer = (step.layer or "user.2").partition(".")
     last = model.tower_floor if tower == "user" else model.output_floor

@@ -1,29 +1,33 @@
-"""A traced training step for the terminal: every array with its name, shape, maths and numbers, 80 columns wide."""
+"""A traced training step on a terminal: every array with name, shape, formula and numbers, 80 columns wide."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.rule import Rule
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from twotower.core.formatting import in_words, minus
-from twotower.report.tables import new_table
-from twotower.report.terminal import stdout_console
+from twotower.lab.trace.record import Step, Trace
+from twotower.report.table import TEXT, Column, Kind, Table
+from twotower.report.terminal import rendered, stdout_console
 
-Record = Mapping[str, Any]
-WIDTH = 80  # characters a line
+WIDTH = 80  # characters per line
 DECIMALS = 4
-SMALL = 1e-3  # an array whose largest number is below this is written with exponents
+SMALL = 1e-3  # arrays whose largest number is below are written with exponents
 GAP = "  "  # before each column
+LEAK_CAPTION = (
+    "Norms: of the gradient; of its change when all labels of other groups are flipped; of what rows of other groups "
+    "add to it without the mask."
+)
 BLOCKS = {"user": "user tower", "title": "title tower", "head": "head", "score": "score", "loss": "loss"}
 
 
-def trace_text(record: Record, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> Group:
-    """The step with the mask ``on`` or ``off``: all its stages, or some. ``every_block`` shows all of Adam."""
+def trace_text(record: Trace, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> Group:
+    """The step with the mask ``on`` or ``off``, all stages or some; ``every_block`` shows Adam for every block."""
     run = record["runs"][mask]
     steps = [step for step in run["steps"] if not stages or step["stage"] in stages]
     return Group(
@@ -33,15 +37,15 @@ def trace_text(record: Record, mask: str = "on", stages: Sequence[str] = (), eve
     )
 
 
-def print_trace(record: Record, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> None:
-    """Print it, in 80 columns wherever there are as many."""
+def print_trace(record: Trace, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> None:
+    """Print it, at most 80 columns wide."""
     console = stdout_console()
     console.width = min(console.width, WIDTH)
     console.print(trace_text(record, mask, stages, every_block))
 
 
-def opening(record: Record, mask: str) -> Iterator[RenderableType]:
-    """Who is in the batch."""
+def opening(record: Trace, mask: str) -> Iterator[RenderableType]:
+    """The batch, the network and the optimiser."""
     network = record["network"]
     model, groups = network["model"], network["groups"]
     title = f"One training step · {model['head']} heads · mask {mask} · seed {record['seed']}"
@@ -50,20 +54,20 @@ def opening(record: Record, mask: str) -> Iterator[RenderableType]:
         for row in network[kind]:
             where = f" in group {row['group']}, {groups[row['group']]}" if "group" in row else ""
             yield Text(f"{row['name']}{where}: features {'  '.join(number_texts(row['features']))}")
-    said = ", ".join(f"{pair['user']}·{pair['title']} {pair['label']}" for pair in network["pairs"])
-    yield Text(f"B = {len(network['pairs'])} pairs, 1 = streamed: {said}")
+    pairs = ", ".join(f"{pair['user']}·{pair['title']} {pair['label']}" for pair in network["pairs"])
+    yield Text(f"B = {len(network['pairs'])} pairs, 1 = streamed: {pairs}")
     train = network["train"]
     names = {"learning_rate": "lr", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
     adam = ", ".join([*(f"{letter} {in_words(train[name], 'g')}" for name, letter in names.items()), "t = 1"])
     yield Text(f"D = {model['hidden']}, K = {model['groups']}. Adam: {adam}.")
-    yield Text("An exact zero is written 0, one after rounding 0.0000.")
+    yield Text("0 is exactly 0; 0.0000 is rounded.")
 
 
-def step_texts(steps: Iterable[Record], record: Record, mask: str, every_block: bool) -> Iterator[RenderableType]:
-    """All steps, with a heading wherever the stage or the place in the network changes."""
+def step_texts(steps: Iterable[Step], record: Trace, mask: str, every_block: bool) -> Iterator[RenderableType]:
+    """All steps, with a heading wherever stage or place in the network change."""
     shown = next((part["parameter"] for part in record["leak"]), None)
-    for (stage, block, group, parameter), found in groupby(steps, place_of):
-        place = list(found)
+    for (stage, block, group, parameter), of_place in groupby(steps, place_of):
+        place = list(of_place)
         if stage != "adam":
             yield heading(f"{stage.capitalize()} · {block_text(block, group, record)}")
         elif every_block or parameter == shown:
@@ -75,7 +79,7 @@ def step_texts(steps: Iterable[Record], record: Record, mask: str, every_block: 
             yield from step_text(step, record, mask)
 
 
-def place_of(step: Record) -> tuple[str, str, int | None, str | None]:
+def place_of(step: Step) -> tuple[str, str, int | None, str | None]:
     return step["stage"], step["block"], step["group"], step.get("parameter")
 
 
@@ -83,7 +87,7 @@ def heading(text: str) -> RenderableType:
     return Group(Text(), Rule(Text(text, "bold"), align="left"))
 
 
-def block_text(block: str, group: int | None, record: Record) -> str:
+def block_text(block: str, group: int | None, record: Trace) -> str:
     """``user tower, layer 1``, or ``score, head 0 (North)``."""
     room, _, layer = block.partition(".")
     name = BLOCKS.get(room, room) + (f", layer {layer}" if layer else "")
@@ -93,8 +97,8 @@ def block_text(block: str, group: int | None, record: Record) -> str:
     return f"head {owner}" if block in ("head", "loss") else f"{name}, head {owner}"
 
 
-def step_text(step: Record, record: Record, mask: str) -> Iterator[RenderableType]:
-    """Name, shape and maths; the line of the textbook; the numbers."""
+def step_text(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
+    """Name, shape and formula; the line of the textbook; the numbers."""
     yield Text.assemble((step["name"], "bold"), f" {shape_text(step)}", GAP, (step["maths"], "cyan"))
     yield indented(step["source"], "dim")
     if step["note"]:
@@ -103,18 +107,18 @@ def step_text(step: Record, record: Record, mask: str) -> Iterator[RenderableTyp
 
 
 def indented(text: str, style: str) -> Text:
-    """A line under a step's name, folded where it is long."""
+    """A line under a step's name, wrapped if long."""
     return Text(textwrap.fill(text, WIDTH - 2, initial_indent=GAP, subsequent_indent=2 * GAP), style)
 
 
-def shape_text(step: Record) -> str:
+def shape_text(step: Step) -> str:
     """``(5, 4)``, or ``(4,)`` for a vector."""
     return str(tuple(step["shape"]))
 
 
-def adam_line(place: Sequence[Record]) -> Text:
-    """One block's step in short."""
-    values = {step["name"]: step["values"] for step in place}  # the last P is that after the step
+def adam_line(place: Sequence[Step]) -> Text:
+    """One block's step in a line."""
+    values = {step["name"]: step["values"] for step in place}  # the last P is the updated one
     before = next(step["values"] for step in place if step["name"] == "P")
     moved = max((abs(a - b) for a, b in zip(flat(values["P"]), flat(before), strict=True)), default=0.0)
     g = max(map(abs, flat(values["G"])), default=0.0)
@@ -124,8 +128,8 @@ def adam_line(place: Sequence[Record]) -> Text:
     )  # fmt: skip
 
 
-def array_text(step: Record, record: Record, mask: str) -> Iterator[RenderableType]:
-    """The numbers: a line a row, rows of pairs with their user, title and group."""
+def array_text(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
+    """The numbers: a line per row; rows that are pairs have their user, title and group."""
     values, dimensions = step["values"], len(step["shape"])
     if step["pairs"] is not None:
         yield from pair_rows(step, record, mask)
@@ -139,29 +143,29 @@ def array_text(step: Record, record: Record, mask: str) -> Iterator[RenderableTy
         yield Text("\n".join("    " + line for line in aligned(number_texts(flat(values)), columns)))
 
 
-def pair_rows(step: Record, record: Record, mask: str) -> Iterator[RenderableType]:
-    """Rows that are pairs of the batch; those of another group than the head's in brackets, dimmed."""
+def pair_rows(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
+    """Rows that are pairs of the batch; those of other groups than the head's in brackets, dimmed."""
     network, vector = record["network"], len(step["shape"]) == 1
     columns = 1 if vector else step["shape"][1]
     lines = aligned(number_texts(flat(step["values"])), columns)
     focus = record["group"] if step["group"] is None else step["group"]
     hidden = 0
-    table = Table.grid(padding=(0, 0))
+    table = Grid.grid(padding=(0, 0))
     cells: list[list[Text]] = [[], []]
-    for line, i in zip(lines, step["pairs"], strict=True):
+    for line, i in zip(lines, step["pairs"] or [], strict=True):
         pair = network["pairs"][i]
-        foreign = focus is not None and pair["group"] != focus
-        if foreign and step["group"] is None:
+        other = focus is not None and pair["group"] != focus
+        if other and step["group"] is None:
             hidden += 1
             continue
-        style = "" if not foreign else "dim" if mask == "on" else "yellow"
+        style = "" if not other else "dim" if mask == "on" else "yellow"
         name = f"{pair['user']}·{pair['title']}"
         if vector:
-            cells[0].append(Text(f"({name})" if foreign else name, style))
+            cells[0].append(Text(f"({name})" if other else name, style))
             cells[1].append(Text(line.strip(), style))
         else:
             owner = f"{network['groups'][pair['group']]} {name}"
-            label = f"({owner})" if foreign else f" {owner} "
+            label = f"({owner})" if other else f" {owner} "
             table.add_row(Text(f"    {label:19}", style), Text(line, style))
     if vector:
         for _ in cells[0]:
@@ -173,17 +177,16 @@ def pair_rows(step: Record, record: Record, mask: str) -> Iterator[RenderableTyp
         yield Text(f"    and {hidden} rows of other groups", "dim")
 
 
-def closing(record: Record, mask: str) -> Iterator[RenderableType]:
+def closing(record: Trace, mask: str) -> Iterator[RenderableType]:
     """The loss, and what the mask keeps out of each head."""
     on, off = (record["runs"][name]["loss"] for name in ("on", "off"))
     yield heading(f"Loss: {on:.{DECIMALS}f} with the mask, {off:.{DECIMALS}f} without")
     if record["leak"]:
-        table = new_table(("gradient of",), ("own rows", "foreign labels turned", "foreign rows, mask off"))
+        names = ["own\nrows", "other groups’\nlabels flipped", "other groups’\nrows, mask off"]
+        table = Table([Column("gradient of", TEXT), *(Column(name, NORM) for name in names)], caption=LEAK_CAPTION)
         for part in record["leak"]:
-            table.add_row(part["parameter"], *(number_texts([part[key]])[0] for key in ("own", "flipped", "foreign")))
-        yield table
-        yield Text("Lengths (norms): of the gradient; of its change when all labels of other groups", "dim")
-        yield Text("are turned round; of what rows of other groups add to it with the mask off.", "dim")
+            table.add(part["parameter"], part["own"], part["flipped"], part["others"])
+        yield rendered(table, WIDTH)
 
 
 def flat(values: Any) -> list[float]:
@@ -192,7 +195,7 @@ def flat(values: Any) -> list[float]:
 
 
 def number_texts(numbers: Sequence[float]) -> list[str]:
-    """Numbers in one manner: whole where all are, with exponents where all are small, an exact zero as 0."""
+    """Numbers in one format: integers if all are, exponents if all are small; an exact zero as 0."""
     largest = max(map(abs, numbers), default=0.0)
     if all(number == int(number) for number in numbers):
         return [minus(str(int(number))) for number in numbers]
@@ -201,7 +204,10 @@ def number_texts(numbers: Sequence[float]) -> list[str]:
 
 
 def aligned(texts: Sequence[str], columns: int) -> list[str]:
-    """Lines of ``columns`` texts, to the right in a common width."""
+    """Lines of ``columns`` texts each, right-aligned in a common width."""
     width = max(map(len, texts), default=0)
     rows = [texts[start : start + columns] for start in range(0, len(texts), max(columns, 1))]
     return ["".join(f"{GAP}{text:>{width}}" for text in row) for row in rows]
+
+
+NORM = Kind(lambda value: number_texts([value])[0])

@@ -1,8 +1,7 @@
-"""A network small enough to be worked out by hand: 3 users, 2 titles, 2 groups, width 4, numbers like 1 and −0.5.
+"""A network small enough to compute by hand: 3 users, 2 titles, 2 groups, width 4, numbers like 1 and −0.5.
 
-Its parameters are multiples of 1/4, and off their initial values, as after some training: so that the heads differ,
-every path carries a gradient, and a gamma that were forgotten would be missed. s, c and Adam's moments stand as at the
-first step of any training.
+Its parameters are multiples of 1/4 and differ from their initial values, as after some training: heads differ, every
+path carries a gradient, and a forgotten gamma would show. s, c and Adam's moments have their initial values.
 """
 
 import math
@@ -20,15 +19,15 @@ GROUPS = ("North", "South")
 GROUP_OF_USER = np.array([0, 0, 1])
 PAIRS = ((0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (2, 0, 0.0), (2, 1, 1.0))  # user, title, label
 WIDTH, FEATURES, RANK, EXPERTS = 4, 3, 2, 2
-HEADS = ("plain", "residual", "lowrank", "mmoe", "cross-stitch")
-DRAWS = 10_000  # of a tower, until it is lively; a hundred are many
-LEAST_VARIANCE = 0.05  # of a column: batch-norm divides by its root
-KINK = 0.01  # least distance of an entry from the ReLU's corner: a sum made by hand falls on the right side of it
+HEADS = ("plain", "residual", "lowrank", "mmoe", "cross-stitch")  # that the network can have
+DRAWS = 10_000  # of a tower at most, until it is well conditioned; a hundred are rarely needed
+LEAST_VARIANCE = 0.05  # of a column: batch-norm divides by its square root
+KINK = 0.01  # least distance of a ReLU's input from 0, so that a sum by hand has the right sign
 
 
 @dataclass(frozen=True, eq=False)
 class TinyNetwork:
-    """Parameters in float64 and one batch, a row a pair."""
+    """Parameters in float64 and one batch, one row per pair."""
 
     config: ModelConfig
     params: dict[str, np.ndarray]
@@ -38,7 +37,7 @@ class TinyNetwork:
 
 
 def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False) -> TinyNetwork:
-    """The network of a seed. Features are whole numbers, drawn until no two users or titles are alike."""
+    """The network of a seed; its features are whole numbers."""
     model = ModelConfig(
         hidden=WIDTH,
         groups=len(GROUPS),
@@ -50,32 +49,32 @@ def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False
     )
     rng = generator(seed, Stream.TINY_NETWORK)
     user, title, label = (np.array(column) for column in zip(*PAIRS, strict=True))
-    X_user, user_params = draw_tower("user", user, model.tower_floor, rng)
-    X_title, title_params = draw_tower("title", title, model.output_floor, rng)
-    params = user_params | title_params | own_parameters(model, float(label.mean()), rng)
+    X_user, user_params = random_tower("user", user, model.tower_floor, rng)
+    X_title, title_params = random_tower("title", title, model.output_floor, rng)
+    params = user_params | title_params | other_parameters(model, float(label.mean()), rng)
     batch = ExpandedBatch(X_user[user], X_title[title], GROUP_OF_USER[user], label, np.zeros(0, int))
     return TinyNetwork(model, params, batch, X_user, X_title)
 
 
-def draw_tower(
+def random_tower(
     name: str, rows: np.ndarray, floor: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Features of the users or titles in ``rows``, and parameters, drawn again until the tower is lively with them."""
+    """Features of the users or titles in ``rows`` and parameters, drawn until the tower is well conditioned."""
     for _ in range(DRAWS):
         X = rng.integers(-1, 3, (rows.max() + 1, FEATURES)).astype(float)
         params = tower_parameters(name, rng)
-        if X.any(1).all() and is_lively(params, name, X[rows], floor):
+        if X.any(1).all() and is_well_conditioned(params, name, X[rows], floor):
             break
     return X, params
 
 
 def quarters(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Weights from −1 to 1, multiples of 1/4 and none of them 0."""
+    """Weights from −1 to 1, multiples of 1/4 other than 0."""
     return rng.integers(1, 5, shape) * rng.choice((-0.25, 0.25), shape)
 
 
 def tower_parameters(name: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The parameters of a tower, under the names that ``model/two_tower.py`` gives them."""
+    """The parameters of a tower, named as in ``model/two_tower.py``."""
     params = {}
     for layer, width in (("1", FEATURES), ("2", WIDTH)):
         params[f"{name}.W{layer}"] = quarters(rng, width, WIDTH)
@@ -84,7 +83,7 @@ def tower_parameters(name: str, rng: np.random.Generator) -> dict[str, np.ndarra
     return params
 
 
-def own_parameters(model: ModelConfig, base_rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def other_parameters(model: ModelConfig, base_rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The parameters outside the towers."""
     D, F, K, r, E = WIDTH, FEATURES, model.groups, model.rank, model.experts
     params = {}
@@ -105,8 +104,8 @@ def own_parameters(model: ModelConfig, base_rate: float, rng: np.random.Generato
     return params | {"logit.scale": np.array([1 / math.sqrt(D)]), "logit.bias": np.array([math.log(odds)])}
 
 
-def is_lively(params: dict[str, np.ndarray], name: str, X: np.ndarray, floor: float) -> bool:
-    """No column is nearly constant, and no entry is at the ReLU's corner."""
+def is_well_conditioned(params: dict[str, np.ndarray], name: str, X: np.ndarray, floor: float) -> bool:
+    """No column is nearly constant, and no ReLU input is near 0."""
     _, tape = tower(params, name, X, floor)
     for layer, (_, Z, mean, rstd, _, _) in zip("12", tape.layers, strict=True):
         Y = batchnorm_relu(Z, mean, rstd, params[f"{name}.gamma{layer}"], params[f"{name}.beta{layer}"], -math.inf)

@@ -1,38 +1,34 @@
-"""One training step of a tiny network, number by number: forward, loss, backward and Adam, as the textbook does them.
+"""Trace one training step of a tiny network: forward, loss, backward and Adam, as the textbook computes them.
 
-``trace`` runs ``model/reference.py`` under a recorder, once with the mask and once without it, and puts the line of
-maths beside each array. Nothing here computes anything of the network.
+``trace`` runs ``model/reference.py`` under a recorder, with the mask and without it, and adds a formula to each array.
+Nothing of the network is computed here.
 """
-
-from typing import Any
 
 import numpy as np
 
-from twotower.core.config import ModelConfig, TrainConfig
+from twotower.core.config import TrainConfig
 from twotower.core.version import __version__
 from twotower.lab.trace.formulas import ALL, OWN, formula
+from twotower.lab.trace.record import NetworkFacts, Run, Step, Trace, TraceLeak
 from twotower.lab.trace.recorder import Observation, Recorder
 from twotower.lab.trace.tiny_network import GROUP_OF_USER, GROUPS, PAIRS, TITLES, USERS, TinyNetwork, tiny_network
 from twotower.model import reference
 
 FORMAT_VERSION = 1
-PER_GROUP = ("head.W", "head.b", "head.P", "head.Q", "head.G", "head.alpha", "title_bias.C")  # (K, …), a part a group
-TWO_TITLES = (
-    "Nearly 0: two titles, shifted and scaled to mean 0 and variance 1, stand where they stand, whatever the weights."
-)
+GROUP_PREFIXES = ("head.", "title_bias.")  # parameters (K, …) with a part for each group
+TWO_TITLES = "Nearly 0: batch-norm scales the two titles to mean 0 and variance 1, whatever the weights."
 
 
-def trace(seed: int = 0, head: str = "residual", group: int | None = None, title_bias: bool = False) -> dict[str, Any]:
+def trace(seed: int = 0, head: str = "residual", group: int | None = None, title_bias: bool = False) -> Trace:
     """The record of one step, with the mask and without: see ``docs/reference/trace.md`` for its keys.
 
-    With ``group`` only the steps of that head and those that all groups share.
+    With ``group``, only steps of that head and shared steps.
     """
     network = tiny_network(seed, head, title_bias)
     train = TrainConfig()
     runs = {"on": run(network, train, masked=True), "off": run(network, train, masked=False)}
-    leak = leaks(network)
-    for told in runs.values():
-        told["steps"] = [step for step in told["steps"] if group is None or step["group"] in (None, group)]
+    for one_run in runs.values():
+        one_run["steps"] = [step for step in one_run["steps"] if group is None or step["group"] in (None, group)]
     return {
         "format": FORMAT_VERSION,
         "kind": "trace",
@@ -41,43 +37,50 @@ def trace(seed: int = 0, head: str = "residual", group: int | None = None, title
         "group": group,
         "network": network_record(network, train),
         "runs": runs,
-        "leak": leak if group is None else [part for part in leak if part["group"] == group],
+        "leak": [part for part in leaks(network) if group in (None, part["group"])],
     }
 
 
-def run(network: TinyNetwork, train: TrainConfig, masked: bool) -> dict[str, Any]:
+def run(network: TinyNetwork, train: TrainConfig, masked: bool) -> Run:
     """Loss and steps of one training step of the textbook."""
     recorder = Recorder(network.params)
-    loss, gradients = recorder.watch(
+    loss, gradients = recorder.run(
         reference.loss_and_gradients, network.params, network.batch, network.config, masked=masked
     )
-    told = [step_record(step, network, masked, network.config) for step in recorder.told]
+    steps = [step_record(step, network, masked) for step in recorder.observations]
     for name, k in blocks(network.params):
-        told += adam_steps(network, train, gradients, name, k)
-    steps = [{"number": number, **step} for number, step in enumerate(told, 1)]
+        steps += adam_steps(network, train, gradients, name, k)
+    for number, step in enumerate(steps, 1):
+        step["number"] = number
     return {"loss": loss, "steps": steps}
 
 
 def blocks(params: dict[str, np.ndarray]) -> list[tuple[str, int | None]]:
-    """The blocks of Adam: a parameter, or what one group owns of it, which has moments and a count of its own."""
-    return [(name, k) for name, value in params.items() for k in (range(len(value)) if name in PER_GROUP else [None])]
+    """The blocks of Adam: a parameter, or a group's part of it, each with its own moments and step count."""
+    return [
+        (name, k)
+        for name, value in params.items()
+        for k in (range(len(value)) if name.startswith(GROUP_PREFIXES) else [None])
+    ]
 
 
 def adam_steps(
     network: TinyNetwork, train: TrainConfig, gradients: dict[str, np.ndarray], name: str, k: int | None
-) -> list[dict[str, Any]]:
-    """The first update of one block, from moments that are 0."""
+) -> list[Step]:
+    """The first update of one block, from moments of 0."""
     P, G = (arrays[name] if k is None else arrays[name][k] for arrays in (network.params, gradients))
     recorder = Recorder(network.params)
     M, V = np.zeros_like(P), np.zeros_like(P)
-    recorder.watch(reference.adam, P, M, V, G, train.learning_rate, train.beta1, train.beta2, train.eps, 1)
-    owner = {"group": k, "parameter": name if k is None else f"{name}[{k}]"}
-    return [step_record(step, network, True, network.config) | owner for step in recorder.told]
+    recorder.run(reference.adam, P, M, V, G, train.learning_rate, train.beta1, train.beta2, train.eps, 1)
+    steps = [step_record(step, network, True) for step in recorder.observations]
+    for step in steps:
+        step["group"], step["parameter"] = k, name if k is None else f"{name}[{k}]"
+    return steps
 
 
-def step_record(step: Observation, network: TinyNetwork, masked: bool, model: ModelConfig) -> dict[str, Any]:
-    """A step in plain values, with its maths and the names of its rows."""
-    about = formula(step, model)
+def step_record(step: Observation, network: TinyNetwork, masked: bool) -> Step:
+    """A step in plain values, with its formula and the names of its rows."""
+    about = formula(step, network.config)
     batch_group = network.batch.group
     pairs = {
         None: None,
@@ -86,6 +89,7 @@ def step_record(step: Observation, network: TinyNetwork, masked: bool, model: Mo
     }[about.rows]
     value = step.value.astype(int) if step.value.dtype == bool else step.value
     return {
+        "number": 0,
         "stage": about.stage,
         "function": step.function,
         "block": about.block,
@@ -102,8 +106,8 @@ def step_record(step: Observation, network: TinyNetwork, masked: bool, model: Mo
     }
 
 
-def network_record(network: TinyNetwork, train: TrainConfig) -> dict[str, Any]:
-    """Who and what is in the batch, the shape of the network, and how it is trained."""
+def network_record(network: TinyNetwork, train: TrainConfig) -> NetworkFacts:
+    """The batch, the shape of the network, and its optimiser."""
     model = network.config
     users = zip(USERS, GROUP_OF_USER, network.user_features, strict=True)
     titles = zip(TITLES, network.title_features, strict=True)
@@ -128,22 +132,28 @@ def network_record(network: TinyNetwork, train: TrainConfig) -> dict[str, Any]:
     }
 
 
-def leaks(network: TinyNetwork) -> list[dict[str, Any]]:
-    """What each group owns: lengths of its gradient and of what foreign rows do to it, with the mask and without.
-
-    ``foreign`` is what they add to it with the mask off; ``flipped`` how much it changes, with the mask on, when all
-    their labels are turned round.
-    """
+def leaks(network: TinyNetwork) -> list[TraceLeak]:
+    """For each block of a group: what rows of other groups do to its gradient, with the mask and without."""
     batch, model = network.batch, network.config
-    _, on = reference.loss_and_gradients(network.params, batch, model)
-    _, off = reference.loss_and_gradients(network.params, batch, model, masked=False)
-    found = []
+
+    def gradients(labels: np.ndarray, masked: bool) -> dict[str, np.ndarray]:
+        return reference.loss_and_gradients(network.params, batch._replace(labels=labels), model, masked=masked)[1]
+
+    masked, unmasked = (gradients(batch.labels, on) for on in (True, False))
+    records: list[TraceLeak] = []
     for name, k in blocks(network.params):
         if k is not None:
-            turned = batch._replace(labels=np.where(batch.group != k, 1 - batch.labels, batch.labels))
-            _, flipped = reference.loss_and_gradients(network.params, turned, model)
-            own, without, turned_round = (gradients[name][k] for gradients in (on, off, flipped))
-            vectors = {"own": own, "foreign": without - own, "flipped": turned_round - own}
-            lengths = {key: float(np.linalg.norm(vector)) for key, vector in vectors.items()}
-            found.append({"parameter": f"{name}[{k}]", "group": k, **lengths})
-    return found
+            flipped = gradients(np.where(batch.group != k, 1 - batch.labels, batch.labels), True)
+            own = masked[name][k]
+            records.append({
+                "parameter": f"{name}[{k}]",
+                "group": k,
+                "own": norm(own),
+                "others": norm(unmasked[name][k] - own),
+                "flipped": norm(flipped[name][k] - own),
+            })  # fmt: skip
+    return records
+
+
+def norm(vector: np.ndarray) -> float:
+    return float(np.linalg.norm(vector))

@@ -1,13 +1,13 @@
 """The matrix product behind one interface; which kernel runs is decided by the processor, once.
 
-    pack(packed, W)                              lay W (K,N) out in panels, once a step
+    pack(packed, W)                              lay W (K,N) out in panels, once per step
     matmul(C, A, packed, work, accumulate)       C (+)= A W
     matmul_transposed(C, A, B, work, accumulate) C (+)= Aᵀ B, for weight gradients
 
 On x86-64 with FMA the micro-kernel is written below in LLVM IR: it keeps a block of C (ROWS × COLUMNS) in vector
-registers and walks along K, one broadcast of A and one load of W a multiply-add, 16 lanes wide with AVX-512 and 8 with
-AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
-All of them run on one thread and release the GIL: parallelism lies above, over tiles of rows (see ``threads``).
+registers and walks along K, one broadcast of A and one load of W per multiply-add, 16 lanes wide with AVX-512 and 8
+with AVX2. Elsewhere, and with NUMBA_DISABLE_JIT=1, NumPy's BLAS does the same work (``PATH`` is "numpy").
+All of them run on one thread and release the GIL: parallelism is above, over tiles of rows (see ``threads``).
 
 Numba's own NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another path, for tests and comparisons; they are part of the
 key of Numba's cache, so that code for one processor is never taken for another's.
@@ -15,6 +15,7 @@ key of Numba's cache, so that code for one processor is never taken for another'
 
 import itertools
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -29,7 +30,7 @@ from twotower.core.jit import njit
 
 LONG = 64  # multiply-adds along k that are worth a look ahead
 LINE = 16  # floats of a cache line
-CROWDED = 1024  # floats: what lies 4 KiB apart competes for the same few places in a cache
+CROWDED = 1024  # floats: addresses 4 KiB apart map to the same few cache lines
 ROW_BLOCK = 96  # rows of A that stay in the second-level cache while all panels of W pass by
 
 
@@ -270,7 +271,7 @@ def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
     N = B.shape[1]
     block, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :]
-    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read where it lies
+    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read in place
     if N % CROWDED == 0:
         _pack(panels, B)
         right, right_step, right_panel = panels.ctypes.data, 4 * COLUMNS, 4 * COLUMNS * n
@@ -314,11 +315,12 @@ def _numpy_product(C, A, B, work, accumulate):
         np.matmul(A, B, out=C, casting="no")
 
 
-if PATH == "numpy":
-    pack, pack_transposed = _numpy_pack, _numpy_pack_transposed
-    matmul, matmul_transposed = _numpy_matmul, _numpy_matmul_transposed
-else:
-    pack, pack_transposed, matmul, matmul_transposed = _pack, _pack_transposed, _matmul, _matmul_transposed
+Pack = Callable[[np.ndarray, np.ndarray], None]
+Product = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], None]
+pack: Pack = _numpy_pack if PATH == "numpy" else _pack
+pack_transposed: Pack = _numpy_pack_transposed if PATH == "numpy" else _pack_transposed
+matmul: Product = _numpy_matmul if PATH == "numpy" else _matmul
+matmul_transposed: Product = _numpy_matmul_transposed if PATH == "numpy" else _matmul_transposed
 
 
 def self_check() -> bool:

@@ -132,11 +132,11 @@ def title_gradient(dV, ddots, U, pair_user, pair_title, columns):
 
     Threads take different columns: no two write the same cell, and each sum keeps the order of the pairs.
     """
-    mine = slice(columns[0], columns[1])
+    span = slice(columns[0], columns[1])
     for title in range(dV.shape[0]):
-        dV[title, mine] = 0
+        dV[title, span] = 0
     for pair in range(pair_title.size):
-        weight, total, row = ddots[pair], dV[pair_title[pair], mine], U[pair_user[pair], mine]
+        weight, total, row = ddots[pair], dV[pair_title[pair], span], U[pair_user[pair], span]
         for j in range(total.size):
             total[j] += weight * row[j]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,6 +10,9 @@ TILE_ROWS = 252  # rows per tile: a few arrays of a tile fit the second-level ca
 ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
 CHUNKS = 4  # runs of tiles with sums of their own, at most, whatever the number of threads: the same bits on all
 CHUNK_ROWS = 504  # a shorter run is not worth sums of its own
+
+
+Item = TypeVar("Item")
 
 
 class Tile(NamedTuple):
@@ -51,15 +54,15 @@ def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = T
 class Threads:
     """Threads that run one function over several items; the caller is one of them.
 
-    Each item owns what it writes, so that neither the number of threads nor who takes what changes a bit of the result.
+    Each item owns what it writes: the bits of the result depend neither on the number of threads nor on their order.
     """
 
     def __init__(self, count: int):
         self.count = count
         self._pool = ThreadPoolExecutor(count - 1, "twotower") if count > 1 else None
 
-    def run(self, work: Callable[[Any], None], items: Sequence[Any]) -> None:
-        """Call ``work`` with every item, and return when all calls have; an error of theirs is raised here."""
+    def run(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+        """Call ``work`` with every item, and return when all calls have; an error of a call is raised here."""
         waiting = iter(items)
 
         def take_turns() -> None:

@@ -1,10 +1,9 @@
-"""The best titles of each user, kept up to date while logits come a block of titles at a time.
+"""Top-k titles per user, updated one block of titles at a time.
 
-    n rows of logits, a user each · w titles of a block · k titles kept for a user · M kinds of users
+    n rows of logits, one per user · w titles of a block · k titles kept per user
 
-Two kernels that are called one after the other while a block is in cache: dot products become logits, and logits above
-the worst one kept take its place. What may not be recommended costs next to nothing: an offset of −inf, or a search
-among what a user has seen for those few logits that would be kept.
+A logit above the worst one kept takes its place, while the block is in cache. Titles that must not be recommended cost
+next to nothing: they have a logit of −inf, or are found among a user's seen titles once they would be kept.
 """
 
 import numpy as np
@@ -16,8 +15,8 @@ NO_TITLE = -1  # where a user has fewer than k titles to recommend
 
 
 @njit(cache=True, nogil=True)
-def keep_best(titles, scores, who, z, first, seen_start, seen):
-    """Merge logits z (n, w) of the titles from ``first`` into the best so far of users ``who``: (N, k) each, in order.
+def update_top_k(titles, scores, users, z, first, seen_start, seen):
+    """Merge logits z (n, w) of the titles from ``first`` into the top k so far of ``users``: (N, k) each, in order.
 
     Titles come in ascending order and an equal one does not displace, so that ties go to the lower title. Almost all
     logits are below the worst one kept: LOOK of them together are dismissed by one branch.
@@ -25,8 +24,8 @@ def keep_best(titles, scores, who, z, first, seen_start, seen):
     width = z.shape[1]
     whole = width - width % LOOK
     for r in range(z.shape[0]):
-        row, best, best_scores = z[r], titles[who[r]], scores[who[r]]
-        my_seen = seen[seen_start[who[r]] : seen_start[who[r] + 1]]
+        row, best, best_scores = z[r], titles[users[r]], scores[users[r]]
+        own_seen = seen[seen_start[users[r]] : seen_start[users[r] + 1]]
         worst = best_scores[-1]
         for start in range(0, whole, LOOK):
             few = row[start : start + LOOK]
@@ -36,16 +35,16 @@ def keep_best(titles, scores, who, z, first, seen_start, seen):
             if better:
                 for x in range(LOOK):
                     title = first + start + x
-                    if few[x] > worst and not _contains(my_seen, title):
+                    if few[x] > worst and not _contains(own_seen, title):
                         worst = _insert(best, best_scores, title, few[x])
         for j in range(whole, width):
-            if row[j] > worst and not _contains(my_seen, first + j):
+            if row[j] > worst and not _contains(own_seen, first + j):
                 worst = _insert(best, best_scores, first + j, row[j])
 
 
 @njit(cache=True, nogil=True)
 def _insert(titles, scores, title, z):
-    """Put a title where it belongs among one user's best, (k,) each, which the last one leaves; the new worst."""
+    """Insert a title in order among one user's top k, (k,) each, and drop the last; returns the new worst score."""
     at = len(scores) - 1
     while at > 0 and z > scores[at - 1]:
         scores[at], titles[at] = scores[at - 1], titles[at - 1]
@@ -56,7 +55,7 @@ def _insert(titles, scores, title, z):
 
 @njit(cache=True, nogil=True)
 def _contains(ascending, value):
-    """Whether a value is among ascending ones; only candidates ask, so that seen titles cost next to nothing."""
+    """Whether a sorted array contains a value; asked only for titles that would be kept."""
     low, high = 0, len(ascending)
     while low < high:
         middle = (low + high) // 2

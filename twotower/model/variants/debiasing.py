@@ -37,7 +37,7 @@ def title_log_odds(positives: Floats, negatives: Floats, strength: float) -> Flo
     """Offset (T,) float32 of a title's logits in training: strength·log p(title)/q(title), mean 0 over all pairs.
 
     p and q are its shares of the positives and of the negatives (T,), with one more of each. The part −log q corrects
-    for how negatives were drawn (Yi et al. 2019); the part +log p makes it as if they had been drawn by popularity.
+    for how negatives were sampled (Yi et al. 2019); +log p makes it as if they had been sampled by popularity.
     """
     logs = [np.log((counts + 1) / (counts.sum() + len(counts))) for counts in (positives, negatives)]
     offset, pairs = strength * (logs[0] - logs[1]), positives + negatives

@@ -15,16 +15,16 @@ from twotower.model.parameters import Arena, Floats, Parameter
 class TerritoryBias(Head):
     """A head around another, to whose output it adds; b (C, D) and C (C, F_t) start at 0.
 
-    Both gradients are sums over the pairs of a territory, as the titles' are over theirs, and use the same kernel: all
+    Both gradients are sums over the pairs of a territory, and use the kernel that sums over the pairs of a title: all
     territories at once, threads on different columns. Those of absent territories are 0.
     """
 
     @staticmethod
     def parameters(model: ModelConfig, title_width: int, territories: int) -> dict[str, Parameter]:
-        found = {"territory.b": Parameter((territories, model.hidden), owner="territory")}
+        declared = {"territory.b": Parameter((territories, model.hidden), owner="territory")}
         if model.title_bias:
-            found["territory.C"] = Parameter((territories, title_width), owner="territory")
-        return found
+            declared["territory.C"] = Parameter((territories, title_width), owner="territory")
+        return declared
 
     def __init__(self, params: Arena, grads: Arena, model: ModelConfig, inner: Head | None = None):
         assert inner is not None
@@ -66,7 +66,7 @@ class TerritoryBias(Head):
         return bias
 
     def add_to_logits(self, z: Floats, span: slice, batch: Batch) -> None:
-        """z + <X_t, C_c>; the territory of each pair is noted for the way back."""
+        """z + <X_t, C_c>; the territory of each pair is kept for the backward pass."""
         self.head.add_to_logits(z, span, batch)
         of_pair = np.take(batch.user_territory, batch.pair_user[span], out=self.of_pair[span], mode="clip")
         if self.C is not None:

@@ -83,24 +83,24 @@ def series_of(record: Record) -> dict[str, figures.Series]:
 
 def headlines(record: Record) -> list[dict[str, str]]:
     """The main comparisons that have a mean gain, in a few words for the top of the page."""
-    found = []
+    result = []
     for gains in main_gains(record):
         mean = mean_of(gains)
         if is_number(mean["mean"]):
             where = "major territories" if mean is gains["major"] else "territories"
-            judged = standing(mean)
-            words = [judged, f"mean gain of PR-AUC over {where}"] if judged else [f"mean gain of PR-AUC over {where}"]
-            words += [f"95 % interval {interval(mean['low'], mean['high'])}"] if judged else []
-            words.append(f"ahead in {mean['won']} of {mean['evaluated']}")
-            found.append(
+            direction = standing(mean)
+            words = [f"mean gain of PR-AUC over {where}", f"ahead in {mean['won']} of {mean['evaluated']}"]
+            if direction:
+                words = [direction, words[0], f"95 % interval {interval(mean['low'], mean['high'])}", words[1]]
+            result.append(
                 {
                     "models": f"{gains['method']} over {gains['baseline']}",
                     "gain": f"{signed(mean['mean'])} %",
-                    "tone": TONES.get(judged, ""),
+                    "tone": TONES.get(direction, ""),
                     "words": "; ".join(words),
                 }
             )
-    return found
+    return result
 
 
 def all_tables(record: Record) -> dict[str, Any]:
@@ -115,12 +115,12 @@ def all_tables(record: Record) -> dict[str, Any]:
         ],
         "comparisons": territory_tables.comparison_table(record, record["gains"]),
         "territories": territory_tables.support_table(record),
-        "scores": territory_tables.score_table(record),
+        "scores": territory_tables.scores_by_method(record),
         "methods": method_tables.method_table(record),
         "pairs": title_tables.pair_table(record),
         "kinds": title_tables.kind_table(record),
         "titles": title_tables.title_table(record, shown=True),
-        "bias": method_tables.bias_table(record),
+        "bias": method_tables.overall_bias_table(record),
         "bias_territories": method_tables.bias_territory_tables(record),
         "calibration_territories": method_tables.calibration_territory_tables(record),
         "calibration": method_tables.calibration_table(record),
