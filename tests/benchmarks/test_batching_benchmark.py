@@ -64,7 +64,7 @@ def test_data_that_is_not_there_is_left_out_with_a_word(tmp_path, monkeypatch):
 
 def test_the_page_has_the_figures_of_the_committed_results(results):
     page = PAGE.read_text(encoding="utf-8")
-    assert names(page, MARK) == ["mtl", "baseline"]
+    assert names(page, MARK) == ["mtl"]
     assert filled(page, MARK, blocks(results["summary"])) == page, "python -m benchmarks.batching --page"
 
 

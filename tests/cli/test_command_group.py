@@ -12,7 +12,7 @@ from twotower.data.territories import geographic_groups
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli, ["group", *map(str, arguments)])
+    return CliRunner(env={"COLUMNS": "120"}).invoke(cli, ["group", *map(str, arguments)])
 
 
 @pytest.fixture
