@@ -8,7 +8,7 @@ import pytest
 from twotower.core.errors import InputError
 from twotower.data.features import own_vectors
 from twotower.data.features.own_vectors import read_vectors
-from twotower.data.ingest import tables
+from twotower.data.ingest import blocks
 
 IDS = ["ann", "bob", "cid"]
 VECTORS = np.array([[1.5, -2.0], [0.0, 3.25], [4.0, 5.0]], np.float32)
@@ -75,7 +75,7 @@ def test_ids_may_be_numbers(tmp_path):
 
 
 def test_tables_are_read_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1)
     monkeypatch.setattr(own_vectors, "CHECKED_ROWS", 1)
     text = "id,a,b\ncid,4,5\nann,1.5,-2\nbob,0,{}\n"
     assert read(save_csv(tmp_path, text.format(3.25))).tolist() == VECTORS.tolist()

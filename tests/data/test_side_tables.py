@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
+from twotower.data.ingest.blocks import CsvFormat
 from twotower.data.ingest.side_tables import MAX_REPEATS, read_side_table
-from twotower.data.ingest.tables import CsvFormat
 
 
 @pytest.fixture

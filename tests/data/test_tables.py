@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.data.ingest import tables
-from twotower.data.ingest.tables import CsvFormat, clean, open_table, read_columns
+from twotower.data.ingest import blocks
+from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.cleaning import clean
+from twotower.data.ingest.tables import open_table, read_columns
 
 ROWS = [["u1", "alpha"], ["u2", "beta"], ["u1", "gamma delta"]]
 TEXT = "user,title\nu1,alpha\nu2,beta\nu1,gamma delta\n"
@@ -131,10 +133,10 @@ def test_columns_come_in_the_order_asked_for_and_more_than_once(write):
 
 
 def test_a_table_longer_than_a_block_is_read_whole(write, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_ROWS", 2)
-    blocks = list(open_table(write(TEXT)).blocks(["user"]))
-    assert [block.start for block in blocks] == [0, 2]
-    assert [block.columns for block in blocks] == [[["u1", "u2"]], [["u1"]]]
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 2)
+    read = list(open_table(write(TEXT)).blocks(["user"]))
+    assert [block.start for block in read] == [0, 2]
+    assert [block.columns for block in read] == [[["u1", "u2"]], [["u1"]]]
 
 
 def test_progress_ends_at_the_size_of_the_file(write):
@@ -181,9 +183,9 @@ def test_ragged_rows_can_be_skipped_and_are_counted(write, monkeypatch):
     (block,) = table.blocks(["user"], skip_ragged=True)
     assert block.columns == [["u1", "u4"]]
     assert block.ragged == 2
-    monkeypatch.setattr(tables, "BLOCK_ROWS", 2)
-    blocks = list(table.blocks(["user"], skip_ragged=True))
-    assert [(block.start, block.ragged) for block in blocks] == [(0, 1), (2, 1)], "rows count as they stand in the file"
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 2)
+    read = list(table.blocks(["user"], skip_ragged=True))
+    assert [(block.start, block.ragged) for block in read] == [(0, 1), (2, 1)], "rows count as they stand in the file"
 
 
 def test_a_quote_that_never_closes_does_not_swallow_the_rest(write):

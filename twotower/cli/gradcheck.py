@@ -14,20 +14,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @subject_options
-@click.option(
-    "--pairs",
-    type=int,
-    metavar="N",
-    help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 per group if more]",
-)
-@click.option(
-    "--break",
-    "bug",
-    is_flag=False,
-    flag_value="",
-    metavar="[NAME]",
-    help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.",
-)
+@click.option("--pairs", type=int, metavar="N",
+              help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 per group if more]")
+@click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
+              help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")
 @click.option("--all", "everything", is_flag=True, help="A row for every block, also for groups that agree.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")  # fmt: skip
 def gradcheck(

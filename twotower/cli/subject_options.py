@@ -75,7 +75,9 @@ def open_subject(values: dict[str, Any], progress: Progress) -> "Subject":
     known = known_groups(source, grouping) if mtl else None
     options = {name: values[name] for name in ("groups", "head", "batchnorm", "hidden", "seed")}
     config = config_from_options(values["preset"], values["config_file"], mtl, options, known)
-    return subject.subject_of_dataset(source, config, values["sample_name"], grouping, **batch, progress=progress)
+    return subject.subject_of_dataset(
+        source, config, values["sample_name"], grouping, **batch, progress=progress
+    )
 
 
 def refuse_options(names: Iterable[str], reason: str) -> None:

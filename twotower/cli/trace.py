@@ -68,3 +68,4 @@ def trace(
     from twotower.lab.trace.text import print_trace
 
     print_trace(record, mask, stages, everything)
+

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.storage import load_array
-from twotower.data.ingest.tables import MISSING, ParquetTable, arrow_texts, clean_id, open_table
-
-if TYPE_CHECKING:
-    from twotower.data.ingest.tables import Table
+from twotower.data.ingest.arrow_columns import arrow_texts
+from twotower.data.ingest.cleaning import MISSING, clean_id
+from twotower.data.ingest.parquet_table import ParquetTable
+from twotower.data.ingest.tables import Table, open_table
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
@@ -86,7 +86,7 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
     return vectors
 
 
-def _text_blocks(table: "Table") -> Iterator[Block]:
+def _text_blocks(table: Table) -> Iterator[Block]:
     for block in table.blocks(table.columns):
         ids, *columns = [cast(list[str], texts) for texts in block.columns]  # of CSV
         numbers = [
@@ -96,7 +96,7 @@ def _text_blocks(table: "Table") -> Iterator[Block]:
         yield block.start, ids, _float32(np.stack(numbers, axis=1))
 
 
-def _where(table: "Table", start: int, name: str, row: int) -> str:
+def _where(table: Table, start: int, name: str, row: int) -> str:
     return table.where(start + row, name)
 
 

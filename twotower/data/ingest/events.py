@@ -6,32 +6,21 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.data.ingest.blocks import FAST_FROM_BYTES, Block, CsvFormat
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, LostDigitsError, clean
 from twotower.data.ingest.columns import Values
+from twotower.data.ingest.csv_table import CsvTable
 from twotower.data.ingest.days import Days, fitting_formats
 from twotower.data.ingest.growing import GrowingArray
-from twotower.data.ingest.tables import (
-    FAST_FROM_BYTES,
-    MISSING,
-    MISSING_IDS,
-    Block,
-    CsvFormat,
-    CsvTable,
-    LostDigitsError,
-    ParquetTable,
-    clean,
-    open_table,
-)
+from twotower.data.ingest.parquet_table import ParquetTable
+from twotower.data.ingest.tables import Table, open_table
 from twotower.data.ingest.vocabulary import NONE, Vocabulary, order_of_appearance
-
-if TYPE_CHECKING:
-    from twotower.data.ingest.tables import Table
 
 USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # roles of columns
 REQUIRED = (USER, TITLE, TERRITORY, TIME)
@@ -175,7 +164,7 @@ class _LogReader:
             if (what != TERRITORY or file.territory is None) and name not in file.partition
         }
 
-    def read(self, file: LogFile, table: "Table", progress: Progress, most: float = np.inf) -> None:
+    def read(self, file: LogFile, table: Table, progress: Progress, most: float = np.inf) -> None:
         """Add the events of a file; stop after the block in which ``most`` rows are reached."""
         columns = self.columns_of(file)
         names = list(columns.values())
@@ -196,7 +185,7 @@ class _LogReader:
                 if block.start >= most:
                     break
 
-    def codes(self, file: LogFile, table: "Table", what: str, values: list[str] | Values) -> np.ndarray:
+    def codes(self, file: LogFile, table: Table, what: str, values: list[str] | Values) -> np.ndarray:
         """The values of a column as codes or days, (n,) int32. Errors: InputError for bytes that are no text."""
         try:
             return (self.days if what == TIME else self.names[what]).codes(values)
@@ -209,7 +198,7 @@ class _LogReader:
                 raise
             raise table.not_text(self.columns_of(file)[what]) from None
 
-    def keep(self, file: LogFile, table: "Table", block: Block, codes: dict[str, np.ndarray]) -> None:
+    def keep(self, file: LogFile, table: Table, block: Block, codes: dict[str, np.ndarray]) -> None:
         """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
         columns, n = self.columns_of(file), len(block.columns[0])
         for what, name in self.columns.items():
@@ -242,7 +231,7 @@ class _LogReader:
         for what, column in codes.items():
             self.rows[what].append(column if good.all() else column[good])
 
-    def repeated_headers(self, table: "Table", columns: dict[str, str], codes: dict[str, np.ndarray]) -> np.ndarray:
+    def repeated_headers(self, table: Table, columns: dict[str, str], codes: dict[str, np.ndarray]) -> np.ndarray:
         """Which rows are the header once more, as where files were put one behind the other: (n,) bool."""
         again = np.zeros(len(codes[USER]), bool)
         if isinstance(table, CsvTable) and table.form.header:
@@ -255,7 +244,7 @@ class _LogReader:
         return again
 
     def bad_row(
-        self, file: LogFile, table: "Table", block: Block, codes: dict[str, np.ndarray], required: list[str], row: int
+        self, file: LogFile, table: Table, block: Block, codes: dict[str, np.ndarray], required: list[str], row: int
     ) -> InputError:
         """What is wrong with the first bad row, how many there are, and what to do."""
         columns = self.columns_of(file)

@@ -17,6 +17,8 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.distinct import distinct_events, order_of_days
 from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, read_log
 from twotower.data.ingest.log_files import log_files
@@ -30,7 +32,6 @@ from twotower.data.ingest.profiles import SideData, assign_territories, describe
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day
-from twotower.data.ingest.tables import MISSING, CsvFormat, clean
 from twotower.data.territories import Territories
 
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default

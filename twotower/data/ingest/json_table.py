@@ -10,8 +10,8 @@ from typing import Any
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.ingest.arrow_columns import LIST_MARK, number_text
+from twotower.data.ingest.blocks import BLOCK_ROWS, Block
 from twotower.data.ingest.formats import DAMAGED, open_binary
-from twotower.data.ingest.tables import BLOCK_ROWS, Block
 
 KEY_LINES = 10_000  # lines whose keys are the columns
 

@@ -9,9 +9,9 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.jit import njit
 from twotower.data.first_streams import group_by_user
+from twotower.data.ingest.blocks import some_of
 from twotower.data.ingest.events import UNKNOWN, EventLog
 from twotower.data.ingest.side_tables import SideTable
-from twotower.data.ingest.tables import some_of
 from twotower.data.ingest.vocabulary import NONE, Vocabulary
 from twotower.data.territories import Territories, find_country, look_up
 

@@ -8,9 +8,9 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import Column, EventLog
 from twotower.data.ingest.side_tables import SideTable
-from twotower.data.ingest.tables import MISSING, clean
 
 UNKNOWN_IDS = ("fail", "keep", "drop")  # what to do with users and titles of the log that their tables lack
 

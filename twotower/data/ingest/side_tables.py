@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.data.ingest.arrow_columns import LIST_MARK
-from twotower.data.ingest.tables import MISSING, MISSING_IDS, CsvFormat, clean, clean_id, open_table, read_columns
-
-if TYPE_CHECKING:
-    from twotower.data.ingest.tables import Table
+from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
+from twotower.data.ingest.tables import Table, open_table, read_columns
 
 MAX_REPEATS = 20  # of one value of a title: weights may be play counts in the millions
 
@@ -84,7 +82,7 @@ def read_side_table(
     return SideTable(Path(path), row, columns, ignored)
 
 
-def _weights(table: "Table", column: str) -> np.ndarray:
+def _weights(table: Table, column: str) -> np.ndarray:
     """A column of weights as (n,) float64. Errors: InputError with the line of an invalid one."""
     texts = read_columns(table, [column])[0]
     weights = np.empty(len(texts))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from twotower.core.jit import njit
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
 from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
 from twotower.data.ingest.string_table import IntegerTable, StringTable
-from twotower.data.ingest.tables import MISSING, MISSING_IDS, clean, clean_id
 
 NONE = -1  # the code of a missing value
 
