@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from hypothesis import strategies as st
 
-from twotower.core.config import BATCHNORMS, HEADS, OUTPUTS, ModelConfig
+from twotower.core.config import BATCHNORMS, HEADS, MEMORY_TERMS, OUTPUTS, ModelConfig
 from twotower.model.parameters import Arena, make_arena
 from twotower.model.two_tower import TwoTower, declare
 
@@ -32,6 +32,7 @@ def make_batch(rng, pairs=24, users=7, titles=5, groups=3, user_width=4, title_w
         pair_title=pair_title.astype(np.int32),
         labels=rng.integers(0, 2, len(pair_user)).astype(np.float32),
         user_territory=(np.arange(users) % TERRITORIES).astype(np.int32),
+        memory=rng.standard_normal((len(pair_user), MEMORY_TERMS)).astype(np.float32),
     )
 
 
@@ -73,6 +74,7 @@ def model_configs(draw) -> ModelConfig:
         batchnorm=draw(st.sampled_from(BATCHNORMS)) if groups > 1 else "all",
         output=output,
         learned_logit=draw(st.booleans()),
+        memory=draw(st.booleans()),
     )
 
 

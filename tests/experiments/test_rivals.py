@@ -7,12 +7,15 @@ from sklearn.linear_model import LogisticRegression
 from tiny_experiments import run_tiny
 
 from twotower.core.errors import InputError
+from twotower.data.memory.knowledge import Knowledge, ones
+from twotower.data.memory.memory import TERMS, Memory, blocks, training_terms
+from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest
+from twotower.data.memory.rates import PSEUDO_USERS, log_rates
+from twotower.data.memory.regression import RIDGE, logistic_regression
 from twotower.data.sample import Pairs
-from twotower.experiments.rivals.counts import RIDGE, Terms, blocks, logistic_regression, training_terms
 from twotower.experiments.rivals.factorisation import CONFIDENCE, DECAY, solve
-from twotower.experiments.rivals.knowledge import Knowledge, ones
-from twotower.experiments.rivals.neighbours import Ease, ItemKNN, cosine_neighbours, ease_weights, keep_largest
-from twotower.experiments.rivals.popularity import PSEUDO_USERS, Popular, RecentPopular, log_rates
+from twotower.experiments.rivals.neighbours import Ease, ItemKNN
+from twotower.experiments.rivals.popularity import Popular
 from twotower.experiments.rivals.registry import RIVALS, Calibrated
 from twotower.training.run import RunReader
 
@@ -55,7 +58,7 @@ def test_recent_popularity_counts_the_last_labels_alone(rng):
     late = known.pairs.take(known.pairs.label > 0)
     late = late.take(late.day >= np.quantile(late.day, 0.9, method="lower"))
     expected = log_rates(ones(late.user, late.title, known.history.shape), known, "territory")
-    np.testing.assert_array_equal(RecentPopular(known).table, expected)
+    np.testing.assert_array_equal(Popular(known, "recent").table, expected)
     assert not np.array_equal(expected, log_rates(known.labels, known, "territory"))
 
 
@@ -88,7 +91,7 @@ def test_ease_predicts_each_title_from_the_others_best(rng):
 def test_ease_beyond_its_limit_knows_the_most_watched_titles(rng, monkeypatch):
     known = make_known(rng)
     whole = Ease(known).scores(np.arange(USERS))
-    monkeypatch.setattr("twotower.experiments.rivals.neighbours.MOST_TITLES", 5)
+    monkeypatch.setattr("twotower.data.memory.neighbours.MOST_TITLES", 5)
     most = np.argsort(-known.watched.sum(0), kind="stable")[:5]
     part = Ease(known).scores(np.arange(USERS))
     assert part.shape == whole.shape and not part[:, np.setdiff1d(np.arange(TITLES), most)].any()
@@ -130,15 +133,17 @@ def test_pairs_are_cut_into_blocks_of_users(rng):
     assert (seen == 1).all()
 
 
-def test_terms_of_pairs_are_those_of_users(rng):
-    known = make_known(rng)
-    terms = Terms(known)
+def test_terms_of_pairs_are_those_of_users_and_territories(rng):
+    memory = Memory.of(make_known(rng))
     user, title = rng.integers(0, USERS, 50), rng.integers(0, TITLES, 50)
-    m = terms.of_pairs(user, title)
-    weights = rng.standard_normal(m.shape[1])
-    np.testing.assert_allclose(
-        terms.logits(user, weights, 0.3)[np.arange(50), title], m @ weights + 0.3, rtol=1e-3, atol=1e-3
-    )
+    for standardised in (False, True):
+        if standardised:
+            memory.standardise(memory.of_pairs(user, title))
+        m = memory.of_pairs(user, title)
+        w = rng.standard_normal(len(TERMS)).astype(np.float32)
+        both = memory.of_users(user, w) + memory.of_territories(w)[memory.territory[user]]
+        np.testing.assert_allclose(both[np.arange(50), title], m @ w, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(m.mean(0), 0, atol=1e-4)
 
 
 def test_no_label_counts_itself(rng):
@@ -149,8 +154,8 @@ def test_no_label_counts_itself(rng):
         weights, bias = logistic_regression(m, labels)
         return np.corrcoef(m @ weights + bias, labels)[0, 1]
 
-    assert separation(*training_terms(known)) < 0.15
-    leaky = Terms(known).of_pairs(known.pairs.user, known.pairs.title)
+    assert separation(training_terms(known), known.pairs.label) < 0.15
+    leaky = Memory.of(known).of_pairs(known.pairs.user, known.pairs.title)
     assert separation(leaky, known.pairs.label) > 0.4
 
 

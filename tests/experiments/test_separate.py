@@ -47,7 +47,7 @@ def test_separate_models_learn_from_their_own_users_alone(separate):
         everyone, mine = sampled.train_pairs(), of_group.train_pairs()
         of_user = np.asarray(group)[np.asarray(dataset.user_territory)]
         assert mine.digest() == everyone.take(of_user[everyone.user] == k).digest()
-        kept, held_out = split_users(of_group, 0.1, seed=0)
+        kept, held_out = split_users(of_group.train_pairs(), of_group, 0.1, seed=0)
         assert trained == len(kept) and len(kept) + len(held_out) == len(mine)
 
 

@@ -68,6 +68,24 @@ def test_gradients_of_the_offsets_of_territories(head, rng):
         assert difference < 1e-3 * np.abs(expected[name]).max(), name
 
 
+def test_gradients_of_memory_over_many_tiles_and_chunks(rng):
+    config = ModelConfig(hidden=8, groups=3, head="lowrank", rank=2, title_bias=True, memory=True)
+    network = make_network(config, rng, threads=2)
+    batch = make_batch(rng, pairs=2500, users=900, titles=60)
+    loss, expected = exact(network, batch)
+    assert network.loss_and_gradients(batch).total == pytest.approx(loss, rel=1e-5)
+    for name in ("memory.w", "memory.d"):
+        np.testing.assert_allclose(network.grads[name], expected[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(network.grads["memory.d"].sum(0), network.grads["memory.w"], rtol=1e-5, atol=1e-7)
+
+
+def test_memory_of_another_width_is_refused_before_a_kernel_sees_it(rng):
+    network, batch = make_network(ModelConfig(hidden=4, memory=True), rng), make_batch(rng, groups=1)
+    batch.memory = batch.memory[:, :3].copy()
+    with pytest.raises(ValueError, match="memory"):
+        network.loss_and_gradients(batch)
+
+
 def test_unique_rows_do_not_change_gradients(rng):
     """The same pairs with every user and title row repeated for itself give the same gradients."""
     batch, network = make_batch(rng, pairs=60, users=12, titles=6), make_network(MTL, rng)

@@ -102,12 +102,12 @@ def test_vectors_that_were_made_anew_are_refused_and_own_ones_are_not(own_world,
     data = Dataset.open(own_world)
     other = np.roll(data.user_vectors, 1, axis=0)
     parts = {"user_parts": [["own", other.shape[1]]], "title_parts": [["own", 3], ["territory", 2]]}
-    write_vectors(own_world, user_vectors=other, provenance=parts)
+    write_vectors(own_world, user_vectors=other, record=parts)
     assert np.isfinite(score_pairs(run.path, Dataset.open(own_world), pairs)).all()
-    write_vectors(own_world, user_vectors=other, provenance=parts | {"title_parts": [["history", 5]]})
+    write_vectors(own_world, user_vectors=other, record=parts | {"title_parts": [["history", 5]]})
     with pytest.raises(InputError, match=r"its vectors are not those that .*mtl was trained on"):
         score_pairs(run.path, Dataset.open(own_world), pairs)
-    write_vectors(own_world, user_vectors=data.user_vectors, provenance=parts | {"title_parts": [["history", 5]]})
+    write_vectors(own_world, user_vectors=data.user_vectors, record=parts | {"title_parts": [["history", 5]]})
     np.testing.assert_array_equal(
         score_pairs(run.path, Dataset.open(own_world), pairs),
         score_pairs(run.path, data, pairs),

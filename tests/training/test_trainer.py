@@ -66,7 +66,7 @@ def test_test_users_are_in_neither_part(tiny_world):
 
 def test_all_pairs_of_a_user_go_to_one_side_and_none_is_lost(tiny_world):
     sample = Sample(Dataset.open(tiny_world))
-    training, held_out = split_users(sample, 0.25, seed=1)
+    training, held_out = split_users(sample.train_pairs(), sample, 0.25, seed=1)
     assert len(training) + len(held_out) == len(sample.train_pairs())
     assert not np.isin(training.user, held_out.user).any()
     with_pairs = len(np.unique(sample.train_pairs().user))
@@ -75,7 +75,7 @@ def test_all_pairs_of_a_user_go_to_one_side_and_none_is_lost(tiny_world):
 
 def test_the_held_out_users_depend_on_the_seed_alone(tiny_world):
     sample = Sample(Dataset.open(tiny_world))
-    first, again, other = (split_users(sample, 0.2, seed)[1].digest() for seed in (1, 1, 2))
+    first, again, other = (split_users(sample.train_pairs(), sample, 0.2, seed)[1].digest() for seed in (1, 1, 2))
     assert first == again != other
 
 

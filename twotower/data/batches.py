@@ -43,13 +43,15 @@ class Batch:
     labels: np.ndarray  # (B,) float32  0 or 1
     user_territory: np.ndarray  # (R,) int32    territory of the row; (0,) from a batcher without territories
     order: np.ndarray  # (B,) int64    pair i here was pair order[i] of the input
+    memory: np.ndarray  # (B, F) float32  memory terms of the pair; (B, 0) without
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @classmethod
     def allocate(
-        cls, pairs: int, users: int, titles: int, groups: int, f_user: int, f_title: int, territories: bool = False
+        cls, pairs: int, users: int, titles: int, groups: int, f_user: int, f_title: int, territories: bool = False,
+        memory_terms: int = 0,
     ) -> "Batch":
         """Uninitialised arrays for a batch of up to so many pairs and unique rows."""
         return cls(
@@ -66,6 +68,7 @@ class Batch:
             labels=np.empty(pairs, np.float32),
             user_territory=np.empty(users if territories else 0, np.int32),
             order=np.empty(pairs, np.int64),
+            memory=np.empty((pairs, memory_terms), np.float32),
         )
 
     def copy(self) -> "Batch":
@@ -88,6 +91,7 @@ class Batch:
             labels=self.labels[:n_pairs],
             user_territory=self.user_territory[:n_users],
             order=self.order[:n_pairs],
+            memory=self.memory[:n_pairs],
         )
 
 
@@ -115,6 +119,7 @@ class Batcher:
         buffers: int = 2,
         user_territory: np.ndarray | None = None,
         n_territories: int = 0,
+        memory_terms: int = 0,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("buffers", buffers), ("n_groups", n_groups)):
             check_count(name, value)
@@ -130,7 +135,9 @@ class Batcher:
         self.capacity = largest_batch(batch_size)  # pairs
         users, titles = min(self.capacity, n_users), min(self.capacity, n_titles)
         self._sets = [
-            Batch.allocate(self.capacity, users, titles, n_groups, f_user, f_title, user_territory is not None)
+            Batch.allocate(
+                self.capacity, users, titles, n_groups, f_user, f_title, user_territory is not None, memory_terms
+            )
             for _ in range(buffers)
         ]
         self._turn = 0
@@ -140,15 +147,20 @@ class Batcher:
         self._at = np.empty((2, self.capacity), np.int32)
         self._next = np.empty(max(users, n_groups), np.int64)
 
-    def batch(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray) -> Batch:
+    def batch(
+        self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None
+    ) -> Batch:
         """The batch of these pairs: (B,) rows of the user table, (B,) rows of the title table, (B,) labels 0 or 1.
 
+        memory: (B, F) float32, the memory terms of the pairs, from a batcher with ``memory_terms`` F.
         Raises ValueError for dtypes, lengths and labels that are wrong, no pairs or more than `capacity`; IndexError
         for rows outside the tables.
         """
-        return self.batch_view(user, title, labels).copy()
+        return self.batch_view(user, title, labels, memory).copy()
 
-    def batch_view(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray) -> Batch:
+    def batch_view(
+        self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None
+    ) -> Batch:
         """The same batch in buffers that are used again, see the class."""
         n_pairs = len(user)
         if not user.shape == title.shape == labels.shape == (n_pairs,):
@@ -158,6 +170,9 @@ class Batcher:
         check_rows("user", user, len(self._users))
         check_rows("title", title, len(self._titles))
         check_labels("labels", labels)
+        terms = self._sets[0].memory.shape[1]
+        if memory is not None or terms:
+            check_shape("memory", np.empty(0) if memory is None else memory, (n_pairs, terms))
         b = self._sets[self._turn]
         self._turn = (self._turn + 1) % len(self._sets)
         n_users, n_titles = find_unique_rows(
@@ -172,12 +187,17 @@ class Batcher:
         gather_rows(batch.title_features, self._titles, batch.title_rows)
         if self._territory is not None:
             np.take(self._territory, batch.user_rows, out=batch.user_territory, mode="clip")
+        if memory is not None:
+            np.take(memory, batch.order, axis=0, out=batch.memory, mode="clip")
         return batch
 
-    def batch_views(self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs") -> Iterator[Batch]:
+    def batch_views(
+        self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs", memory: np.ndarray | None = None
+    ) -> Iterator[Batch]:
         """One epoch over the pairs, batch by batch, in buffers that are used again; `mode` as in `epoch_batches`."""
         for index in epoch_batches(pairs, self.batch_size, rng, mode):
-            yield self.batch_view(pairs.user[index], pairs.title[index], pairs.label[index])
+            own = None if memory is None else memory[index]
+            yield self.batch_view(pairs.user[index], pairs.title[index], pairs.label[index], own)
 
 
 @njit(cache=True, nogil=True)

@@ -11,7 +11,7 @@ samples/NAME/update/day-0060/…              training users on test days: for w
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
@@ -62,19 +62,21 @@ class SampleRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Pairs:
-    """User–title pairs with labels and the day they belong to; four arrays of equal length."""
+    """User–title pairs with labels and the day they belong to; arrays of equal length."""
 
     user: np.ndarray  # (n,) int64
     title: np.ndarray  # (n,) int32
     label: np.ndarray  # (n,) float32, 0 or 1
     day: np.ndarray  # (n,) int32
+    memory: np.ndarray | None = None  # (n, F) float32: memory terms, where a model has memory
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, index: np.ndarray) -> "Pairs":
         """The pairs at ``index`` (or where a mask is true)."""
-        return Pairs(*(getattr(self, field.name)[index] for field in fields(self)))
+        memory = None if self.memory is None else self.memory[index]
+        return Pairs(self.user[index], self.title[index], self.label[index], self.day[index], memory)
 
     def digest(self) -> str:
         """A fingerprint: two runs may be compared when their test pairs have the same one."""
@@ -209,7 +211,11 @@ def concatenate(parts: list[Pairs]) -> Pairs:
     if not parts:
         dtypes = (np.int64, np.int32, np.float32, np.int32)
         return Pairs(*(np.empty(0, dtype) for dtype in dtypes))
-    return Pairs(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Pairs)))
+    user, title, label, day = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "title", "label", "day")
+    )
+    memories = [part.memory for part in parts if part.memory is not None]
+    return Pairs(user, title, label, day, np.concatenate(memories) if len(memories) == len(parts) else None)
 
 
 class SampleWriter:

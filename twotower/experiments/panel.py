@@ -21,13 +21,14 @@ from twotower.metrics.local_titles import TitleLocality, title_locality
 from twotower.metrics.popularity_bias import profile_popularity
 from twotower.model.retrieval import Retrieval, Users
 from twotower.model.score import logits
-from twotower.serving.open_run import open_model
+from twotower.serving.open_run import open_memory, open_model
 from twotower.serving.recommend import watched
 from twotower.training.predict import user_groups
 from twotower.training.run import RunReader
 
 MOST_USERS = 20_000  # test users whose scores of all titles are computed
 MOST_SCORES = 1 << 26  # at most, of users × titles: 256 MiB
+MEMORY_ROWS = 512  # users whose memory terms are held at a time
 PROBED = 100_000  # pairs of a kind whose probabilities are kept, for distances between models
 
 
@@ -95,6 +96,11 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
         scores[who, first : first + dots.shape[1]] = dots
 
     retrieval.scan(Users(dataset.user_vectors, rows, group, kind), keep, progress)
+    memory, weights = open_memory(run, dataset, model), model.score.weights_of_memory()
+    if memory is not None and weights is not None:
+        for start in range(0, len(rows), MEMORY_ROWS):
+            part = slice(start, start + MEMORY_ROWS)
+            scores[part] += memory.logits(rows[part], weights[group[part]])
     if not np.isfinite(scores).all():
         raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     return scores

@@ -156,7 +156,8 @@ def one_batch(trainer: Trainer, number: int) -> Batch:
     pairs, batching = trainer.pairs, trainer.config.train.batching
     order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
     index = next(islice(order, number - 1, None))
-    return trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index])
+    memory = None if pairs.memory is None else pairs.memory[index]
+    return trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index], memory)
 
 
 def group_names(territories: Territories, territory_group: np.ndarray, groups: int) -> list[str]:

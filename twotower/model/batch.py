@@ -47,11 +47,16 @@ class Batch(Protocol):
     def labels(self) -> Floats: ...  # (B,) float32, 0 or 1
 
     @property
+    def memory(self) -> Floats: ...  # (B, F) float32: memory terms of the pair; read by models with memory alone
+
+    @property
     def user_territory(self) -> Integers: ...  # (R,) territory of the row; (0,) where no parameter has territories
 
 
-def check_batch(batch: Batch, widths: tuple[int, int], groups: int, territories: int) -> None:
-    """Whether a batch fits a network with features of these widths, K groups and C territories.
+def check_batch(
+    batch: Batch, widths: tuple[int, int], groups: int, territories: int, memory_terms: int = 0
+) -> None:
+    """Whether a batch fits a network with features of these widths, K groups, C territories and F memory terms.
 
     Labels may be anything here, since a batch to predict has none: see ``check_labels``.
 
@@ -76,6 +81,9 @@ def check_batch(batch: Batch, widths: tuple[int, int], groups: int, territories:
     for name, index, rows in (("pair_user", batch.pair_user, R), ("pair_title", batch.pair_title, T)):
         check_shape(name, index, (B,))
         check_rows(name, index, rows)
+    if memory_terms:
+        check_shape("memory", batch.memory, (B, memory_terms))
+        check_type("memory", batch.memory, np.float32)
     if territories:
         check_shape("user_territory", batch.user_territory, (R,))
         check_rows("user_territory", batch.user_territory, territories)

@@ -162,6 +162,7 @@ class ExpandedBatch(NamedTuple):
     group: np.ndarray  # (B,) the group of the pair's territory
     labels: np.ndarray  # (B,) 0 or 1
     territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
+    memory: Any = None  # (B, F) memory terms of the pair, for models with memory
 
 
 def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
@@ -173,14 +174,15 @@ def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
         group[batch.pair_user],
         batch.labels.astype(dtype),
         batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
+        batch.memory.astype(dtype) if hasattr(batch, "memory") else None,
     )
 
 
 def score(p, s, c, k, U, V, batch, mine, model):
     """Dot products and logits of the pairs ``mine`` under head k, whose output for them is U: (n,), (n,).
 
-    z = s·<U, V> + c + <X, C_k> + <X, C_r> with the title's features X, group k and the pair's territory r; a model
-    without title biases has the first two terms alone.
+    z = s·<U, V> + c + <X, C_k> + <X, C_r> + <m, w + d_k> with the title's features X, group k, the pair's territory r
+    and its memory terms m; what a model does not have is left out.
     """
     dots = (U * V[mine]).sum(1)
     z = s * dots + c
@@ -188,7 +190,14 @@ def score(p, s, c, k, U, V, batch, mine, model):
         z = z + batch.title_features[mine] @ p["title_bias.C"][k]
     if model.title_bias and model.territory_bias:
         z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
+    if model.memory:
+        z = z + batch.memory[mine] @ memory_weights(p, k)
     return dots, z
+
+
+def memory_weights(p, k):
+    """The weights (F,) of memory terms for group k: w, and where there are several groups what each adds, d_k."""
+    return p["memory.w"] + p["memory.d"][k] if "memory.d" in p else p["memory.w"]
 
 
 def masked_logits(p, A, V, batch, model):
@@ -358,6 +367,10 @@ def loss_and_gradients(
         grads["logit.bias"] += dz.sum()
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]
+        if model.memory:
+            grads["memory.w"] += dz @ batch.memory[mine]
+        if "memory.d" in p:
+            grads["memory.d"][k] = dz @ batch.memory[mine]
         dV[mine] += s * dz[:, None] * U
         dU = s * dz[:, None] * V[mine]
         if model.territory_bias:

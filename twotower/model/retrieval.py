@@ -168,11 +168,12 @@ class Retrieval:
         self._each_tile(embed, segments, table, "embedding users", progress)
 
     def top(
-        self, k: int, users: Users, candidates: Candidates, progress: Progress = silent
+        self, k: int, users: Users, candidates: Candidates, progress: Progress = silent, own: Consumer | None = None
     ) -> tuple[np.ndarray, Floats]:
         """The top k unseen candidates of each user, best first: titles and logits, (n, k) each.
 
-        Exact; of equal logits the lower title comes first. Missing titles are NO_TITLE, with −inf.
+        Exact; of equal logits the lower title comes first. Missing titles are NO_TITLE, with −inf. ``own`` adds to each
+        block of logits what is neither a product nor an offset.
 
         Raises ValueError and IndexError as ``scan`` does, and where ``candidates`` does not fit.
         """
@@ -186,6 +187,8 @@ class Retrieval:
 
         def keep(which: np.ndarray, first: int, dots: np.ndarray) -> None:
             logits(dots, scale, candidates.offset, kind[which], first)
+            if own is not None:
+                own(which, first, dots)
             update_top_k(titles, scores, which, dots, first, start, seen)
 
         self.scan(users, keep, progress)

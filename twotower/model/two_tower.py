@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from twotower.core.checks import check_between, check_count, check_labels
-from twotower.core.config import ModelConfig
+from twotower.core.config import MEMORY_TERMS, ModelConfig
 from twotower.model import tower as towers
 from twotower.model.batch import Batch, check_batch
 from twotower.model.engine.threads import Threads, Tile, chunked_tiles
@@ -171,7 +171,7 @@ class TwoTower:
 
         Raises ValueError for labels other than 0 and 1, and as ``check_batch`` for a batch that does not fit.
         """
-        check_batch(batch, self.widths, self.config.groups, self.territories)
+        check_batch(batch, self.widths, self.config.groups, self.territories, MEMORY_TERMS * self.config.memory)
         check_labels("labels", batch.labels)
         return self.backward_pass(batch, objective)
 
@@ -234,7 +234,7 @@ class TwoTower:
 
         Raises ValueError and IndexError for a batch that does not fit, as ``check_batch`` says.
         """
-        check_batch(batch, self.widths, self.config.groups, self.territories)
+        check_batch(batch, self.widths, self.config.groups, self.territories, MEMORY_TERMS * self.config.memory)
         return self.predict_in_workspace(batch).copy()
 
     def predict_in_workspace(self, batch: Batch) -> Floats:

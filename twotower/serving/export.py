@@ -25,7 +25,7 @@ from twotower.core.storage import FORMAT_VERSION, MANIFEST, StagedDirectory, fil
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.model.retrieval import Retrieval, Users
-from twotower.serving.open_run import open_model, user_rows
+from twotower.serving.open_run import open_model, refuse_memory, user_rows
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
@@ -59,6 +59,7 @@ def export(
     rows = user_rows(dataset, users)
     with StagedDirectory(out, overwrite) as staged:
         model, territory_group = open_model(run_path, dataset, rows)
+        refuse_memory(run_path, model, "is no product of embeddings")
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.config.hidden, staged.path

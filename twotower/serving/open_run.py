@@ -11,11 +11,12 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.data.memory.memory import Memory
 from twotower.model.two_tower import TwoTower
 from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped
 from twotower.training.checkpoint import load_model
 from twotower.training.predict import make_scorer, predict_pairs
-from twotower.training.run import TERRITORIES, RunReader
+from twotower.training.run import MEMORY, TERRITORIES, RunReader
 
 
 def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress: Progress = silent) -> np.ndarray:
@@ -27,7 +28,7 @@ def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress
     """
     check_pairs(dataset, pairs)
     model, territory_group = open_model(run_path, dataset, pairs.user)
-    scorer = make_scorer(model, dataset, territory_group)
+    scorer = make_scorer(model, dataset, territory_group, open_memory(run_path, dataset, model))
     with threadpool_limits(1, "blas"):
         return predict_pairs(model, scorer, pairs, progress)
 
@@ -48,6 +49,9 @@ def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None
     if not is_like(run, dataset):
         check_fits(run, dataset, model)
         return model, run.evaluation.territories.group
+    if model.config.memory:
+        other = f"it remembers the titles and territories of {run.dataset}, not those of {dataset.path}"
+        raise InputError(f"{run.path}: {other}; train on this dataset, or without --memory")
     check_shapes(run, dataset, model)
     group = groups_by_code(run, dataset.territories.code, model.config.groups)
     check_heads(run, dataset, group, users)
@@ -74,6 +78,17 @@ def check_pairs(dataset: Dataset, pairs: LabelledPairs) -> None:
     check_rows("user", pairs.user, dataset.n_users)
     check_rows("title", pairs.title, dataset.n_titles)
     check_labels("label", pairs.label)
+
+
+def refuse_memory(run_path: Path, model: TwoTower, what: str) -> None:
+    """Errors: InputError where a model has memory, which ``what`` cannot hold."""
+    if model.config.memory:
+        raise InputError(f"{run_path}: its scores have a part from memory, which {what}; train without --memory")
+
+
+def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | None:
+    """The memory of a finished run, where its model has some. Errors: InputError as for ``Memory.load``."""
+    return Memory.load(run_path / MEMORY, dataset) if model.config.memory else None
 
 
 def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:

@@ -1,6 +1,7 @@
 """The best titles for users of a dataset under a trained model: available to them, and not watched yet."""
 
 import csv
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from twotower.core.checks import check_count
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.memory.memory import Memory
 from twotower.model.engine.topk import NO_TITLE
-from twotower.model.retrieval import Candidates, Retrieval, Users
-from twotower.serving.open_run import open_model, user_rows
+from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
+from twotower.serving.open_run import open_memory, open_model, user_rows
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
 
@@ -59,20 +61,38 @@ def recommend(
     if not isinstance(day, int | np.integer) or not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
     model, territory_group = open_model(run_path, dataset, rows)
+    memory = open_memory(run_path, dataset, model)
     compile_kernels(progress)
     dataset.check_vectors(progress)
     with threadpool_limits(1, "blas"):
         retrieval = Retrieval(model, dataset.title_vectors, progress)
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
         territory = np.asarray(dataset.head_territory)[rows]
+        bias, own = title_bias(retrieval, model.title_offsets, dataset, territory_group, day), None
+        if memory is not None and (weights := model.score.weights_of_memory()) is not None:
+            here = weights[territory_group if len(weights) > 1 else np.zeros(len(territory_group), np.int64)]
+            bias = bias + memory.of_territories(here)
+            own = user_terms(memory, rows, weights[group])
         choice = Candidates(
-            title_bias(retrieval, model.title_offsets, dataset, territory_group, day),
+            bias,
             np.asarray(dataset.user_territory)[rows],
             *watched(dataset, rows, day, progress),
         )
         top = min(top, dataset.n_titles)
-        title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress)
+        title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress, own)
     return Recommendations(rows, title, score)
+
+
+def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights (n, F) of the users in ``rows`` (n,)."""
+    kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
+
+    def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
+        if first == 0:
+            kept.terms = memory.of_users(rows[which], weights[which])
+        dots += kept.terms[:, first : first + dots.shape[1]]
+
+    return add
 
 
 def title_bias(

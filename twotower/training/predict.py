@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.core.config import MEMORY_TERMS
 from twotower.core.progress import Progress, silent
 from twotower.data.batches import Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.data.memory.memory import Memory
 from twotower.data.sample import Pairs
 from twotower.metrics.per_territory import evaluate_scores
 from twotower.metrics.results import Evaluation
@@ -34,17 +36,21 @@ class Scorer(NamedTuple):
 
     batcher: Batcher
     territory: np.ndarray  # (U,) of each user: whose offsets of titles are theirs
+    memory: Memory | None = None  # of a model with memory
 
 
-def make_scorer(model: TwoTower, dataset: Dataset, territory_group: np.ndarray) -> Scorer:
+def make_scorer(
+    model: TwoTower, dataset: Dataset, territory_group: np.ndarray, memory: Memory | None = None
+) -> Scorer:
     """Batches for ``predict_pairs``, and where users live."""
     groups = model.config.groups
     members = np.maximum(user_groups(dataset, territory_group, groups), 0)  # of those without a head none is scored
     batcher = Batcher(
         dataset.user_vectors, dataset.title_vectors, members, groups, SCORING_BATCH, buffers=1,
         user_territory=user_territories(dataset, model), n_territories=dataset.n_territories,
+        memory_terms=0 if memory is None else MEMORY_TERMS,
     )  # fmt: skip
-    return Scorer(batcher, np.asarray(dataset.head_territory))
+    return Scorer(batcher, np.asarray(dataset.head_territory), memory)
 
 
 def predict_pairs(
@@ -56,13 +62,18 @@ def predict_pairs(
 ) -> np.ndarray:
     """Logits (n,) float32 of the pairs, in their order, title offsets included.
 
-    They are taken user by user, so that each user is embedded about once.
+    They are taken user by user, so that each user is embedded about once. Memory terms that pairs bring are theirs:
+    those of training pairs leave out their own labels.
     """
+    memory: np.ndarray | None = getattr(pairs, "memory", None)
+    if memory is None and scorer.memory is not None:
+        memory = scorer.memory.of_pairs(pairs.user, pairs.title)
     batcher, logits = scorer.batcher, np.empty(len(pairs.user), np.float32)
     by_user = np.argsort(pairs.user, kind="stable")
     for start in range(0, len(by_user), batcher.batch_size):
         index = by_user[start : start + batcher.batch_size]
-        batch = batcher.batch_view(pairs.user[index], pairs.title[index], np.zeros(len(index), np.float32))
+        own = None if memory is None else memory[index]
+        batch = batcher.batch_view(pairs.user[index], pairs.title[index], np.zeros(len(index), np.float32), own)
         logits[index[batch.order]] = model.predict(batch)
         progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
     if model.title_offsets is not None:

@@ -59,6 +59,7 @@ TERRITORIES = "territories.csv"
 DAYS = "territories_by_day.csv"
 TITLES = "titles.csv"
 SCORES = "predictions/scores.npy"
+MEMORY = "memory.npz"  # of a model with memory
 ENVIRONMENT = "environment.json"
 REQUIRED = (CONFIG, WEIGHTS, LOG, TERRITORIES, DAYS, TITLES, SCORES, ENVIRONMENT)
 TEXT_COLUMNS = {"code", "name", "title", "kind"}  # of the tables; the others hold numbers

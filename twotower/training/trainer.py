@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.core.config import CELL_OFFSETS, Config, TrainConfig
+from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config, TrainConfig
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -19,6 +19,7 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
+from twotower.data.memory.memory import Memory
 from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.results import Evaluation
@@ -30,7 +31,8 @@ from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 from twotower.training.records import OffsetFacts, step_figures, validation_record
-from twotower.training.run import LOG, RunWriter
+from twotower.training.remembering import known_to, remember
+from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
 
 
@@ -52,7 +54,13 @@ class Trainer:
         dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
         model, settings = config.model, config.train
-        self.pairs, self.held_out = split_users(sampled, settings.validation, settings.seed)
+        self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
+        self.memory: Memory | None = None
+        if model.memory:
+            progress("computing memory terms", 0, 0)
+            self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
+            self.memory, self.learned, weights = remember(dataset, self.learned, self.memory_group, settings.seed)
+        self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
             found = f"{counted(positives, 'positive')} among the {counted(len(self.pairs), 'training pair')}"
@@ -70,11 +78,13 @@ class Trainer:
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
-        self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
+        if self.memory is not None:
+            self.model.params["memory.w"][:] = weights
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
-        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories)
-        self.scorer = make_scorer(self.model, dataset, territory_group)
+        terms = MEMORY_TERMS * model.memory
+        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories, terms)
+        self.scorer = make_scorer(self.model, dataset, territory_group, self.memory)
 
     def steps(self) -> int:
         """Batches an epoch."""
@@ -82,7 +92,10 @@ class Trainer:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        return prefetch(self.batcher.batch_views(self.pairs, self.order(epoch), self.config.train.batching))
+        return prefetch(self._views(self.pairs, self.order(epoch)))
+
+    def _views(self, pairs: Pairs, rng: np.random.Generator) -> Iterator[Batch]:
+        return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory)
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -122,10 +135,12 @@ class Trainer:
         """
         if len(pairs) < 2:
             return
+        if self.memory is not None:  # as it is before these days
+            pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
         first, last = int(pairs.day.min()), int(pairs.day.max())
         stage = f"learning from {f'day {first}' if first == last else f'days {first}–{last}'} · loss {{:.4f}}"
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self.batcher.batch_views(pairs, rng, self.config.train.batching))
+        batches = prefetch(self._views(pairs, rng))
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
         for event, seen, seconds in self._fit(pairs, lambda _: batches, once, state, None):
             if isinstance(event, loop.Step):
@@ -133,6 +148,10 @@ class Trainer:
                 progress(stage.format(event.losses.total), seen, len(pairs))
         self.state.steps = state.steps
         self.learned = concatenate([self.learned, pairs])
+        if self.memory is not None:
+            known = known_to(self.dataset, self.learned, self.memory_group, self.config.train.seed)
+            self.memory = Memory.of(known).like(self.memory)
+            self.scorer = self.scorer._replace(memory=self.memory)
         self.fit_offsets(writer, progress)
 
     def _fit(
@@ -195,6 +214,8 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
+        if self.memory is not None:
+            self.memory.save(writer.path / MEMORY)
         writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 

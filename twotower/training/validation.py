@@ -10,12 +10,11 @@ from twotower.metrics.per_territory import macro_average_precision
 SUPPORTING_POSITIVES = 10  # of a territory among the validation pairs, for its PR-AUC to count in early stopping
 
 
-def split_users(sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
+def split_users(pairs: Pairs, sampled: Sample, share: float, seed: int) -> tuple[Pairs, Pairs]:
     """Training and validation pairs: a ``share`` of the users that have pairs is held out with all of them.
 
     Errors: InputError when users are held out and there is no positive among them.
     """
-    pairs = sampled.train_pairs()
     if share == 0:
         return pairs, pairs.take(np.zeros(len(pairs), bool))
     rng = generator(seed, Stream.VALIDATION_USERS)

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from twotower.core.random_streams import Stream, generator
-from twotower.experiments.rivals.knowledge import Knowledge
+from twotower.data.memory.knowledge import Knowledge
 
 FACTORS = 64
 ROUNDS = 12  # users and titles, in turn

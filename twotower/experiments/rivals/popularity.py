@@ -1,55 +1,19 @@
-"""Counting: how often a title is watched, everywhere, in a group of territories, in a territory, or lately."""
+"""Rivals that count: how often a title is watched, everywhere, in a group of territories, in a territory, or lately."""
 
 import numpy as np
-import scipy.sparse as sp
 
-from twotower.experiments.rivals.knowledge import Knowledge, ones
-
-PSEUDO_USERS = 20.0  # that a territory borrows from its group, and a group from the world
-RECENT_SHARE = 0.1  # of the labels, the latest ones, that "recent-popular" counts
-
-
-def log_rates(matrix: sp.csr_array, known: Knowledge, level: str) -> np.ndarray:
-    """Log share of viewers of each title among users, (C, T) float32, by territory.
-
-    A territory's share is drawn to its group's by ``PSEUDO_USERS`` viewers' worth of evidence, and that to the share
-    among all users whose territory has the title (empirical Bayes; a title that nobody watched has half a viewer).
-    ``matrix`` (U, T) holds 1 where a user counts as viewer; ``level`` is "world", "group" or "territory".
-    """
-    C = len(known.group)
-    users = np.bincount(known.territory, minlength=C).astype(np.float64)  # (C,)
-    member = ones(known.territory, np.arange(len(known.territory)), (C, len(known.territory)))
-    viewers = (member @ matrix).toarray().astype(np.float64)  # (C, T)
-    could = users @ known.availability.T.astype(np.float64)  # (T,) users whose territory has the title
-    world = (viewers.sum(0) + 0.5) / (could + 1)
-    rates = np.broadcast_to(world, viewers.shape)
-    if level != "world":
-        groups = int(known.group.max()) + 1
-        of_group = np.zeros((groups, C))
-        of_group[known.group, np.arange(C)] = 1
-        there = of_group @ (users[:, None] * known.availability.T)  # (groups, T)
-        rates = ((of_group @ viewers + PSEUDO_USERS * world) / (there + PSEUDO_USERS))[known.group]
-    if level == "territory":
-        rates = (viewers + PSEUDO_USERS * rates) / (users[:, None] + PSEUDO_USERS)
-    return np.log(rates).astype(np.float32)
+from twotower.data.memory.knowledge import Knowledge
+from twotower.data.memory.rates import log_rates, recent_log_rates
 
 
 class Popular:
-    """The share of viewers of a title, at one level; the same for all users of a territory."""
+    """The log share of viewers of a title, the same for all users of a territory."""
 
     def __init__(self, known: Knowledge, level: str):
-        self.territory, self.table = known.territory, log_rates(known.watched, known, level)
+        """``level`` is "world", "group" or "territory", or "recent": in the territory, of the latest labels."""
+        self.territory = known.territory
+        self.table = recent_log_rates(known) if level == "recent" else log_rates(known.watched, known, level)
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
         return self.table[self.territory[users]]
-
-
-class RecentPopular(Popular):
-    """The same by territory, of the latest labels alone: the last ``RECENT_SHARE`` of them by day."""
-
-    def __init__(self, known: Knowledge):
-        positive = known.pairs.take(known.pairs.label > 0)
-        since = np.quantile(positive.day, 1 - RECENT_SHARE, method="lower") if len(positive) else 0
-        recent = known.only(positive.take(positive.day >= since))
-        self.territory, self.table = known.territory, log_rates(recent.labels, recent, "territory")

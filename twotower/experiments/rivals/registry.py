@@ -5,11 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
-from twotower.experiments.rivals.counts import Counts, blocks, logistic_regression
+from twotower.data.memory.knowledge import Knowledge
+from twotower.data.memory.memory import blocks
+from twotower.data.memory.regression import logistic_regression
+from twotower.experiments.rivals.counts import Counts
 from twotower.experiments.rivals.factorisation import Als
-from twotower.experiments.rivals.knowledge import Knowledge
 from twotower.experiments.rivals.neighbours import Ease, ItemKNN
-from twotower.experiments.rivals.popularity import Popular, RecentPopular
+from twotower.experiments.rivals.popularity import Popular
 
 BLOCK_CELLS = 1 << 22  # users × titles scored at a time
 CALIBRATION_PAIRS = 50_000  # training pairs, at most, that logits are fitted on
@@ -27,7 +29,7 @@ RIVALS: dict[str, Callable[[Knowledge], Rival]] = {
     "popular": lambda known: Popular(known, "territory"),
     "popular-group": lambda known: Popular(known, "group"),
     "popular-world": lambda known: Popular(known, "world"),
-    "recent-popular": RecentPopular,
+    "recent-popular": lambda known: Popular(known, "recent"),
     "item-knn": ItemKNN,
     "ease": Ease,
     "als": Als,

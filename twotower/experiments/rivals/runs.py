@@ -7,9 +7,9 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.environment import usable_cores
 from twotower.core.progress import Progress
+from twotower.data.memory.knowledge import Knowledge, read_history
 from twotower.data.sample import concatenate
 from twotower.experiments.methods import Method
-from twotower.experiments.rivals.knowledge import Knowledge, read_history
 from twotower.experiments.rivals.registry import Calibrated
 from twotower.experiments.setup import Setup
 from twotower.training.predict import evaluate_pairs

@@ -17,9 +17,10 @@ PARTS = {
     "head": "head",
     "title_bias": "title bias",
     "territory": "territory",
+    "memory": "memory",
 }
-GROUP_PREFIXES = ("head.", "title_bias.", "territory.")  # parameters with a part for each group
-BACKWARD_ORDER = ("logit", "head", "title bias", "territory", "experts", "user tower", "title tower")
+GROUP_PREFIXES = ("head.", "title_bias.", "memory.d", "territory.")  # parameters with a part for each group
+BACKWARD_ORDER = ("logit", "head", "title bias", "memory", "territory", "experts", "user tower", "title tower")
 
 
 class Block(NamedTuple):

@@ -25,7 +25,7 @@ from twotower.lab.explain.record import (
     UserFacts,
 )
 from twotower.metrics.local_titles import NOWHERE, TitleLocality, count_positives, title_locality
-from twotower.serving.open_run import open_model
+from twotower.serving.open_run import open_model, refuse_memory
 from twotower.serving.recommend import watched
 from twotower.serving.remap import is_like
 from twotower.training.predict import user_groups
@@ -49,6 +49,7 @@ def explain(
     row, t = find_row("user", user, dataset), find_row("title", title, dataset)
     run = RunReader(run_path)
     model, territory_group = open_model(run_path, dataset, np.array([row]))
+    refuse_memory(run_path, model, "this explanation does not take apart")
     compile_kernels(progress)
     K = model.config.groups
     home, own = int(dataset.head_territory[row]), int(user_groups(dataset, territory_group, K)[row])

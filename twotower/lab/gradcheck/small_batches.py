@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from twotower.core.config import MEMORY_TERMS
 from twotower.data.batches import Batch, Batcher
 from twotower.data.sample import Pairs, concatenate
 from twotower.lab.subject import Subject
@@ -25,7 +26,11 @@ class SmallBatches:
         self.members = trainer.members  # (U,) group of each user
         tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
         territory = user_territories(trainer.dataset, trainer.model)
-        self.batcher = Batcher(*tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories)
+        self.memory = trainer.memory
+        self.batcher = Batcher(
+            *tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories,
+            0 if self.memory is None else MEMORY_TERMS,
+        )  # fmt: skip
         own, training = pairs_of(subject.batch), trainer.pairs
         by_group, fewest = [], USERS if trainer.model.config.batchnorm == "group" else 1
         for k in range(self.groups):
@@ -63,7 +68,8 @@ class SmallBatches:
 
     def make(self, pairs: Pairs) -> Batch:
         """A batch of some pairs, with its own arrays."""
-        return self.batcher.batch(pairs.user, pairs.title, pairs.label)
+        memory = None if self.memory is None else self.memory.of_pairs(pairs.user, pairs.title)
+        return self.batcher.batch(pairs.user, pairs.title, pairs.label, memory)
 
 
 def pairs_of(batch: Batch) -> Pairs:

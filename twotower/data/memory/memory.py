@@ -1,0 +1,166 @@
+"""Memory: what a title's counts and a user's history say of the two, without a network, as F numbers m(u, t).
+
+    of a territory and a title   log rates everywhere, in the group over that, in the territory over that: of the
+                                 history, and of the labels; the latest labels over all of them; days since the launch
+    of a user and a title        how well the title goes with the user's history (cosines, EASE), the same times the log
+                                 of the history's length, and that log
+
+What is counted for a training pair leaves out the labels of its user's fold, so that no label predicts itself.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from twotower.core.errors import InputError
+from twotower.core.storage import whole_file
+from twotower.data.dataset import Dataset
+from twotower.data.memory.knowledge import FOLDS, Knowledge, read_history
+from twotower.data.memory.neighbours import cosine_neighbours, ease_neighbours, profile_cosines
+from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
+
+BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
+SMALLEST_COSINE = 1e-3  # added before the log
+
+TITLE_TERMS = (
+    *(f"{kind}, {level}" for kind in ("history", "labels") for level in LEVELS), "latest labels", "days since launch"
+)  # fmt: skip
+USER_TERMS = ("cosine", "log cosine", "cosine × length", "length", "EASE", "EASE × length")
+TERMS = TITLE_TERMS + USER_TERMS
+
+Array = np.ndarray
+
+
+class Memory:
+    """The terms of every user and title: U users, T titles, C territories, F terms."""
+
+    def __init__(
+        self, history: sp.csr_array, territory: Array, tables: Array, cosines: sp.csr_array, ease: sp.csr_array
+    ):
+        """history (U, T), territory (U,), tables (F_t, C, T) float32, cosines and EASE's weights (T, T)."""
+        self.history, self.territory = history, territory
+        self.tables, self.cosines, self.ease = tables, cosines, ease
+        self.length = np.log1p(history.sum(1)).astype(np.float32)  # (U,)
+        self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
+
+    @classmethod
+    def of(cls, known: Knowledge) -> "Memory":
+        """What is remembered of what is known."""
+        tables = []
+        for matrix in (known.history, known.labels):
+            world, group, territory = (log_rates(matrix, known, level) for level in LEVELS)
+            tables += [world, group - world, territory - group]
+        tables.append(recent_log_rates(known) - territory)
+        day = int(known.pairs.day.max(initial=0)) + 1
+        age = np.log1p(np.maximum(day - known.launch_day, 0)).astype(np.float32)
+        tables.append(np.tile(age, (len(known.group), 1)))
+        neighbours = cosine_neighbours(known.watched), ease_neighbours(known.watched)
+        return cls(known.history, known.territory, np.stack(tables), *neighbours)
+
+    def standardise(self, m: Array) -> Array:
+        """Terms (n, F) with mean 0 and spread 1, in place; those that come from now on are shifted and scaled alike."""
+        self.mean, spread = m.mean(0, dtype=np.float64).astype(np.float32), m.std(0, dtype=np.float64)
+        self.spread = np.where(spread < 1e-6, 1, spread).astype(np.float32)
+        m -= self.mean
+        m /= self.spread
+        return m
+
+    def like(self, other: "Memory") -> "Memory":
+        """This memory, with terms shifted and scaled as in ``other``."""
+        self.mean, self.spread = other.mean, other.spread
+        return self
+
+    def _of_histories(self, user: Array, cosine: Array, ease: Array) -> list[Array]:
+        """``USER_TERMS`` from the scores (n,) or (n, T) of titles under the histories of users (n,)."""
+        length = np.broadcast_to(self.length[user].reshape(-1, *[1] * (cosine.ndim - 1)), cosine.shape)
+        return [cosine, np.log(cosine + SMALLEST_COSINE), cosine * length, length, ease, ease * length]
+
+    def of_pairs(self, user: Array, title: Array) -> Array:
+        """m (n, F) float32 of pairs (n,), in any order."""
+        cosine, ease = np.empty((2, len(user)), np.float32)
+        for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.history.shape[1])):
+            history, column = self.history[users], title[index]
+            cosine[index] = profile_cosines(history, self.cosines)[row, column]
+            ease[index] = (history @ self.ease).toarray()[row, column]
+        m = np.empty((len(user), len(TERMS)), np.float32)
+        m[:, : len(TITLE_TERMS)] = self.tables[:, self.territory[user], title].T
+        for j, term in enumerate(self._of_histories(user, cosine, ease), len(TITLE_TERMS)):
+            m[:, j] = term
+        m -= self.mean
+        m /= self.spread
+        return m
+
+    def of_territories(self, w: Array) -> Array:
+        """What the terms of territories and titles add to logits, (C, T) float32; w (F,), or (C, F) by territory."""
+        w = np.broadcast_to(w / self.spread, (self.tables.shape[1], len(TERMS))).astype(np.float32)
+        found = np.einsum("cf,fct->ct", w[:, : len(TITLE_TERMS)], self.tables)
+        return np.asarray(found - (w @ self.mean)[:, None], np.float32)
+
+    def of_users(self, users: Array, w: Array) -> Array:
+        """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user."""
+        history = self.history[users]
+        terms = self._of_histories(users, profile_cosines(history, self.cosines), (history @ self.ease).toarray())
+        w = np.broadcast_to(w / self.spread, (len(users), len(TERMS))).astype(np.float32)
+        found = np.zeros((len(users), history.shape[1]), np.float32)
+        for j, term in enumerate(terms, len(TITLE_TERMS)):
+            found += w[:, j, None] * term
+        return found
+
+    def logits(self, users: Array, w: Array) -> Array:
+        """w·m (n, T) float32 of users (n,) and all titles; w (n, F) by user."""
+        found = self.of_users(users, w) - (w / self.spread @ self.mean)[:, None].astype(np.float32)
+        for f in range(len(TITLE_TERMS)):
+            found += (w[:, f] / self.spread[f]).astype(np.float32)[:, None] * self.tables[f, self.territory[users]]
+        return found
+
+    def save(self, path: Path) -> None:
+        """Keep all but the users: their history comes from the dataset."""
+        kept: dict[str, Any] = {"tables": self.tables, "mean": self.mean, "spread": self.spread}
+        for name, matrix in (("cosines", self.cosines), ("ease", self.ease)):
+            kept |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+        with whole_file(path) as partial, open(partial, "wb") as file:
+            np.savez(file, **kept)
+
+    @classmethod
+    def load(cls, path: Path, dataset: Dataset) -> "Memory":
+        """The memory of a run, for its own dataset. Errors: InputError for a damaged file, and for other titles."""
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                T = dataset.n_titles
+                matrices = [
+                    sp.csr_array(tuple(kept[f"{name}.{part}"] for part in ("data", "indices", "indptr")), shape=(T, T))
+                    for name in ("cosines", "ease")
+                ]
+                tables, mean, spread = kept["tables"], kept["mean"], kept["spread"]
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(f"{path}: damaged ({error})") from None
+        if tables.shape != (len(TITLE_TERMS), dataset.n_territories, T) or mean.shape != (len(TERMS),):
+            expected = f"{dataset.n_territories} territories and {T} titles"
+            raise InputError(f"{path}: tables of shape {tables.shape}, expected {expected} as in {dataset.path}")
+        memory = cls(read_history(dataset), np.asarray(dataset.user_territory).astype(np.int64), tables, *matrices)
+        memory.mean, memory.spread = mean, spread
+        return memory
+
+
+def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Pairs (n,) in blocks of at most ``most`` users: their indices, the users, and each pair's row among these."""
+    users, row = np.unique(user, return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    ends = np.searchsorted(row[order], np.arange(0, len(users) + most, most))
+    for i in range(len(ends) - 1):
+        index = order[ends[i] : ends[i + 1]]
+        if len(index):
+            yield index, users[i * most : (i + 1) * most], row[index] - i * most
+
+
+def training_terms(known: Knowledge) -> Array:
+    """m (n, F) float32 of the training pairs, each without the labels of its user's fold."""
+    m = np.empty((len(known.pairs), len(TERMS)), np.float32)
+    for fold in range(FOLDS):
+        own = np.flatnonzero(known.fold[known.pairs.user] == fold)
+        pairs = known.pairs.take(own)
+        m[own] = Memory.of(known.without_labels_of(fold)).of_pairs(pairs.user, pairs.title)
+    return m

@@ -1,0 +1,42 @@
+"""How often a title is watched: everywhere, in a group of territories, in a territory."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from twotower.data.memory.knowledge import Knowledge, ones
+
+PSEUDO_USERS = 20.0  # that a territory borrows from its group, and a group from the world
+RECENT_SHARE = 0.1  # of the labels, the latest ones, that count as recent
+LEVELS = ("world", "group", "territory")
+
+
+def log_rates(matrix: sp.csr_array, known: Knowledge, level: str) -> np.ndarray:
+    """Log share of viewers of each title among users, (C, T) float32, by territory.
+
+    A territory's share is drawn to its group's by ``PSEUDO_USERS`` viewers' worth of evidence, and that to the share
+    among all users whose territory has the title (empirical Bayes; a title that nobody watched has half a viewer).
+    ``matrix`` (U, T) holds 1 where a user counts as viewer; ``level`` is one of ``LEVELS``.
+    """
+    C = len(known.group)
+    users = np.bincount(known.territory, minlength=C).astype(np.float64)  # (C,)
+    member = ones(known.territory, np.arange(len(known.territory)), (C, len(known.territory)))
+    viewers = (member @ matrix).toarray().astype(np.float64)  # (C, T)
+    could = users @ known.availability.T.astype(np.float64)  # (T,) users whose territory has the title
+    world = (viewers.sum(0) + 0.5) / (could + 1)
+    rates = np.broadcast_to(world, viewers.shape)
+    if level != "world":
+        of_group = np.zeros((int(known.group.max()) + 1, C))
+        of_group[known.group, np.arange(C)] = 1
+        there = of_group @ (users[:, None] * known.availability.T)  # (groups, T)
+        rates = ((of_group @ viewers + PSEUDO_USERS * world) / (there + PSEUDO_USERS))[known.group]
+    if level == "territory":
+        rates = (viewers + PSEUDO_USERS * rates) / (users[:, None] + PSEUDO_USERS)
+    return np.log(rates).astype(np.float32)
+
+
+def recent_log_rates(known: Knowledge) -> np.ndarray:
+    """The same by territory, of the latest labels alone: the last ``RECENT_SHARE`` of the positives by day."""
+    positive = known.pairs.take(known.pairs.label > 0)
+    since = np.quantile(positive.day, 1 - RECENT_SHARE, method="lower") if len(positive) else 0
+    recent = known.only(positive.take(positive.day >= since))
+    return log_rates(recent.labels, recent, "territory")
