@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @subject_options
 @click.option("--pairs", type=int, metavar="N",
-              help="Pairs of the batch to check on, taken evenly from all groups.  [default: 256, or 8 per group if more]")
+              help="Pairs of the batch to check, taken evenly from all groups.  [default: 256, or 8 per group if more]")
 @click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
               help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")
 @click.option("--all", "everything", is_flag=True, help="Show a row for every block, even for groups that agree.")

@@ -57,7 +57,7 @@ class ModelConfig:
         "all", "Batch-norm statistics in the user tower: whole batch (all) or per group.", choices=BATCHNORMS
     )
     output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
-    memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they match a user's history.")
+    memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they fit a user's history.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
