@@ -76,8 +76,8 @@ def experiment(
     """Run the paper's experiment: methods over seeds, gains, bias.
 
     DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
-    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Missing samples are
-    made. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
+    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Missing samples
+    are made. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
     --methods. Choose among methods with --dev-users, and look at the test users once, at the end.
 
     \b
