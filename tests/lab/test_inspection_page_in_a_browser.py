@@ -301,7 +301,7 @@ def test_the_sentence_counts_the_zeros_that_the_summary_counts(opened, addresses
     addresses["fresh heads"] = (tmp_path / "page.html").as_uri()
     for name, found in (("fresh heads", record), ("inspection", records["inspection"])):
         blocks = [block for block in found["blocks"] if block["owner"] is not None and block["gradient"]]
-        assert f"in all {2 * len(blocks)} cells" in found["summary"][1]
+        assert f"all {2 * len(blocks)} cells for other groups are exactly 0" in found["summary"][1]
         told = opened(name).inner_text("#told")
         assert f"all {2 * len(blocks)} numbers are exactly 0" in told
         assert ("not counting blocks that nobody moves" in told) == (name == "fresh heads")
