@@ -1,7 +1,7 @@
 """The course in docs/learn: its commands print what it says they print, and its quotes are the source.
 
 A ``sh`` block has the commands of an exercise, which the answer below it runs, and a ``python`` block quotes
-``model/reference.py`` or ``reference_variants.py``; ``console`` blocks are described in ``console_blocks``.
+``model/reference.py``; ``console`` blocks are described in ``console_blocks``.
 """
 
 import re
@@ -16,8 +16,8 @@ COURSE = ROOT / "docs" / "learn"
 ENTRANCE = COURSE / "README.md"
 LESSONS = sorted(COURSE.glob("[0-9]-*.md"))
 NAMES = [path.stem for path in LESSONS]
-MODEL = ROOT / "twotower" / "model"
-REFERENCE = "".join((MODEL / name).read_text("utf-8") for name in ("reference.py", "reference_variants.py"))
+TEXTBOOK = (ROOT / "twotower" / "model" / name for name in ("reference.py", "reference_variants.py"))
+REFERENCE = "".join(path.read_text("utf-8") for path in TEXTBOOK)
 ANSWER = re.compile(r"<details>\n<summary>Answer</summary>\n(.*?)\n</details>", re.DOTALL)
 
 
@@ -66,7 +66,7 @@ def test_quotes_are_the_lines_of_the_reference(page):
         starts = [i for i, line in enumerate(source) if line == lines[0].strip()]
         assert any(
             textwrap.dedent("\n".join(REFERENCE.splitlines()[i : i + len(lines)])) == "\n".join(lines) for i in starts
-        ), f"not in the reference:\n{quote}"
+        ), f"not in reference.py:\n{quote}"
 
 
 @pytest.mark.parametrize("page", LESSONS, ids=NAMES)

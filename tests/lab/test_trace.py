@@ -213,20 +213,20 @@ def test_another_tracer_gets_its_turn_back():
     network, before = tiny_network(0), sys.gettrace()
     seen = []
 
-    def mine(frame, event, argument):
+    def outer(frame, event, argument):
         if frame.f_code.co_name == "untraced_loss":
             seen.append(event)
         return None
 
-    sys.settrace(mine)
+    sys.settrace(outer)
     try:
         recorder = Recorder(network.params)
         loss = recorder.run(untraced_loss, network)
-        assert sys.gettrace() is mine
+        assert sys.gettrace() is outer
         assert not seen
         with pytest.raises(ZeroDivisionError):
             recorder.run(lambda: 1 / 0)
-        assert sys.gettrace() is mine
+        assert sys.gettrace() is outer
         assert untraced_loss(network) == loss
         assert seen == ["call"]
     finally:
