@@ -129,7 +129,8 @@ def test_a_picked_group_lights_its_path_and_the_others_are_exactly_nothing(opene
             assert "exactly 0" in node(page, f"head.{k}").get_attribute("aria-label")
     heads = [b for b in record["blocks"] if b["owner"] not in (None, group)]
     zeros = sum(1 for block in heads if block["by_group"][group] == 0)
-    assert f"Of their {len(heads)} numbers in other groups’ blocks, {zeros} are exactly 0" in page.inner_text("#finding")
+    sentence = f"Of their {len(heads)} numbers in other groups’ blocks, {zeros} are exactly 0"
+    assert sentence in page.inner_text("#finding")
 
 
 def test_without_the_mask_foreign_heads_light_up_as_leaks(opened, records):

@@ -187,7 +187,8 @@ def test_a_step_without_maths_is_an_error():
 def test_the_tiny_network_has_the_parameters_of_the_model(head):
     for title_bias in (False, True):
         network = tiny_network(0, head, title_bias)
-        shapes = {name: parameter.shape for name, parameter in declare(network.config, (3, 3), len(TERRITORY_OF_USER)).items()}
+        declared = declare(network.config, (3, 3), len(TERRITORY_OF_USER))
+        shapes = {name: parameter.shape for name, parameter in declared.items()}
         assert {name: value.shape for name, value in network.params.items()} == dict(shapes)
 
 

@@ -212,7 +212,7 @@ def test_it_plays_and_pauses(opened):
     assert page.input_value("#slider") == "4"
 
 
-@pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch"])
+@pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch", "market-gate"])
 def test_every_kind_of_head_can_be_stepped_through(opened, addresses, tmp_path, head):
     record = trace(head=head, group=1)
     write_page(record, tmp_path / "page.html")
