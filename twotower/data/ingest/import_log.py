@@ -2,9 +2,10 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day
 from twotower.data.territories import Territories
 
+DRY_ROWS = 100_000  # of each file
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
 
 
@@ -69,6 +71,7 @@ class ImportConfig:
     missing_territory: str = "fail"  # what to do with users and events without a territory
     skip_bad_rows: bool = False
     strict: bool = False  # warnings are errors
+    dry_run: bool = False  # read the first DRY_ROWS rows of each file and write nothing
     separator: str | None = None
     encoding: str = "utf-8"
     no_header: bool = False
@@ -136,15 +139,19 @@ class ImportSummary:
 
 
 def import_logs(
-    directory: str | Path, config: ImportConfig, progress: Progress = silent, overwrite: bool = False
-) -> ImportSummary:
-    """Read the files that ``config`` names and write them as a dataset.
+    directory: str | Path, config: ImportConfig, progress: Progress = silent, overwrite: bool = False,
+    most_rows: float = np.inf,
+) -> ImportSummary:  # fmt: skip
+    """Read the files that ``config`` names, of each at most so many rows, and write them as a dataset.
 
     Of several values of a user in the log, such as territories, the most frequent counts, the earliest on ties.
 
     Errors: InputError that names file, line and column; users or titles that their tables lack, users without
     a territory, too few days, no event left, and a directory that exists already.
     """
+    if config.dry_run:
+        with TemporaryDirectory() as folder:
+            return import_logs(Path(folder) / "set", replace(config, dry_run=False), progress, most_rows=DRY_ROWS)
     # The writer comes first: an existing directory is an error before an hour of reading, not after.
     with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
         side = read_side_data(config)
@@ -163,6 +170,7 @@ def import_logs(
             config.skip_bad_rows,
             progress,
             config.missing_territory,
+            most_rows,
         )
         return write_log(writer, log, side, config)
 
