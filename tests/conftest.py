@@ -12,6 +12,7 @@ from browsers import chromium
 from profiles import load_profile
 from snapshots import Snapshot
 
+os.environ.pop("COLUMNS", None)  # a worker sets it, which would narrow the tables
 MOST_WORKERS = 8  # each loads the kernels for itself
 
 load_profile()
