@@ -27,6 +27,7 @@ from twotower.data.ingest.plausibility import (
     implausible_days,
     implausible_events,
     similar_territories,
+    states_for_countries,
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
@@ -207,6 +208,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
 
     n_events, shape = len(log), (len(title_ids), len(territories))
     warnings = implausible_events(user, title, user_ids, len(title_ids)) + similar_territories(territories.name)
+    warnings += states_for_countries(territories.code)
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""

@@ -45,8 +45,9 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
     if train + test > n:
         days = "1 day" if n == 1 else f"{n} days"
         raise InputError(f"the log has events of {days}: too few for {train} training and {test} test days")
-    day = np.searchsorted(dates, ordinal) - (n - train - test)
-    counts = np.bincount(np.searchsorted(dates, ordinal), minlength=n)
+    place = np.searchsorted(dates, ordinal)
+    day = place - (n - train - test)
+    counts = np.bincount(place, minlength=n)
     return Split(np.maximum(day, HISTORY).astype(np.int32), train, test, dates, counts)
 
 
