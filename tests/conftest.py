@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="rewrite the approved texts in tests/snapshots")
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For ``-n auto``: one process for single files, since a worker takes seconds to start; else a worker per core."""
     if config.args and all(Path(argument.split("::")[0]).is_file() for argument in config.args):

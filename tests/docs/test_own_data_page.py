@@ -52,5 +52,4 @@ def test_the_page_and_the_commands_know_the_same_options():
     named = set(re.findall(r"--[a-z-]+[a-z]", PAGE))
     known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     assert named - known == {"--mtl", "--groups", "--run", "--out", "--dataset"}, "those of train and later commands"
-    options = [option for option in options if option.name != "help_all"]
     assert not [option.name for option in options if not named & {*option.opts, *option.secondary_opts}]
