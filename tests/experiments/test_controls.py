@@ -24,7 +24,8 @@ WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 
          "--test-days", 6)  # fmt: skip
 QUICK = ("--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1, "--seeds", 5,
          "--replicates", 300, "--min-positives", 30)  # fmt: skip
-NEAR = 1.0  # percent: how near to 0 the mean gain is where there is nothing to find
+NEAR = 1.0  # percent: how near to 0 an interval lies where there is nothing to find; worlds 0 and 1: at most 0.5
+ENOUGH = 100  # positives of a territory whose own gain is seen; with 74 one of world 0 has −0.9 (−7 to …)
 
 
 def twotower(*words: object) -> None:
@@ -33,8 +34,11 @@ def twotower(*words: object) -> None:
 
 
 def compared(world: Path) -> dict[tuple[str, str], dict]:
-    """The gains of each pair of methods in an experiment on a world."""
+    """The gains of each pair of methods in an experiment on a world, and of territories with enough positives."""
     record = run_tiny(world, world.parent / f"{world.name}-experiment", *QUICK, methods="upsampled,mtl,shuffled")
+    enough = [territory["test_positives"] >= ENOUGH for territory in record["territories"]]
+    for gains in record["gains"]:
+        gains["seen"] = [gain for gain, seen in zip(gains["average"], enough, strict=True) if seen]
     return {(gains["method"], gains["baseline"]): gains for gains in record["gains"]}
 
 
@@ -57,14 +61,15 @@ def turned(tmp_path_factory) -> dict[tuple[str, str], dict]:
 def test_where_nothing_differs_nothing_is_gained(blind, method):
     gains = blind[method, "upsampled"]
     for told in (gains["overall"], gains["all"]):
-        assert told["low"] < 0 and abs(told["mean"]) < NEAR, f"{method} gains or loses where nothing differs: {told}"
+        assert -NEAR < told["low"] < 0 < told["high"] < NEAR, f"{method} gains or loses where nothing differs: {told}"
     assert gains["all"]["evaluated"] >= 5 and gains["all"]["better"] == 0
 
 
 def test_where_tastes_turn_heads_gain(turned):
     gains = turned["mtl", "upsampled"]
     assert gains["overall"]["low"] > 2 and gains["all"]["low"] > 2
-    assert gains["all"]["evaluated"] >= 5 and gains["all"]["won"] >= 0.8 * gains["all"]["evaluated"]
+    assert len(gains["seen"]) >= 5 and min(gains["seen"]) > 0
+    assert gains["all"]["worse"] == 0 and gains["all"]["better"] >= 5
 
 
 def test_dealing_users_to_heads_by_chance_kills_that_gain(turned):

@@ -14,11 +14,12 @@ from twotower.metrics.bootstrap import (
     STAGE,
     BootstrapGains,
     Population,
+    Resampling,
     bootstrap_gains,
     percentile_interval,
     with_seed_noise,
 )
-from twotower.metrics.rankings import weigh_blocks
+from twotower.metrics.rankings import LANES, weigh_blocks
 from twotower.metrics.significance import summarise
 from twotower.training.warm_up import compile_kernels
 
@@ -84,6 +85,16 @@ def test_a_replicate_is_the_gain_on_the_users_drawn():
         np.testing.assert_allclose(gains.resampled[0, s], 100 * (method - baseline) / baseline, rtol=1e-12)
 
 
+def test_methods_that_share_a_resampling_have_the_gains_of_two_alone():
+    data = made_up()
+    keys = ("labels", "user", "territory", "n_territories", "period")
+    resampling = Resampling(*(data[key] for key in keys), rng=np.random.default_rng(1), replicates=20)
+    method, baseline = (resampling.pr_auc(data[side]) for side in ("method", "baseline"))
+    assert bits(resampling.gains(method, baseline)) == bits(bootstrap(data))
+    turned = data | {"method": data["baseline"], "baseline": data["method"]}
+    assert bits(resampling.gains(baseline, method)) == bits(bootstrap(turned))
+
+
 def test_each_territory_keeps_its_number_of_users():
     rng = np.random.default_rng(0)
     user = rng.integers(0, 100, 500)
@@ -104,8 +115,8 @@ def test_every_user_is_drawn_as_often_as_the_others():
 
 def test_the_same_seed_gives_the_same_bits_on_one_thread_and_on_two():
     data = made_up()
-    alone, again, other = bootstrap(data), bootstrap(data, threads=2), bootstrap(data, seed=2)
-    assert bits(alone) == bits(again) == bits(bootstrap(data))
+    alone, again, other = (bootstrap(data, 3 * LANES + 1, **how) for how in ({}, {"threads": 2}, {"seed": 2}))
+    assert bits(alone) == bits(again) == bits(bootstrap(data, 3 * LANES + 1))
     assert not np.array_equal(alone.resampled, other.resampled)
 
 
@@ -254,8 +265,8 @@ def test_one_compiled_kernel_serves_all():
 
 def test_it_says_where_it_is():
     seen = []
-    bootstrap(made_up(users=40), replicates=7, progress=lambda *where: seen.append(where))
-    assert seen == [(STAGE, 0, 7), (STAGE, 5, 7), (STAGE, 7, 7)]
+    bootstrap(made_up(users=40), replicates=LANES + 1, progress=lambda *where: seen.append(where))
+    assert seen == [(STAGE, done, LANES + 1) for done in (0, LANES, LANES + 1)]
 
 
 @pytest.mark.parametrize(

@@ -79,15 +79,15 @@ def test_labels_of_a_table_are_refused():
         support_by(np.stack([LABELS, LABELS]), KEYS, 2)
 
 
-@pytest.mark.parametrize("weight", [2**31, 2**32, 2**32 + 1, -1])
-def test_weights_beyond_int32_are_refused_and_do_not_wrap_around(weight):
+@pytest.mark.parametrize("weight", [2**8, 2**32, 2**32 + 1, -1])
+def test_weights_beyond_a_byte_are_refused_and_do_not_wrap_around(weight):
     with pytest.raises(InputError, match=f"weights: from .*{weight}.*expected 0 to {MAX_WEIGHT}"):
         weighted_average_precision(LABELS, SCORES, np.array([weight, 1, 1, 1] if weight < 0 else [0, 1, 1, weight]))
 
 
 def test_the_largest_weight_counts_in_full():
-    few, many = (weighted_average_precision(LABELS, SCORES, np.array([1, 1, n, n])) for n in (1000, MAX_WEIGHT))
-    assert few == pytest.approx(many, rel=1e-2) and many < 1
+    few, many = (weighted_average_precision(LABELS, SCORES, np.array([1, 1, n, n])) for n in (100, MAX_WEIGHT))
+    assert few == pytest.approx(many, rel=2e-2) and many < 1
 
 
 @pytest.mark.parametrize("weight", [np.ones(4), np.ones(3, int), np.ones((4, 1), int), np.array([0.5, 1, 1, 1])])
@@ -98,9 +98,9 @@ def test_weights_that_are_no_counts_of_pairs_are_refused(weight):
 
 def test_a_ranking_refuses_users_without_a_weight():
     ranking = Ranking(LABELS, SCORES, np.array([0, 1, 2, 9]), np.zeros(4, int), 1)
-    assert ranking.average_precision(np.ones(10, int)).shape == (1,)
+    assert ranking.average_precision(np.ones((10, 1), int)).shape == (1, 1)
     with pytest.raises(InputError, match="expected 10 integers"):
-        ranking.average_precision(np.ones(9, int))
+        ranking.average_precision(np.ones((9, 1), int))
     for users in (np.array([0, 1, 2, -1]), np.array([0, 1, 2, 0.5])):
         with pytest.raises(InputError, match="users"):
             Ranking(LABELS, SCORES, users, np.zeros(4, int), 1)

@@ -8,7 +8,7 @@ from profiles import examples
 
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision, average_precision_by
-from twotower.metrics.rankings import Ranking, weighted_average_precision
+from twotower.metrics.rankings import LANES, Ranking, weighted_average_precision
 
 EXAMPLES = examples(60)
 
@@ -79,14 +79,36 @@ def test_each_cell_gets_what_its_own_pairs_get():
     times = weight[user]
     rows = [np.repeat(np.flatnonzero(cell == k), times[cell == k]) for k in range(8)]
     expected = [average_precision(labels[repeated], scores[repeated]) for repeated in rows]
-    np.testing.assert_array_equal(ranking.average_precision(weight), expected)
-    ones = ranking.average_precision(np.ones(50, np.int32))
-    np.testing.assert_array_equal(ones, average_precision_by(labels, scores, cell, 8))
+    np.testing.assert_array_equal(ranking.average_precision(weight[:, None])[:, 0], expected)
+    ones = ranking.average_precision(np.ones((50, 1), np.int32))
+    np.testing.assert_array_equal(ones[:, 0], average_precision_by(labels, scores, cell, 8))
+
+
+def one_weighting(weight, labels, scores, user):
+    """Average precision of one list under one weighting, pair by pair: what the kernel does for many at once."""
+    positives = retrieved = total = 0
+    for score in np.unique(scores[labels])[::-1]:
+        block = int(weight[user[labels & (scores == score)]].sum())
+        positives += block
+        retrieved = int(weight[user[scores >= score]].sum())
+        total += block * (positives / retrieved) if block else 0.0
+    return total / positives if positives else np.nan
+
+
+@pytest.mark.parametrize("n_weightings", [1, 3, LANES])
+def test_many_weightings_at_once_give_the_bits_of_each_alone(n_weightings):
+    rng = np.random.default_rng(n_weightings)
+    labels, user = rng.random(300) < 0.2, rng.integers(0, 40, 300)
+    scores = np.concatenate([rng.normal(size=200), rng.integers(0, 4, 100)]).astype(np.float32)  # some tied
+    weight = rng.integers(0, 4, (40, n_weightings))
+    found = Ranking(labels, scores, user, np.zeros(300, int), 1).average_precision(weight)
+    assert found.shape == (1, n_weightings)
+    np.testing.assert_array_equal(found[0], [one_weighting(of_one, labels, scores, user) for of_one in weight.T])
 
 
 def test_positives_with_one_score_in_two_cells_are_two_blocks():
     ranking = Ranking(np.array([1, 1]), np.zeros(2, np.float32), np.arange(2), np.array([0, 1]), 2)
-    np.testing.assert_array_equal(ranking.average_precision(np.ones(2, np.int32)), [1.0, 1.0])
+    np.testing.assert_array_equal(ranking.average_precision(np.ones((2, 1), np.int32)), [[1.0], [1.0]])
 
 
 @pytest.mark.parametrize("labels, weight", [([0, 0], [1, 1]), ([1, 0], [0, 1]), ([], [])])

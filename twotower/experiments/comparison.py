@@ -4,6 +4,7 @@ The record has the structure of the same parts of ``experiment.json``, so that b
 """
 
 import glob
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
-from twotower.experiments.gains import TestSet, gains_record, stage_of
+from twotower.experiments.gains import TestSet, as_one_stage, gains_record
 from twotower.experiments.plan import period_name
 from twotower.experiments.schema import ComparisonRecord, RunsRecord, ScoresRecord, TerritoryRecord
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.bootstrap import without_replicates
+from twotower.metrics.bootstrap import ResampledPrAuc, without_replicates
 from twotower.metrics.gains import match_runs, relative_gain
 from twotower.metrics.results import ENOUGH_POSITIVES, TerritoryResults
 from twotower.metrics.significance import GainSummary, summarise
@@ -60,6 +61,8 @@ class Comparison:
         self.periods = [(day,) for day in days] if self.by_day else [tuple(days)]
         self.min_positives = min_positives
         self.test, self.note = None, ""
+        self.known: dict[tuple[Path, ...], ResampledPrAuc] = {}
+        self.started = time.perf_counter()
         try:
             pairs, territory = open_test_pairs(run, dataset or run.dataset)
         except InputError as error:
@@ -86,13 +89,22 @@ class Comparison:
         pairs = match_runs(*([run.seed for run in self.methods[name]] for name in (method, baseline)))
         matched = [self.methods[method][a] for a, _ in pairs], [self.methods[baseline][b] for _, b in pairs]
         if self.test:
-            of_method, of_baseline = (np.stack([np.asarray(run.scores) for run in runs]) for runs in matched)
-            return self.test.gains(of_method, of_baseline, progress)
+            return self.test.gains(*(self.resampled(runs, progress) for runs in matched))
         by_seed = relative_gain(*(self.of_runs(runs) for runs in matched))
         overall = relative_gain(*(np.array([[run.evaluation.overall] for run in runs]) for runs in matched))
         if len(self.periods) > 1:  # the rankings of single days were not saved
             overall = np.full(by_seed.shape[:2], np.nan)
         return summarise(without_replicates(by_seed, overall), self.major, self.evaluated)
+
+    def resampled(self, runs: Sequence[RunReader], progress: Progress) -> ResampledPrAuc:
+        """The bootstrap of some runs of a method, kept for its next comparison."""
+        key = tuple(run.path for run in runs)
+        if key not in self.known:
+            assert self.test is not None
+            n_methods = len(self.methods)
+            tell = as_one_stage(progress, runs[0].label, len(self.known) % n_methods, n_methods, self.started)
+            self.known[key] = self.test.resampling.pr_auc(np.stack([np.asarray(run.scores) for run in runs]), tell)
+        return self.known[key]
 
     def record(self, compared: Iterable[tuple[str, str]], progress: Progress) -> ComparisonRecord:
         """The comparison as plain values: methods, territories with test pairs, PR-AUC and gains."""
@@ -109,7 +121,7 @@ class Comparison:
             "min_positives": self.min_positives,
             "territories": [territory_record(results, c, self.major[c], evaluated[c]) for c in order],
             "pr_auc": pr_auc,
-            "gains": [gains_record(*pair, self.gains(*pair, stage_of(progress, *pair)), order) for pair in compared],
+            "gains": [gains_record(*pair, self.gains(*pair, progress), order) for pair in compared],
         }
         record = plain(record)
         return record

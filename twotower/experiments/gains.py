@@ -3,12 +3,18 @@
 ``experiment`` and ``compare`` both measure gains here. Names: S seeds, B test pairs, N periods, C territories.
 """
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twotower.core.environment import usable_cores
-from twotower.core.progress import Progress
+from twotower.core.formatting import duration
+from twotower.core.progress import DETAIL, Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
@@ -18,7 +24,7 @@ from twotower.experiments.schema import GainsRecord, ScoresRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.average_precision import average_precision_by
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.bootstrap import bootstrap_gains
+from twotower.metrics.bootstrap import STAGE, ResampledPrAuc, Resampling
 from twotower.metrics.significance import ENOUGH_USERS, GainSummary, enough_support, summarise
 from twotower.training.run import RunReader
 
@@ -63,12 +69,11 @@ class TestSet:
         by_seed = np.stack([average_precision_by(self.label, of_seed, cell, n_cells) for of_seed in scores])
         return by_seed.mean(axis=0).reshape(self.n_periods, self.n_territories)
 
-    def gains(self, method: np.ndarray, baseline: np.ndarray, progress: Progress) -> GainSummary:
-        """Gains of one method's scores (S, B) over the other's, with seeds in the same order."""
-        gains = bootstrap_gains(
+    @cached_property
+    def resampling(self) -> Resampling:
+        """The replicates, the same for all methods."""
+        return Resampling(
             self.label,
-            method,
-            baseline,
             self.user,
             self.territory,
             self.n_territories,
@@ -76,8 +81,11 @@ class TestSet:
             rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.replicates,
             threads=usable_cores(),
-            progress=progress,
         )
+
+    def gains(self, method: ResampledPrAuc, baseline: ResampledPrAuc) -> GainSummary:
+        """Gains of one method over the other, with seeds in the same order."""
+        gains = self.resampling.gains(method, baseline)
         return summarise(gains, self.major, enough_support(gains, self.min_positives))
 
 
@@ -87,9 +95,18 @@ def gains_record(method: str, baseline: str, summary: GainSummary, order: np.nda
     return record
 
 
-def stage_of(progress: Progress, method: str, baseline: str) -> Progress:
-    """Progress that names the comparison."""
-    return lambda stage, done, total: progress(f"{stage}: {method} over {baseline}", done, total)
+def as_one_stage(progress: Progress, name: str, done: int, total: int, started: float) -> Progress:
+    """Progress of the bootstrap of one method, ``done`` of ``total`` before it, with how long all will take together.
+
+    ``started`` is when the first of them began (``time.perf_counter``).
+    """
+
+    def tell(_: str, replicates: int, of: int) -> None:
+        share = (done + replicates / of) / total
+        expected = f", {duration((time.perf_counter() - started) / share)} in all" if share else ""
+        progress(f"{STAGE}{DETAIL}{name}{expected}", done * of + replicates, total * of)
+
+    return tell
 
 
 def comparisons(plan: Plan) -> list[tuple[str, str]]:
@@ -135,18 +152,43 @@ class ExperimentGains:
         by_period = self.test.pr_auc(self.scores(method))[:, self.order]
         return {"average": plain(mean_defined(by_period, axis=0)), "by_period": plain(by_period)}
 
-    def gains(self, method: str, baseline: str, progress: Progress) -> GainsRecord:
-        """One comparison of the record; it is kept, and read again as long as the runs are the same."""
-        file = self.plan.path / MEASURES / f"{method}-over-{baseline}.json"
+    def gains(self, compared: Sequence[tuple[str, str]], progress: Progress) -> list[GainsRecord]:
+        """The comparisons of the record; each is kept, and read again as long as the runs are the same.
+
+        Each method is resampled once, and forgotten after its last comparison.
+        """
+        missing = [pair for pair in compared if self.kept(*pair) is None]
+        names = list(dict.fromkeys(name for pair in missing for name in pair))
+        resampled: dict[str, ResampledPrAuc] = {}
+        started = time.perf_counter()
+        for done, name in enumerate(names):
+            tell = as_one_stage(progress, name, done, len(names), started)
+            resampled[name] = self.test.resampling.pr_auc(self.scores(name), tell)
+            for pair in [pair for pair in missing if set(pair) <= set(resampled)]:
+                summary = self.test.gains(*(resampled[one] for one in pair))
+                record = gains_record(*pair, summary, self.order)
+                write_json(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
+                missing.remove(pair)
+            awaited = {one for pair in missing for one in pair}
+            resampled = {one: values for one, values in resampled.items() if one in awaited}
+        records = [self.kept(*pair) for pair in compared]
+        return [record for record in records if record is not None]
+
+    def kept(self, method: str, baseline: str) -> GainsRecord | None:
+        """A comparison that was made before, of the same runs."""
+        file = self.file(method, baseline)
+        if file.is_file() and (kept := read_json(file)).get("origin") == self.origin(method, baseline):
+            gains: GainsRecord = kept["gains"]
+            return gains
+        return None
+
+    def file(self, method: str, baseline: str) -> Path:
+        return self.plan.path / MEASURES / f"{method}-over-{baseline}.json"
+
+    def origin(self, method: str, baseline: str) -> dict[str, Any]:
+        """What a comparison depends on."""
         runs = [
             [RunReader(self.plan.run_path(name, seed)).created for seed in range(self.plan.seeds)]
             for name in (method, baseline)
         ]
-        origin = {"runs": runs, "replicates": self.plan.replicates, "min_positives": self.plan.min_positives}
-        if file.is_file() and (kept := read_json(file)).get("origin") == origin:
-            gains: GainsRecord = kept["gains"]
-            return gains
-        summary = self.test.gains(self.scores(method), self.scores(baseline), stage_of(progress, method, baseline))
-        record = gains_record(method, baseline, summary, self.order)
-        write_json(file, {"origin": origin, "gains": record})
-        return record
+        return {"runs": runs, "replicates": self.plan.replicates, "min_positives": self.plan.min_positives}

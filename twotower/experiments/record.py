@@ -64,7 +64,7 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
         "panel_users": len(panel.rows),
         "panel_day": panel.day,
         "pr_auc": {method.name: gains.pr_auc(method.name) for method in plan.methods},
-        "gains": [gains.gains(*pair, progress) for pair in comparisons(plan)],
+        "gains": gains.gains(comparisons(plan), progress),
         "titles": title_records(setup, panel, scores),
         "title_pairs": pair_records(setup, panel, scores),
         "title_kinds": kind_records(setup, panel, scores),

@@ -26,21 +26,22 @@ Names: B pairs, S seeds, N periods, C territories, R replicates, U users with pa
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.metrics.averages import mean_defined, spread
-from twotower.metrics.checks import check_column, check_key, check_labels
+from twotower.metrics.checks import check_column, check_key, check_labels, check_pairs, check_weights
 from twotower.metrics.gains import relative_gain
-from twotower.metrics.rankings import Ranking
+from twotower.metrics.rankings import LANES, Ranking, empty_weights, order_by_score
 
 STAGE = "bootstrap"
 LEVEL = 0.95  # of intervals
 DEFINED_SHARE = 0.9  # of the replicates must be defined for an interval to be given
-TURN = 5  # replicates that a thread computes between two signs of life
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,79 +105,117 @@ class BootstrapGains:
         return with_seed_noise(resampled, by_seed, self.seed_noise)
 
 
+@dataclass(frozen=True, eq=False)
+class ResampledPrAuc:
+    """PR-AUC of one method, last of all territories together; NaN: undefined."""
+
+    measured: np.ndarray  # (S, N, C + 1)
+    resampled: np.ndarray  # (R, S, N, C + 1)
+
+
+class Resampling:
+    """Replicates of some test pairs: the same for every method, so that each method is ranked once."""
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        user: np.ndarray,
+        territory: np.ndarray,
+        n_territories: int,
+        period: np.ndarray,
+        *,
+        rng: np.random.Generator,
+        replicates: int = 1000,
+        threads: int = 1,
+    ):
+        """``labels`` (B,) are 0 and 1, ``user`` (B,) any integers, ``territory`` (B,) 0 to ``n_territories`` − 1,
+        ``period`` (B,) 0 to N − 1. The same ``rng`` gives the same bits on any number of threads.
+
+        Errors: InputError when shapes differ, a label or key is out of range, or a user has pairs in two territories.
+        """
+        if replicates < 1 or threads < 1:
+            raise InputError(f"{replicates} replicates, {threads} threads: expected at least 1 of each")
+        self.positive, self.threads = check_labels(labels), threads
+        self.territory = check_key(territory, n_territories, self.positive.size, "territories")
+        period = check_column("periods", period, self.positive.shape, "iu")
+        n_periods = int(np.max(period, initial=0)) + 1
+        self.period = check_key(period, n_periods, self.positive.size, "periods")
+        self.shape = n_periods, n_territories
+        self.population = Population(np.asarray(user), self.territory, n_territories)
+        self.starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
+        self.rng = rng  # of the seeds' noise
+
+    def pr_auc(self, scores: np.ndarray, progress: Progress = silent) -> ResampledPrAuc:
+        """PR-AUC of scores (S, B), as measured and in each replicate. Errors: InputError for shapes and NaN."""
+        scores = np.asarray(scores)
+        if scores.ndim != 2 or scores.shape[1:] != self.positive.shape or not len(scores):
+            raise InputError(f"scores {scores.shape}: expected a table, seeds × {self.positive.size} pairs")
+        replicates = len(self.starts)
+        progress(STAGE, 0, replicates)
+        cells = self.population.row, self.territory, self.period, self.shape
+        rankings = [CellRankings(self.positive, of_seed, *cells) for of_seed in scores]
+        resampled = np.empty((replicates, len(scores), self.shape[0], self.shape[1] + 1))
+
+        def weigh(weight: np.ndarray) -> np.ndarray:  # (S, N, C + 1, R)
+            return np.stack([ranking.average_precision(weight) for ranking in rankings])
+
+        def take_turn(turn: range) -> int:
+            weight = empty_weights(self.population.size)[:, : len(turn)]
+            for lane, r in enumerate(turn):
+                drawn = self.population.draw(np.random.default_rng(self.starts[r]))
+                weight[:, lane] = check_weights(drawn, (self.population.size,))
+            resampled[turn.start : turn.stop] = np.moveaxis(weigh(weight), -1, 0)
+            return turn.stop
+
+        turns = [range(start, min(start + LANES, replicates)) for start in range(0, replicates, LANES)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            done: Iterable[int] = pool.map(take_turn, turns)
+            for count in done:
+                progress(STAGE, count, replicates)
+        return ResampledPrAuc(weigh(np.ones((self.population.size, 1), np.uint8))[..., 0], resampled)
+
+    def gains(self, method: ResampledPrAuc, baseline: ResampledPrAuc) -> BootstrapGains:
+        """The gain of a method over a baseline with as many seeds, matched one to one."""
+        measured = relative_gain(method.measured, baseline.measured)
+        resampled = mean_defined(relative_gain(method.resampled, baseline.resampled), axis=2)
+        n_seeds, replicates = len(measured), len(self.starts)
+        rng = deepcopy(self.rng)  # the same noise for every two methods
+        return BootstrapGains(
+            seeds=measured[..., :-1],
+            overall_seeds=measured[..., -1],
+            resampled=resampled[..., :-1],
+            overall_resampled=resampled[..., -1],
+            seed_noise=rng.standard_t(n_seeds - 1, replicates) if n_seeds > 1 else np.zeros(replicates),
+            users=self.population.residents,
+            positives=np.bincount(self.territory[self.positive], minlength=self.shape[1]),
+            users_with_positives=self.population.residents_among(self.population.row[self.positive]),
+        )
+
+
 def bootstrap_gains(
     labels: np.ndarray,
     method: np.ndarray,
     baseline: np.ndarray,
-    user: np.ndarray,
-    territory: np.ndarray,
-    n_territories: int,
-    period: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    replicates: int = 1000,
-    threads: int = 1,
+    *pairs: Any,
     progress: Progress = silent,
+    **options: Any,
 ) -> BootstrapGains:
     """The gain of ``method`` over ``baseline``, both (S, B) scores of S seeds matched one to one, with replicates.
 
-    ``labels`` (B,) are 0 and 1, ``user`` (B,) any integers, ``territory`` (B,) 0 to ``n_territories`` − 1, ``period``
-    (B,) 0 to N − 1. The same ``rng`` gives the same bits on any number of threads.
-
-    Errors: InputError when shapes differ, a label or key is out of range, a score is NaN, or a user has pairs in two
-    territories.
+    What else there is, is that of ``Resampling``. Errors: InputError, also when the two tables differ in shape.
     """
-    method, baseline, user = np.asarray(method), np.asarray(baseline), np.asarray(user)
-    positive = check_labels(labels)
-    if method.ndim != 2 or method.shape != baseline.shape or method.shape[1:] != positive.shape or not len(method):
+    method, baseline = np.asarray(method), np.asarray(baseline)
+    if method.ndim != 2 or method.shape != baseline.shape or method.shape[1:] != np.shape(labels) or not len(method):
         raise InputError(
-            f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {positive.size} pairs"
+            f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {np.size(labels)} pairs"
         )
-    if replicates < 1 or threads < 1:
-        raise InputError(f"{replicates} replicates, {threads} threads: expected at least 1 of each")
-    territory = check_key(territory, n_territories, positive.size, "territories")
-    period = check_column("periods", period, positive.shape, "iu")
-    n_periods = int(np.max(period, initial=0)) + 1
-    period = check_key(period, n_periods, positive.size, "periods")
-    population = Population(user, territory, n_territories)
-    rankings = [
-        CellRankings(positive, scores, population.row, territory, period, (n_periods, n_territories))
-        for pair in zip(method, baseline, strict=True)
-        for scores in pair
-    ]
-
-    def gains(weight: np.ndarray) -> np.ndarray:
-        """Gain per seed, period and territory, and last of all territories together: (S, N, C + 1)."""
-        pr_auc = np.stack([ranking.average_precision(weight) for ranking in rankings])
-        return relative_gain(pr_auc[0::2], pr_auc[1::2])
-
-    resampled = np.empty((replicates, len(method), n_territories + 1))
-    starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
-    seed_noise = rng.standard_t(len(method) - 1, replicates) if len(method) > 1 else np.zeros(replicates)
-
-    def take_turn(turn: range) -> int:
-        for r in turn:
-            resampled[r] = mean_defined(gains(population.draw(np.random.default_rng(starts[r]))), axis=1)
-        return turn.stop
-
-    progress(STAGE, 0, replicates)
-    turns = [range(start, min(start + TURN, replicates)) for start in range(0, replicates, TURN)]
-    with ThreadPoolExecutor(threads) as pool:
-        done: Iterable[int] = pool.map(take_turn, turns)
-        for count in done:
-            progress(STAGE, count, replicates)
-
-    measured = gains(np.ones(population.size, np.int32))
-    return BootstrapGains(
-        seeds=measured[..., :-1],
-        overall_seeds=measured[..., -1],
-        resampled=resampled[..., :-1],
-        overall_resampled=resampled[..., -1],
-        seed_noise=seed_noise,
-        users=population.residents,
-        positives=np.bincount(territory[positive], minlength=n_territories),
-        users_with_positives=population.residents_among(population.row[positive]),
+    resampling = Resampling(labels, *pairs, **options)
+    both = resampling.pr_auc(np.concatenate([method, baseline]), progress)
+    of_method, of_baseline = (
+        ResampledPrAuc(both.measured[seeds], both.resampled[:, seeds])
+        for seeds in (slice(None, len(method)), slice(len(method), None))
     )
+    return resampling.gains(of_method, of_baseline)
 
 
 def without_replicates(seeds: np.ndarray, overall_seeds: np.ndarray) -> BootstrapGains:
@@ -260,10 +299,14 @@ class CellRankings:
     ):
         """``row`` (B,) is each pair's user in weightings, ``shape`` (N, C)."""
         self.shape = shape
-        self.by_territory = Ranking(positive, scores, row, period * np.int32(shape[1]) + territory, shape[0] * shape[1])
-        self.together = Ranking(positive, scores, row, period, shape[0])
+        positive, scores = check_pairs(positive, scores)
+        order = order_by_score(positive, scores)
+        cell = period * np.int32(shape[1]) + territory
+        self.by_territory = Ranking(positive, scores, row, cell, shape[0] * shape[1], order)
+        self.together = Ranking(positive, scores, row, period, shape[0], order)
 
     def average_precision(self, weight: np.ndarray) -> np.ndarray:
-        """PR-AUC per period and territory, and last of all territories together: (N, C + 1)."""
-        by_territory = self.by_territory.average_precision(weight).reshape(self.shape)
-        return np.column_stack([by_territory, self.together.average_precision(weight)])
+        """PR-AUC per period and territory, and last of all territories together, of each weighting: (N, C + 1, R)."""
+        by_territory = self.by_territory.average_precision(weight)
+        together = self.together.average_precision(weight)
+        return np.concatenate([by_territory.reshape(*self.shape, -1), together[:, None]], axis=1)

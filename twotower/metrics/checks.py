@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 
-MAX_WEIGHT = 2**31 - 1  # of a pair or user; kernels hold weights as int32
+MAX_WEIGHT = 255  # of a pair or user; kernels hold weights as bytes
 
 
 def check_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,14 +55,14 @@ def check_key(key: np.ndarray, n_keys: int, n_rows: int, what: str = "keys") -> 
     return np.ascontiguousarray(key, np.int32)
 
 
-def check_weights(weight: np.ndarray, n: int) -> np.ndarray:
-    """Weights (n,) as contiguous int32. Errors: InputError unless they are n integers from 0 to MAX_WEIGHT."""
+def check_weights(weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights as contiguous uint8. Errors: InputError unless they are integers from 0 to MAX_WEIGHT of that shape."""
     weight = np.asarray(weight)
-    if weight.shape != (n,) or weight.dtype.kind not in "iu":
-        raise InputError(f"weights: {weight.dtype} {weight.shape}, expected {n} integers")
-    if weight.size and not 0 <= int(weight.min()) <= int(weight.max()) <= MAX_WEIGHT:
+    if weight.shape != shape or weight.dtype.kind not in "iu":
+        raise InputError(f"weights: {weight.dtype} {weight.shape}, expected {shape[0]} integers")
+    if weight.dtype != np.uint8 and weight.size and not 0 <= int(weight.min()) <= int(weight.max()) <= MAX_WEIGHT:
         raise InputError(f"weights: from {weight.min()} to {weight.max()}, expected 0 to {MAX_WEIGHT}")
-    return np.ascontiguousarray(weight, np.int32)
+    return np.ascontiguousarray(weight, np.uint8)
 
 
 def check_column(name: str, column: np.ndarray, shape: tuple[int, ...], kinds: str = "biuf") -> np.ndarray:
