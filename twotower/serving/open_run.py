@@ -11,6 +11,7 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.data.memory.files import load_memory
 from twotower.data.memory.memory import Memory
 from twotower.model.two_tower import TwoTower
 from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped
@@ -87,8 +88,8 @@ def refuse_memory(run_path: Path, model: TwoTower, what: str) -> None:
 
 
 def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | None:
-    """The memory of a finished run, where its model has some. Errors: InputError as for ``Memory.load``."""
-    return Memory.load(run_path / MEMORY, dataset) if model.config.memory else None
+    """The memory of a finished run, where its model has some. Errors: InputError as for ``load_memory``."""
+    return load_memory(run_path / MEMORY, dataset) if model.config.memory else None
 
 
 def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
@@ -117,3 +118,5 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
         if trained_on != dataset.n_titles or run.titles != dataset.identity["titles"]:
             offsets = f"{run.path} has offsets for the {trained_on:,} titles that it was trained on"
             raise InputError(f"{dataset.path}: other titles; {offsets} (train without them: --title-offsets none)")
+    if model.config.memory and run.titles != dataset.identity["titles"]:
+        raise InputError(f"{dataset.path}: other titles than those that {run.path} remembers (--memory)")
