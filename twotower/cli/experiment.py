@@ -77,9 +77,8 @@ def experiment(
 
     DIR is a dataset; without one, the built-in world is first simulated in ./world. Each method is trained on its own
     sample of the same users, with the same settings and seeds, and evaluated on the same test users. Missing samples
-    are drawn first. Finished runs are not trained again: repeat the command to go on after an interruption, or with
-    more --seeds or --methods to train only what is new. To choose between methods by their results, use --dev-users,
-    and look at the test users only once, at the end.
+    are drawn. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
+    --methods. Choose between methods with --dev-users, and look at the test users only once, at the end.
 
     \b
     Example:
