@@ -7,7 +7,7 @@ cosines.*, ease.*             weights (T, T) between titles as CSR: data float32
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,41 +19,56 @@ from twotower.data.dataset import Dataset
 from twotower.data.memory.knowledge import read_history
 from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory
 
+ARRAYS = ("tables", "unwatched", "mean", "spread")
 CSR = ("data", "indices", "indptr")
 
 
 def save_memory(memory: Memory, path: Path) -> None:
     """Write the file, which appears when it is complete."""
-    kept: dict[str, Any] = {"tables": memory.tables, "mean": memory.mean, "spread": memory.spread}
+    kept: dict[str, Any] = {name: getattr(memory, name) for name in ARRAYS}
     for name, matrix in (("cosines", memory.cosines), ("ease", memory.ease)):
         kept |= {f"{name}.{part}": getattr(matrix, part) for part in CSR}
     with whole_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, **kept)
 
 
-def load_memory(path: Path, dataset: Dataset, shape: tuple[int, int] | None = None) -> Memory:
-    """The memory of a run, with the users of a dataset.
+class Kept(NamedTuple):
+    """The arrays of a file."""
 
-    ``shape`` is the number of territories and of titles, by default those of the dataset.
+    tables: np.ndarray
+    unwatched: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    cosines: sp.csr_array
+    ease: sp.csr_array
 
-    Errors: InputError for a damaged file, and for another shape.
-    """
-    C, T = shape or (dataset.n_territories, dataset.n_titles)
+    def for_users_of(self, dataset: Dataset) -> Memory:
+        """The memory with the users of a dataset that has its territories and titles."""
+        history, territory = read_history(dataset), np.asarray(dataset.user_territory).astype(np.int64)
+        memory = Memory(history, territory, self.tables, self.cosines, self.ease)
+        memory.unwatched, memory.mean, memory.spread = self.unwatched, self.mean, self.spread
+        return memory
+
+
+def read_memory(path: Path, C: int, T: int) -> Kept:
+    """The arrays of a memory of C territories and T titles. Errors: InputError for damage and other shapes."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            tables, mean, spread = (check_floats(name, kept[name]) for name in ("tables", "mean", "spread"))
-            cosines, ease = (read_weights(kept, name, T) for name in ("cosines", "ease"))
-        check_shape("tables", tables, (len(TITLE_TERMS), C, T))
-        check_shape("mean", mean, (len(TERMS),))
-        check_shape("spread", spread, (len(TERMS),))
-        if not (spread > 0).all() or not (cosines.data >= 0).all():
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: check_floats(name, file[name]) for name in ARRAYS}
+            kept = Kept(**arrays, cosines=read_weights(file, "cosines", T), ease=read_weights(file, "ease", T))
+        shapes = (len(TITLE_TERMS), C, T), (len(TITLE_TERMS), C), (len(TERMS),), (len(TERMS),)
+        for name, shape in zip(ARRAYS, shapes, strict=True):
+            check_shape(name, arrays[name], shape)
+        if not (kept.spread > 0).all() or not (kept.cosines.data >= 0).all():
             raise ValueError("a spread that is not above 0, or a cosine below 0")
     except (OSError, KeyError, ValueError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not the memory of {C} territories and {T} titles ({error})") from None
-    history, territory = read_history(dataset), np.asarray(dataset.user_territory).astype(np.int64)
-    memory = Memory(history, territory, tables, cosines, ease)
-    memory.mean, memory.spread = mean, spread
-    return memory
+    return kept
+
+
+def load_memory(path: Path, dataset: Dataset) -> Memory:
+    """The memory of a run, for its own dataset. Errors: InputError as for ``read_memory``."""
+    return read_memory(path, dataset.n_territories, dataset.n_titles).for_users_of(dataset)
 
 
 def read_weights(kept: Mapping[str, np.ndarray], name: str, T: int) -> sp.csr_array:

@@ -60,6 +60,18 @@ class Knowledge:
         """The same with other labelled pairs."""
         return replace(self, pairs=pairs)
 
+    @property
+    def day(self) -> int:
+        """The day after the last one with pairs."""
+        return int(self.pairs.day.max(initial=0)) + 1
+
+    def of_new_title(self) -> "Knowledge":
+        """What is known of a title that is launched now, everywhere: nobody has watched it."""
+        nobody, now = sp.csr_array((len(self.territory), 1), dtype=np.float32), np.full(1, self.day, np.int32)
+        availability = np.ones((1, len(self.group)), bool)
+        none = self.pairs.take(np.zeros(len(self.pairs), bool))
+        return replace(self, history=nobody, pairs=none, availability=availability, launch_day=now)
+
     def without_labels_of(self, fold: int) -> "Knowledge":
         """The same, but for the labels of the users of one part."""
         return replace(self.only(self.pairs.take(self.fold[self.pairs.user] != fold)), left_out=fold)

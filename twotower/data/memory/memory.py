@@ -48,21 +48,16 @@ class Memory:
         if not cosines.shape == ease.shape == (history.shape[1],) * 2:
             raise ValueError(f"cosines {cosines.shape} and weights {ease.shape} of {history.shape[1]} titles")
         self.length = np.log1p(np.diff(history.indptr)).astype(np.float32)  # (U,)
+        self.unwatched = np.zeros(tables.shape[:2], np.float32)  # (F_t, C) of a new title that nobody has watched
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
 
     @classmethod
     def of(cls, known: Knowledge) -> "Memory":
         """What is remembered of what is known."""
-        tables = []
-        for matrix, counted in ((known.history, None), (known.labels, known.counted)):
-            world, group, territory = (log_rates(matrix, known, level, counted) for level in LEVELS)
-            tables += [world, group - world, territory - group]
-        tables.append(recent_log_rates(known) - territory)
-        day = int(known.pairs.day.max(initial=0)) + 1
-        age = np.log1p(np.maximum(day - known.launch_day, 0)).astype(np.float32)
-        tables.append(np.tile(age, (len(known.group), 1)))
         neighbours = cosine_neighbours(known.watched), ease_neighbours(known.watched)
-        return cls(known.history, known.territory, np.stack(tables), *neighbours)
+        memory = cls(known.history, known.territory, title_terms(known), *neighbours)
+        memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
+        return memory
 
     def standardise(self, m: Array) -> Array:
         """Terms (n, F) with mean 0 and spread 1, in place; those that come from now on are shifted and scaled alike."""
@@ -138,6 +133,18 @@ def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
         index = order[ends[i] : ends[i + 1]]
         if len(index):
             yield index, users[i * most : (i + 1) * most], row[index] - i * most
+
+
+def title_terms(known: Knowledge) -> Array:
+    """``TITLE_TERMS`` of all territories and titles, (F_t, C, T) float32."""
+    tables = []
+    for matrix, counted in ((known.history, None), (known.labels, known.counted)):
+        world, group, territory = (log_rates(matrix, known, level, counted) for level in LEVELS)
+        tables += [world, group - world, territory - group]
+    tables.append(recent_log_rates(known) - territory)
+    age = np.log1p(np.maximum(known.day - known.launch_day, 0)).astype(np.float32)
+    tables.append(np.tile(age, (len(known.group), 1)))
+    return np.stack(tables)
 
 
 def training_terms(known: Knowledge) -> Array:
