@@ -6,6 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from twotower.experiments import experiment, runs
 from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.setup import Setup
 from twotower.training.run import RunReader
 
 KEYS = {
@@ -369,3 +371,19 @@ def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finish
             assert gains[name] == [same[name][c] for c in here], name
         assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
     assert any(low is not None for low in found["gains"][0]["low"])
+
+
+def test_a_period_without_a_test_positive_is_refused_with_the_remedy():
+    pairs = SimpleNamespace(label=np.array([1.0, 0.0]))
+    facts = {"dataset": SimpleNamespace(path="shop"), "plan": SimpleNamespace(min_positives=1)}
+    setup = SimpleNamespace(test_pairs=pairs, period=np.array([0, 1]), periods=[(10,), (11, 12)], **facts)
+    with pytest.raises(InputError, match="no test positive on days 11–12; ask for fewer --periods, sample more --test"):
+        Setup.check_support(setup)
+    setup.periods, setup.period = [(10, 11, 12)], np.array([0, 0])
+    Setup.check_support(setup)
+
+
+def test_too_few_test_positives_for_any_territory_are_refused_with_the_remedy(tiny_world, tmp_path):
+    result = run(tiny_world, tmp_path / "few", "--min-positives", 1_000_000, "--name", "few")
+    assert result.exit_code == 2
+    assert "fewer than --min-positives 1000000, so no territory counts; sample more --test-users" in result.output

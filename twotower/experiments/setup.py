@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
@@ -16,7 +17,7 @@ from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
 from twotower.data.viewing_groups import random_groups, viewing_groups
 from twotower.experiments.methods import Method
-from twotower.experiments.plan import Plan
+from twotower.experiments.plan import Plan, period_name
 from twotower.metrics.local_titles import count_positives
 from twotower.training.job import choose_groups, fingerprint, make_if_missing, open_dataset
 from twotower.training.periods import period_of, periods
@@ -42,6 +43,18 @@ class Setup:
         self.plan = replace(plan, periods=incremental)  # as far as there are days
         if any(method.multi_task for method in plan.methods):
             choose_groups(self.dataset.territories, plan.groups)  # can that be?
+
+    def check_support(self) -> None:
+        """Errors: InputError when a period has no test positive, or all together are too few for any territory."""
+        positives = np.bincount(self.period[self.test_pairs.label > 0], minlength=len(self.periods))
+        more = "sample more --test-users, or run twotower import with more --test-days"
+        if not positives.all():
+            days = period_name(self.periods[int(np.argmin(positives))])
+            fewer = "ask for fewer --periods, " if len(self.periods) > 1 else ""
+            raise InputError(f"{self.dataset.path}: no test positive on {days}; {fewer}{more}")
+        if positives.sum() < self.plan.min_positives:
+            found = f"{counted(int(positives.sum()), 'test positive')}, fewer than --min-positives"
+            raise InputError(f"{self.dataset.path}: {found} {self.plan.min_positives}, so no territory counts; {more}")
 
     @property
     def last_period(self) -> tuple[int, ...]:

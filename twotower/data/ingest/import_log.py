@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
-from twotower.data.ingest.splits import Split, split_at_random, split_by_day
+from twotower.data.ingest.splits import (
+    FEW_LABELS,
+    TEST_DAYS,
+    Split,
+    split_at_random,
+    split_by_day,
+    supported_test_days,
+)
 from twotower.data.ingest.tables import MISSING, CsvFormat, clean
 from twotower.data.territories import Territories
 
@@ -169,12 +176,16 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         when = " and day" if config.time else ""
         merged = counted(n_events - len(user), "repeated event")
         notes.append(f"{merged} merged: the same user and title{when}.")
-    split = split_events(user, None if log.day is None else ordinal, config)
-
-    day = split.day
-    if (order := order_of_days(day)) is not None:
-        user, title, day = user[order], title[order], day[order]
-    first = FirstStreams.of(user, title, day.astype(np.int16), len(user_ids), shape[0])
+    days = None if log.day is None else ordinal
+    split = split_events(user, days, config)
+    user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
+    if split.has_time and config.test_days is None:
+        labels = np.bincount(first.day[first.day >= 0], minlength=split.train_days + split.test_days)
+        test_days = supported_test_days(labels, split.test_days, split.history_days + len(labels))
+        if test_days > split.test_days:
+            split = split_events(user, days, replace(config, test_days=test_days))
+            user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
+        notes += notes_on_support(int((first.day >= split.train_days).sum()), split.test_days)
     # Without times test users have their labels on day 0, too: then only the history may tell what is available.
     seen = first.viewers(user_territory, shape, split.train_days if split.has_time else 0)  # (T, C)
     available = seen >= config.available_after
@@ -199,6 +210,25 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         split=split,
         notes=notes,
     )
+
+
+def first_streams(
+    user: np.ndarray, title: np.ndarray, day: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, FirstStreams]:
+    """Events (N,) in order of days, and the first streams among them; ``shape`` is (U, T)."""
+    if (order := order_of_days(day)) is not None:
+        user, title, day = user[order], title[order], day[order]
+    return user, title, day, FirstStreams.of(user, title, day.astype(np.int16), *shape)
+
+
+def notes_on_support(labels: int, test_days: int) -> list[str]:
+    """What is worth knowing of test days that were chosen by default: how many, and whether they are enough."""
+    found = f"{counted(labels, 'first stream')} of all users"
+    if labels < FEW_LABELS:
+        return [f"Only {found} on {counted(test_days, 'test day')}: too few to compare models; see --test-days."]
+    if test_days > TEST_DAYS:
+        return [f"{test_days} test days rather than {TEST_DAYS}, which have too few first streams: now {found}."]
+    return []
 
 
 def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]) -> EventLog:
