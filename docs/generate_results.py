@@ -38,6 +38,11 @@ ZOO = {  # all methods, evaluated on users kept for choosing
     "world-1-zoo": "world, shift 1",
 }
 PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # what the zoo is not: chosen, or 5
+RIVALS = {  # simple rivals and the network, and the same with memory in every network
+    "Last.fm": ("lastfm-rivals", "lastfm-memory"),
+    "Online Retail": ("retail-rivals", "retail-memory"),
+    "built-in world, shift 0.5": ("world-rivals", "world-memory"),
+}
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 BIAS = {
@@ -85,8 +90,10 @@ def rounded(value: Any) -> Any:
 def blocks(records: dict[str, Record]) -> dict[str, str]:
     """Markdown by the name of its block."""
     found = {"overview": overview(records), "zoo": zoo_rows(records), "priors": prior_rows(records)}
+    found |= {"rivals": rival_rows(records), "memory_gains": memory_rows(records)}
+    with_rivals = [name for names in RIVALS.values() for name in names]
     for name, record in records.items():
-        if name in ZOO or name in PRIORS:
+        if name in ZOO or name in PRIORS or name in with_rivals:
             continue
         key = name.replace("-", "_").replace(".", "_")
         found[f"{key}_methods"] = method_rows(record)
@@ -211,6 +218,39 @@ def kind_rows(record: Record) -> str:
     return table(["over", "titles", "median gain (quartiles), %", "ahead"], rows, left=2)
 
 
+def rival_rows(records: dict[str, Record]) -> str:
+    """Overall PR-AUC of simple rivals and networks, without and with memory: a row a method, a column a data set."""
+    shown = {title: [records[name] for name in names] for title, names in RIVALS.items() if names[0] in records}
+    cells: dict[str, list[str]] = {}
+    for plain, with_memory in shown.values():
+        of_plain = {method["name"]: method for method in plain["methods"]}
+        of_memory = {f"{m['name']} with memory": m for m in with_memory["methods"] if not m["rival"]}
+        for name, method in (of_plain | of_memory).items():
+            cells.setdefault(name, []).append(with_spread(method["overall"]))
+    rows = [[name, *row] for name, row in cells.items()]
+    return table(["method", *shown], rows, left=1)
+
+
+def memory_rows(records: dict[str, Record]) -> str:
+    """The network against counting, without and with memory, and heads on top of memory."""
+    rows = []
+    for title, names in RIVALS.items():
+        for name, memory in zip(names, ("no", "yes"), strict=True):
+            if name not in records:
+                continue
+            record = records[name]
+            rivals = [method for method in record["methods"] if method["rival"]]
+            best = max(rivals, key=lambda method: sum(method["overall"]))["name"]
+            for baseline in (best, "upsampled"):
+                gains = gains_over(record, baseline)
+                told = told_where(gains)
+                won = f"{told['won']} of {told['evaluated']}"
+                better = [str(told["better"]), str(told["worse"])]
+                rows.append([title, memory, f"`{baseline}`", percent(gains["overall"]), percent(told), won, *better])
+    heads = ["data", "memory", "`mtl` over", "gain over all pairs, %", "mean of territories, %", "ahead in"]
+    return table([*heads, "significantly better", "significantly worse"], rows, left=3)
+
+
 def prior_rows(records: dict[str, Record]) -> str:
     """Methods with offsets by territory, drawn by a prior of 5 and by the one that predicts best."""
     shown = {name: title for name, title in PRIORS.items() if name in records}
@@ -259,7 +299,8 @@ def zoo_cell(record: Record, method: str) -> str:
 
 
 def read_records() -> dict[str, Record]:
-    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO, *PRIORS)}
+    with_rivals = [name for names in RIVALS.values() for name in names]
+    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO, *PRIORS, *with_rivals)}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
 
 

@@ -12,6 +12,7 @@ from browsers import chromium
 from profiles import load_profile
 from snapshots import Snapshot
 
+os.environ.pop("COLUMNS", None)  # a worker sets it, which would narrow the tables
 MOST_WORKERS = 8  # each loads the kernels for itself
 
 load_profile()
@@ -21,11 +22,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="rewrite the approved texts in tests/snapshots")
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For ``-n auto``: one process for single files, since a worker takes seconds to start; else a worker per core."""
     if config.args and all(Path(argument.split("::")[0]).is_file() for argument in config.args):
         return 0
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a browser shows is slow to look at."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.option.markexpr == "not slow":
+        terminalreporter.line("Slow tests (whole experiments, pages in a browser) were left out: pytest -m slow")
 
 
 ROOT = Path(__file__).resolve().parent.parent

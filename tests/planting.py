@@ -35,7 +35,7 @@ class Planter:
 
     def __init__(self) -> None:
         environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-        environment |= {"HYPOTHESIS_PROFILE": "mutations"}
+        environment |= {"HYPOTHESIS_PROFILE": "mutations", "PYTEST_ADDOPTS": ""}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([sys.executable, __file__], cwd=ROOT, env=environment, **pipes)
 

@@ -8,6 +8,7 @@ from numba import config as numba_config
 from benchmarks import cold
 
 
+@pytest.mark.slow
 def test_the_first_step_is_one_of_training_the_same_cold_and_warm(tmp_path):
     loss = cold.check(tmp_path)
     assert 0 < loss < 1

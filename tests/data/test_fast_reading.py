@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.data.ingest import events, tables
+from twotower.data.ingest import blocks, events, tables
 from twotower.data.ingest.arrow_columns import arrow_texts, arrow_values
+from twotower.data.ingest.blocks import CsvFormat
 from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn
 from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
-from twotower.data.ingest.tables import CsvFormat, open_table
+from twotower.data.ingest.tables import open_table
 
 COLUMNS = LogColumns("user", "title", None, "time", info=("place", "title"))
 LOG = """user,title,place,time
@@ -38,7 +39,7 @@ def read(path: Path, columns: LogColumns, form: CsvFormat | None, skip: bool, **
     """What the log says or what is wrong with it, when read with these sizes."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
-            patch.setattr(events if name == "FAST_FROM_BYTES" else tables, name, value)
+            patch.setattr(events if name == "FAST_FROM_BYTES" else blocks, name, value)
         try:
             return said(read_log([LogFile(path)], columns, form, skip))
         except InputError as error:
@@ -325,7 +326,7 @@ def test_reading_stops_where_it_finds_a_fault(tmp_path, monkeypatch):
     path = write(tmp_path, text.getvalue())
     seen = []
     monkeypatch.setattr(events, "FAST_FROM_BYTES", 0)
-    monkeypatch.setattr(tables, "FAST_CHARACTERS", 100)
+    monkeypatch.setattr(blocks, "FAST_CHARACTERS", 100)
     with pytest.raises(InputError, match=r"line 2, column 'user': '' is not a user"):
         read_log([LogFile(path)], LogColumns("user", "title"), progress=lambda stage, done, total: seen.append(done))
     assert np.max(seen) <= 9

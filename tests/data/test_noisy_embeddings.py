@@ -33,6 +33,7 @@ def test_vectors_have_the_width_and_type_asked_for_and_moderate_size():
     assert 0.5 < vectors.astype(float).std() < 2 and np.isfinite(vectors).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streams", "noise"), [(0, 10.0), (9, 10.0), (99, 10.0), (9, 2.0)])
 def test_a_vector_knows_the_more_of_a_taste_the_more_was_streamed(streams, noise):
     taste, _, vectors = views(streams, noise=noise, user_dim=128, n=20_000)

@@ -72,6 +72,7 @@ def path_of(processor: str) -> str:
     return "avx2" if processor == "AVX2" else "numpy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_ten_steps_of_training_come_to_the_same(processor, tmp_path):
     played(TRAIN, processor, str(tmp_path / "found.npz"))

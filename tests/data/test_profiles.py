@@ -72,7 +72,7 @@ def test_an_unknown_territory_stays_without_a_place_and_is_told():
     territories, home, notes = homes(log("ab", "xx", ["Atlantis", "DE"]))
     assert home == {"a": "Atlantis", "b": "DE"}
     assert np.isnan(territories.latitude[territories.index("Atlantis")])
-    assert notes == ["1 territory without a place, for no such country is known: Atlantis."]
+    assert notes == ["1 territory without a place, for no such country is known: 'Atlantis'."]
 
 
 def test_territories_may_come_from_the_table_of_users():

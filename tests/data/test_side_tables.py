@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
+from twotower.data.ingest.blocks import CsvFormat
 from twotower.data.ingest.side_tables import MAX_REPEATS, read_side_table
-from twotower.data.ingest.tables import CsvFormat
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_columns_are_given_in_the_order_of_ids_and_empty_for_those_not_listed(wr
 
 def test_a_second_row_of_an_id_is_refused_with_its_line(write):
     path = write("film,tag\nf1,pop\nf2,rock\nf1,indie\n")
-    assert fault_of(path, "film") == ", line 4, column 'film': 'f1' occurs a second time"
+    assert fault_of(path, "film") == ", line 4, column 'film': 'f1' occurs a second time, with other values"
 
 
 def test_a_missing_id_is_refused_with_its_line_even_where_rows_are_joined(write):

@@ -14,12 +14,12 @@ from twotower.core.errors import InputError
 from twotower.data.territories import (
     Territories,
     _fair_assignment,
-    _key,
     find_country,
     geographic_groups,
     grouping_from_file,
     load_countries,
     look_up,
+    name_key,
     on_sphere,
 )
 
@@ -58,7 +58,7 @@ def test_no_two_countries_share_a_name():
     owner = {}
     for country in load_countries():
         for name in (country.code, country.name, *country.aliases):
-            assert owner.setdefault(_key(name), country.code) == country.code, name
+            assert owner.setdefault(name_key(name), country.code) == country.code, name
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from tiny_experiments import run_tiny
 
 from twotower.cli import cli
 
-pytestmark = pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="plain Python would train for half an hour")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="plain Python would train for half an hour"),
+]
 
 WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 32, "--title-dim", 32, "--local", 0,
          "--regional", 0, "--taste", 2, "--streams", 1, "--repeats", 0, "--history-days", 20, "--train-days", 20,

@@ -374,16 +374,12 @@ def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finish
 
 
 def test_a_period_without_a_test_positive_is_refused_with_the_remedy():
-    pairs = SimpleNamespace(label=np.array([1.0, 0.0]))
-    facts = {"dataset": SimpleNamespace(path="shop"), "plan": SimpleNamespace(min_positives=1)}
-    setup = SimpleNamespace(test_pairs=pairs, period=np.array([0, 1]), periods=[(10,), (11, 12)], **facts)
+    pairs, dataset = SimpleNamespace(label=np.repeat([1.0, 0.0], 10)), SimpleNamespace(path="shop")
+    setup = SimpleNamespace(test_pairs=pairs, period=np.repeat([0, 1], 10), periods=[(10,), (11, 12)], dataset=dataset)
     with pytest.raises(InputError, match="no test positive on days 11–12; ask for fewer --periods, sample more --test"):
         Setup.check_support(setup)
-    setup.periods, setup.period = [(10, 11, 12)], np.array([0, 0])
+    setup.periods, setup.period = [(10, 11, 12)], np.zeros(20, int)
     Setup.check_support(setup)
-
-
-def test_too_few_test_positives_for_any_territory_are_refused_with_the_remedy(tiny_world, tmp_path):
-    result = run(tiny_world, tmp_path / "few", "--min-positives", 1_000_000, "--name", "few")
-    assert result.exit_code == 2
-    assert "fewer than --min-positives 1000000, so no territory counts; sample more --test-users" in result.output
+    pairs.label[1:] = 0
+    with pytest.raises(InputError, match="only 1 test positive, too few for any comparison; sample more --test-users"):
+        Setup.check_support(setup)

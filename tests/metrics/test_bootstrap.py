@@ -239,6 +239,7 @@ def test_more_spread_between_seeds_makes_a_wider_interval():
     assert (widths[1] > 1.5 * widths[0]).all() and (shaky.spread > 3 * steady.spread).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COMPILES, reason="two hundred worlds take minutes without compiled kernels")
 @pytest.mark.parametrize("seeds, spread", [(1, 0.0), (5, 0.05)])
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds, spread):

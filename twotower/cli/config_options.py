@@ -37,6 +37,8 @@ class ShortHelp(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         settings = {item.name: section for section, kind in SECTIONS.items() for item in fields(kind)}
+        if "hidden" not in {param.name for param in self.params}:
+            settings = {}  # a command without config_options may have a --seed of its own
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)

@@ -17,7 +17,13 @@ COMMON = {
 
 @click.command("import", cls=ShortHelp, common=COMMON)
 @click.argument("directory", default="world", type=FILE, metavar="[DIR]")
-@click.option("--events", multiple=True, type=FILE, metavar="FILE", help="A file of watch events; repeatable.")
+@click.option(
+    "--events",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="Watch events: a file, a folder or a quoted glob pattern; repeatable.",
+)
 @click.option(
     "--market",
     "markets",
@@ -99,19 +105,32 @@ COMMON = {
     help="A title is available in a territory if at least N users there watched it before the test days; "
     "0: everywhere.",
 )
+@click.option("--from", "from_date", metavar="DATE", help="Leave out events before this day (YYYY-MM-DD).")
+@click.option("--until", "until_date", metavar="DATE", help="Leave out events after this day (YYYY-MM-DD).")
+@click.option(
+    "--missing-territory",
+    default="fail",
+    type=click.Choice(["fail", "drop", "unknown"]),
+    show_default=True,
+    help="Users and events without a territory: stop, leave them out, or assign them to 'unknown'.",
+)
+@click.option("--strict", is_flag=True, help="Stop at signs that the log was misread, instead of warning.")
 @click.option("--skip-bad-rows", is_flag=True, help="Leave out and count rows of events that cannot be read.")
-@click.option("--separator", metavar="CHAR", help="Separator of fields; tab for a tab.  [default: detected]")
+@click.option("--separator", metavar="TEXT", help="Separator of fields, such as :: or tab.  [default: detected]")
 @click.option(
     "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of text files, such as latin-1."
 )
 @click.option("--no-header", is_flag=True, help="The first line is data; columns are called 1, 2, 3 …")
 @click.option("--no-quotes", is_flag=True, help='Treat " as an ordinary character.')
+@click.option("--backslash-escapes", is_flag=True, help=r"Quotes in quoted fields are written \".  [default: detected]")
+@click.option("--skip-lines", default=0, type=click.IntRange(min=0), metavar="N", help="Skip the first N lines.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same random split.")
 @click.option("--overwrite", is_flag=True, help="Replace the dataset in DIR.")
 def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     """Turn watch logs into a dataset.
 
-    Events are read from one or more files, CSV or Parquet, gzipped or not; the format is detected from the content.
+    Events are CSV, JSON lines or Parquet, packed or not, in files or folders; the format is detected from the content,
+    and folders such as day=2024-03-01 are columns.
     The last days are for testing, the days before them for training, and everything before that is history, which
     user vectors are made of.
 

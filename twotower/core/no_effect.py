@@ -29,7 +29,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "sample": (Rule(("quota", "window"), lambda v: not v["active_users"], "without active users (--active-users 0)"),),
     "evaluate": (Rule(("min_positives",), lambda v: v["by"] == "title", "with --by title: it is about territories"),),
     "import": (
-        Rule(("time_format", "train_days", "test_days", "calendar"), lambda v: v["time"] is None, "without --time"),
+        Rule(
+            ("time_format", "train_days", "test_days", "calendar", "from_date", "until_date"),
+            lambda v: v["time"] is None,
+            "without --time",
+        ),
         Rule(("history_share",), lambda v: v["time"] is not None, "with --time"),
         Rule(("users_id",), lambda v: v["users"] is None, "without --users"),
         Rule(("titles_id", "join_titles", "title_weight"), lambda v: v["titles"] is None, "without --titles"),
@@ -63,7 +67,8 @@ def refuse_no_effect(command: str, chosen: Iterable[str], values: Values) -> Non
     for rule in RULES[command]:
         for name in rule.settings:
             if name in chosen and rule.when(values):
-                flag = f"--{'no-' if values[name] is False else ''}{name.replace('_', '-')}"
+                words = name.removesuffix("_date").replace("_", "-")  # from_date is --from
+                flag = f"--{'no-' if values[name] is False else ''}{words}"
                 raise InputError(f"{flag} has no effect {rule.reason.format(**values)}")
 
 

@@ -248,7 +248,7 @@ class Dataset:
         return load_array(self.path / "truth" / f"{name}.npy")
 
     def samples(self) -> list[str]:
-        """Vocabulary of the samples drawn so far."""
+        """Names of the samples."""
         return sorted(p.parent.name for p in self.path.glob(f"samples/[!.]*/{MANIFEST}"))
 
     def check(self, progress: Progress = silent) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Territories: the table, the countries that names mean, and geographic groups."""
 
 import csv
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,17 @@ UNGROUPED = -1  # not grouped yet
 MAJORS = 16  # how many territories with most users count as major: the paper's Table 1 has 16
 STARTS = 16  # starting points of the clustering: the best of their local optima is kept
 MAX_ROUNDS = 100  # assignments per start; each one lowers the cost, so this is never reached in practice
+
+
+_TWO_NAMES = re.compile(r"(.+?)\s*\((.+)\)\s*")  # Myanmar (Burma)
+_FILLERS = {"the", "of", "and"}
+_ABBREVIATIONS = {
+    "st": "saint", "rep": "republic", "dem": "democratic", "fed": "federated", "sts": "states", "is": "islands",
+}  # fmt: skip
+_STATE_FORMS = {
+    *("republic", "kingdom", "federal", "federative", "socialist", "islamic", "arab", "plurinational", "bolivarian"),
+    *("principality", "sultanate", "commonwealth"),
+}  # words that a country's name may have or lack
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +112,32 @@ def load_countries() -> tuple[Country, ...]:
 
 
 def find_country(name: str) -> Country | None:
-    """The country that a code, name or alias means, whatever its case, accents and punctuation, or None."""
-    return _country_of_key().get(_key(name))
+    """The country that a code, name or alias means, or None.
+
+    Case, accents, punctuation, abbreviations and the order of words are ignored: ``Korea, Rep.`` is ``Republic of
+    Korea``. So is a second name in parentheses, ``Myanmar (Burma)``, and the form of the state before a known name.
+    """
+    known, key = _country_of_key(), name_key(name)
+    if key in known:
+        return known[key]
+    if both := _TWO_NAMES.fullmatch(name):
+        first, second = (known.get(name_key(part)) for part in both.groups())
+        if first is not None and first is second:
+            return first
+    words = key.split()
+    return known.get(" ".join(word for word in words if word not in _STATE_FORMS)) if len(words) > 1 else None
 
 
 @lru_cache(maxsize=1)
 def _country_of_key() -> dict[str, Country]:
     return {
-        _key(name): country for country in load_countries() for name in (country.code, country.name, *country.aliases)
+        name_key(name): country
+        for country in load_countries()
+        for name in (country.code, country.name, *country.aliases)
     }
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
     """What two spellings of one name share.
 
     A naive split at commas leaves half of a quoted name, `"Korea` of `"Korea, Republic of"`. Such a stump
@@ -120,11 +146,11 @@ def _key(name: str) -> str:
     name = name.strip()
     stump = "," if name.endswith(",") or (name.startswith('"') and not name.endswith('"')) else ""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)).casefold()
-    words = "".join(c if c.isalnum() else " " for c in plain.replace("&", " and ")).split()
-    words = ["saint" if word == "st" else word for word in words]
-    if len(words) > 1 and words[0] == "the":
-        words = words[1:]
-    return " ".join(words) + stump
+    plain = plain.replace("&", " and ").replace("special administrative region", "sar")
+    words = "".join(c if c.isalnum() else " " for c in plain).split()
+    spelled = re.sub(r"\b(\w) (?=\w\b)", r"\1", " ".join(words)).split()  # u k → uk
+    full = [_ABBREVIATIONS.get(word, word) for word in spelled]
+    return " ".join(sorted(word for word in full if word not in _FILLERS) or full) + stump
 
 
 def look_up(names: Sequence[str]) -> Territories:
@@ -259,8 +285,8 @@ def grouping_from_file(path: str | Path, territories: Territories) -> np.ndarray
         group[row] = int(number)
     if (group == UNGROUPED).any():
         missing = [territories.code[row] for row in np.flatnonzero(group == UNGROUPED)]
-        told = f"{counted(len(missing), 'territory', 'territories')} {'has' if len(missing) == 1 else 'have'}"
-        raise InputError(f"{path}: {told} no line, the first is {missing[0]!r}")
+        missing_rows = f"{counted(len(missing), 'territory', 'territories')} {'has' if len(missing) == 1 else 'have'}"
+        raise InputError(f"{path}: {missing_rows} no line, the first is {missing[0]!r}")
     skipped = sorted(set(range(int(group.max()))) - set(group.tolist()))
     if skipped:
         raise InputError(f"{path}: group {skipped[0]} has no territory, expected all of 0 … {group.max()}")

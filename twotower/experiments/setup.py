@@ -23,6 +23,7 @@ from twotower.training.job import choose_groups, fingerprint, make_if_missing, o
 from twotower.training.periods import period_of, periods
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
+FEWEST_POSITIVES = 10  # of the test: what fewer say of a method is chance
 DEV_PREFIX = "dev-"  # of those with other users in place of the test users
 
 
@@ -45,16 +46,16 @@ class Setup:
             choose_groups(self.dataset.territories, plan.groups)  # can that be?
 
     def check_support(self) -> None:
-        """Errors: InputError when a period has no test positive, or all together are too few for any territory."""
+        """Errors: InputError when a period has no test positive, or all together have too few."""
         positives = np.bincount(self.period[self.test_pairs.label > 0], minlength=len(self.periods))
         more = "sample more --test-users, or run twotower import with more --test-days"
         if not positives.all():
             days = period_name(self.periods[int(np.argmin(positives))])
             fewer = "ask for fewer --periods, " if len(self.periods) > 1 else ""
             raise InputError(f"{self.dataset.path}: no test positive on {days}; {fewer}{more}")
-        if positives.sum() < self.plan.min_positives:
-            found = f"{counted(int(positives.sum()), 'test positive')}, fewer than --min-positives"
-            raise InputError(f"{self.dataset.path}: {found} {self.plan.min_positives}, so no territory counts; {more}")
+        if positives.sum() < FEWEST_POSITIVES:
+            found = f"only {counted(int(positives.sum()), 'test positive')}, too few for any comparison"
+            raise InputError(f"{self.dataset.path}: {found}; {more}")
 
     @property
     def last_period(self) -> tuple[int, ...]:

@@ -1,17 +1,14 @@
 """The loss: masked binary cross-entropy, and the training objective that other losses extend (see ``variants``)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from twotower.model.batch import Batch
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads
-from twotower.model.parameters import Floats
-
-if TYPE_CHECKING:
-    from twotower.model.two_tower import TwoTower
+from twotower.model.parameters import Arena, Floats
 
 
 class Losses(NamedTuple):
@@ -63,6 +60,17 @@ class BatchLoss:
         masked_binary_cross_entropy(work, span, labels, scale, B)
 
 
+class Network(Protocol):
+    """What an objective needs of a network: ``TwoTower`` is one."""
+
+    params: Arena
+    grads: Arena
+    running: Arena  # running statistics of batch-norm
+    objective: "MaskedLoss"
+
+    def loss_and_gradients(self, batch: Batch, objective: "MaskedLoss | None" = None) -> Losses: ...
+
+
 class MaskedLoss:
     """The training objective: what a batch's loss is, and how its gradients are made.
 
@@ -78,7 +86,7 @@ class MaskedLoss:
         """The loss of a batch; ``logits()`` scores all its pairs (B,), for a loss that needs them at once."""
         return BatchLoss()
 
-    def gradients(self, model: "TwoTower", batch: Batch, step: int) -> Losses:
+    def gradients(self, model: Network, batch: Batch, step: int) -> Losses:
         """Loss of a batch, and in ``model.grads`` what the optimiser follows at this step of training."""
         return model.loss_and_gradients(batch)
 

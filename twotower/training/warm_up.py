@@ -110,11 +110,11 @@ def _warm_up_sampling(directory: Path) -> None:
 
 def _warm_up_import(directory: Path) -> None:
     """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
+    from twotower.data.ingest.blocks import FAST_FROM_BYTES
     from twotower.data.ingest.columns import IntegerColumn
     from twotower.data.ingest.days import Days
     from twotower.data.ingest.import_log import ImportConfig, import_logs
     from twotower.data.ingest.string_table import FIRST_SLOTS
-    from twotower.data.ingest.tables import FAST_FROM_BYTES
     from twotower.data.ingest.vocabulary import Vocabulary
 
     events = FIRST_SLOTS  # of as many users, more than fit into the first table of spellings

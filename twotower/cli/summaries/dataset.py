@@ -15,7 +15,8 @@ SHOWN = 20  # territories, most users first
 
 def print_import(console: Console, summary: ImportSummary) -> None:
     print_table(import_table(summary), console)
-    print_lines(console, ["", split_line(summary), *summary.notes])
+    warnings = [f"Warning: {warning}" for warning in summary.warnings]
+    print_lines(console, ["", split_line(summary), *summary.assumptions, *summary.notes, *warnings])
 
 
 def import_table(summary: ImportSummary) -> Table:

@@ -247,11 +247,6 @@ def one_hot_part(name: str, texts: Sequence[str]) -> FeaturePart:
     return FeaturePart(Part("categories", name, len(values), values=tuple(values)), indicators(texts, values))
 
 
-def one_hot(name: str, texts: Sequence[str]) -> np.ndarray:
-    """One column of 0 and 1 per distinct value, in alphabetical order: (n, F) float32; see ``indicators``."""
-    return indicators(texts, categories(name, texts))
-
-
 def categories(name: str, texts: Sequence[str]) -> list[str]:
     """The distinct values in alphabetical order.
 

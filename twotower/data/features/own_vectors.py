@@ -9,7 +9,10 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.storage import load_array
-from twotower.data.ingest.tables import MISSING, CsvTable, ParquetTable, arrow_texts, clean, open_table
+from twotower.data.ingest.arrow_columns import arrow_texts
+from twotower.data.ingest.cleaning import MISSING, clean_id
+from twotower.data.ingest.parquet_table import ParquetTable
+from twotower.data.ingest.tables import Table, open_table
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
@@ -62,14 +65,14 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(ids)}
     row_of = np.full(len(ids), -1, np.int64)  # the table's row of each id
     vectors = np.empty((len(ids), 0), np.float32)
-    for start, names, block in _parquet_blocks(table) if isinstance(table, ParquetTable) else _csv_blocks(table):
+    for start, names, block in _parquet_blocks(table) if isinstance(table, ParquetTable) else _text_blocks(table):
         if start == 0:
             vectors = np.empty((len(ids), block.shape[1]), np.float32)
         if block.shape[1] != vectors.shape[1]:
             width, expected = block.shape[1], vectors.shape[1]
             raise InputError(f"{table.where(start)}: {width} dimensions, the rows before have {expected}")
         for i, name in enumerate(names):
-            at = place.get(clean(name))
+            at = place.get(clean_id(name))
             if at is None:
                 continue
             if row_of[at] >= 0:
@@ -83,7 +86,7 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
     return vectors
 
 
-def _csv_blocks(table: CsvTable) -> Iterator[Block]:
+def _text_blocks(table: Table) -> Iterator[Block]:
     for block in table.blocks(table.columns):
         ids, *columns = [cast(list[str], texts) for texts in block.columns]  # of CSV
         numbers = [
@@ -93,7 +96,7 @@ def _csv_blocks(table: CsvTable) -> Iterator[Block]:
         yield block.start, ids, _float32(np.stack(numbers, axis=1))
 
 
-def _where(table: CsvTable, start: int, name: str, row: int) -> str:
+def _where(table: Table, start: int, name: str, row: int) -> str:
     return table.where(start + row, name)
 
 
@@ -115,7 +118,7 @@ def _numbers(texts: list[str], where: Callable[[int], str]) -> np.ndarray:
 def _parquet_blocks(table: ParquetTable) -> Iterator[Block]:
     start = 0
     for batch in table.batches(table.columns):
-        names, *columns = batch.columns
+        names, *columns = (table.column(batch, name) for name in table.columns)
         ids = cast(list[str], table.values(table.columns[0], names, arrow_texts))
         yield start, ids, _float32(_arrow_numbers(table, columns, start))
         start += len(batch)

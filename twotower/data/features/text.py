@@ -18,9 +18,8 @@ def count_words(
 ) -> tuple[sparse.csr_matrix, list[str]]:
     """How often each text (n) has each word (m), as (n, m) counts, and the words in alphabetical order.
 
-    Case is ignored; left out are words that fewer than ``min_texts`` texts have, or, where ``words`` are given, all
-    others. Items of several words, as in ``indie rock|dream pop``, are not kept together: on Last.fm's tags that made
-    no difference.
+    Case is ignored; words in fewer than ``min_texts`` texts are left out, or, with ``words``, all others. Items of
+    several words, as in ``indie rock|dream pop``, are not kept together: on Last.fm's tags that made no difference.
     """
     code: dict[str, int] = {}
     row: list[int] = []

@@ -7,6 +7,7 @@ import numpy as np
 
 from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
 
+EXACT = 2.0**53  # floats below hold every whole number
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
 _WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
 SECONDS_A_DAY = 86_400
@@ -22,15 +23,16 @@ def arrow_texts(column: Any) -> list[str]:
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if types.is_floating(column.type):
-        return [_number(x) for x in column.to_pylist()]
+        return ["" if x is None or x != x else number_text(x) for x in column.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
         return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
     texts = [x or "" for x in column.cast(string()).to_pylist()]
     return [_WHOLE.sub("", text) for text in texts] if types.is_decimal(column.type) else texts
 
 
-def _number(x: float | None) -> str:
-    return "" if x is None or x != x else str(int(x)) if x.is_integer() else repr(x)
+def number_text(x: float) -> str:
+    """A whole number without its point; from 2**53 on, where floats are rounded, as a float, so that it shows."""
+    return str(int(x)) if x.is_integer() and abs(x) < EXACT else repr(x)
 
 
 def arrow_values(column: Any) -> list[str] | Values:

@@ -60,6 +60,7 @@ def cut_rows(start, end, data, place, separator, quotes, longest, skip_ragged, l
     n = ragged = lines = 0
     i = used = lines_used = 0
     field = 0  # of this row
+    extra = False  # whether there is text beyond the last column
     while i < size or (field > 0 and last):
         # One field, from i on; it ends at ``stop``, and what follows it, a separator or a line end, at ``i``.
         first = i
@@ -94,6 +95,7 @@ def cut_rows(start, end, data, place, separator, quotes, longest, skip_ragged, l
         if field < width and place[field] >= 0 and not blank:
             start[place[field], n] = ~first if doubled else first
             end[place[field], n] = stop
+        extra = extra or (field >= width and stop > first)
         field += 1
         if not at_end:
             i += 1
@@ -107,13 +109,14 @@ def cut_rows(start, end, data, place, separator, quotes, longest, skip_ragged, l
             i += 1
             lines += 1
         if not blank:
-            if field == width:
+            if field == width or (field > width and not extra):
                 n += 1
             elif skip_ragged:
                 ragged += 1
             else:
                 return n, ragged, used, lines_used, FAULT
         field = 0
+        extra = False
         used, lines_used = i, lines
     return n, ragged, used, lines_used, MORE
 

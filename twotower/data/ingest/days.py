@@ -15,6 +15,13 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 SECONDS_A_DAY = 86_400
 UNREADABLE = -1  # no date: ordinals start at 1
 LAST_DAY = date.max.toordinal()
+#: Formats to suggest for a time that is in none of these.
+FORMATS = tuple(
+    f"{day}{clock}"
+    for day in ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y",
+                "%m-%d-%Y", "%Y.%m.%d", "%y%m%d", "%Y%m", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y-%m")
+    for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+)  # fmt: skip
 CACHED_TIMES = 4_096  # cleared between blocks once there are more: times to the second hardly repeat
 
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?)?")
@@ -28,9 +35,11 @@ _FRACTION, _EXACT = 6, 4e9  # digits after the point that cannot round seconds b
 class Days(dict[str, int]):
     """Time as text → day as a proleptic ordinal (1 is 0001-01-01), computed once per distinct text.
 
-    Read are ISO 8601 dates and datetimes, of which the day counts as it is written, in its own time zone;
-    YYYYMMDD; and numbers from 0, by their size: below 100 000 they count days, then seconds, milli-, micro-
-    and nanoseconds since 1970 (UTC). A ``form`` as of ``datetime.strptime`` replaces all this.
+    Read are ISO 8601 dates and datetimes, whose day counts as it is written, in its own time zone; digits that are a
+    date, YYYYMMDD, YYYYMMDDHH, YYYYMMDDHHMM and YYYYMMDDHHMMSS, also with ``.0`` after them; and other numbers from 0,
+    by their size: below 100 000 they count days, from a million on seconds, milli-, micro- and nanoseconds since 1970
+    (UTC). Six digits are refused: YYMMDD, YYYYMM and seconds look alike. A ``form`` as of ``datetime.strptime``
+    replaces all this.
     """
 
     def __init__(self, form: str | None = None):
@@ -78,21 +87,58 @@ class Days(dict[str, int]):
         return days
 
 
+def fitting_formats(texts: Sequence[str]) -> list[str]:
+    """The formats to suggest for some texts: those that all of them have."""
+
+    def fits(form: str) -> bool:
+        try:
+            return all(datetime.strptime(text.strip(), form) for text in texts)
+        except ValueError:
+            return False
+
+    return [form for form in FORMATS if fits(form)]
+
+
 def _day(text: str) -> int:
     """One time as an ordinal. Errors: ValueError."""
     if iso := _ISO.fullmatch(text):
         return date.fromisoformat(iso[1]).toordinal()
-    if len(text) == 8 and text.isdecimal():
-        return date(int(text[:4]), int(text[4:6]), int(text[6:])).toordinal()
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)
+    digits = _written_date(float(text))
+    if digits:
+        return date(digits // 10000, digits // 100 % 100, digits % 100).toordinal()
     return _number_day(float(text))
+
+
+def _written_date(number: float) -> int:
+    """YYYYMMDD of a number whose digits are a date, with hour, minute and second or without; 0 for a count.
+
+    Eight digits always are. Ten are one where seconds since 1970 would lie after 2030, twelve and fourteen where
+    milliseconds would lie before 1990 or after 2600.
+    """
+    if number != np.floor(number) or number >= 1e14:
+        return 0
+    if 1e7 <= number < 1e8:
+        return int(number)
+    if 1.9e9 <= number < 1e10:
+        digits, clock = int(number) // 100, int(number) % 100 * 10000
+    elif 1.9e11 <= number < 2.2e11:
+        digits, clock = int(number) // 10000, int(number) % 10000 * 100
+    elif 1.9e13 <= number < 2.2e13:
+        digits, clock = int(number) // 1000000, int(number) % 1000000
+    else:
+        return 0
+    good = 1900 <= digits // 10000 < 2200 and 1 <= digits // 100 % 100 <= 12 and 1 <= digits % 100 <= 31
+    return digits if good and clock < 240000 and clock % 10000 < 6000 and clock % 100 < 60 else 0
 
 
 def _number_day(number: float) -> int:
     """A number from 0 up as an ordinal, by its size."""
     if number < 1e5:
         return EPOCH_DAY + int(number)
+    if number < 1e6:  # YYMMDD, YYYYMM or seconds
+        return UNREADABLE
     for limit in (1e11, 1e14, 1e17, 1e20):  # seconds up to the year 5138; each finer unit starts where they end
         if number < limit:
             return EPOCH_DAY + int(number * (1e11 / limit) // SECONDS_A_DAY)
@@ -100,6 +146,16 @@ def _number_day(number: float) -> int:
 
 
 number_day = njit(cache=True, nogil=True)(_number_day)
+written_date = njit(cache=True, nogil=True)(_written_date)
+
+
+@njit(cache=True, nogil=True)
+def day_of(number):
+    """The day of a number, as a date in digits or as a count."""
+    digits = written_date(number)
+    if digits > 0:
+        return ordinal(digits // 10000, digits // 100 % 100, digits % 100)
+    return number_day(number)
 
 
 @njit(cache=True, nogil=True)
@@ -166,15 +222,15 @@ def read_day(data, s, e):
         return _UNSURE
     number = digits_at(data, s, n)
     if s + n == e:
-        if n == 8:
-            return sure(ordinal(number // 10000, number // 100 % 100, number % 100))
-        return number_day(np.float64(number))
+        return sure(day_of(np.float64(number)))
     if data[s + n] != _DOT or e - s - n - 1 > _FRACTION or number >= _EXACT:
         return _UNSURE
+    zeros = True
     for i in range(s + n + 1, e):
         if digits_at(data, i, 1) < 0:
             return _UNSURE
-    return number_day(np.float64(number))
+        zeros = zeros and data[i] == _ZERO
+    return sure(day_of(np.float64(number))) if zeros else sure(number_day(np.float64(number)))
 
 
 @njit(cache=True, nogil=True)
@@ -194,12 +250,7 @@ def days_of_times(out, value, units_a_day):
 
 @njit(cache=True, nogil=True)
 def days_of_integers(out, value):
-    """out[i] = day of value[i], YYYYMMDD where it has eight digits."""
+    """out[i] = day of value[i], a date in digits or a count."""
     for i in range(len(out)):
         v = value[i]
-        if v < 0:
-            out[i] = UNREADABLE
-        elif 10_000_000 <= v < 100_000_000:
-            out[i] = ordinal(v // 10000, v // 100 % 100, v % 100)
-        else:
-            out[i] = number_day(np.float64(v))
+        out[i] = UNREADABLE if v < 0 else day_of(np.float64(v))

@@ -1,32 +1,46 @@
 """Raw logs → events: ids as numbers, times as days, a few bytes per event."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.data.ingest.blocks import FAST_FROM_BYTES, Block, CsvFormat
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, LostDigitsError, clean
 from twotower.data.ingest.columns import Values
-from twotower.data.ingest.days import Days
+from twotower.data.ingest.csv_table import CsvTable
+from twotower.data.ingest.days import Days, fitting_formats
 from twotower.data.ingest.growing import GrowingArray
-from twotower.data.ingest.tables import FAST_FROM_BYTES, Block, CsvFormat, CsvTable, ParquetTable, open_table
+from twotower.data.ingest.parquet_table import ParquetTable
+from twotower.data.ingest.tables import Table, open_table
 from twotower.data.ingest.vocabulary import NONE, Vocabulary, order_of_appearance
 
 USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # roles of columns
 REQUIRED = (USER, TITLE, TERRITORY, TIME)
+MISSING_TERRITORY = ("fail", "drop", "unknown")  # what to do with events without a territory
+UNKNOWN = "unknown"  # the territory of those that are kept
+COUNTED_ROWS = 1_000_000  # at most, to say how many are bad
+SOME_TIMES = 100  # unreadable ones, to suggest a format
+FEW_BAD_ROWS = 0.05  # share of bad rows up to which leaving them out is offered
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of watch events; ``territory`` is that of all events, where there is no column."""
+    """One file of watch events; ``territory`` is that of all events, where there is no column.
+
+    ``partition``: columns that the names of folders say (``day=2024-03-01``), with the one value of this file.
+    """
 
     path: Path
     territory: str | None = None
+    partition: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class EventLog:
     day: np.ndarray | None  # (N,) int32 ordinals; None: the log has no times
     info: dict[str, Column] = field(default_factory=dict)  # columns that describe users or titles
     skipped: dict[str, int] = field(default_factory=dict)  # why bad rows were left out → how many
+    formats: tuple[str, ...] = ()  # how the files were read
 
     def __len__(self) -> int:
         return len(self.user.codes)
@@ -80,6 +95,7 @@ class EventLog:
             day=None if self.day is None else self.day[rows],
             info={name: column.take(rows) for name, column in self.info.items()},
             skipped=self.skipped,
+            formats=self.formats,
         )
 
 
@@ -89,24 +105,31 @@ def read_log(
     form: CsvFormat | None = None,
     skip_bad_rows: bool = False,
     progress: Progress = silent,
+    missing_territory: str = "fail",
 ) -> EventLog:
-    """Read a log from one or more files, CSV or Parquet, gzipped or not.
+    """Read a log from one or more files, packed or not.
 
     Errors: InputError with file, line and column for a missing or NaN id, a time that can't be read and a row
     with a wrong number of fields, unless ``skip_bad_rows``, which counts them instead; with the file for one
     that can't be read or lacks a column; and when no file has an event.
     """
-    reader = _LogReader(columns, skip_bad_rows)
+    reader = _LogReader(columns, skip_bad_rows, missing_territory)
     # All are opened before the first is read: a wrong column name of the last file must not cost an hour.
     tables = [open_table(file.path, form, list(reader.columns_of(file).values())) for file in files]
-    for table in tables:
-        if isinstance(table, ParquetTable) and columns.time:
-            table.check_times(columns.time)
+    for file, table in zip(files, tables, strict=True):
+        if isinstance(table, ParquetTable):
+            for what, name in reader.columns_of(file).items():
+                if what in (USER, TITLE):
+                    table.check_ids(name)
+                elif what == TIME:
+                    table.check_times(name)
     for file, table in zip(files, tables, strict=True):
         reader.read(file, table, progress)
     if not len(reader.rows[USER]):
-        raise InputError(f"{', '.join(str(file.path) for file in files)}: no events")
-    return reader.finish()
+        left_out = "".join(f"; {counted(rows, 'row')} left out: {why}" for why, rows in reader.skipped.items() if rows)
+        raise InputError(f"{', '.join(str(file.path) for file in files)}: no events{left_out}")
+    kinds = [table.description if isinstance(table, CsvTable) else type(table).__name__[:-5] for table in tables]
+    return replace(reader.finish(), formats=tuple(dict.fromkeys(kinds)))
 
 
 def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -120,22 +143,29 @@ def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
 class _LogReader:
     """Collects the events of several files with one vocabulary per column."""
 
-    def __init__(self, columns: LogColumns, skip_bad_rows: bool):
-        self.skip_bad_rows = skip_bad_rows
+    def __init__(self, columns: LogColumns, skip_bad_rows: bool, missing_territory: str = "fail"):
+        self.names_of_columns = columns
+        self.skip_bad_rows, self.missing_territory = skip_bad_rows, missing_territory
+        self.unreadable_times: list[str] = []  # some of those left out
         self.columns = {USER: columns.user, TITLE: columns.title}  # role → column
         self.columns |= {TERRITORY: columns.territory} if columns.territory else {}
         self.columns |= {TIME: columns.time} if columns.time else {}
         self.columns |= {INFO + name: name for name in columns.info}
-        self.names = {what: Vocabulary() for what in (*self.columns, TERRITORY)}
+        self.names = {what: Vocabulary(what in (USER, TITLE)) for what in (*self.columns, TERRITORY)}
         self.days = Days(columns.time_format)
         self.rows = {what: GrowingArray(np.int32) for what in (*self.columns, TERRITORY)}
         self.skipped: Counter[str] = Counter()
 
     def columns_of(self, file: LogFile) -> dict[str, str]:
         """``columns``, without the territory for a file that has one of its own."""
-        return {what: name for what, name in self.columns.items() if what != TERRITORY or file.territory is None}
+        return {
+            what: name
+            for what, name in self.columns.items()
+            if (what != TERRITORY or file.territory is None) and name not in file.partition
+        }
 
-    def read(self, file: LogFile, table: CsvTable | ParquetTable, progress: Progress) -> None:
+    def read(self, file: LogFile, table: Table, progress: Progress, most: float = np.inf) -> None:
+        """Add the events of a file; stop after the block in which ``most`` rows are reached."""
         columns = self.columns_of(file)
         names = list(columns.values())
         for what in columns if table.n_rows else ():
@@ -144,43 +174,106 @@ class _LogReader:
             for block in table.blocks(names, self.skip_bad_rows, progress):
                 codes = dict(zip(columns, map(partial(self.codes, file, table), columns, block.columns), strict=True))
                 self.keep(file, table, block, codes)
+                if block.start >= most:
+                    break
             return
         with ThreadPoolExecutor() as pool:  # kernels and most of reading hold no lock
             for block in one_ahead(pool, table.fast_blocks(names, self.skip_bad_rows, progress)):
                 values = pool.map(partial(self.codes, file, table), columns, block.columns)
                 codes = dict(zip(columns, values, strict=True))
                 self.keep(file, table, block, codes)
+                if block.start >= most:
+                    break
 
-    def codes(self, file: LogFile, table: CsvTable | ParquetTable, what: str, values: list[str] | Values) -> np.ndarray:
+    def codes(self, file: LogFile, table: Table, what: str, values: list[str] | Values) -> np.ndarray:
         """The values of a column as codes or days, (n,) int32. Errors: InputError for bytes that are no text."""
         try:
             return (self.days if what == TIME else self.names[what]).codes(values)
+        except LostDigitsError as error:
+            where = f"{table.path}, column {self.columns_of(file)[what]!r}"
+            expected = "write ids as text or as 64-bit integers"
+            raise InputError(f"{where}: {str(error)!r} is a rounded number, not an id; {expected}") from None
         except UnicodeDecodeError:  # Parquet does not check what it calls text, and fields are decoded late
-            if isinstance(table, CsvTable):
+            if not isinstance(table, ParquetTable):
                 raise
             raise table.not_text(self.columns_of(file)[what]) from None
 
-    def keep(self, file: LogFile, table: CsvTable | ParquetTable, block: Block, codes: dict[str, np.ndarray]) -> None:
+    def keep(self, file: LogFile, table: Table, block: Block, codes: dict[str, np.ndarray]) -> None:
         """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
-        columns = self.columns_of(file)
-        required = [what for what in REQUIRED if what in columns]
-        good = np.ones(len(codes[USER]), bool)
+        columns, n = self.columns_of(file), len(block.columns[0])
+        for what, name in self.columns.items():
+            if name in file.partition:
+                codes[what] = np.repeat(self.codes(file, table, what, [file.partition[name]]), n)
+        required = [what for what in REQUIRED if what in codes]
+        good = ~self.repeated_headers(table, columns, codes)
+        self.skipped["the header again"] += int((~good).sum())
+        if TERRITORY in codes and self.missing_territory != "fail":
+            lost = codes[TERRITORY] == NONE
+            if self.missing_territory == "unknown":
+                codes[TERRITORY] = np.where(lost, self.names[TERRITORY][UNKNOWN], codes[TERRITORY]).astype(np.int32)
+            else:
+                self.skipped["no territory"] += int((good & lost).sum())
+                good &= ~lost
+        kept = good.copy()
         for what in required:
             bad = good & (codes[what] == NONE)
             self.skipped[f"not a {what}"] += int(bad.sum())
             good &= ~bad
-        if not (self.skip_bad_rows or good.all()):
-            row = int(np.argmin(good))
-            what = next(what for what in required if codes[what][row] == NONE)
-            text = block.columns[list(columns).index(what)][row]
-            where = table.where(block.start + row, columns[what])
-            form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
-            raise InputError(f"{where}: {text!r} is not a {what}{form} (--skip-bad-rows goes on)")
+        if not self.skip_bad_rows and not good[kept].all():
+            raise self.bad_row(file, table, block, codes, required, int(np.argmax(kept & ~good)))
         self.skipped["wrong number of fields"] += block.ragged
+        if TIME in columns and len(self.unreadable_times) < SOME_TIMES:
+            texts = block.columns[list(columns).index(TIME)]
+            bad_rows = np.flatnonzero(codes[TIME] == NONE)[:SOME_TIMES].tolist()
+            self.unreadable_times += [text for text in (texts[row] for row in bad_rows) if clean(text) not in MISSING]
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)
         for what, column in codes.items():
             self.rows[what].append(column if good.all() else column[good])
+
+    def repeated_headers(self, table: Table, columns: dict[str, str], codes: dict[str, np.ndarray]) -> np.ndarray:
+        """Which rows are the header once more, as where files were put one behind the other: (n,) bool."""
+        again = np.zeros(len(codes[USER]), bool)
+        if isinstance(table, CsvTable) and table.form.header:
+            names = [what for what in (USER, TITLE, TERRITORY) if what in columns]
+            header = [self.names[what].get(columns[what], NONE) for what in names]
+            if min(header) != NONE:
+                again[:] = True
+                for what, code in zip(names, header, strict=True):
+                    again &= codes[what] == code
+        return again
+
+    def bad_row(
+        self, file: LogFile, table: Table, block: Block, codes: dict[str, np.ndarray], required: list[str], row: int
+    ) -> InputError:
+        """What is wrong with the first bad row, how many there are, and what to do."""
+        columns = self.columns_of(file)
+        what = next(what for what in required if codes[what][row] == NONE)
+        if what not in columns:
+            name = self.columns[what]
+            return InputError(f"{table.path}: {name} = {file.partition[name]!r} is not a {what}")
+        text = block.columns[list(columns).index(what)][row]
+        form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
+        fault = f"{table.where(block.start + row, columns[what])}: {text!r} is not a {what}{form}"
+        counter = _LogReader(self.names_of_columns, True, self.missing_territory)
+        try:
+            counter.read(file, table, silent, COUNTED_ROWS)
+        except InputError:  # a fault further on has its turn later
+            return InputError(fault)
+        n_bad = sum(counter.skipped.values())
+        n_rows = n_bad + len(counter.rows[USER])
+        hints = []
+        if what == TIME and not self.days.form and text.strip() not in MISSING:
+            forms = fitting_formats(counter.unreadable_times)[:3]
+            hints.append(f"--time-format names the format{': ' if forms else ''}{' or '.join(map(repr, forms))}")
+        if what == TERRITORY:
+            hints.append("--missing-territory drop leaves such rows out, --missing-territory unknown keeps them")
+        if n_bad <= FEW_BAD_ROWS * n_rows or clean(text) in MISSING_IDS:
+            hints.append(f"--skip-bad-rows leaves out {n_bad:,} of {counted(n_rows, 'row')}")
+        elif not hints:
+            options = f"--{what} and --time-format" if what == TIME else f"--{what}"
+            hints.append(f"like {n_bad:,} of {counted(n_rows, 'row')}: check {options}")
+        return InputError(f"{fault} ({'; '.join(hints)})")
 
     def finish(self) -> EventLog:
         """All of them as one log."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,21 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.distinct import distinct_events, order_of_days
-from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
+from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, read_log
+from twotower.data.ingest.log_files import log_files
+from twotower.data.ingest.plausibility import (
+    implausible_days,
+    implausible_events,
+    similar_territories,
+    thin_test_days,
+)
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
-from twotower.data.ingest.splits import (
-    FEW_LABELS,
-    TEST_DAYS,
-    Split,
-    split_at_random,
-    split_by_day,
-    supported_test_days,
-)
-from twotower.data.ingest.tables import MISSING, CsvFormat, clean
+from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
 from twotower.data.territories import Territories
 
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
@@ -62,11 +64,17 @@ class ImportConfig:
     calendar: bool = False
     history_share: float | None = None  # None: HISTORY_SHARE
     available_after: int = 0  # users in a territory before a title is available there; 0: everywhere at once
+    from_date: str | None = None  # YYYY-MM-DD: events before it are left out
+    until_date: str | None = None  # and events after it
+    missing_territory: str = "fail"  # what to do with users and events without a territory
     skip_bad_rows: bool = False
+    strict: bool = False  # warnings are errors
     separator: str | None = None
     encoding: str = "utf-8"
     no_header: bool = False
     no_quotes: bool = False
+    backslash_escapes: bool = False
+    skip_lines: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +84,15 @@ class ImportConfig:
             raise InputError(f"unknown_ids = {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
         if not 0 <= (self.history_share or 0) < 1:
             raise InputError(f"history_share = {self.history_share}: expected from 0 to less than 1")
+        for name in ("from_date", "until_date"):
+            try:
+                date.fromisoformat(getattr(self, name) or "2000-01-01")
+            except ValueError:
+                flag = f"--{name.removesuffix('_date')}"
+                raise InputError(f"{flag} {getattr(self, name)!r}: expected a date such as 2024-03-01") from None
+        if self.missing_territory not in MISSING_TERRITORY:
+            expected = ", ".join(MISSING_TERRITORY)
+            raise InputError(f"missing_territory = {self.missing_territory!r}: expected {expected}")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: expected a whole number >= 0")
         for territory, file in self.markets:
@@ -97,7 +114,9 @@ class ImportConfig:
     @property
     def form(self) -> CsvFormat:
         separator = {"tab": "\t", r"\t": "\t"}.get(self.separator or "", self.separator)
-        return CsvFormat(separator, self.encoding, not self.no_header, not self.no_quotes)
+        return CsvFormat(
+            separator, self.encoding, not self.no_header, not self.no_quotes, self.backslash_escapes, self.skip_lines
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,9 @@ class ImportSummary:
     n_events: int
     n_history: int  # events of the history
     split: Split
-    notes: list[str]  # what was left out and why, and what was assumed
+    notes: list[str]  # what was left out and why
+    assumptions: list[str]  # how the log was read
+    warnings: list[str]  # signs that it was misread
 
 
 def import_logs(
@@ -128,7 +149,8 @@ def import_logs(
     with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
         side = read_side_data(config)
         log = read_log(
-            [*(LogFile(path) for path in config.events), *(LogFile(path, name) for name, path in config.markets)],
+            [file for path in config.events for file in log_files(path)]
+            + [file for name, path in config.markets for file in log_files(path, name)],
             LogColumns(
                 user=config.user,
                 title=config.title,
@@ -140,6 +162,7 @@ def import_logs(
             config.form,
             config.skip_bad_rows,
             progress,
+            config.missing_territory,
         )
         return write_log(writer, log, side, config)
 
@@ -148,14 +171,17 @@ def read_side_data(config: ImportConfig) -> SideData:
     """The tables of users and titles, if given."""
     users = titles = None
     if config.users is not None:
-        users = read_side_table(config.users, config.users_id or config.user, config.form)
+        users = read_side_table(
+            config.users, config.users_id or config.user, config.form, skip_bad_rows=config.skip_bad_rows
+        )
     if config.titles is not None:
         titles = read_side_table(
-            config.titles, config.titles_id or config.title, config.form, config.join_titles, config.title_weight
-        )
+            config.titles, config.titles_id or config.title, config.form, config.join_titles, config.title_weight,
+            ignore=[name for name in (config.user, config.time) if name], skip_bad_rows=config.skip_bad_rows,
+        )  # fmt: skip
     from_users = users is not None and config.territory in users.columns and not config.markets
     territory = config.territory if from_users else None
-    return SideData(users, titles, territory, config.user_info, config.title_info)
+    return SideData(users, titles, territory, config.user_info, config.title_info, config.missing_territory)
 
 
 def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: ImportConfig) -> ImportSummary:
@@ -163,6 +189,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     notes = [f"{counted(rows, 'row')} left out: {reason}." for reason, rows in log.skipped.items()]
     if log.day is not None and (order := order_of_days(log.day)) is not None:
         log = log.take(order)  # from here on, "first" and "earliest" mean time
+    log = select_days(log, config, notes)
     log = select(log, side, config, notes)
     user_ids, user = log.user.renumbered()  # U ids, (N,)
     title_ids, title = log.title.renumbered()  # T ids, (N,)
@@ -171,6 +198,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     title_columns = describe_titles(log, side, title, title_ids, notes)
 
     n_events, shape = len(log), (len(title_ids), len(territories))
+    warnings = implausible_events(user, title, user_ids, len(title_ids)) + similar_territories(territories.name)
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""
@@ -183,9 +211,14 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         labels = np.bincount(first.day[first.day >= 0], minlength=split.train_days + split.test_days)
         test_days = supported_test_days(labels, split.test_days, split.history_days + len(labels))
         if test_days > split.test_days:
+            had = f"{split.test_days}, which have only {counted(int(labels[split.train_days :].sum()), 'first stream')}"
+            notes.append(f"{test_days} test days in place of {had}; --test-days sets another number.")
             split = split_events(user, days, replace(config, test_days=test_days))
             user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
-        notes += notes_on_support(int((first.day >= split.train_days).sum()), split.test_days)
+    warnings += [] if log.day is None else implausible_days(ordinal) + thin_test_days(split)
+    if config.strict and warnings:
+        raise InputError(f"--strict: {' '.join(warnings)}")
+
     # Without times test users have their labels on day 0, too: then only the history may tell what is available.
     seen = first.viewers(user_territory, shape, split.train_days if split.has_time else 0)  # (T, C)
     available = seen >= config.available_after
@@ -209,6 +242,8 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         n_history=bounds[1],
         split=split,
         notes=notes,
+        assumptions=assumptions_of(log, side),
+        warnings=warnings,
     )
 
 
@@ -221,14 +256,23 @@ def first_streams(
     return user, title, day, FirstStreams.of(user, title, day.astype(np.int16), *shape)
 
 
-def notes_on_support(labels: int, test_days: int) -> list[str]:
-    """What is worth knowing of test days that were chosen by default: how many, and whether they are enough."""
-    found = f"{counted(labels, 'first stream')} of all users"
-    if labels < FEW_LABELS:
-        return [f"Only {found} on {counted(test_days, 'test day')}: too few to compare models; see --test-days."]
-    if test_days > TEST_DAYS:
-        return [f"{test_days} test days rather than {TEST_DAYS}, which have too few first streams: now {found}."]
-    return []
+def select_days(log: EventLog, config: ImportConfig, notes: list[str]) -> EventLog:
+    """The events from ``from_date`` to ``until_date``."""
+    if log.day is None or not (config.from_date or config.until_date):
+        return log
+    first, last = (
+        date.fromisoformat(day).toordinal() if day else None for day in (config.from_date, config.until_date)
+    )
+    keep = np.ones(len(log), bool)
+    if first is not None:
+        keep &= log.day >= first
+    if last is not None:
+        keep &= log.day <= last
+    if not keep.any():
+        raise InputError(f"no events are left of {len(log):,} from {config.from_date} until {config.until_date}")
+    if not keep.all():
+        notes.append(f"{counted(int((~keep).sum()), 'event')} left out: before --from or after --until.")
+    return log if keep.all() else log.take(keep)
 
 
 def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]) -> EventLog:
@@ -236,6 +280,8 @@ def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]
     selection = Selection(log, notes)
     if side.users is not None:
         selection.require_known("user", log.user, side.users, config.unknown_ids)
+    if side.users is not None and side.territory is not None and config.missing_territory == "drop":
+        selection.require_territory(side.users, side.territory)
     users = selection.n_users()
     if config.keep_titles is not None:
         selection.match_titles(config.keep_titles)
@@ -247,6 +293,19 @@ def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]
     if selection.n_users() < users:
         notes.append(f"{counted(users - selection.n_users(), 'user')} left out: all of their events are.")
     return log
+
+
+def assumptions_of(log: EventLog, side: SideData) -> list[str]:
+    """How the log was read: formats, and what may mean something else."""
+    lines = [f"Read as {'; '.join(log.formats)}."] if log.formats else []
+    if log.territory is not None and "NA" in log.territory.names:
+        events = int((log.territory.codes == log.territory.names.index("NA")).sum())
+        if events:
+            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), not as a missing value.")
+    if side.titles is not None and side.titles.ignored:
+        names = ", ".join(map(repr, side.titles.ignored))
+        lines.append(f"Columns of {side.titles.path.name} left out: {names}, the users and times of events.")
+    return lines
 
 
 def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig) -> Split:

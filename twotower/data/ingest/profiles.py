@@ -9,7 +9,8 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.jit import njit
 from twotower.data.first_streams import group_by_user
-from twotower.data.ingest.events import EventLog
+from twotower.data.ingest.blocks import some_of
+from twotower.data.ingest.events import UNKNOWN, EventLog
 from twotower.data.ingest.side_tables import SideTable
 from twotower.data.ingest.vocabulary import NONE, Vocabulary
 from twotower.data.territories import Territories, find_country, look_up
@@ -26,6 +27,7 @@ class SideData:
     territory: str | None = None  # column of ``users`` with territories; None: the log has them
     user_info: tuple[str, ...] = ()  # columns of the log that describe users
     title_info: tuple[str, ...] = ()  # columns of the log that describe titles
+    missing_territory: str = "fail"  # users without a territory: fail, or keep them as "unknown"
 
 
 def majority(owner: np.ndarray, value: np.ndarray, n_owners: int) -> tuple[np.ndarray, int]:
@@ -79,10 +81,13 @@ def assign_territories(
         owner, spelling = np.arange(len(user_ids)), Vocabulary()
         codes = spelling.codes(side.users.column(side.territory, user_ids))
         names = spelling.names
+        if side.missing_territory == "unknown":
+            codes[codes == NONE] = spelling[UNKNOWN]
         if (codes == NONE).any():
             lost = np.flatnonzero(codes == NONE)
             who = f"{counted(len(lost), 'user')} of the log, such as {user_ids[lost[0]]!r}"
-            raise InputError(f"{side.users.path}, column {side.territory!r}: no territory for {who}")
+            hint = "--missing-territory drop leaves them out, --missing-territory unknown keeps them"
+            raise InputError(f"{side.users.path}, column {side.territory!r}: no territory for {who} ({hint})")
     elif log.territory is not None:
         owner, codes, names = user, log.territory.codes, log.territory.names
     else:
@@ -99,7 +104,7 @@ def assign_territories(
     unknown = [name for name in territories.name if find_country(name) is None]
     if unknown:
         what = counted(len(unknown), "territory", "territories")
-        notes.append(f"{what} without a place, for no such country is known: {', '.join(unknown)}.")
+        notes.append(f"{what} without a place, for no such country is known: {some_of(unknown)}.")
     rank = np.empty(len(places), np.int64)
     rank[order] = np.arange(len(order))
     return territories, rank[territory]

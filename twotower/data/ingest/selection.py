@@ -8,6 +8,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import Column, EventLog
 from twotower.data.ingest.side_tables import SideTable
 
@@ -40,6 +41,13 @@ class Selection:
             self._leave_out(what, column, lacking, f"not in {table.path.name}")
         elif lacking:
             self.notes.append(f"{counted(len(lacking), what)} kept that are not in {table.path.name}.")
+
+    def require_territory(self, table: SideTable, column: str) -> None:
+        """Leave out users for whom ``table`` has no territory."""
+        codes = self._codes(self.log.user)
+        texts = table.column(column, [self.log.user.names[code] for code in codes])
+        lost = [code for code, text in zip(codes, texts, strict=True) if clean(text) in MISSING]
+        self._leave_out("user", self.log.user, lost, "no territory")
 
     def require_users(self, n_users: int) -> None:
         """Leave out titles with fewer users."""

@@ -1,14 +1,16 @@
 """Tables of users or titles: an id column, and one row per id or several that are joined."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.data.ingest.arrow_columns import LIST_MARK
-from twotower.data.ingest.tables import MISSING, CsvFormat, CsvTable, ParquetTable, clean, open_table, read_columns
+from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
+from twotower.data.ingest.tables import Table, open_table, read_columns
 
 MAX_REPEATS = 20  # of one value of a title: weights may be play counts in the millions
 
@@ -20,6 +22,7 @@ class SideTable:
     path: Path
     row: dict[str, int]  # id → row
     columns: dict[str, list[str]]
+    ignored: list[str] = field(default_factory=list)  # columns that were not read
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row (n,) int64 of each id, -1 where there is none."""
@@ -37,6 +40,8 @@ def read_side_table(
     form: CsvFormat | None = None,
     join: bool = False,
     weight: str | None = None,
+    ignore: Sequence[str] = (),
+    skip_bad_rows: bool = False,
 ) -> SideTable:
     """Read a table with one row per id; with ``join``, or a ``weight`` column, with any number of rows.
 
@@ -44,29 +49,40 @@ def read_side_table(
     repeated ``weight`` times where an id's weights are whole numbers up to ``MAX_REPEATS``; otherwise in proportion,
     so that the largest has that many, and none above 0 is lost.
 
-    Errors: InputError with file, line and column for a missing id, an id that occurs twice (unless joined),
-    and a weight that is not a finite number from 0 up; with the file for one that cannot be read.
+    Errors: InputError with file, line and column for a missing id, an id that occurs twice in different
+    rows (unless joined), and a weight that is not a finite number from 0 up; with the file for one that cannot be read.
     """
     join = join or weight is not None
     table = open_table(path, form, [id_column, *([weight] if weight else [])])
     names = [name for name in table.columns if name not in (id_column, weight)]
-    ids, *values = read_columns(table, [id_column, *names])
+    ignored = [name for name in table.columns if name in ignore and name != id_column]
+    names = [name for name in names if name not in ignored]
+    ids, *values = read_columns(table, [id_column, *names], skip_bad_rows)
     row: dict[str, int] = {}  # id → row, in order of first appearance
-    owner = np.empty(len(ids), np.int64)  # (n,) row of the id that each line speaks of
+    first: dict[str, int] = {}  # id → its first line
+    owner = np.zeros(len(ids), np.int64)  # (n,) row of each line's id
+    used = np.ones(len(ids), bool)  # (n,)
     for line, text in enumerate(ids):
-        name = clean(text)
-        if name in MISSING or (name in row and not join):
-            fault = "is not an id" if name in MISSING else "occurs a second time"
+        name = clean_id(text)
+        again = name in row and not join
+        if again and all(column[line] == column[first[name]] for column in values):
+            used[line] = False  # the same row once more
+        elif name in MISSING_IDS and skip_bad_rows:
+            used[line] = False
+        elif name in MISSING_IDS or again:
+            fault = "is not an id" if name in MISSING_IDS else "occurs a second time, with other values"
             raise InputError(f"{table.where(line, id_column)}: {name!r} {fault}")
-        owner[line] = row.setdefault(name, len(row))
-    repeats = np.ones(len(ids), np.int64)
+        else:
+            first.setdefault(name, line)
+            owner[line] = row.setdefault(name, len(row))
+    repeats = used.astype(np.int64)
     if weight:
-        repeats = _repeats(_weights(table, weight), owner, len(row))
+        repeats *= _repeats(_weights(table, weight), owner, len(row))
     columns = {name: _joined(texts, owner, repeats, len(row)) for name, texts in zip(names, values, strict=True)}
-    return SideTable(Path(path), row, columns)
+    return SideTable(Path(path), row, columns, ignored)
 
 
-def _weights(table: CsvTable | ParquetTable, column: str) -> np.ndarray:
+def _weights(table: Table, column: str) -> np.ndarray:
     """A column of weights as (n,) float64. Errors: InputError with the line of an invalid one."""
     texts = read_columns(table, [column])[0]
     weights = np.empty(len(texts))

@@ -9,7 +9,6 @@ from twotower.data.dataset import HISTORY
 
 TRAIN_DAYS, TEST_DAYS = 60, 3  # by default; fewer in a short log, more test days in a sparse one
 ENOUGH_LABELS = 1000  # first streams on the test days, of all users: by default 300 of test users
-FEW_LABELS = 50  # with fewer no territory can be evaluated
 MOST_TEST_DAYS = 0.2  # of all days, by default
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from twotower.core.jit import njit
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
 from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
 from twotower.data.ingest.string_table import IntegerTable, StringTable
-from twotower.data.ingest.tables import MISSING, clean
 
 NONE = -1  # the code of a missing value
 
@@ -20,15 +20,18 @@ class Vocabulary(dict[str, int]):
     stored per row. Of other columns than lists of texts, each distinct value becomes a text once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ids: bool = False) -> None:
+        """With ``ids``, texts are cleaned by ``clean_id`` and there are more ways to write a missing value."""
         super().__init__()
         self.names: list[str] = []
+        self._ids = ids
+        self._clean, self._missing = (clean_id, MISSING_IDS) if ids else (clean, MISSING)
         self._texts, self._integers = StringTable(), IntegerTable()
         self._code_of_text, self._code_of_integer = _CodeOf(), _CodeOf()
 
     def __missing__(self, text: str) -> int:
-        name = clean(text)
-        if name in MISSING:
+        name = self._clean(text)
+        if name in self._missing:
             code = NONE
         elif name != text:
             code = self[name]
@@ -59,7 +62,8 @@ class Vocabulary(dict[str, int]):
         if new := distinct.since(len(code_of.codes)):
             # Most ids need no cleaning: then a look at all of them together saves one at each.
             together = "".join(new)
-            if together.split() == [together] and MISSING.isdisjoint(new):
+            plain = not self._ids or (".0" not in together and "+" not in together)
+            if plain and clean(together) == together and self._missing.isdisjoint(new):
                 fresh = new if len(code_of.codes) == len(self) else [text for text in new if text not in self]
                 self.update(zip(fresh, range(len(self.names), len(self.names) + len(fresh)), strict=True))
                 self.names += fresh

@@ -1,1 +1,1 @@
-"""Which pairs are learned from and judged: random and active users, discoveries, negatives."""
+"""Training and test pairs: random and active users, their first streams, negatives."""

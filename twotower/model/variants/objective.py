@@ -18,9 +18,8 @@ from twotower.core.config import Config
 from twotower.core.random_streams import Stream, generator
 from twotower.model.batch import Batch
 from twotower.model.engine.threads import Threads
-from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork, masked_binary_cross_entropy
+from twotower.model.loss import BatchLoss, Losses, MaskedLoss, Network, PairWork, masked_binary_cross_entropy
 from twotower.model.parameters import Floats
-from twotower.model.two_tower import TwoTower
 from twotower.model.variants import debiasing, pcgrad
 from twotower.model.variants.penalty import correlation_penalty
 from twotower.model.variants.uncertainty import Uncertainty
@@ -92,7 +91,7 @@ class Objective(MaskedLoss):
             offset = self.title_offset[title]
         return PairTerms(weight, offset, added=added)
 
-    def gradients(self, model: TwoTower, batch: Batch, step: int) -> Losses:
+    def gradients(self, model: Network, batch: Batch, step: int) -> Losses:
         if self.pcgrad_seed is None:
             return model.loss_and_gradients(batch)
         return pcgrad.loss_and_gradients(model, batch, generator(self.pcgrad_seed, Stream.GRADIENT_SURGERY, step))

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from twotower.model.batch import Batch
-from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork
+from twotower.model.loss import BatchLoss, Losses, MaskedLoss, Network, PairWork
 from twotower.model.parameters import Floats
-from twotower.model.two_tower import TwoTower
 
 
 class OneGroup(MaskedLoss):
@@ -33,6 +32,6 @@ class OneGroupLoss(BatchLoss):
             np.multiply(work.dz[span], scale, out=work.ddots[span])
 
 
-def gradients_of_group(model: TwoTower, batch: Batch, group: int) -> Losses:
+def gradients_of_group(model: Network, batch: Batch, group: int) -> Losses:
     """Loss of a batch, and in ``model.grads`` the gradient of one group's pairs."""
     return model.loss_and_gradients(batch, OneGroup(model.objective, group))

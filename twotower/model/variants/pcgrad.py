@@ -8,13 +8,12 @@ of the other groups send nothing back: K passes per step. Only the towers, which
 import numpy as np
 
 from twotower.model.batch import Batch
-from twotower.model.loss import Losses
+from twotower.model.loss import Losses, Network
 from twotower.model.parameters import Floats
-from twotower.model.two_tower import TwoTower
 from twotower.model.variants.one_group import gradients_of_group
 
 
-def loss_and_gradients(model: TwoTower, batch: Batch, rng: np.random.Generator) -> Losses:
+def loss_and_gradients(model: Network, batch: Batch, rng: np.random.Generator) -> Losses:
     """Loss of a batch, and in ``model.grads`` the sum of the groups' gradients, those of the towers projected first.
 
     Running statistics move once.

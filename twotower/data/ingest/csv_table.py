@@ -1,0 +1,229 @@
+"""Delimited text files as blocks of columns, with errors that name file and line."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.data.ingest import blocks
+from twotower.data.ingest.blocks import Block, CsvFormat, repeated
+from twotower.data.ingest.cleaning import clean
+from twotower.data.ingest.formats import DAMAGED, open_binary, packing
+from twotower.data.ingest.sniffing import SAMPLE_CHARACTERS, guess_separator, has_backslash_escapes, separator_line
+
+UNIT = "\x1f"  # stands for a separator of several characters
+FIELD_CHARACTERS = 1 << 20  # at most: longer is an unclosed quote, not a synopsis
+
+
+class CsvTable:
+    """A delimited text file; ``columns`` are its names in order."""
+
+    n_rows = 0  # unknown
+
+    def __init__(self, path: Path, form: CsvFormat, needed: Sequence[str] = ()):
+        self.path, self.form = path, form
+        try:
+            self.encoding = codecs.lookup(form.encoding).name
+        except LookupError:
+            raise InputError(f"{path}: unknown encoding {form.encoding!r}, expected one such as latin-1") from None
+        self.packed = packing(path)
+        self.skip = form.skip_lines  # lines before the first row
+        with self._open()[0] as text, self._errors():
+            for _ in range(self.skip):
+                text.readline()
+            sample = text.read(SAMPLE_CHARACTERS)
+            sample += "" if "\n" in sample else text.readline(FIELD_CHARACTERS)
+        declared = separator_line(sample.partition("\n")[0])
+        if declared:
+            self.skip, sample = self.skip + 1, sample.partition("\n")[2]
+        lines = list(io.StringIO(sample, newline=""))  # splitlines would also split at characters of latin-1
+        first = lines[0].rstrip("\r\n") if lines else ""
+        line = f"{path}, line {self.skip + 1}"
+        if not first.strip():
+            raise InputError(f"{line}: empty, expected {'column names' if form.header else 'data'}")
+        self.escapes = form.escapes
+        self.separator = (
+            form.separator
+            or declared
+            or guess_separator(lines[:-1] or lines, self._rows, lambda separator: self._names(first, separator), needed)
+        )
+        if form.quotes and len(self.separator) == 1:
+            self.escapes = form.escapes or has_backslash_escapes(sample, self.separator)
+        self.columns = self._names(first, self.separator)
+        if twice := repeated(self.columns):
+            hint = "; --no-header, if that is data" if form.header else ""
+            raise InputError(f"{line}: two columns are called {twice!r}{hint}")
+
+    @property
+    def description(self) -> str:
+        """How the file is read, in a few words."""
+        names = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
+        words = ["CSV", f"separator {names.get(self.separator, repr(self.separator))}", self.form.encoding]
+        return ", ".join([*words, *([self.packed] if self.packed else []), *(["backslash escapes"] * self.escapes)])
+
+    def blocks(
+        self,
+        names: Sequence[str],
+        skip_ragged: bool = False,
+        progress: Progress = silent,
+        start: int = 0,
+        lines: int = 0,
+    ) -> Iterator[Block]:
+        """The columns ``names``, ``BLOCK_ROWS`` rows at a time; blank lines are not rows.
+
+        start, lines: the first row, and how many lines are before it.
+
+        Errors: InputError with the line for a row with a wrong number of fields (unless ``skip_ragged``), an unclosed
+        quote, text in another encoding, and a damaged gzip file.
+        """
+        text, raw = self._open()
+        size, before = self.path.stat().st_size, lines or self.skip
+        fields = [itemgetter(self.columns.index(name)) for name in names]
+        with text:
+            reader = self._reader(text, lines)
+            with self._errors(reader, before):
+                rows = filter(None, reader)
+                while block := list(islice(rows, blocks.BLOCK_ROWS)):
+                    whole = self._whole(block, start, skip_ragged)
+                    yield Block(start, [list(map(field, whole)) for field in fields], len(block) - len(whole))
+                    start += len(block)
+                    progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
+
+    def fast_blocks(
+        self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent
+    ) -> Iterator[Block]:
+        """The same rows without an object per field; after the first malformed or unusual row, by ``blocks``."""
+        from twotower.data.ingest.csv_rows import RowReader
+
+        usual = len(self.separator.encode()) == 1 and not self.escapes
+        if not usual:
+            yield from self.blocks(names, skip_ragged, progress)
+            return
+        columns = list(dict.fromkeys(names))
+        wanted = [self.columns.index(name) for name in columns]
+        reader = RowReader(self.separator, self.form.quotes, len(self.columns), wanted, FIELD_CHARACTERS, skip_ragged)
+        text, raw = self._open()
+        size = self.path.stat().st_size
+        start = lines = 0
+        rest = b""
+        with text, suppress(csv.Error, UnicodeError, OSError, *DAMAGED):
+            lines = self.skip
+            for _ in range(lines):
+                text.readline()
+            if self.form.header:
+                next(self._parse([text.readline()], self.separator))
+                lines += 1
+            while usual:
+                piece = text.read(blocks.FAST_CHARACTERS)
+                rest += piece.encode()
+                rows = reader.read(rest, last=not piece)
+                fields = dict(zip(columns, rows.columns, strict=True))
+                yield Block(start, [fields[name] for name in names], rows.ragged)
+                progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
+                start += len(rows.columns[0]) + rows.ragged
+                lines += rows.lines
+                rest = rest[rows.used :]
+                usual = not rows.fault and len(rest) < 8 * blocks.FAST_CHARACTERS
+                if usual and not piece:
+                    return
+        yield from self.blocks(names, skip_ragged, progress, start, lines)
+
+    def where(self, row: int, column: str | None = None) -> str:
+        """``FILE, line N, column 'C'`` of a row counted from 0, found by reading up to it once more."""
+        with self._open()[0] as text:
+            reader = self._reader(text)
+            for _ in islice(filter(None, reader), row + 1):
+                pass
+        return f"{self.path}, line {self.skip + reader.line_num}" + (f", column {column!r}" if column else "")
+
+    def _whole(self, block: list[list[str]], start: int, skip_ragged: bool) -> list[list[str]]:
+        """The rows with a field for each column. Errors: InputError for the first of the others."""
+        width = len(self.columns)
+        if set(map(len, block)) == {width}:
+            return block
+        block = [row[:width] if len(row) > width and not any(row[width:]) else row for row in block]  # trailing commas
+        if set(map(len, block)) == {width}:
+            return block
+        if not skip_ragged:
+            bad, row = next((j, row) for j, row in enumerate(block) if len(row) != width)
+            hint = ", separated by " + repr(self.separator) if len(row) == 1 or width == 1 else ""
+            raise InputError(f"{self.where(start + bad)}: {len(row)} fields, the first line has {width}{hint}")
+        return [row for row in block if len(row) == width]
+
+    def _open(self) -> tuple[io.TextIOWrapper, BinaryIO]:
+        """The decoded text, and the raw file, whose position shows progress."""
+        stream, raw = open_binary(self.path)
+        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        return io.TextIOWrapper(stream, encoding, newline=""), raw
+
+    def _reader(self, text: io.TextIOWrapper, lines: int = 0) -> Any:
+        """A csv reader at the first row of data, or after so many lines."""
+        reader = self._parse(text, self.separator)
+        for _ in range(lines or self.skip):
+            text.readline()
+        if not lines and self.form.header:
+            next(reader)
+        return reader
+
+    def _parse(self, lines: Iterable[str], separator: str, strict: bool = True) -> Any:
+        """A csv reader of ``lines``. A strict one reports a stray quote instead of swallowing the lines after it."""
+        csv.field_size_limit(FIELD_CHARACTERS)  # global, hence set for each reading
+        if len(separator) > 1:  # for the csv module one character; quotes are then ordinary ones
+            several = separator
+            lines, separator = (line.replace(several, UNIT) for line in lines), UNIT
+        elif self.form.quotes:
+            escape = "\\" if self.escapes else None
+            return csv.reader(lines, delimiter=separator, escapechar=escape, strict=strict)
+        return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
+
+    def _rows(self, lines: Sequence[str], separator: str) -> list[list[str]]:
+        """The rows of some lines with one of several possible separators, up to the first fault."""
+        rows: list[list[str]] = []
+        with suppress(csv.Error):
+            rows.extend(self._parse(lines, separator, strict=False))
+        return rows
+
+    def _names(self, first: str, separator: str) -> list[str]:
+        """Column names: those of the first line, or numbers from 1 where there is no header or no name."""
+        fields = next(self._parse([first], separator, strict=False))  # this may be a guess of the separator
+        return [(self.form.header and clean(text)) or str(i) for i, text in enumerate(fields, 1)]
+
+    @contextmanager
+    def _errors(self, reader: Any = None, lines: int = 0) -> Iterator[None]:
+        """Reading errors as one line with the place, ``lines`` after that of the reader."""
+        try:
+            yield
+        except csv.Error as error:
+            hint = ' (--no-quotes reads quotes as ordinary characters, --backslash-escapes \\" as a quote)'
+            hint = hint if self.form.quotes else ""
+            raise InputError(f"{self.path}, line {lines + reader.line_num}: {error}{hint}") from None
+        except UnicodeDecodeError as error:
+            line, byte = self._undecodable_line(), error.object[error.start]
+            fault = f"byte {byte:#04x} is not {self.form.encoding}"
+            other = "utf-16" if self._begins_as_utf_16() else "latin-1"
+            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as {other}") from None
+        except (*DAMAGED, OSError) as error:
+            after = lines + (reader.line_num if reader else 0)
+            raise InputError(f"{self.path}, after line {after}: damaged {self.packed} file ({error})") from None
+
+    def _begins_as_utf_16(self) -> bool:
+        with self._open()[0] as text:
+            return text.buffer.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+    def _undecodable_line(self) -> int:
+        """Number of the first line that is not text in the encoding."""
+        with self._open()[0] as text:
+            lines: Any = text.buffer
+            for number, line in enumerate(lines, 1):
+                try:
+                    line.decode(self.encoding)
+                except UnicodeDecodeError:
+                    return number
+        return 0

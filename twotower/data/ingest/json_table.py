@@ -1,0 +1,88 @@
+"""JSON lines: one object per line, nested keys as dotted columns."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.data.ingest.arrow_columns import LIST_MARK, number_text
+from twotower.data.ingest.blocks import BLOCK_ROWS, Block
+from twotower.data.ingest.formats import DAMAGED, open_binary
+
+KEY_LINES = 10_000  # lines whose keys are the columns
+
+
+class JsonTable:
+    """A file of JSON lines; ``columns`` are the keys of the first lines, in order of appearance."""
+
+    n_rows = 0  # unknown
+
+    def __init__(self, path: Path):
+        self.path = path
+        keys: dict[str, None] = {}
+        for row in islice(self._rows(), KEY_LINES):
+            if row is not None:
+                keys |= dict.fromkeys(row)
+        self.columns = list(keys)
+
+    def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
+        """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError with the line."""
+        rows, start = self._rows(skip_ragged), 0
+        while block := list(islice(rows, BLOCK_ROWS)):
+            whole = [row for row in block if row is not None]
+            yield Block(start, [[row.get(name, "") for row in whole] for name in names], len(block) - len(whole))
+            start += len(block)
+            progress(f"reading {self.path.name}, rows", start, 0)
+
+    fast_blocks = blocks
+
+    def where(self, row: int, column: str | None = None) -> str:
+        """``FILE, line N, column 'C'`` of a row counted from 0."""
+        return f"{self.path}, line {row + 1}" + (f", column {column!r}" if column else "")
+
+    def _rows(self, skip: bool = True) -> Iterator[dict[str, str] | None]:
+        """Each line as texts by dotted key; None for one that is no object, which is an error unless ``skip``."""
+        stream, _ = open_binary(self.path)
+        number = 0
+        with io.TextIOWrapper(stream, "utf-8-sig") as text:
+            try:
+                for number, line in enumerate(text, 1):
+                    if not line.strip():
+                        continue
+                    try:
+                        value = json.loads(line)
+                        if not isinstance(value, dict):
+                            raise ValueError("no object")
+                        yield dict(flatten(value))
+                    except ValueError as error:
+                        if not skip:
+                            raise InputError(f"{self.path}, line {number}: not a JSON object ({error})") from None
+                        yield None
+            except (UnicodeDecodeError, OSError, *DAMAGED) as error:
+                raise InputError(f"{self.path}, after line {number}: not readable ({error})") from None
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys and texts of an object; those of nested ones as ``geo.country``."""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from flatten(item, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json_text(item)
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as the text that a CSV file would have."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, list):
+        return LIST_MARK.join(map(json_text, value))
+    return str(value) if not isinstance(value, dict) else json.dumps(value)

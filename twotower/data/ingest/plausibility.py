@@ -1,0 +1,74 @@
+"""Signs that a log was misread: what no sound log shows, as warnings."""
+
+from datetime import date
+
+import numpy as np
+
+from twotower.core.formatting import counted
+from twotower.data.ingest.splits import Split
+
+ENOUGH_EVENTS, ENOUGH_USERS, ENOUGH_TITLES = 200, 40, 20  # below, anything may be chance
+ONE_USER_TITLES = 0.9  # share of titles with a single user
+ONE_USER_EVENTS = 0.05  # share of events of a single user
+EARLIEST = date(1990, 1, 1).toordinal()
+THIN_DAY = 0.1  # of the median number of events per day
+
+
+def implausible_events(user: np.ndarray, title: np.ndarray, user_ids: list[str], n_titles: int) -> list[str]:
+    """Of events (N,): titles that have one user each, and users that have a large part of all events."""
+    warnings: list[str] = []
+    if len(user) < ENOUGH_EVENTS:
+        return warnings
+    if n_titles >= ENOUGH_TITLES:
+        low, high = np.full(n_titles, len(user_ids)), np.full(n_titles, -1)
+        np.minimum.at(low, title, user)
+        np.maximum.at(high, title, user)
+        alone = int((low == high).sum())
+        if alone >= ONE_USER_TITLES * n_titles:
+            titles = f"{alone:,} of {counted(n_titles, 'title')}"
+            warnings.append(f"{titles} with a single user: does --title name a column of titles?")
+    counts = np.bincount(user)
+    most = int(np.argmax(counts))
+    if len(user_ids) >= ENOUGH_USERS and counts[most] > ONE_USER_EVENTS * len(user):
+        share = f"{counts[most] / len(user):.0%} of the events"
+        warnings.append(f"User {user_ids[most]!r} has {share}: a missing value, a shared account or a robot?")
+    return warnings
+
+
+def implausible_days(day: np.ndarray) -> list[str]:
+    """Days (N,) ordinals before 1990 or after tomorrow."""
+    warnings = []
+    tomorrow = date.today().toordinal() + 1
+    for bad, when in ((day < EARLIEST, "before 1990"), (day > tomorrow, "after tomorrow")):
+        if bad.any():
+            some = date.fromordinal(int(day[np.argmax(bad)])).isoformat()
+            events = f"{counted(int(bad.sum()), 'event')} {when}, such as on {some}"
+            warnings.append(f"{events}: are the times read as they are meant? (--time-format, --from, --until)")
+    return warnings
+
+
+def thin_test_days(split: Split) -> list[str]:
+    """Test days with far fewer events than the median day: strays, or a day that is not complete."""
+    if split.dates is None or not split.test_days:
+        return []
+    counts = np.bincount(split.day[split.day >= 0], minlength=split.train_days + split.test_days)
+    test = counts[split.train_days :]
+    days = counts[: split.train_days]
+    if days.sum() < ENOUGH_EVENTS or test.mean() >= THIN_DAY * np.median(days):
+        return []
+    first, last = (date.fromordinal(int(split.dates[i])).isoformat() for i in (-split.test_days, -1))
+    events = f"The test days {first} … {last} have {counted(int(test.sum()), 'event')}"
+    return [f"{events}, the median training day {np.median(days):,.0f}: --until DATE leaves out the last days"]
+
+
+def similar_territories(names: list[str]) -> list[str]:
+    """Territories whose names differ in case, accents or punctuation only."""
+    from twotower.data.territories import name_key
+
+    first: dict[str, str] = {}
+    pairs = []
+    for name in names:
+        other = first.setdefault(name_key(name), name)
+        if other != name:
+            pairs.append(f"{other!r} and {name!r}")
+    return [f"Territories that may be one: {', '.join(pairs[:5])}."] if pairs else []
