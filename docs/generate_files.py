@@ -67,9 +67,9 @@ DATASET = {
     "truth/user_taste.npy": "(U, d) tastes of users",
 }
 SAMPLE = {
-    "manifest.json": "how the sample was drawn; size and checksum of every file",
+    "manifest.json": "how the sample was made; size and checksum of every file",
     "train_users.npy": "(n,) int64 training users",
-    "active.npy": "(n,) bool: drawn as an active user",
+    "active.npy": "(n,) bool: an active user",
     "test_users.npy": "(m,) int64, disjoint from the training users",
     "train/day-NNNN/user.npy": "int32; pairs of one user are adjacent",
     "train/day-NNNN/title.npy": "int32",
@@ -98,7 +98,7 @@ EXPERIMENT = {
     "measures/*": "what each run shows, so that nothing is computed twice",
     "tables/table1.csv": "the paper's Table 1: support per territory",
     "tables/table2.csv": "the paper's Table 2: gain per comparison, territory and period",
-    "tables/table2_summary.csv": "per comparison: gain over all pairs, means over major and all judged territories",
+    "tables/table2_summary.csv": "per comparison: gain over all pairs, means over major and all evaluated territories",
     "tables/table3.csv": "the paper's Table 3: comparable local and global titles",
     "tables/title_kinds.csv": "gains of all titles of a kind: quartiles, how many gain",
     "tables/pr_auc.csv": "PR-AUC per method and territory",

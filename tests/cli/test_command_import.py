@@ -86,6 +86,21 @@ def test_many_territories_are_summed_up_under_the_largest(here):
     assert not any(line.startswith("land 20 ") for line in lines)
 
 
+def test_a_dry_run_says_how_the_log_is_read_and_writes_nothing(here):
+    before = sorted(here.iterdir())
+    result = run("set", "--events", "log.csv", *COLUMNS, "--dry-run")
+    assert result.exit_code == 0 and result.stdout.endswith("Nothing was written (--dry-run).\n")
+    assert "Read as CSV, separator comma, utf-8." in result.stdout and sorted(here.iterdir()) == before
+
+
+def test_events_per_day_are_drawn(here):
+    counts = [1, 4, 8, 1]
+    rows = [f"u{i},t{i % 2},DE,2024-01-0{day}" for day, n in enumerate(counts, 1) for i in range(n)]
+    (here / "log.csv").write_text("\n".join(["user,title,territory,date", *rows]))
+    text = run("set", "--events", "log.csv", "--time", "date").stdout
+    assert "Events per day: 2024-01-01 ▂▅█▂ 2024-01-04" in text
+
+
 def test_every_setting_is_an_option_with_the_same_default():
     defaults = command.make_context("import", ["--events", "log.csv"]).params
     config = ImportConfig(events=(Path("log.csv"),))

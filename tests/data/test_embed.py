@@ -7,10 +7,12 @@ import pytest
 from small_dataset import N_TITLES, N_USERS, make
 
 from twotower.core.errors import InputError
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.features import embed as module
 from twotower.data.features.embed import EmbedConfig, embed, one_hot_part
 from twotower.data.features.svd import degree_normalised
+from twotower.data.territories import look_up
 
 
 @pytest.fixture
@@ -220,3 +222,18 @@ def test_progress_tells_every_long_step(world):
     embed(world, EmbedConfig(), progress=lambda stage, done, total: stages.append((stage, done)))
     assert {stage for stage, _ in stages} == {"SVD of history", "SVD of text", "writing vectors"}
     assert all((stage, 1) in stages for stage, _ in stages)
+
+
+def test_columns_of_numbers_are_no_text_unless_asked(tmp_path):
+    columns = {"title": ["a", "b", "c"], "genre": ["pop hit", "pop", "hit"], "year": ["1999", "", "2001"]}
+    with DatasetWriter(tmp_path / "set", "import", 0, {}) as writer:
+        writer.write_territories(look_up(["DE", "FR"]))
+        writer.write_titles(columns, np.ones((3, 2), bool))
+        writer.write_users(np.array([0, 1]), ["u", "v"])
+        writer.append_events(HISTORY, np.array([0, 0, 1]), np.array([0, 1, 2]))
+        writer.finish(1, 0, has_time=False)
+    summary = embed(tmp_path / "set", EmbedConfig())
+    assert "Text of titles: 'genre'." in summary.notes
+    assert "Columns of numbers are not used as text: 'year' (--text or --categorical uses them)." in summary.notes
+    asked = embed(tmp_path / "set", EmbedConfig(categorical=("year",)), overwrite=True)
+    assert ("year", 2) in asked.title_parts and not any("numbers" in note for note in asked.notes)

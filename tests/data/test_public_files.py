@@ -174,3 +174,9 @@ def test_names_of_countries_as_institutions_write_them(code, names):
 @pytest.mark.parametrize("name", ["Georgia (US)", "Republic", "Kingdom", "United", "Narnia"])
 def test_what_is_no_country_stays_none(name):
     assert find_country(name) is None
+
+
+def test_states_of_the_us_are_no_countries_in_silence(imported):
+    states = ["AL", "AZ", "CA", "CO", "DE", "FL", "GA", "IL", "IN", "TX", "NY", "MN"]
+    _, summary = imported(csv_text([[u, t, states[int(u) % 12], d.isoformat()] for u, t, _, d in EVENTS]))
+    assert any("12 of 12 territories look like states of the US" in warning for warning in summary.warnings)

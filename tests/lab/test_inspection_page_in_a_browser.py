@@ -36,8 +36,8 @@ def test_numbers_are_rounded_and_written_as_in_the_terminal(opened, addresses, r
     page = opened("ties")
     expected = [minus(f"{tie:#.3g}") for tie in ties]
     assert [texts(page, block["name"])[0] for block in blocks] == expected
-    found = page.locator("#conflict-table tbody tr").first.locator("td").all_inner_texts()
-    assert found[:3] == ["1.00", "0.12", "−0.38"]
+    cosines = page.locator("#conflict-table tbody tr").first.locator("td").all_inner_texts()
+    assert cosines[:3] == ["1.00", "0.12", "−0.38"]
 
 
 def number(text: str) -> float:
@@ -46,19 +46,19 @@ def number(text: str) -> float:
 
 def together(record, part, layer, numbers) -> float:
     """The norm of all blocks of a part, or of one owner's."""
-    found = [numbers(b) for b in record["blocks"] if b["part"] == part and layer in (b["layer"], b["owner"])]
-    return hypot(*found)
+    norms = [numbers(b) for b in record["blocks"] if b["part"] == part and layer in (b["layer"], b["owner"])]
+    return hypot(*norms)
 
 
 def test_the_matrix_shows_the_numbers_of_the_run(opened, records, textbook):
     page = opened("inspection")
-    found = matrix(page)
-    assert found == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
+    norms = matrix(page)
+    assert norms == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
     for k in range(3):
         gradients = textbook.of_group(k)
         for block in records["inspection"]["blocks"]:
             expected = np.linalg.norm(textbook.part(gradients, block))
-            np.testing.assert_allclose(found[block["name"]][k], expected, **CLOSE)
+            np.testing.assert_allclose(norms[block["name"]][k], expected, **CLOSE)
 
 
 def test_texts_are_the_numbers_rounded_and_only_nothing_reads_as_nothing(opened, records):
@@ -86,9 +86,9 @@ def test_the_zeros_of_the_mask_are_in_sight_when_the_page_opens(opened, records)
 def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook):
     page = opened("inspection")
     page.get_by_role("switch").click()
-    found = matrix(page)
+    norms = matrix(page)
     for block in records["inspection"]["blocks"]:
-        assert found[block["name"]] == (block["unmasked"] or [None] * 3)
+        assert norms[block["name"]] == (block["unmasked"] or [None] * 3)
     assert page.locator("#matrix-note").inner_text().startswith("–: all share these blocks")
     leaks = page.locator("#matrix-table td.leak")
     assert leaks.count() == sum(1 for b in records["inspection"]["blocks"] if b["owner"] is not None) * 2
@@ -96,7 +96,7 @@ def test_without_the_mask_the_matrix_shows_what_leaks(opened, records, textbook)
     for block in records["inspection"]["blocks"]:
         if block["part"] == "head":
             expected = np.linalg.norm(textbook.part(gradients, block))
-            np.testing.assert_allclose(found[block["name"]][1], expected, **CLOSE)
+            np.testing.assert_allclose(norms[block["name"]][1], expected, **CLOSE)
     page.get_by_role("switch").click()
     assert matrix(page) == {block["name"]: block["by_group"] for block in records["inspection"]["blocks"]}
     assert leaks.count() == 0 and not page.locator("#matrix-note").is_visible()
@@ -129,7 +129,8 @@ def test_a_picked_group_lights_its_path_and_the_others_are_exactly_nothing(opene
             assert "exactly 0" in node(page, f"head.{k}").get_attribute("aria-label")
     heads = [b for b in record["blocks"] if b["owner"] not in (None, group)]
     zeros = sum(1 for block in heads if block["by_group"][group] == 0)
-    assert f"Of their {len(heads)} numbers in other groups’ blocks, {zeros} are exactly 0" in page.inner_text("#told")
+    sentence = f"Of their {len(heads)} numbers in other groups’ blocks, {zeros} are exactly 0"
+    assert sentence in page.inner_text("#finding")
 
 
 def test_without_the_mask_foreign_heads_light_up_as_leaks(opened, records):
@@ -141,7 +142,7 @@ def test_without_the_mask_foreign_heads_light_up_as_leaks(opened, records):
     assert shown(page, "user.1") is None  # measured with the mask on alone
     for line in record["leak"]:
         if line["head"] != 1:
-            assert f"{line['head']} by {line['by_group'][1]:.3g}" in page.inner_text("#told")
+            assert f"{line['head']} by {line['by_group'][1]:.3g}" in page.inner_text("#finding")
 
 
 def test_thicker_lines_have_larger_gradients(opened, records):
@@ -163,7 +164,7 @@ def test_figure_and_matrix_pick_for_each_other(opened, records):
     page.get_by_role("button", name="block head.Q[1]").click()
     assert node(page, "head.1").get_attribute("aria-pressed") == "true"
     assert node(page, "user.2").get_attribute("aria-pressed") == "false"
-    assert "2 of 3 groups send exactly 0" in page.inner_text("#told")
+    assert "2 of 3 groups send exactly 0" in page.inner_text("#finding")
     page.locator('td[data-block="title.W1"][data-group="2"] button').click()
     assert node(page, "title.1").get_attribute("aria-pressed") == "true"
     assert page.locator("#group-chips input:checked").get_attribute("value") == "2"
@@ -299,12 +300,12 @@ def test_the_sentence_counts_the_zeros_that_the_summary_counts(opened, addresses
     record = inspect(subject)
     write_page(record, tmp_path / "page.html")
     addresses["fresh heads"] = (tmp_path / "page.html").as_uri()
-    for name, found in (("fresh heads", record), ("inspection", records["inspection"])):
-        blocks = [block for block in found["blocks"] if block["owner"] is not None and block["gradient"]]
-        assert f"in all {2 * len(blocks)} cells" in found["summary"][1]
-        told = opened(name).inner_text("#told")
-        assert f"all {2 * len(blocks)} numbers are exactly 0" in told
-        assert ("not counting blocks that nobody moves" in told) == (name == "fresh heads")
+    for name, shown_record in (("fresh heads", record), ("inspection", records["inspection"])):
+        blocks = [block for block in shown_record["blocks"] if block["owner"] is not None and block["gradient"]]
+        assert f"all {2 * len(blocks)} cells for other groups are exactly 0" in shown_record["summary"][1]
+        sentence = opened(name).inner_text("#finding")
+        assert f"all {2 * len(blocks)} numbers are exactly 0" in sentence
+        assert ("not counting blocks without a gradient" in sentence) == (name == "fresh heads")
 
 
 def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_path):
@@ -313,5 +314,5 @@ def test_a_baseline_has_no_mask_to_switch(opened, addresses, tiny_world, tmp_pat
     page = opened("baseline")
     assert page.get_by_role("switch").count() == 0 and page.locator('[data-node^="head."]').count() == 0
     assert page.locator("#groups, #measures").evaluate_all("all => all.map(e => e.hidden)") == [True, True]
-    assert "every gradient is everybody’s" in page.inner_text("#told")
+    assert "all groups share every block" in page.inner_text("#finding")
     assert page.locator('[data-edge="user.2>score"]').get_attribute("class") == "edge shared"

@@ -23,7 +23,7 @@ def test_a_link_leads_to_what_was_seen(opened):
     seen = page.evaluate("location.hash")
     assert "mask=off" in seen and "group=2" in seen
     again = opened("inspection", seen)
-    assert again.inner_text("#told") == page.inner_text("#told")
+    assert again.inner_text("#finding") == page.inner_text("#finding")
     assert matrix(again) == matrix(page)
     page = opened("trace", "#step=33&mask=off&group=1&theme=dark&type=large")
     assert page.input_value("#slider") == "33" and page.get_attribute("#mask", "aria-checked") == "false"
@@ -96,15 +96,15 @@ def test_groups_whose_names_do_not_fit_are_numbered_and_a_legend_says_which_is_w
     tables = "#matrix-table, #conflict-table, #leak-table, #dead-table"
     page = opened("eight groups", viewport={"width": 1280, "height": 800})
     page.wait_for_timeout(100)
-    found = page.locator(tables).evaluate_all(NAMES)
-    assert [table["fits"] for table in found] == [True] * 4
-    matrix, *_ = found
+    names = page.locator(tables).evaluate_all(NAMES)
+    assert [table["fits"] for table in names] == [True] * 4
+    matrix, *_ = names
     assert not matrix["named"] and matrix["hint"] == "group 0: Country 0"
     assert matrix["legend"].startswith("Groups: 0 Country 0 · 1 Country 1 ·")
     page = opened("inspection", viewport={"width": 1280, "height": 800})
     page.wait_for_timeout(100)
-    found = page.locator(tables).evaluate_all(NAMES)
-    assert all(table["named"] and table["fits"] and not table["legend"] for table in found)
+    names = page.locator(tables).evaluate_all(NAMES)
+    assert all(table["named"] and table["fits"] and not table["legend"] for table in names)
     page.get_by_role("button", name="Large type").click()
     page.wait_for_timeout(100)
     assert all(table["fits"] for table in page.locator(tables).evaluate_all(NAMES))

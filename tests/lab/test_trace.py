@@ -12,7 +12,13 @@ import pytest
 from twotower.core.config import ModelConfig
 from twotower.lab.trace.formulas import STAGES, STEPS, formula
 from twotower.lab.trace.recorder import Observation, Recorder
-from twotower.lab.trace.tiny_network import HEADS, LEAST_VARIANCE, TinyNetwork, tiny_network
+from twotower.lab.trace.tiny_network import (
+    HEADS,
+    LEAST_VARIANCE,
+    TERRITORY_OF_USER,
+    TinyNetwork,
+    tiny_network,
+)
 from twotower.lab.trace.trace import blocks, leaks, trace
 from twotower.model import reference
 from twotower.model.two_tower import declare
@@ -23,14 +29,14 @@ def record():
     return trace(seed=0)
 
 
-def found(record, mask="on", **wanted):
+def steps_with(record, mask="on", **wanted):
     """The steps that have these values under these keys."""
     steps = record["runs"][mask]["steps"]
     return [step for step in steps if all(step.get(key) == value for key, value in wanted.items())]
 
 
 def one(record, mask="on", **wanted):
-    (step,) = found(record, mask, **wanted)
+    (step,) = steps_with(record, mask, **wanted)
     return np.array(step["values"])
 
 
@@ -50,9 +56,9 @@ def test_every_final_gradient_is_that_of_the_textbook(head, mask):
 @pytest.mark.parametrize("head", HEADS)
 def test_every_gradient_that_adam_takes_was_made_by_a_step_before(head):
     record = trace(1, head, title_bias=True)
-    made = [np.array(step["values"]) for step in found(record) if step["stage"] != "adam"]
-    made += [row for step in found(record, name='grads["head.alpha"]') for row in np.array(step["values"])]
-    for step in found(record, name="G"):
+    made = [np.array(step["values"]) for step in steps_with(record) if step["stage"] != "adam"]
+    made += [row for step in steps_with(record, name='grads["head.alpha"]') for row in np.array(step["values"])]
+    for step in steps_with(record, name="G"):
         assert any(np.array_equal(value, step["values"]) for value in made), step["parameter"]
 
 
@@ -61,25 +67,25 @@ def test_the_last_step_of_a_block_is_adams(record):
     _, gradients = reference.loss_and_gradients(network.params, network.batch, network.config)
     zero = np.zeros((4, 4))
     P, M, V = reference.adam(network.params["head.W"][1], zero, zero, gradients["head.W"][1], 1e-3, 0.9, 0.999, 1e-8, 1)
-    before, after = (np.array(step["values"]) for step in found(record, parameter="head.W[1]", name="P"))
+    before, after = (np.array(step["values"]) for step in steps_with(record, parameter="head.W[1]", name="P"))
     assert np.array_equal(before, network.params["head.W"][1]) and np.array_equal(after, P)
     assert np.array_equal(one(record, parameter="head.W[1]", name="M"), M)
     assert np.array_equal(one(record, parameter="head.W[1]", name="V"), V)
-    assert len(found(record, parameter="head.W[1]")) == 7
+    assert len(steps_with(record, parameter="head.W[1]")) == 7
 
 
 def test_the_order_is_that_of_the_textbook(record):
-    steps = [(s["function"], s["name"], s["block"]) for s in found(record) if s["stage"] != "adam"]
+    steps = [(s["function"], s["name"], s["block"]) for s in steps_with(record) if s["stage"] != "adam"]
     layer = ["Z", "mean", "squares", "rstd", "A"]
     names = [name for _, name, block in steps if block == "user.2"]
     assert names[:8] == ["user.W2", *layer[:4], "user.gamma2", "user.beta2", "A"]
     assert names[8:] == ["dY", "dgamma", "dbeta", "Z_hat", "dZ", "dW", "dA"]
     places = list(dict.fromkeys(block for _, _, block in steps))
     assert places == ["user.1", "user.2", "title.1", "title.2", "score", "head", "loss"]
-    back = list(dict.fromkeys(s["block"] for s in found(record, stage="backward", group=None)))
+    back = list(dict.fromkeys(s["block"] for s in steps_with(record, stage="backward", group=None)))
     assert back == ["title.2", "title.1", "user.2", "user.1"]
-    assert [step["number"] for step in found(record)] == list(range(1, len(found(record)) + 1))
-    assert [s["name"] for s in found(record, group=1, stage="loss")] == ["y", "loss", "e", "p", "dz", "loss"]
+    assert [step["number"] for step in steps_with(record)] == list(range(1, len(steps_with(record)) + 1))
+    assert [s["name"] for s in steps_with(record, group=1, stage="loss")] == ["y", "loss", "e", "p", "dz", "loss"]
 
 
 def test_the_first_layer_by_hand(record):
@@ -99,18 +105,18 @@ def test_the_loss_of_a_head_by_hand(record):
     assert y.tolist() == [0, 1]  # Cem did not stream Comet, but Harbour
     np.testing.assert_allclose(p, [1 / (1 + math.exp(-value)) for value in z])
     np.testing.assert_allclose(dz, [p[0] / 5, (p[1] - 1) / 5])
-    before, after = (step["values"] for step in found(record, function="loss_and_gradients", name="loss"))
+    before, after = (step["values"] for step in steps_with(record, function="loss_and_gradients", name="loss"))
     np.testing.assert_allclose(after - before, -(math.log(1 - p[0]) + math.log(p[1])) / 5)
     assert after == record["runs"]["on"]["loss"]
 
 
 def test_the_mask_off_shows_a_head_all_rows(record):
     for mask, pairs in (("on", [3, 4]), ("off", [0, 1, 2, 3, 4])):
-        (step,) = found(record, mask, group=1, name="A")
+        (step,) = steps_with(record, mask, group=1, name="A")
         assert step["pairs"] == pairs and step["shape"] == [len(pairs), 4]
         assert step["rows"] == [record["network"]["pairs"][i]["user"] for i in pairs]
     assert one(record, "on", group=1, name="mine").tolist() == [0, 0, 0, 1, 1]
-    assert [step["values"] for step in found(record, "off", group=1, name="mine")] == [[0, 0, 0, 1, 1], [1] * 5]
+    assert [step["values"] for step in steps_with(record, "off", group=1, name="mine")] == [[0, 0, 0, 1, 1], [1] * 5]
 
 
 def test_a_foreign_label_moves_a_head_only_without_the_mask(monkeypatch):
@@ -121,7 +127,7 @@ def test_a_foreign_label_moves_a_head_only_without_the_mask(monkeypatch):
     monkeypatch.setattr(tiny, "PAIRS", pairs)
     after = trace()
     start = {"logit.bias": 0}  # one of two labels stays positive: the base rate, and so c, are the same
-    assert found(before, name="c")[0]["values"] == found(after, name="c")[0]["values"], start
+    assert steps_with(before, name="c")[0]["values"] == steps_with(after, name="c")[0]["values"], start
     wanted = {"stage": "adam", "name": "G", "parameter": "head.W[0]"}
     assert np.array_equal(one(before, "on", **wanted), one(after, "on", **wanted))
     assert not np.array_equal(one(before, "off", **wanted), one(after, "off", **wanted))
@@ -142,8 +148,8 @@ def test_what_the_mask_keeps_out_is_measured(record):
 
 def test_a_group_alone_has_its_own_steps_and_the_shared_ones(record):
     alone = trace(seed=0, group=1)
-    assert {step["group"] for step in found(alone)} == {None, 1}
-    assert found(alone) == [step for step in found(record) if step["group"] != 0]
+    assert {step["group"] for step in steps_with(alone)} == {None, 1}
+    assert steps_with(alone) == [step for step in steps_with(record) if step["group"] != 0]
     assert {part["group"] for part in alone["leak"]} == {1}
 
 
@@ -167,8 +173,8 @@ def test_the_table_of_maths_has_no_line_too_many():
             for step in trace(0, head, title_bias=True)["runs"][mask]["steps"]:
                 name = step["name"].removesuffix("[0]").removesuffix("[1]")
                 used.add((step["function"], name))
-    told = {(function, key.partition(" | ")[0]) for function, table in STEPS.items() for key in table}
-    assert told <= used, told - used
+    listed = {(function, key.partition(" | ")[0]) for function, table in STEPS.items() for key in table}
+    assert listed <= used, listed - used
 
 
 def test_a_step_without_maths_is_an_error():
@@ -181,7 +187,8 @@ def test_a_step_without_maths_is_an_error():
 def test_the_tiny_network_has_the_parameters_of_the_model(head):
     for title_bias in (False, True):
         network = tiny_network(0, head, title_bias)
-        shapes = {name: parameter.shape for name, parameter in declare(network.config, (3, 3), 0).items()}
+        declared = declare(network.config, (3, 3), len(TERRITORY_OF_USER))
+        shapes = {name: parameter.shape for name, parameter in declared.items()}
         assert {name: value.shape for name, value in network.params.items()} == dict(shapes)
 
 
@@ -207,20 +214,20 @@ def test_another_tracer_gets_its_turn_back():
     network, before = tiny_network(0), sys.gettrace()
     seen = []
 
-    def mine(frame, event, argument):
+    def outer(frame, event, argument):
         if frame.f_code.co_name == "untraced_loss":
             seen.append(event)
         return None
 
-    sys.settrace(mine)
+    sys.settrace(outer)
     try:
         recorder = Recorder(network.params)
         loss = recorder.run(untraced_loss, network)
-        assert sys.gettrace() is mine
+        assert sys.gettrace() is outer
         assert not seen
         with pytest.raises(ZeroDivisionError):
             recorder.run(lambda: 1 / 0)
-        assert sys.gettrace() is mine
+        assert sys.gettrace() is outer
         assert untraced_loss(network) == loss
         assert seen == ["call"]
     finally:
@@ -236,12 +243,12 @@ def test_watching_changes_no_number_and_no_argument():
 
 
 def test_a_change_in_place_is_told_and_room_for_one_is_not(record):
-    told = [step for step in found(record, name="dA", function="loss_and_gradients")]
-    assert [step["group"] for step in told] == [0, 1]
-    first, both = (np.array(step["values"]) for step in told)
+    listed = [step for step in steps_with(record, name="dA", function="loss_and_gradients")]
+    assert [step["group"] for step in listed] == [0, 1]
+    first, both = (np.array(step["values"]) for step in listed)
     assert not first[3:].any() and first[:3].any()
     assert np.array_equal(first[:3], both[:3]) and both[3:].any()
-    assert not [step for step in found(record) if "zeros" in step["source"]]
+    assert not [step for step in steps_with(record) if "zeros" in step["source"]]
 
 
 def test_a_broken_mask_would_show_in_what_foreign_labels_change(monkeypatch):
@@ -283,9 +290,9 @@ def test_a_frame_by_hand_is_told_line_by_line():
         assert follow(frame, "line", None) == follow
     frame.f_locals["Z"][0, 0] = 7  # in place
     follow(frame, "return", X)
-    told = [(step.name, step.layer, step.group, step.value.tolist()) for step in recorder.observations]
+    listed = [(step.name, step.layer, step.group, step.value.tolist()) for step in recorder.observations]
     Z = [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]
-    assert told == [
+    assert listed == [
         ("X", "user.1", None, X.tolist()),
         ("user.W1", "user.1", None, np.eye(2).tolist()),
         ("Z", "user.1", None, Z),
@@ -310,8 +317,8 @@ def test_a_frame_of_a_head_is_told_by_group_and_part():
     inner = frame_of("sigmoid", "e = np.exp(-np.abs(z))", outer, z=np.ones(2))
     inside = recorder.enter(inner, "call", None)
     inside(inner, "return", np.full(2, 0.7))
-    told = [(step.name, step.group, step.value.tolist()) for step in recorder.observations]
-    assert told[-4:] == [
+    listed = [(step.name, step.group, step.value.tolist()) for step in recorder.observations]
+    assert listed[-4:] == [
         ("loss", 1, 0.5),
         ('grads["head.W"][1]', 1, [[3.0, 3.0], [3.0, 3.0]]),
         ("z", 1, [1.0, 1.0]),

@@ -50,9 +50,9 @@ def test_each_option_changes_the_text(arguments, usual):
 
 
 def test_json_is_the_record_with_both_runs():
-    found = json.loads(run("--json", "--seed", "2", "--head", "plain", "--group", "0"))
-    assert found == plain(trace.trace(2, "plain", 0))
-    assert found["kind"] == "trace" and set(found["runs"]) == {"on", "off"}
+    record = json.loads(run("--json", "--seed", "2", "--head", "plain", "--group", "0"))
+    assert record == plain(trace.trace(2, "plain", 0))
+    assert record["kind"] == "trace" and set(record["runs"]) == {"on", "off"}
 
 
 def test_the_command_knows_the_heads_and_stages():
@@ -72,7 +72,7 @@ def test_html_writes_the_page_of_the_record(tmp_path, monkeypatch):
     import twotower.lab.page as lesson
 
     written = []
-    monkeypatch.setattr(lesson, "write_page", lambda *told: written.append(told))
+    monkeypatch.setattr(lesson, "write_page", lambda *arguments: written.append(arguments))
     for mask in ("on", "off"):
         run("--seed", "3", "--mask", mask, "--html", str(tmp_path / "step.html"))
         assert written.pop() == (trace.trace(3), tmp_path / "step.html", mask)

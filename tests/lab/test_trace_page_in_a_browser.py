@@ -37,7 +37,7 @@ WALK = """count => {
     if (place) document.getElementById('next').click();
     const rows = [...document.querySelectorAll('#array tbody tr:not([data-masked])')];
     const lit = document.querySelector('.node.work, .node.leak');
-    seen.push([rows.map(read), document.getElementById('step-told').textContent, lit.dataset.node,
+    seen.push([rows.map(read), document.getElementById('step-text').textContent, lit.dataset.node,
       Number(lit.querySelector('.value').dataset.value)]);
   }
   return seen;
@@ -56,10 +56,10 @@ def lines_of(step) -> list[list[float]]:
 def test_every_step_shows_the_numbers_of_the_run(opened, records, mask):
     steps = records["trace"]["runs"][mask]["steps"]
     seen = opened("trace", f"#mask={mask}").evaluate(WALK, len(steps))
-    for place, (step, (numbers, told, lit, norm)) in enumerate(zip(steps, seen, strict=True)):
+    for place, (step, (numbers, text, lit, norm)) in enumerate(zip(steps, seen, strict=True)):
         assert numbers == lines_of(step), f"step {place + 1}: {step['name']}"
-        assert told.startswith(f"Step {place + 1} of {len(steps)} · {step['stage']}")
-        assert all(step[key] in told for key in ("name", "maths", "source", "function"))
+        assert text.startswith(f"Step {place + 1} of {len(steps)} · {step['stage']}")
+        assert all(step[key] in text for key in ("name", "maths", "source", "function"))
         if step["block"] in ("user.1", "user.2", "title.1", "title.2", "loss"):
             assert lit == step["block"]
         if step["stage"] == "backward":
@@ -84,17 +84,17 @@ def differing(step, other) -> int:
     keys = step["pairs"] if step["pairs"] is not None else range(len(np.atleast_1d(step["values"])))
     others = other["pairs"] if other["pairs"] is not None else range(len(np.atleast_1d(other["values"])))
     theirs = dict(zip(others, np.atleast_1d(np.array(other["values"], float)), strict=True))
-    mine = zip(keys, np.atleast_1d(np.array(step["values"], float)), strict=True)
-    return sum(int(np.size(row) if key not in theirs else np.sum(row != theirs[key])) for key, row in mine)
+    own = zip(keys, np.atleast_1d(np.array(step["values"], float)), strict=True)
+    return sum(int(np.size(row) if key not in theirs else np.sum(row != theirs[key])) for key, row in own)
 
 
 def keyed(steps) -> dict[tuple, dict]:
     """Steps by what they are and the how-manieth of it, which both runs share."""
-    found: dict[tuple, dict] = {}
+    by_key: dict[tuple, dict] = {}
     for step in steps:
         name = (step["stage"], step["block"], step.get("parameter"), step["group"], step["name"])
-        found[(*name, sum(key[:-1] == name for key in found))] = step
-    return found
+        by_key[(*name, sum(key[:-1] == name for key in by_key))] = step
+    return by_key
 
 
 def test_the_mask_keeps_the_step_and_marks_what_differs(opened, records):
@@ -151,8 +151,8 @@ def test_numbers_are_written_as_in_the_terminal(opened, records):
     page = opened("trace", "#mask=off")
     for place, step in enumerate(records["trace"]["runs"]["off"]["steps"][::3]):
         go_to(page, 3 * place)
-        told = page.locator("#array td[data-value]").evaluate_all("all => all.map(td => td.firstChild.textContent)")
-        assert told == number_texts(flat(step["values"])), step["name"]
+        texts = page.locator("#array td[data-value]").evaluate_all("all => all.map(td => td.firstChild.textContent)")
+        assert texts == number_texts(flat(step["values"])), step["name"]
 
 
 def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, records):
@@ -212,7 +212,7 @@ def test_it_plays_and_pauses(opened):
     assert page.input_value("#slider") == "4"
 
 
-@pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch"])
+@pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch", "market-gate"])
 def test_every_kind_of_head_can_be_stepped_through(opened, addresses, tmp_path, head):
     record = trace(head=head, group=1)
     write_page(record, tmp_path / "page.html")
@@ -236,7 +236,7 @@ def test_the_page_opens_with_the_mask_as_the_command_said_and_a_link_says_otherw
     write_page(trace(), tmp_path / "page.html", "off")
     addresses["off"] = (tmp_path / "page.html").as_uri()
     page = opened("off")
-    assert not is_on(page) and page.inner_text("#told").startswith("Mask off")
+    assert not is_on(page) and page.inner_text("#finding").startswith("Mask off")
     page.get_by_role("switch").click()
     seen = page.evaluate("location.hash")
     assert is_on(page) and is_on(opened("off", seen))  # the address says what differs from how the page opens

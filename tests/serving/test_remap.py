@@ -10,8 +10,11 @@ from tiny_runs import failing_line
 
 from twotower.cli import cli
 from twotower.data.dataset import Dataset
+from twotower.data.memory.knowledge import read_history
+from twotower.data.memory.memory import TITLE_TERMS
 from twotower.data.sample import Pairs, Sample
-from twotower.serving.open_run import open_model, score_pairs
+from twotower.serving.open_run import open_memory, open_model, score_pairs
+from twotower.serving.recommend import recommend
 from twotower.serving.remap import groups_by_code, offsets_by_id, unseen_pairs
 from twotower.training.run import RunReader
 
@@ -61,6 +64,8 @@ def home(tmp_path_factory) -> Path:
     by_territory = ["--title-offsets", "territory", "--group-prior", 2]
     run("train", shop, *small, "--epochs", 15, "--run", folder / "base", *by_territory)
     run("train", shop, *small, *MTL, "--run", folder / "mtl", "--group-prior", 2)
+    run("train", shop, *small, "--memory", "--run", folder / "memory")
+    run("train", shop, *small, *MTL, "--memory", "--group-prior", 2, "--run", folder / "both")
     run("train", shop, *small, "--run", folder / "bias", "--territory-bias", "--title-offsets", "title")
     for name, options in (("today", ["--train-days", 0, "--test-days", 0]), ("week", SPLIT)):
         run("embed", add(folder, name, "new.csv", *options), "--basis-from", shop)
@@ -98,7 +103,7 @@ def test_what_a_model_says_of_those_it_knows_does_not_change(home):
     there = np.array([data.user_ids.index(name) for name in shop.user_ids])[user]
     other = np.array([data.title_ids.index(name) for name in shop.title_ids], np.int32)[title]
     zeros = np.zeros(len(user), np.float32), np.zeros(len(user), np.int32)
-    for name in ("base", "mtl", "bias"):
+    for name in ("base", "mtl", "bias", "memory", "both"):
         expected = score_pairs(home / name, shop, Pairs(user, title.astype(np.int32), *zeros))
         found = score_pairs(home / name, data, Pairs(there, other, *zeros))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
@@ -139,6 +144,57 @@ def test_what_a_territory_has_to_itself_goes_by_its_code(home):
         else:
             np.testing.assert_array_equal(own, before.params["territory.b"][shop.territories.code.index(code)])
     np.testing.assert_array_equal(model.running.flat, before.running.flat)
+
+
+def test_memory_goes_by_the_ids_of_titles_and_the_codes_of_territories(home):
+    shop, data = Dataset.open(home / "shop"), Dataset.open(home / "today")
+    model, _ = open_model(home / "memory", data)
+    before, after = open_memory(home / "memory", shop, model), open_memory(home / "memory", data, model)
+    titles = [shop.title_ids.index(name) for name in data.title_ids if name != NEW_TITLE]
+    there = [t for t, name in enumerate(data.title_ids) if name != NEW_TITLE]
+    new = data.title_ids.index(NEW_TITLE)
+    for c, code in enumerate(data.territories.code):
+        if code in shop.territories.code:
+            old = shop.territories.code.index(code)
+            np.testing.assert_array_equal(after.tables[:, c, there], before.tables[:, old, titles])
+            np.testing.assert_array_equal(after.tables[:, c, new], before.unwatched[:, old])
+    for name in ("cosines", "ease"):
+        old, moved = (getattr(memory, name).toarray() for memory in (before, after))
+        np.testing.assert_array_equal(moved[np.ix_(there, there)], old[np.ix_(titles, titles)])
+        assert not moved[new].any() and not moved[:, new].any()
+    unknown = after.tables[:, data.territories.code.index("AD")]
+    for term, values in zip(TITLE_TERMS, unknown, strict=True):
+        if term.endswith("world"):
+            np.testing.assert_allclose(values, after.tables[TITLE_TERMS.index(term), 0], rtol=1e-5)
+        elif term.endswith(("group", "territory")):
+            assert not values.any()
+    assert after.history.shape == (data.n_users, data.n_titles)
+    np.testing.assert_array_equal(after.history.toarray(), read_history(data).toarray())
+
+
+def test_a_new_title_is_as_one_that_nobody_watched(home):
+    """Half a viewer everywhere, and the more users a group and a territory have, the less."""
+    memory = open_memory(
+        home / "memory", Dataset.open(home / "shop"), open_model(home / "memory", Dataset.open(home / "shop"))[0]
+    )
+    levels = memory.unwatched[:3]  # of the history
+    users = np.bincount(memory.territory)
+    world = 0.5 / (users.sum() + 1)
+    np.testing.assert_allclose(levels[0], np.log(world), rtol=1e-5)
+    np.testing.assert_allclose(levels[2], np.log(20 / (users + 20)), rtol=1e-5)
+    np.testing.assert_array_equal(memory.unwatched[-2:], 0)
+    assert (levels[0] <= memory.tables[0].T + 1e-6).all()
+
+
+def test_a_run_with_memory_is_served_to_newcomers(home):
+    found = recommendations(run("recommend", home / "memory", home / "today", "--top", TITLES + 1))
+    assert {"n3", "alp"} <= set(found) and NEW_TITLE in found["n1"]
+    data, model = Dataset.open(home / "today"), home / "memory"
+    best = recommend(model, data, top=5)
+    user = np.repeat(best.user, 5)
+    expected = score_pairs(model, data, Pairs(user, best.title.reshape(-1), user * 0.0, user * 0))
+    np.testing.assert_allclose(best.score.reshape(-1), expected, rtol=1e-4, atol=1e-4)
+    run("evaluate", home / "both", "--dataset", home / "week")
 
 
 def test_users_of_a_territory_without_a_head_are_refused_and_others_are_not(home, tmp_path):

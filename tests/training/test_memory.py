@@ -11,13 +11,15 @@ from tiny_runs import MTL, NoWriter, failing_line, interrupt_at, make_trainer, t
 from twotower.cli import cli
 from twotower.core.progress import silent
 from twotower.data.dataset import Dataset
+from twotower.data.memory.files import load_memory
 from twotower.data.memory.memory import TERMS
+from twotower.data.memory.regression import logistic_regression
 from twotower.data.sample import Sample
 from twotower.experiments.panel import score_all
 from twotower.metrics.average_precision import average_precision
 from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.open_run import open_model, score_pairs
-from twotower.serving.recommend import recommend
+from twotower.serving.recommend import recommend, user_terms
 from twotower.training.job import resume
 from twotower.training.run import MEMORY, RunReader
 
@@ -122,6 +124,52 @@ def test_a_network_with_memory_can_be_looked_into(run, command):
     assert result.exit_code == 0, result.output
     if command != "leaks":
         assert "memory.w" in result.stdout and "memory.d" in result.stdout
+
+
+def test_weights_start_without_the_labels_of_validation_users(tiny_world):
+    trainer = make_trainer(tiny_world, {"memory": True}, validation=0.3)
+    expected, _ = logistic_regression(trainer.pairs.memory, trainer.pairs.label)
+    np.testing.assert_allclose(trainer.model.params["memory.w"], expected, rtol=1e-5)
+    everything, _ = logistic_regression(trainer.learned.memory, trainer.learned.label)
+    assert np.abs(everything - expected).max() > 1e-3
+
+
+def test_recommendations_do_not_depend_on_the_order_of_blocks(tiny_world, run):
+    memory = load_memory(run.path / MEMORY, Dataset.open(tiny_world))
+    w = np.random.default_rng(0).normal(size=(6, len(TERMS))).astype(np.float32)
+    rows = np.array([3, 1, 4, 15, 9, 2])
+    expected, add = memory.of_users(rows, w), user_terms(memory, rows, w)
+    tiles = np.array([0, 2, 4]), np.array([1, 3, 5])
+    for which, first in ((tiles[0], 10), (tiles[1], 0), (tiles[1], 20), (tiles[0], 0), (tiles[1], 10)):
+        dots = np.zeros((3, 10), np.float32)
+        add(which, first, dots)
+        np.testing.assert_array_equal(dots, expected[which, first : first + 10])
+
+
+@pytest.mark.parametrize("how", ["one territory", "ungrouped", "no times"])
+def test_a_poor_dataset_has_a_memory(tmp_path, how):
+    """One territory, no groups, one day; each is scored with finite numbers."""
+    rng, lines = np.random.default_rng(1), ["user,title,territory,time"]
+    for user in range(60):
+        for title in rng.choice(12, 2, replace=False):
+            place = "DE" if how == "one territory" else ("DE", "FR", "PL")[user % 3]
+            lines.append(f"u{user},t{title},{place},2024-01-{rng.integers(1, 9):02d}")
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    time = [] if how == "no times" else ["--time", "time"]
+    commands = [
+        ["import", tmp_path / "d", "--events", tmp_path / "log.csv", *time],
+        ["embed", tmp_path / "d", "--user-dims", 2, "--text-dims", 2],
+        ["sample", tmp_path / "d"],
+        ["train", tmp_path / "d", "--memory", "--hidden", 8, "--epochs", 1, "--run", tmp_path / "run"],
+        ["recommend", tmp_path / "run", "--out", tmp_path / "best.csv"],
+        ["evaluate", tmp_path / "run"],
+    ]
+    for command in commands:
+        result = CliRunner().invoke(cli, [str(part) for part in command])
+        assert result.exit_code == 0, (command, result.output)
+    assert np.isfinite(RunReader(tmp_path / "run").scores).all()
+    scores = [float(line.split(",")[3]) for line in (tmp_path / "best.csv").read_text().splitlines()[1:]]
+    assert scores and np.isfinite(scores).all()
 
 
 def test_a_damaged_memory_is_one_line(tiny_world, tmp_path):

@@ -26,7 +26,10 @@ def signatures() -> dict[str, set]:
     return kernels
 
 
-VARIANTS = [{}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True}, {"batchnorm": "group"}]
+VARIANTS = [
+    {}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True},
+    {"batchnorm": "group"}, {"memory": True},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

@@ -76,10 +76,9 @@ def experiment(
     """Run the paper's experiment: methods over seeds, gains, bias.
 
     DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
-    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Samples are drawn
-    where they are missing. Runs that have finished are not trained again: the same command goes on after an
-    interruption, and with more --seeds or --methods it trains what is new. Whoever chooses among methods by their
-    results should do so with --dev-users, and look at the test users once, at the end.
+    sample of the same users, with the same settings and seeds, and evaluated on the same test users. Missing samples
+    are made. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
+    --methods. Choose among methods with --dev-users, and look at the test users once, at the end.
 
     \b
     Example:

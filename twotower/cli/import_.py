@@ -115,6 +115,7 @@ COMMON = {
     help="Users and events without a territory: stop, leave them out, or assign them to 'unknown'.",
 )
 @click.option("--strict", is_flag=True, help="Stop at signs that the log was misread, instead of warning.")
+@click.option("--dry-run", is_flag=True, help="Read 100,000 rows per file, say how they are read, and write nothing.")
 @click.option("--skip-bad-rows", is_flag=True, help="Leave out and count rows of events that cannot be read.")
 @click.option("--separator", metavar="TEXT", help="Separator of fields, such as :: or tab.  [default: detected]")
 @click.option(
@@ -148,5 +149,8 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     with show_progress() as progress:
         summary = import_logs(directory, config, progress, overwrite)
     print_import(stdout_console(), summary)
+    if config.dry_run:
+        click.echo("Nothing was written (--dry-run).")
+        return
     option = "" if summary.split.train_days else " --basis-from DATASET"
     click.echo(f"Saved to {directory}. Next: twotower embed {quote(str(directory))}{option}")

@@ -4,7 +4,7 @@ import click
 
 from twotower.cli.subject_options import refuse_options
 
-HEADS = ("residual", "plain", "lowrank", "mmoe", "cross-stitch")
+HEADS = ("residual", "plain", "lowrank", "mmoe", "cross-stitch", "market-gate")
 STAGES = ("forward", "loss", "backward", "adam")
 
 

@@ -50,7 +50,14 @@ class Batch:
 
     @classmethod
     def allocate(
-        cls, pairs: int, users: int, titles: int, groups: int, f_user: int, f_title: int, territories: bool = False,
+        cls,
+        pairs: int,
+        users: int,
+        titles: int,
+        groups: int,
+        f_user: int,
+        f_title: int,
+        territories: bool = False,
         memory_terms: int = 0,
     ) -> "Batch":
         """Uninitialised arrays for a batch of up to so many pairs and unique rows."""
@@ -147,9 +154,7 @@ class Batcher:
         self._at = np.empty((2, self.capacity), np.int32)
         self._next = np.empty(max(users, n_groups), np.int64)
 
-    def batch(
-        self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None
-    ) -> Batch:
+    def batch(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None) -> Batch:
         """The batch of these pairs: (B,) rows of the user table, (B,) rows of the title table, (B,) labels 0 or 1.
 
         memory: (B, F) float32, the memory terms of the pairs, from a batcher with ``memory_terms`` F.

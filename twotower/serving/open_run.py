@@ -11,9 +11,10 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import LabelledPairs
+from twotower.data.memory.files import load_memory
 from twotower.data.memory.memory import Memory
 from twotower.model.two_tower import TwoTower
-from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped
+from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped, remembered
 from twotower.training.checkpoint import load_model
 from twotower.training.predict import make_scorer, predict_pairs
 from twotower.training.run import MEMORY, TERRITORIES, RunReader
@@ -49,9 +50,6 @@ def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None
     if not is_like(run, dataset):
         check_fits(run, dataset, model)
         return model, run.evaluation.territories.group
-    if model.config.memory:
-        other = f"it remembers the titles and territories of {run.dataset}, not those of {dataset.path}"
-        raise InputError(f"{run.path}: {other}; train on this dataset, or without --memory")
     check_shapes(run, dataset, model)
     group = groups_by_code(run, dataset.territories.code, model.config.groups)
     check_heads(run, dataset, group, users)
@@ -87,8 +85,14 @@ def refuse_memory(run_path: Path, model: TwoTower, what: str) -> None:
 
 
 def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | None:
-    """The memory of a finished run, where its model has some. Errors: InputError as for ``Memory.load``."""
-    return Memory.load(run_path / MEMORY, dataset) if model.config.memory else None
+    """The memory of a finished run for a dataset that it can score; None where its model has none.
+
+    Errors: InputError as for ``read_memory``.
+    """
+    if not model.config.memory:
+        return None
+    run, path = RunReader(run_path), run_path / MEMORY
+    return remembered(run, path, dataset) if is_like(run, dataset) else load_memory(path, dataset)
 
 
 def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
@@ -117,3 +121,5 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
         if trained_on != dataset.n_titles or run.titles != dataset.identity["titles"]:
             offsets = f"{run.path} has offsets for the {trained_on:,} titles that it was trained on"
             raise InputError(f"{dataset.path}: other titles; {offsets} (train without them: --title-offsets none)")
+    if model.config.memory and run.titles != dataset.identity["titles"]:
+        raise InputError(f"{dataset.path}: other titles than those that {run.path} remembers (--memory)")

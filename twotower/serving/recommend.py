@@ -88,8 +88,10 @@ def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consume
     kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
 
     def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
-        if first == 0:
-            kept.terms = memory.of_users(rows[which], weights[which])
+        if getattr(kept, "which", None) is not which:
+            out = getattr(kept, "terms", None)
+            out = None if out is None or len(out) < len(which) else out  # another array would be new pages
+            kept.which, kept.terms = which, memory.of_users(rows[which], weights[which], out)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add

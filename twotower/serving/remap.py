@@ -2,17 +2,21 @@
 
 Parameters of single titles and territories are matched by id: title offsets (C, T) and territory parameters. A title
 unknown to the run has offset 0. A territory unknown to it has no parameters of its own and average title offsets; where
-there are several heads it has none (UNKNOWN), because its group is not known.
+there are several heads it has none (UNKNOWN), because its group is not known. Memory is matched likewise.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 
 from twotower.core.errors import InputError
 from twotower.core.random_streams import placeholder
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset
+from twotower.data.memory.files import Kept, read_memory
+from twotower.data.memory.memory import TITLE_TERMS, Memory
 from twotower.data.sample import Pairs, Sample
 from twotower.model.two_tower import TwoTower
 from twotower.training.run import RunReader
@@ -74,6 +78,40 @@ def offsets_by_id(offsets: np.ndarray, territory: np.ndarray, title: np.ndarray,
     everywhere = offsets[0] if (offsets == offsets[0]).all() else np.average(offsets, axis=0, weights=weights)  # (T,)
     rows = np.where((territory < 0)[:, None], everywhere, offsets[territory])  # (C', T)
     return np.where(title < 0, 0, rows[:, title]).astype(np.float32)
+
+
+def remembered(run: RunReader, path: Path, dataset: Dataset) -> Memory:
+    """The memory of a run in ``path`` for a dataset with the same vector columns, with the histories of its users.
+
+    Errors: InputError as for ``read_memory``.
+    """
+    table, ids = run.evaluation.territories, run.evaluation.titles.title
+    territory, title = rows_of(dataset.territories.code, table.code), rows_of(dataset.title_ids, ids)
+    kept = read_memory(path, len(table.code), len(ids))
+    return memory_by_id(kept, territory, title, table.users).for_users_of(dataset)
+
+
+def memory_by_id(kept: Kept, territory: np.ndarray, title: np.ndarray, users: np.ndarray) -> Kept:
+    """The memory of the territories (C',) and titles (T',) in these rows of it.
+
+    A title −1 has the terms of one that nobody has watched, and no neighbours. A territory −1 has no users to speak of:
+    its rates are those of the world, and its latest labels the average, weighted by ``users`` (C,).
+    """
+    known = np.concatenate([kept.tables, kept.unwatched[:, :, None]], axis=2)[:, :, title]  # (F_t, C, T')
+    world = np.average(known, axis=1, weights=np.maximum(users, 1e-9)).astype(np.float32)  # (F_t, T')
+    world[[name.endswith((", group", ", territory")) for name in TITLE_TERMS]] = 0
+    tables = np.where((territory < 0)[:, None], world[:, None], known[:, territory])
+    unwatched = kept.unwatched[:, territory]  # −1: any, since no further title will come
+    column = np.full(kept.tables.shape[2], UNKNOWN)
+    column[title[title >= 0]] = np.flatnonzero(title >= 0)
+
+    def moved(weights: sp.csr_array) -> sp.csr_array:
+        own = weights.tocoo()
+        row, neighbour = column[own.row], column[own.col]
+        both = (row >= 0) & (neighbour >= 0)
+        return sp.csr_array((own.data[both], (row[both], neighbour[both])), shape=(len(title), len(title)))
+
+    return kept._replace(tables=tables, unwatched=unwatched, cosines=moved(kept.cosines), ease=moved(kept.ease))
 
 
 def check_heads(run: RunReader, dataset: Dataset, territory_group: np.ndarray, users: np.ndarray) -> None:

@@ -19,7 +19,9 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
+from twotower.data.memory.files import save_memory
 from twotower.data.memory.memory import Memory
+from twotower.data.memory.regression import logistic_regression
 from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.results import Evaluation
@@ -59,7 +61,7 @@ class Trainer:
         if model.memory:
             progress("computing memory terms", 0, 0)
             self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
-            self.memory, self.learned, weights = remember(dataset, self.learned, self.memory_group, settings.seed)
+            self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed)
         self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
@@ -78,8 +80,8 @@ class Trainer:
         of_pairs = self.members[self.pairs.user], self.pairs.title, self.pairs.label
         self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
-        if self.memory is not None:
-            self.model.params["memory.w"][:] = weights
+        if self.pairs.memory is not None:
+            self.model.params["memory.w"][:], _ = logistic_regression(self.pairs.memory, self.pairs.label)
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
         terms = MEMORY_TERMS * model.memory
@@ -215,7 +217,7 @@ class Trainer:
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
         if self.memory is not None:
-            self.memory.save(writer.path / MEMORY)
+            save_memory(self.memory, writer.path / MEMORY)
         writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)
         return results
 

@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import numpy as np
+import scipy.sparse as sp
 
 from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.core.jit import COMPILES
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
+from twotower.data.memory.neighbours import combine_profiles, parts, profile_scores
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.rankings import weighted_average_precision
 from twotower.model.retrieval import Candidates, Retrieval, Users
@@ -95,6 +97,11 @@ def _compile_retrieval() -> None:
     nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
     everybody = Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users)
     found.top(1, everybody, Candidates(found.bias, users, *nothing_seen))
+    history, weights = (sp.csr_array((rows, TITLES), dtype=np.float32) for rows in (USERS, TITLES))
+    scores = profile_scores(history, weights)
+    start, title, _ = parts(history)
+    coefficients = np.ones((USERS, 4), np.float32)
+    combine_profiles(scores, start, title, *parts(weights), *parts(weights), coefficients, np.float32(1))
 
 
 def _warm_up_sampling(directory: Path) -> None:

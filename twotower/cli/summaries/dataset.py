@@ -10,13 +10,16 @@ from twotower.data.ingest.import_log import ImportSummary
 from twotower.report.table import COUNT, PERCENT, TEXT, Column, Table
 from twotower.report.terminal import print_lines, print_table
 
+BLOCKS = "▁▂▃▄▅▆▇█"
+SPARKS = 40  # blocks at most
 SHOWN = 20  # territories, most users first
 
 
 def print_import(console: Console, summary: ImportSummary) -> None:
     print_table(import_table(summary), console)
     warnings = [f"Warning: {warning}" for warning in summary.warnings]
-    print_lines(console, ["", split_line(summary), *summary.assumptions, *summary.notes, *warnings])
+    days = [split_line(summary), *sparkline(summary)]
+    print_lines(console, ["", *days, *summary.assumptions, *summary.notes, *warnings])
 
 
 def import_table(summary: ImportSummary) -> Table:
@@ -47,6 +50,18 @@ def split_line(summary: ImportSummary) -> str:
             days = counted(int(end - first), f"{name} day")
             parts.append(f"{days} ({iso_date(split.dates[first])} … {iso_date(split.dates[end - 1])})")
     return f"{counted(summary.n_events, 'event')}: {', '.join(parts)}."
+
+
+def sparkline(summary: ImportSummary) -> list[str]:
+    """Events per day of the log as one line of blocks, at most so many wide; nothing without times."""
+    split = summary.split
+    if split.dates is None or split.counts is None or len(split.counts) < 2:
+        return []
+    bins = np.array_split(split.counts, min(len(split.counts), SPARKS))
+    heights = np.array([part.mean() for part in bins])
+    blocks = "".join(BLOCKS[round(h)] for h in heights / heights.max() * (len(BLOCKS) - 1))
+    first, last = (iso_date(split.dates[i]) for i in (0, -1))
+    return [f"Events per day: {first} {blocks} {last}"]
 
 
 def iso_date(ordinal: int) -> str:

@@ -1,6 +1,7 @@
 """Make user and title vectors from histories, territories, profiles and texts."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from twotower.data.features.svd import (
 from twotower.data.features.text import count_words
 
 USER_DIMS = 192  # default dimensions of the history's SVD
+_NUMBERS = re.compile(r"[\d.,|+-]*")  # lists of numbers too, and nothing at all
 MAX_CATEGORIES = 4_096  # per one-hot column
 # Exponent of the singular values in history columns. U s is the histories themselves; U s³ = A Aᵀ U s mixes in those of
 # users with the same titles, one step along the graph: +4 % PR-AUC on Last.fm, +8 % on Online Retail.
@@ -177,8 +179,7 @@ class FeatureBuilder:
         default = self.own_titles is None
         if self.own_titles is not None:
             yield FeaturePart(Part("own", "own", self.own_titles.shape[1]), self.own_titles)
-        others = [name for name in titles if name not in ("title", *config.categorical)]
-        text = config.text or (others if default else ())
+        text = config.text or (self._text_columns() if default else ())
         if text and config.text_dims:
             counts, words = count_words(joined(titles, text))
             idf = inverse_document_frequency(counts)
@@ -190,6 +191,19 @@ class FeatureBuilder:
             yield one_hot_part(name, titles[name])
         if default if config.title_side is None else config.title_side:
             yield self._svd_part("history", "title", self.history.factors.columns(self.power))
+
+    def _text_columns(self) -> list[str]:
+        """The columns of titles that are text by default: all that are neither categorical nor numbers alone."""
+        titles = self.dataset.titles
+        others = [name for name in titles if name not in ("title", *self.config.categorical)]
+        numbers = [name for name in others if all(_NUMBERS.fullmatch(text) for text in titles[name])]
+        text = [name for name in others if name not in numbers]
+        if text:
+            self.notes.append(f"Text of titles: {', '.join(map(repr, text))}.")
+        if numbers:
+            names = ", ".join(map(repr, numbers))
+            self.notes.append(f"Columns of numbers are not used as text: {names} (--text or --categorical uses them).")
+        return text
 
     @cached_property
     def counts(self) -> sparse.csr_matrix:

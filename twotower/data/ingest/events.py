@@ -106,6 +106,7 @@ def read_log(
     skip_bad_rows: bool = False,
     progress: Progress = silent,
     missing_territory: str = "fail",
+    most_rows: float = np.inf,
 ) -> EventLog:
     """Read a log from one or more files, packed or not.
 
@@ -124,7 +125,7 @@ def read_log(
                 elif what == TIME:
                     table.check_times(name)
     for file, table in zip(files, tables, strict=True):
-        reader.read(file, table, progress)
+        reader.read(file, table, progress, most_rows)
     if not len(reader.rows[USER]):
         left_out = "".join(f"; {counted(rows, 'row')} left out: {why}" for why, rows in reader.skipped.items() if rows)
         raise InputError(f"{', '.join(str(file.path) for file in files)}: no events{left_out}")
@@ -174,7 +175,7 @@ class _LogReader:
             for block in table.blocks(names, self.skip_bad_rows, progress):
                 codes = dict(zip(columns, map(partial(self.codes, file, table), columns, block.columns), strict=True))
                 self.keep(file, table, block, codes)
-                if block.start >= most:
+                if block.start + len(block.columns[0]) >= most:
                     break
             return
         with ThreadPoolExecutor() as pool:  # kernels and most of reading hold no lock
@@ -182,7 +183,7 @@ class _LogReader:
                 values = pool.map(partial(self.codes, file, table), columns, block.columns)
                 codes = dict(zip(columns, values, strict=True))
                 self.keep(file, table, block, codes)
-                if block.start >= most:
+                if block.start + len(block.columns[0]) >= most:
                     break
 
     def codes(self, file: LogFile, table: Table, what: str, values: list[str] | Values) -> np.ndarray:

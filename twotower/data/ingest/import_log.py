@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from twotower.data.ingest.plausibility import (
     implausible_days,
     implausible_events,
     similar_territories,
+    states_for_countries,
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
@@ -34,6 +36,7 @@ from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
 from twotower.data.territories import Territories
 
+DRY_ROWS = 100_000  # of each file
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
 
 
@@ -69,6 +72,7 @@ class ImportConfig:
     missing_territory: str = "fail"  # what to do with users and events without a territory
     skip_bad_rows: bool = False
     strict: bool = False  # warnings are errors
+    dry_run: bool = False  # read the first DRY_ROWS rows of each file and write nothing
     separator: str | None = None
     encoding: str = "utf-8"
     no_header: bool = False
@@ -136,15 +140,19 @@ class ImportSummary:
 
 
 def import_logs(
-    directory: str | Path, config: ImportConfig, progress: Progress = silent, overwrite: bool = False
-) -> ImportSummary:
-    """Read the files that ``config`` names and write them as a dataset.
+    directory: str | Path, config: ImportConfig, progress: Progress = silent, overwrite: bool = False,
+    most_rows: float = np.inf,
+) -> ImportSummary:  # fmt: skip
+    """Read the files that ``config`` names, of each at most so many rows, and write them as a dataset.
 
     Of several values of a user in the log, such as territories, the most frequent counts, the earliest on ties.
 
     Errors: InputError that names file, line and column; users or titles that their tables lack, users without
     a territory, too few days, no event left, and a directory that exists already.
     """
+    if config.dry_run:
+        with TemporaryDirectory() as folder:
+            return import_logs(Path(folder) / "set", replace(config, dry_run=False), progress, most_rows=DRY_ROWS)
     # The writer comes first: an existing directory is an error before an hour of reading, not after.
     with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
         side = read_side_data(config)
@@ -163,6 +171,7 @@ def import_logs(
             config.skip_bad_rows,
             progress,
             config.missing_territory,
+            most_rows,
         )
         return write_log(writer, log, side, config)
 
@@ -199,6 +208,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
 
     n_events, shape = len(log), (len(title_ids), len(territories))
     warnings = implausible_events(user, title, user_ids, len(title_ids)) + similar_territories(territories.name)
+    warnings += states_for_countries(territories.code)
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""

@@ -30,6 +30,7 @@ class Split:
     train_days: int
     test_days: int
     dates: np.ndarray | None = None  # (days,) ordinals of all days in order, history first; None: no times
+    counts: np.ndarray | None = None  # (days,) events of each of them
 
     @property
     def has_time(self) -> bool:
@@ -56,8 +57,10 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
     if train + test > n:
         days = "1 day" if n == 1 else f"{n} days"
         raise InputError(f"the log has events of {days}: too few for {train} training and {test} test days")
-    day = np.searchsorted(dates, ordinal) - (n - train - test)
-    return Split(np.maximum(day, HISTORY).astype(np.int32), train, test, dates)
+    place = np.searchsorted(dates, ordinal)
+    day = place - (n - train - test)
+    counts = np.bincount(place, minlength=n)
+    return Split(np.maximum(day, HISTORY).astype(np.int32), train, test, dates, counts)
 
 
 def split_at_random(user: np.ndarray, share: float, rng: np.random.Generator) -> Split:

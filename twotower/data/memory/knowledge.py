@@ -30,6 +30,7 @@ class Knowledge:
     availability: np.ndarray  # (T, C) bool
     launch_day: np.ndarray  # (T,) int32
     seed: int = 0
+    left_out: int | None = None  # the fold without labels
 
     @cached_property
     def labels(self) -> sp.csr_array:
@@ -50,13 +51,30 @@ class Knowledge:
         users = self.history.shape[0]
         return generator(self.seed, Stream.RIVAL_FOLDS).permutation(users) % FOLDS
 
+    @property
+    def counted(self) -> np.ndarray | None:
+        """Users (U,) bool whose labels are among the pairs; None for all."""
+        return None if self.left_out is None else self.fold != self.left_out
+
     def only(self, pairs: Pairs) -> "Knowledge":
         """The same with other labelled pairs."""
         return replace(self, pairs=pairs)
 
+    @property
+    def day(self) -> int:
+        """The day after the last one with pairs."""
+        return int(self.pairs.day.max(initial=0)) + 1
+
+    def of_new_title(self) -> "Knowledge":
+        """What is known of a title that is launched now, everywhere: nobody has watched it."""
+        nobody, now = sp.csr_array((len(self.territory), 1), dtype=np.float32), np.full(1, self.day, np.int32)
+        availability = np.ones((1, len(self.group)), bool)
+        none = self.pairs.take(np.zeros(len(self.pairs), bool))
+        return replace(self, history=nobody, pairs=none, availability=availability, launch_day=now)
+
     def without_labels_of(self, fold: int) -> "Knowledge":
         """The same, but for the labels of the users of one part."""
-        return self.only(self.pairs.take(self.fold[self.pairs.user] != fold))
+        return replace(self.only(self.pairs.take(self.fold[self.pairs.user] != fold)), left_out=fold)
 
 
 def ones(user: np.ndarray, title: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:

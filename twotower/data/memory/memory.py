@@ -9,17 +9,19 @@ What is counted for a training pair leaves out the labels of its user's fold, so
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from twotower.core.errors import InputError
-from twotower.core.storage import whole_file
-from twotower.data.dataset import Dataset
-from twotower.data.memory.knowledge import FOLDS, Knowledge, read_history
-from twotower.data.memory.neighbours import cosine_neighbours, ease_neighbours, profile_cosines
+from twotower.data.memory.knowledge import FOLDS, Knowledge
+from twotower.data.memory.neighbours import (
+    combine_profiles,
+    cosine_neighbours,
+    ease_neighbours,
+    parts,
+    profile_cosines,
+    profile_scores,
+)
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 
 BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
@@ -43,22 +45,19 @@ class Memory:
         """history (U, T), territory (U,), tables (F_t, C, T) float32, cosines and EASE's weights (T, T)."""
         self.history, self.territory = history, territory
         self.tables, self.cosines, self.ease = tables, cosines, ease
-        self.length = np.log1p(history.sum(1)).astype(np.float32)  # (U,)
+        if not cosines.shape == ease.shape == (history.shape[1],) * 2:
+            raise ValueError(f"cosines {cosines.shape} and weights {ease.shape} of {history.shape[1]} titles")
+        self.length = np.log1p(np.diff(history.indptr)).astype(np.float32)  # (U,)
+        self.unwatched = np.zeros(tables.shape[:2], np.float32)  # (F_t, C) of a new title that nobody has watched
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
 
     @classmethod
     def of(cls, known: Knowledge) -> "Memory":
         """What is remembered of what is known."""
-        tables = []
-        for matrix in (known.history, known.labels):
-            world, group, territory = (log_rates(matrix, known, level) for level in LEVELS)
-            tables += [world, group - world, territory - group]
-        tables.append(recent_log_rates(known) - territory)
-        day = int(known.pairs.day.max(initial=0)) + 1
-        age = np.log1p(np.maximum(day - known.launch_day, 0)).astype(np.float32)
-        tables.append(np.tile(age, (len(known.group), 1)))
         neighbours = cosine_neighbours(known.watched), ease_neighbours(known.watched)
-        return cls(known.history, known.territory, np.stack(tables), *neighbours)
+        memory = cls(known.history, known.territory, title_terms(known), *neighbours)
+        memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
+        return memory
 
     def standardise(self, m: Array) -> Array:
         """Terms (n, F) with mean 0 and spread 1, in place; those that come from now on are shifted and scaled alike."""
@@ -73,22 +72,17 @@ class Memory:
         self.mean, self.spread = other.mean, other.spread
         return self
 
-    def _of_histories(self, user: Array, cosine: Array, ease: Array) -> list[Array]:
-        """``USER_TERMS`` from the scores (n,) or (n, T) of titles under the histories of users (n,)."""
-        length = np.broadcast_to(self.length[user].reshape(-1, *[1] * (cosine.ndim - 1)), cosine.shape)
-        return [cosine, np.log(cosine + SMALLEST_COSINE), cosine * length, length, ease, ease * length]
-
     def of_pairs(self, user: Array, title: Array) -> Array:
         """m (n, F) float32 of pairs (n,), in any order."""
         cosine, ease = np.empty((2, len(user)), np.float32)
         for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.history.shape[1])):
             history, column = self.history[users], title[index]
             cosine[index] = profile_cosines(history, self.cosines)[row, column]
-            ease[index] = (history @ self.ease).toarray()[row, column]
-        m = np.empty((len(user), len(TERMS)), np.float32)
+            ease[index] = profile_scores(history, self.ease)[row, column]
+        m, length = np.empty((len(user), len(TERMS)), np.float32), self.length[user]
         m[:, : len(TITLE_TERMS)] = self.tables[:, self.territory[user], title].T
-        for j, term in enumerate(self._of_histories(user, cosine, ease), len(TITLE_TERMS)):
-            m[:, j] = term
+        terms = cosine, np.log(cosine + SMALLEST_COSINE), cosine * length, length, ease, ease * length
+        m[:, len(TITLE_TERMS) :] = np.stack(terms, axis=1)
         m -= self.mean
         m /= self.spread
         return m
@@ -99,14 +93,27 @@ class Memory:
         found = np.einsum("cf,fct->ct", w[:, : len(TITLE_TERMS)], self.tables)
         return np.asarray(found - (w @ self.mean)[:, None], np.float32)
 
-    def of_users(self, users: Array, w: Array) -> Array:
-        """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user."""
+    def coefficients(self, users: Array, w: Array) -> Array:
+        """a (n, 4) float32 of users (n,): the terms of their histories add a₀·cos + a₁·log(cos + ε) + a₂·ease + a₃.
+
+        w (F,), or (n, F) by user. The length of a history is one number per user and joins the rest.
+        """
+        of_terms = np.broadcast_to(w / self.spread, (len(users), len(TERMS)))[:, len(TITLE_TERMS) :].T
+        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
+        L = self.length[users]
+        a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
+        return np.stack(a, axis=1).astype(np.float32)
+
+    def of_users(self, users: Array, w: Array, out: Array | None = None) -> Array:
+        """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
+
+        ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        """
         history = self.history[users]
-        terms = self._of_histories(users, profile_cosines(history, self.cosines), (history @ self.ease).toarray())
-        w = np.broadcast_to(w / self.spread, (len(users), len(TERMS))).astype(np.float32)
-        found = np.zeros((len(users), history.shape[1]), np.float32)
-        for j, term in enumerate(terms, len(TITLE_TERMS)):
-            found += w[:, j, None] * term
+        found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        start, title, _ = parts(history)
+        weights = *parts(self.cosines), *parts(self.ease)
+        combine_profiles(found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE))
         return found
 
     def logits(self, users: Array, w: Array) -> Array:
@@ -115,34 +122,6 @@ class Memory:
         for f in range(len(TITLE_TERMS)):
             found += (w[:, f] / self.spread[f]).astype(np.float32)[:, None] * self.tables[f, self.territory[users]]
         return found
-
-    def save(self, path: Path) -> None:
-        """Keep all but the users: their history comes from the dataset."""
-        kept: dict[str, Any] = {"tables": self.tables, "mean": self.mean, "spread": self.spread}
-        for name, matrix in (("cosines", self.cosines), ("ease", self.ease)):
-            kept |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-        with whole_file(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **kept)
-
-    @classmethod
-    def load(cls, path: Path, dataset: Dataset) -> "Memory":
-        """The memory of a run, for its own dataset. Errors: InputError for a damaged file, and for other titles."""
-        try:
-            with np.load(path, allow_pickle=False) as kept:
-                T = dataset.n_titles
-                matrices = [
-                    sp.csr_array(tuple(kept[f"{name}.{part}"] for part in ("data", "indices", "indptr")), shape=(T, T))
-                    for name in ("cosines", "ease")
-                ]
-                tables, mean, spread = kept["tables"], kept["mean"], kept["spread"]
-        except (OSError, KeyError, ValueError) as error:
-            raise InputError(f"{path}: damaged ({error})") from None
-        if tables.shape != (len(TITLE_TERMS), dataset.n_territories, T) or mean.shape != (len(TERMS),):
-            expected = f"{dataset.n_territories} territories and {T} titles"
-            raise InputError(f"{path}: tables of shape {tables.shape}, expected {expected} as in {dataset.path}")
-        memory = cls(read_history(dataset), np.asarray(dataset.user_territory).astype(np.int64), tables, *matrices)
-        memory.mean, memory.spread = mean, spread
-        return memory
 
 
 def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
@@ -154,6 +133,18 @@ def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
         index = order[ends[i] : ends[i + 1]]
         if len(index):
             yield index, users[i * most : (i + 1) * most], row[index] - i * most
+
+
+def title_terms(known: Knowledge) -> Array:
+    """``TITLE_TERMS`` of all territories and titles, (F_t, C, T) float32."""
+    tables = []
+    for matrix, counted in ((known.history, None), (known.labels, known.counted)):
+        world, group, territory = (log_rates(matrix, known, level, counted) for level in LEVELS)
+        tables += [world, group - world, territory - group]
+    tables.append(recent_log_rates(known) - territory)
+    age = np.log1p(np.maximum(known.day - known.launch_day, 0)).astype(np.float32)
+    tables.append(np.tile(age, (len(known.group), 1)))
+    return np.stack(tables)
 
 
 def training_terms(known: Knowledge) -> Array:

@@ -4,9 +4,14 @@ Both score a title for a user by what the user watched before: x K, with x (T,) 
 Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
 """
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
+
+from twotower.core import checks
+from twotower.core.jit import njit
 
 NEIGHBOURS = 200  # of each title that are kept
 MOST_TITLES = 10_000  # of EASE, which inverts a matrix of this width: three such matrices are 1.2 GB
@@ -31,6 +36,7 @@ def keep_largest(matrix: sp.csr_array, most: int) -> sp.csr_array:
         size = np.abs(values)
         values[size < np.partition(size, -most)[-most]] = 0
     matrix.eliminate_zeros()
+    matrix.sort_indices()
     return matrix
 
 
@@ -41,7 +47,7 @@ def ease_neighbours(watched: sp.csr_array, most: int = NEIGHBOURS, decay: float 
     with most viewers B is 0.
     """
     T = watched.shape[1]
-    titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES])
+    titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES]).astype(np.int32)
     B = sp.csr_array(ease_weights(watched[:, titles], decay))
     B = keep_largest(sp.csr_array(B.T), most).T.tocoo()  # of each column: the title that is predicted
     return sp.csr_array((B.data, (titles[B.row], titles[B.col])), shape=(T, T))
@@ -59,8 +65,73 @@ def ease_weights(watched: sp.csr_array, decay: float = DECAY) -> np.ndarray:
 
 def profile_cosines(history: sp.csr_array, cosines: sp.csr_array) -> np.ndarray:
     """Σ of cosines between each title and the histories (n, T), over the root of their lengths: (n, T) float32."""
-    length = np.sqrt(np.maximum(history.sum(1), 1)).astype(np.float32)
-    return (history @ cosines).toarray() / length[:, None]
+    length = np.sqrt(np.maximum(np.diff(history.indptr), 1)).astype(np.float32)
+    scores = profile_scores(history, cosines)
+    scores /= length[:, None]
+    return scores
+
+
+def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
+    """x K of histories x (n, T) of ones and weights K (T, T) between titles: (n, T) float32, dense."""
+    checks.check_shape("weights", weights, (history.shape[1], history.shape[1]))
+    scores = np.zeros(history.shape, np.float32)
+    start, title, _ = parts(history)
+    add_profiles(scores, start, title, *parts(weights))
+    return scores
+
+
+def parts(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bounds of the rows, columns and values. Columns are unsigned, so that kernels don't look for negative ones."""
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
+
+
+@njit(cache=True, nogil=True)
+def add_neighbours(
+    row: np.ndarray, titles: np.ndarray, start: np.ndarray, neighbour: np.ndarray, weight: np.ndarray
+) -> None:
+    """Add to a row (T,) the weights of the neighbours of ``titles``."""
+    for title in titles:
+        for j in range(start[title], start[title + 1]):
+            row[neighbour[j]] += weight[j]
+
+
+@njit(cache=True, nogil=True)
+def add_profiles(
+    scores: np.ndarray, start: np.ndarray, title: np.ndarray,
+    neighbour_start: np.ndarray, neighbour: np.ndarray, weight: np.ndarray,
+) -> None:  # fmt: skip
+    """Add to scores (n, T) the weights of the neighbours of each user's titles, title[start[r]:start[r + 1]]."""
+    for r in range(len(scores)):
+        add_neighbours(scores[r], title[start[r] : start[r + 1]], neighbour_start, neighbour, weight)
+
+
+@njit(cache=True, nogil=True)
+def combine_profiles(
+    scores: np.ndarray, start: np.ndarray, title: np.ndarray,
+    cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray,
+    ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
+    coefficient: np.ndarray, smallest: np.float32,
+) -> None:  # fmt: skip
+    """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·ease + a₃; a (n, 4) float32 is ``coefficient``.
+
+    A row stays in the first-level cache: the (n, T) cosines never exist.
+    """
+    cosine = np.empty(scores.shape[1], np.float32)
+    log_of_0 = np.float32(math.log(smallest))
+    for r in range(len(scores)):
+        row, own = scores[r], title[start[r] : start[r + 1]]
+        row[:] = 0
+        cosine[:] = 0
+        add_neighbours(cosine, own, cosine_start, cosine_title, cosine_weight)
+        add_neighbours(row, own, ease_start, ease_title, ease_weight)
+        root = np.float32(math.sqrt(max(len(own), 1)))
+        a0, a1, a2, a3 = coefficient[r, 0], coefficient[r, 1], coefficient[r, 2], coefficient[r, 3]
+        for t in range(len(row)):
+            cosine[t] /= root
+            row[t] = a0 * cosine[t] + a2 * row[t] + a3
+        for t in range(len(row)):
+            log = log_of_0 if cosine[t] == 0 else np.float32(math.log(cosine[t] + smallest))
+            row[t] += a1 * log
 
 
 def inverse(A: np.ndarray) -> np.ndarray:

@@ -10,15 +10,17 @@ RECENT_SHARE = 0.1  # of the labels, the latest ones, that count as recent
 LEVELS = ("world", "group", "territory")
 
 
-def log_rates(matrix: sp.csr_array, known: Knowledge, level: str) -> np.ndarray:
+def log_rates(matrix: sp.csr_array, known: Knowledge, level: str, counted: np.ndarray | None = None) -> np.ndarray:
     """Log share of viewers of each title among users, (C, T) float32, by territory.
 
     A territory's share is drawn to its group's by ``PSEUDO_USERS`` viewers' worth of evidence, and that to the share
     among all users whose territory has the title (empirical Bayes; a title that nobody watched has half a viewer).
-    ``matrix`` (U, T) holds 1 where a user counts as viewer; ``level`` is one of ``LEVELS``.
+    ``matrix`` (U, T) holds 1 where a user counts as viewer; ``level`` is one of ``LEVELS``. ``counted`` (U,) bool are
+    the users that shares are of, by default all: a share is as high when a fold's labels are left out as with them.
     """
     C = len(known.group)
-    users = np.bincount(known.territory, minlength=C).astype(np.float64)  # (C,)
+    territory = known.territory if counted is None else known.territory[counted]
+    users = np.bincount(territory, minlength=C).astype(np.float64)  # (C,)
     member = ones(known.territory, np.arange(len(known.territory)), (C, len(known.territory)))
     viewers = (member @ matrix).toarray().astype(np.float64)  # (C, T)
     could = users @ known.availability.T.astype(np.float64)  # (T,) users whose territory has the title
@@ -39,4 +41,4 @@ def recent_log_rates(known: Knowledge) -> np.ndarray:
     positive = known.pairs.take(known.pairs.label > 0)
     since = np.quantile(positive.day, 1 - RECENT_SHARE, method="lower") if len(positive) else 0
     recent = known.only(positive.take(positive.day >= since))
-    return log_rates(recent.labels, recent, "territory")
+    return log_rates(recent.labels, recent, "territory", recent.counted)

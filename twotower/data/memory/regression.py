@@ -1,6 +1,7 @@
 """Ridge logistic regression, by Newton's method."""
 
 import numpy as np
+from scipy.special import expit
 
 RIDGE = 1e-3  # of the standardised weights, per pair
 NEWTON_STEPS = 12
@@ -14,7 +15,7 @@ def logistic_regression(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float
     w = np.zeros(Z.shape[1])
     penalty = RIDGE * len(y) * np.r_[np.ones(X.shape[1]), 0]
     for _ in range(NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-(Z @ w)))
+        p = expit(Z @ w)
         gradient = Z.T @ (p - y) + penalty * w
         hessian = (Z * (p * (1 - p))[:, None]).T @ Z + np.diag(penalty + 1e-9)
         step = np.linalg.solve(hessian, gradient)

@@ -71,7 +71,7 @@ def check_alpha(dataset: Dataset, alpha: float, users: int) -> None:
     if alpha > most:
         whose = f"{dataset.n_titles:,} titles" + (f" for each of {users:,} users" if users > 1 else "")
         expected = f"expected at most {most:,} negatives per positive"
-        raise InputError(f"alpha = {alpha:g}: {dataset.path} has {whose}; {expected}")
+        raise InputError(f"alpha = {alpha:g} (--alpha): {dataset.path} has {whose}; {expected}")
 
 
 def automatic_alpha(dataset: Dataset, watched: FirstStreams) -> float:

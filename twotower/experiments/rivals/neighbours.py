@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower.data.memory.knowledge import Knowledge
-from twotower.data.memory.neighbours import cosine_neighbours, ease_neighbours, profile_cosines
+from twotower.data.memory.neighbours import cosine_neighbours, ease_neighbours, profile_cosines, profile_scores
 
 
 class ItemKNN:
@@ -25,4 +25,4 @@ class Ease:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
-        return (self.history[users] @ self.weights).toarray()
+        return profile_scores(self.history[users], self.weights)

@@ -76,7 +76,7 @@
     const row = rowNamed(now.row);
     showRow(row, record.groups);
     const said = tell(now, row);
-    if (byId("told").textContent !== said) byId("told").textContent = said;
+    if (byId("finding").textContent !== said) byId("finding").textContent = said;
   }
 
   function nameOf(k) {
@@ -107,12 +107,12 @@
 
   function tellAll() {
     const { all, zeros } = cellsOfOthers(null);
-    if (!all) return "No block belongs to one group: every gradient is everybody’s.";
+    if (!all) return "No block belongs to one group: all groups share every block.";
     const owned = record.blocks.filter((block) => isNumber(block.owner)).length;
-    const still = all < owned * (record.groups.length - 1) ? " (not counting blocks that nobody moves)" : "";
+    const still = all < owned * (record.groups.length - 1) ? " (not counting blocks without a gradient)" : "";
     return [
-      "Shared blocks are moved by every group, what belongs to a group by its own rows.",
-      `Off their own group, ${zeros === all ? `all ${all}` : `${zeros} of ${all}`} numbers are exactly 0${still}.`,
+      "Rows of all groups move the shared blocks; only a group’s own rows move its own blocks.",
+      `For other groups, ${zeros === all ? `all ${all}` : `${zeros} of ${all}`} numbers are exactly 0${still}.`,
     ].join(" ");
   }
 

@@ -80,6 +80,7 @@ function headFormula(model) {
       plain: "A·W + b",
       mmoe: "A + gated experts",
       "cross-stitch": "A + A·Σα·W",
+      "market-gate": "A + A·m",
     }[model.head] ?? ""
   );
 }

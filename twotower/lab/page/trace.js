@@ -114,7 +114,7 @@
     tellStep(step, steps.length, now);
     byId("array").replaceChildren(...arrayTables(step, other, look));
     byId("array-note").textContent = noteOf(step, other, now.mask);
-    byId("told").textContent = toldOf(now.mask);
+    byId("finding").textContent = toldOf(now.mask);
     outline(steps, now.step - 1, now.mask);
   }
 
@@ -137,7 +137,7 @@
       ),
       step.note ? make("p", { class: "remark" }, step.note) : null,
     ];
-    byId("step-told").replaceChildren(...lines.filter(Boolean));
+    byId("step-text").replaceChildren(...lines.filter(Boolean));
   }
 
   function blockName(step) {

@@ -51,6 +51,7 @@ PARAMETERS = {
     "experts.P": _a("head", None, "P: into the experts, which all heads share"),
     "experts.Q": _a("head", None, "Q: and out of them again"),
     "stitch.W": _a("head", None, "W₀, W₁: one per group, mixed into every head"),
+    "territory.m": _a("head", None, "m: a gate (a row) per territory; Ann, Bob and Cem live in 0, 1 and 2"),
     "title_bias.C": _a("score", None, "C{k}: effect of title features in group {n}"),
 }
 
@@ -61,6 +62,7 @@ HEADS = {
     "cross-stitch": ("A W̃{k}", "dU W̃{k}ᵀ"),
     "lowrank": ("A P{k} Q{k}", "dH P{k}ᵀ"),
     "mmoe": ("(g ⊗ A P) Q", "dH Pᵀ"),
+    "market-gate": ("A ⊙ m", "dU ⊙ (1 + m)"),
 }
 
 #: Function → name → formula. ``name | text`` is for lines that contain the text.
@@ -80,6 +82,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         "s": _a("score", None, "s: learned scale, starts at 1 / √D"),
         "mine": _a("head", ALL, "mᵢ{k} = 1 where pair i is of group {n}, else 0"),
         "mine | |=": _a("head", ALL, "mask off: mᵢ{k} = 1 for every pair"),
+        "territory": _a("head", OWN, "r: the territory of each pair’s user"),
         "U": _a("head", OWN, "U = {head}: the user embedding under head {n}"),
         "loss": _a("loss", None, "L ← L + Σᵢ ℓᵢ / B", LOSS),
         "dz": _a("loss", OWN, "dz = (p − y) / B", LOSS),
@@ -98,6 +101,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         'grads["head.G"]': _back("head", None, "dG{k} is stored with those of all heads"),
         'grads["experts.P"]': _back("head", None, "dP ← dP + dP of head {n}: all heads update the experts"),
         'grads["experts.Q"]': _back("head", None, "dQ ← dQ + dQ of head {n}: all heads update the experts"),
+        'grads["territory.m"]': _back("head", None, "dm ← dm + dm of head {n}"),
         'grads["head.alpha"]': _back("head", None, "dαₖⱼ = ⟨dW̃ₖ, Wⱼ⟩"),
         'grads["stitch.W"]': _back("head", None, "dWⱼ = Σₖ αₖⱼ dW̃ₖ: all heads update it"),
     },
@@ -130,6 +134,7 @@ STEPS: dict[str, dict[str, Formula]] = {
         "dQ": _back("head", None, "dQ{k} = (A P{k})ᵀ dU"),
         "dQ | gate": _back("head", None, "dQ = (g ⊗ H)ᵀ dU"),
         "dH": _back("head", OWN, "dH = dU Q{k}ᵀ"),
+        "dm": _back("head", None, "dm_r = Σᵢ dUᵢ ⊙ Aᵢ, over the rows of territory r"),
         "dP": _back("head", None, "dP{k} = Aᵀ dH"),
         "dP | gate": _back("head", None, "dP = Aᵀ dH"),
         "H": _back("head", OWN, "H = A P"),
@@ -206,7 +211,7 @@ def _placeholders(step: Observation, model: ModelConfig) -> dict[str, str]:
     AW, dA = (part.format(k=k) for part in HEADS.get(model.head, ("", "")))
     added = "" if model.head == "plain" else "A + "
     bias = f" + b{k}" if model.head in ("plain", "residual", "cross-stitch") else ""
-    around = {"plain": "", "mmoe": " + dU + dL Gᵀ"}.get(model.head, " + dU")
+    around = {"plain": "", "market-gate": "", "mmoe": " + dU + dL Gᵀ"}.get(model.head, " + dU")
     unchanged = "dA, for the layer is linear"
     return {
         "k": k,

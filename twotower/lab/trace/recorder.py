@@ -210,7 +210,8 @@ class CallRecorder:
         for name_code, part_code in self.statement.reads:
             name = eval(name_code, frame.f_globals, names)
             part: Any = None if part_code is None else eval(part_code, frame.f_globals, names)
-            if (name, part) not in self.recorder.read and np.ndim(part) == 0 and self.is_step(name, part_code):
+            part = None if np.ndim(part) else part  # some rows: the whole parameter
+            if (name, part) not in self.recorder.read and self.is_step(name, part_code):
                 self.recorder.read.add((name, part))
                 value = frame.f_locals["p"][name]
                 label = name if part is None else f"{name}[{part}]"

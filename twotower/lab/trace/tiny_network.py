@@ -17,9 +17,10 @@ USERS = ("Ann", "Bob", "Cem")
 TITLES = ("Comet", "Harbour")
 GROUPS = ("North", "South")
 GROUP_OF_USER = np.array([0, 0, 1])
+TERRITORY_OF_USER = np.array([0, 1, 2])  # each lives in another, for heads with something per territory
 PAIRS = ((0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (2, 0, 0.0), (2, 1, 1.0))  # user, title, label
 WIDTH, FEATURES, RANK, EXPERTS = 4, 3, 2, 2
-HEADS = ("plain", "residual", "lowrank", "mmoe", "cross-stitch")  # that the network can have
+HEADS = ("plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")  # that the network can have
 DRAWS = 10_000  # of a tower at most, until it is well conditioned; a hundred are rarely needed
 LEAST_VARIANCE = 0.05  # of a column: batch-norm divides by its square root
 KINK = 0.01  # least distance of a ReLU's input from 0, so that a sum by hand has the right sign
@@ -52,7 +53,8 @@ def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False
     X_user, user_params = random_tower("user", user, model.tower_floor, rng)
     X_title, title_params = random_tower("title", title, model.output_floor, rng)
     params = user_params | title_params | other_parameters(model, float(label.mean()), rng)
-    batch = ExpandedBatch(X_user[user], X_title[title], GROUP_OF_USER[user], label, np.zeros(0, int))
+    territory = TERRITORY_OF_USER[user] if "territory.m" in params else np.zeros(0, int)
+    batch = ExpandedBatch(X_user[user], X_title[title], GROUP_OF_USER[user], label, territory)
     return TinyNetwork(model, params, batch, X_user, X_title)
 
 
@@ -96,6 +98,8 @@ def other_parameters(model: ModelConfig, base_rate: float, rng: np.random.Genera
         params["head.G"] = quarters(rng, K, D, E)
     if model.head == "cross-stitch":
         params |= {"stitch.W": quarters(rng, K, D, D), "head.alpha": np.array([[0.9, 0.1], [0.1, 0.9]])}
+    if model.head == "market-gate":
+        params["territory.m"] = quarters(rng, len(TERRITORY_OF_USER), D)
     if model.head in ("plain", "residual", "cross-stitch"):
         params["head.b"] = rng.integers(-2, 3, (K, D)) / 4
     if model.title_bias:

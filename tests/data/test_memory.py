@@ -1,0 +1,131 @@
+"""Memory of users and titles: what is left out, what is empty, and what a file must hold."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from twotower.core.errors import InputError
+from twotower.data.dataset import Dataset
+from twotower.data.memory.files import load_memory, save_memory
+from twotower.data.memory.knowledge import FOLDS, Knowledge, ones
+from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory, training_terms
+from twotower.data.memory.neighbours import NEIGHBOURS, profile_cosines, profile_scores
+from twotower.data.sample import Pairs
+
+USERS, TITLES = 90, 11
+
+
+def known_of(rng, territories=3, titles=TITLES, history=0.2, group=None, rate=0.3) -> Knowledge:
+    user, title = np.repeat(np.arange(USERS), titles), np.tile(np.arange(titles, dtype=np.int32), USERS)
+    label, day = (rng.random(len(user)) < rate).astype(np.float32), rng.integers(0, 20, len(user)).astype(np.int32)
+    watched = sp.csr_array((rng.random((USERS, titles)) < history).astype(np.float32))
+    group = np.zeros(territories, np.int64) if group is None else np.array(group)
+    where = rng.integers(0, territories, USERS), group, np.ones((titles, territories), bool)
+    return Knowledge(watched, Pairs(user, title, label, day), *where, np.zeros(titles, np.int32))
+
+
+def test_shares_of_labels_are_as_high_in_training_as_in_scoring(rng):
+    """A third of the labels is left out of a training pair's terms, and so are the users that have them."""
+    known = known_of(rng, history=0)
+    m, full = training_terms(known), Memory.of(known).of_pairs(known.pairs.user, known.pairs.title)
+    for level in ("world", "group", "territory"):
+        column = TERMS.index(f"labels, {level}")
+        assert abs(m[:, column].mean() - full[:, column].mean()) < 0.05
+
+
+def test_the_terms_of_a_users_pairs_do_not_depend_on_any_label_of_the_user(rng):
+    known = known_of(rng)
+    before = training_terms(known)
+    for user in (0, 41):
+        own = known.pairs.user == user
+        other = Pairs(known.pairs.user, known.pairs.title, np.where(own, 1 - known.pairs.label, known.pairs.label),
+                      known.pairs.day)  # fmt: skip
+        after = training_terms(known.only(other))
+        np.testing.assert_array_equal(after[own], before[own])
+        assert not np.array_equal(after, before)
+    assert sorted(np.bincount(known.fold).tolist()) == [USERS // FOLDS] * FOLDS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"history": 0}, {"territories": 1}, {"titles": 2}, {"titles": 1}, {"group": [0, 2, 2]}, {"rate": 0}, {"rate": 1}],
+    ids=str,
+)
+def test_terms_are_finite_however_little_is_known(rng, changes):
+    known = known_of(rng, **changes)
+    memory = Memory.of(known)
+    terms = memory.standardise(training_terms(known))
+    assert np.isfinite(terms).all() and np.abs(terms).max() < 1e3
+    w = rng.normal(size=(USERS, len(TERMS))).astype(np.float32)
+    scores = memory.logits(np.arange(USERS), w)
+    pairs = memory.of_pairs(known.pairs.user, known.pairs.title)
+    expected = (pairs * w[known.pairs.user]).sum(1)
+    np.testing.assert_allclose(scores[known.pairs.user, known.pairs.title], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_scores_of_histories_are_sparse_products(rng):
+    history = sp.csr_array((rng.random((7, 30)) < 0.3).astype(np.float32))
+    weights = sp.random_array((30, 30), density=0.2, format="csr", dtype=np.float32, rng=rng)
+    expected = history.toarray() @ weights.toarray()
+    np.testing.assert_allclose(profile_scores(history, weights), expected, rtol=1e-5, atol=1e-6)
+    length = np.maximum(history.sum(1), 1)[:, None]
+    np.testing.assert_allclose(profile_cosines(history, weights), expected / length**0.5, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="weights"):
+        profile_scores(history, weights[:, :20])
+
+
+DAMAGES = {
+    "no array": lambda kept: {name: value for name, value in kept.items() if name != "ease.data"},
+    "indices too large": lambda kept: kept | {"ease.indices": kept["ease.indices"] + 1},
+    "negative indices": lambda kept: kept | {"cosines.indices": kept["cosines.indices"] - 1},
+    "indices not sorted": lambda kept: kept | {"ease.indices": kept["ease.indices"][::-1].copy()},
+    "fractional indices": lambda kept: kept | {"ease.indices": kept["ease.indices"].astype(float)},
+    "bounds too short": lambda kept: kept | {"ease.indptr": kept["ease.indptr"][:-1]},
+    "bounds beyond the data": lambda kept: kept | {"ease.indptr": kept["ease.indptr"] * 2},
+    "NaN": lambda kept: kept | {"tables": np.full_like(kept["tables"], np.nan)},
+    "infinite": lambda kept: kept | {"ease.data": np.full_like(kept["ease.data"], np.inf)},
+    "doubles": lambda kept: kept | {"mean": kept["mean"].astype(float)},
+    "spread 0": lambda kept: kept | {"spread": kept["spread"] * 0},
+    "cosine below 0": lambda kept: kept | {"cosines.data": -kept["cosines.data"]},
+    "other titles": lambda kept: kept | {"tables": kept["tables"][:, :, :-1].copy()},
+    "other terms": lambda kept: kept | {"mean": kept["mean"][:-1]},
+}
+
+
+@pytest.fixture
+def saved(tiny_world, tmp_path):
+    data, rng = Dataset.open(tiny_world), np.random.default_rng(0)
+    user, title = rng.integers(0, data.n_users, 900), rng.integers(0, data.n_titles, 900).astype(np.int32)
+    pairs = Pairs(user, title, np.ones(900, np.float32), np.zeros(900, np.int32))
+    where = np.asarray(data.user_territory).astype(np.int64), np.zeros(data.n_territories, np.int64)
+    history = ones(user[:400], title[:400], (data.n_users, data.n_titles))
+    memory = Memory.of(Knowledge(history, pairs, *where, np.asarray(data.availability), np.asarray(data.launch_day)))
+    save_memory(memory, tmp_path / "memory.npz")
+    return data, memory, tmp_path / "memory.npz"
+
+
+def test_a_file_holds_all_but_the_users(saved):
+    data, memory, path = saved
+    found = load_memory(path, data)
+    np.testing.assert_array_equal(found.tables, memory.tables)
+    for name in ("cosines", "ease"):
+        np.testing.assert_array_equal(getattr(found, name).toarray(), getattr(memory, name).toarray())
+    assert np.diff(found.cosines.indptr).max() <= NEIGHBOURS and len(found.tables) == len(TITLE_TERMS)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_before_it_is_used(saved, damage):
+    data, _, path = saved
+    with np.load(path) as kept:
+        np.savez(path, **DAMAGES[damage](dict(kept)))
+    with pytest.raises(InputError, match=r"memory\.npz: not the memory of 6 territories and 30 titles"):
+        load_memory(path, data)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(saved, share):
+    data, _, path = saved
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"memory\.npz"):
+        load_memory(path, data)
