@@ -214,8 +214,8 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         when = " and day" if config.time else ""
         merged = counted(n_events - len(user), "repeated event")
         notes.append(f"{merged} merged: the same user and title{when}.")
-    days = None if log.day is None else ordinal
-    split = split_events(user, days, config)
+    dated = None if log.day is None else ordinal
+    split = split_events(user, dated, config)
     user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
     if split.has_time and config.test_days is None:
         labels = np.bincount(first.day[first.day >= 0], minlength=split.train_days + split.test_days)
@@ -223,7 +223,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         if test_days > split.test_days:
             had = f"{split.test_days}, which have only {counted(int(labels[split.train_days :].sum()), 'first stream')}"
             notes.append(f"{test_days} test days in place of {had}; --test-days sets another number.")
-            split = split_events(user, days, replace(config, test_days=test_days))
+            split = split_events(user, dated, replace(config, test_days=test_days))
             user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
     warnings += [] if log.day is None else implausible_days(ordinal) + thin_test_days(split)
     if config.strict and warnings:
