@@ -142,6 +142,7 @@ def test_a_sparse_log_gets_more_test_days_and_says_so(imported):
     dataset, summary = imported({"log.csv": longer}, time="time")
     assert dataset.test_days == summary.split.test_days == 8
     assert imported({"log.csv": log}, time="time", test_days=3)[0].test_days == 3
+    assert imported({"log.csv": log}, time="time", train_days=55)[0].test_days == 5
 
 
 def test_markets_go_before_a_column_of_the_users_table(imported):

@@ -220,6 +220,8 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     if split.has_time and config.test_days is None:
         labels = np.bincount(first.day[first.day >= 0], minlength=split.train_days + split.test_days)
         test_days = supported_test_days(labels, split.test_days, split.history_days + len(labels))
+        if config.train_days is not None:
+            test_days = min(test_days, split.history_days + split.test_days)  # what is left for them
         if test_days > split.test_days:
             had = f"{split.test_days}, which have only {counted(int(labels[split.train_days :].sum()), 'first stream')}"
             notes.append(f"{test_days} test days in place of {had}; --test-days sets another number.")
