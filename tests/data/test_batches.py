@@ -95,7 +95,7 @@ def test_arrays_have_the_types_that_the_network_takes():
         "user_features": "float32", "title_features": "float32", "user_rows": "int64", "title_rows": "int64",
         "user_counts": "float32", "title_counts": "float32", "segments": "int64", "pair_start": "int64",
         "pair_user": "int32", "pair_title": "int32", "labels": "float32", "order": "int64",
-        "user_territory": "int32",
+        "user_territory": "int32", "memory": "float32",
     }  # fmt: skip
     assert all(getattr(batch, name).flags.c_contiguous for name in types)
 

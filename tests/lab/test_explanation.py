@@ -9,12 +9,14 @@ from tiny_runs import MTL, train
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
+from twotower.data.memory.knowledge import read_history
+from twotower.data.memory.memory import TERMS
 from twotower.data.sample import Sample
 from twotower.lab.explain import explanation
 from twotower.lab.explain.explanation import SHOWN, explain, ranks
 from twotower.lab.explain.ids import find_row
 from twotower.metrics.local_titles import count_positives, title_locality
-from twotower.serving.open_run import score_pairs
+from twotower.serving.open_run import open_memory, open_model, score_pairs
 from twotower.serving.recommend import recommend
 
 GROUPS = {"groups": 2}
@@ -33,8 +35,15 @@ MODELS = {
     "moments of groups": MTL | {"batchnorm": "group", "title_offsets": "territory"},
     "territories": MTL | {"territory_bias": True, "title_offsets": "territory"},
     "territories without heads": {"territory_bias": True},
+    "memory": {"memory": True},
+    "memory and heads": MTL | {"memory": True, "title_offsets": "territory"},
 }
-TERRITORIES = "lowrank", "moments of groups", "territories"  # whose logits depend on the territory within a group
+TERRITORIES = (
+    "lowrank",
+    "moments of groups",
+    "territories",
+    "memory and heads",
+)  # whose logits depend on the territory within a group
 USERS, TITLES = (3, 77, 250), (0, 11, 29)
 
 
@@ -85,7 +94,7 @@ def test_a_model_has_the_terms_of_its_settings_and_no_others(run_of, data, kind)
     expected += ["c"] * model.get("learned_logit", True) + ["title_bias"] * model.get("title_bias", False)
     if model.get("territory_bias"):
         expected += ["territory_dot"] + ["territory_bias"] * model.get("title_bias", False)
-    expected += ["title_offset"] * (model.get("title_offsets") != "none")
+    expected += ["title_offset"] * (model.get("title_offsets") != "none") + ["memory"] * model.get("memory", False)
     found = of(run_of(kind), data, 3, 0)
     assert list(found["terms"]) == expected
     assert all(list(head["terms"]) == expected for head in found["heads"])
@@ -121,12 +130,13 @@ def test_another_head_is_the_same_person_in_the_largest_territory_of_its_group(r
         moved = Dataset.open(data.path)
         moved.head_territory = np.array(data.user_territory)
         moved.head_territory[user] = there
+        moved.user_territory = moved.head_territory
         expected = scores(run_of(kind), moved, user)[title]
         assert head["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
         assert sum(head["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["baseline", "territories"])
+@pytest.mark.parametrize("kind", ["baseline", "territories", "memory and heads"])
 def test_ranks_are_those_of_the_recommendations(run_of, data, kind):
     best = recommend(run_of(kind), data, np.array([77]), top=30)
     titles = [t for t in best.title[0].tolist() if t >= 0]
@@ -164,6 +174,7 @@ def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kin
     there = Dataset.open(data.path)
     there.head_territory = np.array(data.user_territory)
     there.head_territory[77] = data.territories.index(heads[moved["group"]]["territory"])
+    there.user_territory = there.head_territory
     other = scores(run_of(kind), there, 77)
     open_to = recommend(run_of(kind), data, np.array([77]), top=30).title[0]
     open_to = open_to[open_to >= 0]
@@ -221,6 +232,42 @@ def test_half_precision_vectors_are_taken_as_they_are(run_of, own_world):
     found, expected = of(run_of("territories"), data, 77, 11), scores(run_of("territories"), data, 77)[11]
     assert found["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert sum(found["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["memory", "memory and heads"])
+def test_memory_is_told_by_term_and_by_title_of_the_history(run_of, data, kind):
+    user, title = 77, 11
+    found = of(run_of(kind), data, user, title, top=3)
+    part = found["memory"]
+    assert [term["term"] for term in part["terms"]] == list(TERMS)
+    assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(found["terms"]["memory"], abs=1e-5)
+    for term in part["terms"]:
+        assert term["contribution"] == pytest.approx(term["value"] * (term["weight"] + term["deviation"]), abs=1e-5)
+        assert kind == "memory and heads" or term["deviation"] == 0
+    history = set(read_history(data)[[user]].indices.tolist())
+    assert part["history"] == len(history) and {of_title["row"] for of_title in part["titles"]} <= history
+    assert part["titles"][0]["name"] == data.titles.get("name", data.title_ids)[part["titles"][0]["row"]]
+    sizes = [abs(of_title["contribution"]) for of_title in part["titles"]]
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) == min(3, part["related"])
+
+
+def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, data):
+    """Against the same user with the same length of history, of titles that have nothing to do with this one."""
+    user, title = 77, 11
+    part = of(run_of("memory"), data, user, title, top=99)["memory"]
+    model, _ = open_model(run_of("memory"), data)
+    memory, w = open_memory(run_of("memory"), data, model), model.score.weights_of_memory()[0]
+    with_history = memory.of_users(np.array([user]), w)[0, title]
+    for name in ("cosines", "ease"):
+        getattr(memory, name).data[:] = 0
+    lost = with_history - memory.of_users(np.array([user]), w)[0, title]
+    assert sum(of_title["contribution"] for of_title in part["titles"]) == pytest.approx(lost, abs=1e-4)
+    assert abs(lost) > 1e-3
+
+
+def test_a_model_without_memory_has_no_part_of_it(run_of, data):
+    found = of(run_of("lowrank"), data, 77, 11)
+    assert found["memory"] is None and "memory" not in found["terms"]
 
 
 def test_one_head_has_no_other_to_compare_with(run_of, data):

@@ -115,7 +115,13 @@ def test_every_method_of_an_experiment_may_have_memory(tiny_world, tmp_path):
 
 def test_what_cannot_show_memory_says_so(tiny_world, tmp_path, run):
     assert "memory" in failing_line("export", run.path, "--out", tmp_path / "out")
-    assert "memory" in failing_line("explain", run.path, "--user", "#0", "--title", "#0")
+
+
+def test_a_score_with_memory_is_explained(run):
+    result = CliRunner().invoke(cli, ["explain", str(run.path), "--user", "77", "--title", "#11"])
+    assert result.exit_code == 0, result.output
+    for words in ("⟨m, w + d⟩", "memory term", "labels, territory", "of the group", "in the user's history go with"):
+        assert words in result.stdout
 
 
 @pytest.mark.parametrize("command", ["gradcheck", "inspect", "leaks"])

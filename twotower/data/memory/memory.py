@@ -9,6 +9,7 @@ What is counted for a training pair leaves out the labels of its user's fold, so
 """
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import scipy.sparse as sp
@@ -115,6 +116,13 @@ class Memory:
         weights = *parts(self.cosines), *parts(self.ease)
         combine_profiles(found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE))
         return found
+
+    def living_in(self, territory: int, user: int) -> "Memory":
+        """The same memory, where one user (a row) lives in another territory."""
+        moved = copy(self)
+        moved.territory = self.territory.copy()
+        moved.territory[user] = territory
+        return moved
 
     def logits(self, users: Array, w: Array) -> Array:
         """w·m (n, T) float32 of users (n,) and all titles; w (n, F) by user."""

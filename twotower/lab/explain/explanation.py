@@ -14,6 +14,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.lab.explain.head_scores import HeadScores, assumed_territories, head_scores
 from twotower.lab.explain.ids import find_row
+from twotower.lab.explain.memory_part import Recalled, memory_part
 from twotower.lab.explain.record import (
     BaseRate,
     Explanation,
@@ -25,7 +26,7 @@ from twotower.lab.explain.record import (
     UserFacts,
 )
 from twotower.metrics.local_titles import NOWHERE, TitleLocality, count_positives, title_locality
-from twotower.serving.open_run import open_model, refuse_memory
+from twotower.serving.open_run import open_memory, open_model
 from twotower.serving.recommend import watched
 from twotower.serving.remap import is_like
 from twotower.training.predict import user_groups
@@ -49,13 +50,14 @@ def explain(
     row, t = find_row("user", user, dataset), find_row("title", title, dataset)
     run = RunReader(run_path)
     model, territory_group = open_model(run_path, dataset, np.array([row]))
-    refuse_memory(run_path, model, "this explanation does not take apart")
+    memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
+    recalled = None if memory is None or weights is None else Recalled(memory, model.params["memory.w"], weights)
     compile_kernels(progress)
     K = model.config.groups
     home, own = int(dataset.head_territory[row]), int(user_groups(dataset, territory_group, K)[row])
     assumed = assumed_territories(dataset.territories.users, territory_group, home, own, K)
     with threadpool_limits(1, "blas"):
-        scores = head_scores(model, dataset, row, t, assumed, territory_group, progress)
+        scores = head_scores(model, dataset, row, t, assumed, territory_group, progress, recalled)
     day = dataset.train_days + dataset.test_days
     _, seen = watched(dataset, np.array([row]), day, progress)
     available = np.asarray(dataset.availability)[:, home] & (np.asarray(dataset.launch_day) <= day)  # (T,)
@@ -81,6 +83,7 @@ def explain(
         "terms": heads[own]["terms"],
         "logit": heads[own]["logit"],
         "probability": heads[own]["probability"],
+        "memory": None if recalled is None else memory_part(recalled, dataset, row, t, home, own, top),
         "base_rates": [] if pairs is None else base_rates(pairs, dataset, t, home),
         "hidden": hidden_units(float(model.params["logit.scale"][0]), scores.U[own], scores.v, top),
         "titles": int(allowed.sum()),

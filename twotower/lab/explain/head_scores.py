@@ -1,6 +1,6 @@
 """The logit of one user and one title under every head, split into its terms.
 
-    z = s·<U, V> + c + <X, C_k> + s·<b_r, V> + <X, C_r> + offset_r     of group k and territory r
+    z = s·<U, V> + c + <X, C_k> + s·<b_r, V> + <X, C_r> + offset_r + <m, w + d_k>     of group k and territory r
         └ s·<A, V> + s·<U − A, V>: the shared tower A, and what the head adds to it (where it only adds)
 
 Under another head the user's features stay the same and the group changes. Terms that depend on a territory are then
@@ -18,6 +18,7 @@ from twotower.core.config import BATCHNORM_EPS
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
+from twotower.lab.explain.memory_part import Recalled
 from twotower.model import reference
 from twotower.model.retrieval import Retrieval, Users
 from twotower.model.score import logits
@@ -36,7 +37,7 @@ class HeadScores:
 
 def head_scores(
     model: TwoTower, dataset: Dataset, row: int, t: int, assumed: np.ndarray, territory_group: np.ndarray,
-    progress: Progress = silent,
+    progress: Progress = silent, recalled: Recalled | None = None,
 ) -> HeadScores:  # fmt: skip
     """Score a user under every head, living in the territory ``assumed`` (K,) for each.
 
@@ -54,11 +55,16 @@ def head_scores(
         z[who, first : first + dots.shape[1]] = dots
 
     titles.scan(users, keep, progress)
+    if recalled is not None:
+        z += recalled.logits(row, assumed)
     if not np.isfinite(z).all():
         raise InputError(f"{dataset.path}: scores of user row {row} are not finite; see: twotower doctor DIR")
     A, U, v = textbook_embeddings(model, dataset.user_vectors[row], dataset.title_vectors[t], assumed)
     x = np.asarray(dataset.title_vectors[t], np.float64)
     terms = [terms_of(model, k, int(assumed[k]), t, A[k], U[k], v, x) for k in range(K)]
+    if recalled is not None:
+        for k, of_head in enumerate(terms):
+            of_head["memory"] = float(recalled.of_pair(row, t, int(assumed[k])) @ recalled.weights[k])
     return HeadScores(U, v, terms, z)
 
 
@@ -111,9 +117,7 @@ def terms_of(
     return {name: float(value) for name, value in terms.items()}
 
 
-def assumed_territories(
-    users: np.ndarray, territory_group: np.ndarray, home: int, own: int, groups: int
-) -> np.ndarray:
+def assumed_territories(users: np.ndarray, territory_group: np.ndarray, home: int, own: int, groups: int) -> np.ndarray:
     """The territory that a user is assumed to live in under each head (K,): home, or the largest of another group.
 
     Home, too, where a newer dataset has no territory of the group.

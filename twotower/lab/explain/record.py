@@ -81,6 +81,36 @@ class BaseRate(TypedDict):
     rate: float | None
 
 
+class MemoryTerm(TypedDict):
+    """One memory term of the pair."""
+
+    term: str
+    value: float  # in standard deviations from its mean over the training pairs
+    weight: float  # that all groups share
+    deviation: float  # of the group
+    contribution: float  # to the logit
+
+
+class WatchedTitle(TypedDict):
+    """A title of the user's history, and what it brings the explained one."""
+
+    id: str
+    name: str
+    row: int
+    cosine: float  # of the two titles' viewers
+    ease: float
+    contribution: float  # to the logit: its part of the terms that are sums over the history
+
+
+class MemoryPart(TypedDict):
+    """<m, w + d_k> under the own head, by term and by title of the history."""
+
+    terms: list[MemoryTerm]
+    history: int  # titles
+    related: int  # of them, with a cosine or an EASE weight to the explained title
+    titles: list[WatchedTitle]  # with the largest contributions
+
+
 class HeadScore(TypedDict):
     """The score under one head."""
 
@@ -117,6 +147,7 @@ class Explanation(TypedDict):
     terms: dict[str, float]
     logit: float
     probability: float
+    memory: MemoryPart | None  # None: a model without memory
     base_rates: list[BaseRate]
     hidden: HiddenUnits
     titles: int  # that the user may be recommended

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from twotower.core.formatting import count, counted, decimal, minus
-from twotower.lab.explain.record import Explanation, HeadScore, TitleKind
+from twotower.lab.explain.record import Explanation, HeadScore, MemoryPart, TitleKind
 from twotower.report.table import COUNT, TEXT, Cell, Column, Kind, Table
 from twotower.report.terminal import line, print_lines, print_table
 
@@ -17,6 +17,7 @@ TERMS = {
     "territory_dot": ("s·⟨b, V⟩", "user offset of {territory}", "user offset"),
     "territory_bias": ("⟨X, C⟩", "title bias of {territory}", "terr. bias"),
     "title_offset": ("offset", "title offset in {territory}", "offset"),
+    "memory": ("⟨m, w + d⟩", "memory: counts and the user's history", "memory"),
 }
 BASE_RATES = {
     "all": "all training pairs",
@@ -33,6 +34,12 @@ def print_explanation(record: Explanation, console: Console) -> None:
     print_lines(console, [*facts(record), ""])
     print_table(terms_table(record), console)
     console.print()
+    if record["memory"] is not None:
+        print_table(memory_table(record["memory"]), console)
+        console.print()
+        if record["memory"]["titles"]:
+            print_table(history_table(record["memory"]), console)
+        print_lines(console, [history_line(record["memory"]), ""])
     if record["hidden"]["half"]:
         print_table(units_table(record), console)
     print_lines(console, [concentration(record), ""])
@@ -79,6 +86,32 @@ def terms_table(record: Explanation) -> Table:
         rate = "–" if base["rate"] is None else decimal(base["rate"])
         table.add("base rate", f"{words}: {counts}", rate)
     return table
+
+
+def memory_table(part: MemoryPart) -> Table:
+    """The memory terms with their values and contributions, largest first."""
+    columns = [Column("memory term", TEXT), Column("value", TERM), Column("weight", TERM), Column("of the group", TERM)]
+    table = Table([*columns, Column("contribution", TERM)], "", "values in standard deviations from the mean pair")
+    for term in sorted(part["terms"], key=lambda term: -abs(term["contribution"])):
+        table.add(term["term"], term["value"], term["weight"], term["deviation"], term["contribution"])
+    table.section()
+    table.add("memory", "", "", "", sum(term["contribution"] for term in part["terms"]), tone="strong")
+    return table
+
+
+def history_table(part: MemoryPart) -> Table:
+    """The titles of the user's history that the score comes from."""
+    columns = [Column("watched before", TEXT), Column("cosine", TERM), Column("EASE", TERM)]
+    table = Table([*columns, Column("contribution", TERM)])
+    for title in part["titles"]:
+        table.add(title["name"], title["cosine"], title["ease"], title["contribution"])
+    return table
+
+
+def history_line(part: MemoryPart) -> str:
+    """How much of the history has to do with the title."""
+    history = counted(part["history"], "title")
+    return f"{count(part['related'])} of the {history} in the user's history go with this one."
 
 
 def units_table(record: Explanation) -> Table:
