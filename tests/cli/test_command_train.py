@@ -341,7 +341,7 @@ def test_a_label_names_the_method_and_the_directory(here, tiny_world):
 def test_where_there_is_no_terminal_progress_is_plain_lines(here, tiny_world):
     err = run(tiny_world, *TINY).stderr
     assert "\x1b" not in err and "\r" not in err
-    stages = ["checking vectors", "compiling kernels", "epoch 1/1", "validation", "scoring the test pairs"]
+    stages = ["checking vectors", "preparing kernels", "epoch 1/1", "validation", "scoring the test pairs"]
     found = [next(i for i, line in enumerate(err.splitlines()) if line.startswith(s)) for s in stages]
     assert found == sorted(found)
     epoch = next(line for line in err.splitlines() if line.startswith("epoch 1/1"))

@@ -105,8 +105,8 @@ def test_dimensions_are_capped_by_the_rank_and_that_is_told(world):
     summary = embed(world, EmbedConfig(text=("words",)))
     assert dict(summary.user_parts)["history"] == N_TITLES - 1
     assert dict(summary.title_parts) == {"text": 5, "history": N_TITLES - 1}
-    assert f"History: {N_TITLES - 1} columns instead of 192, the rank of its matrix." in summary.notes
-    assert "Text: 5 columns instead of 256, the rank of its matrix." in summary.notes
+    assert f"History: {N_TITLES - 1} columns, not 192: the rank of its matrix is no higher." in summary.notes
+    assert "Text: 5 columns, not 256: the rank of its matrix is no higher." in summary.notes
 
 
 def test_all_columns_that_are_not_categorical_are_text_unless_told(world):

@@ -47,7 +47,12 @@ def test_each_stage_ends_with_one_line():
 
 def test_a_stage_of_unknown_length_ends_where_the_next_begins():
     lines = lines_of([("read", 0, 0), ("read", 500, 0), ("sort", 0, 1), ("sort", 1, 1)])
-    assert lines == ["read: 500, 500/s, in 1.0 s", "sort …", "sort: in 0.5 s"]
+    assert lines == ["read: 500, 500/s, in 1.0 s", "sort …", "sort: done in 0.5 s"]
+
+
+def test_a_long_step_says_how_long_it_has_taken_so_far():
+    lines = lines_of([("compile", 0, 1)] * 5 + [("compile", 1, 1)])
+    assert lines == ["compile …", "compile: 2.0 s so far", "compile: done in 2.5 s"]
 
 
 def test_a_stage_cut_short_says_how_far_it_came():

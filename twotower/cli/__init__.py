@@ -18,11 +18,11 @@ from twotower.core.version import __version__
 #: Section of the help → command → its line of help. A test keeps each line equal to the command's own.
 SECTIONS = {
     "Data": {
-        "simulate": "Make a synthetic streaming service with known truth.",
+        "simulate": "Simulate a streaming service whose true tastes are known.",
         "import": "Turn watch logs into a dataset.",
-        "embed": "Make user and title vectors where none exist.",
-        "group": "Group the territories for the heads.",
-        "sample": "Sample the users, positives and negatives to train and test on.",
+        "embed": "Build user and title vectors from a dataset.",
+        "group": "Group the territories, one head per group.",
+        "sample": "Draw the users, positives and negatives to train and test on.",
     },
     "Model": {
         "train": "Train a model and evaluate it on unseen users and days.",
@@ -30,19 +30,19 @@ SECTIONS = {
         "compare": "Compare runs: relative gains per territory.",
     },
     "Study": {
-        "experiment": "Run the paper's experiment: methods over seeds, gains, bias.",
+        "experiment": "Run the paper's experiment: compare methods over several seeds.",
         "inspect": "Show which groups' rows moved which weights in one batch.",
         "leaks": "Check that no head learns from the rows of another group.",
-        "gradcheck": "Check every gradient by finite differences, on your own batch.",
+        "gradcheck": "Check every gradient against finite differences, on your own data.",
         "trace": "Show one training step of a tiny network, number by number.",
         "explain": "Explain the score of a title for a user.",
     },
     "Serve": {
-        "recommend": "Recommend the best titles to each user.",
+        "recommend": "Recommend titles to each user.",
         "export": "Write user and title embeddings for scoring elsewhere.",
     },
     "Machine": {
-        "doctor": "Check this machine and show which kernels run.",
+        "doctor": "Check this machine and show which kernels it runs.",
         "warmup": "Compile the kernels now, so that the first run starts at once.",
     },
 }
@@ -124,12 +124,12 @@ def did_you_mean(name: str) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="twotower")
 def cli() -> None:
-    """Two-tower recommenders for many territories, trained and evaluated on a plain CPU.
+    """Two-tower recommenders for many territories, trained and evaluated on CPUs alone.
 
     \b
     Example:
-      twotower train --mtl --groups 4     make a world, train, show PR-AUC
-      twotower train --help               what a command does and its options
+      twotower train --mtl --groups 4     simulate a world, train, print PR-AUC
+      twotower train --help               what a command does, and its options
     """
 
 

@@ -10,17 +10,17 @@ import click
 @click.option("--against", type=click.Path(), metavar="RUN",
               help="Compare every run with this one, instead of the first with each.")  # fmt: skip
 @click.option("--top", type=click.IntRange(1), default=16, show_default=True,
-              help="Number of territories shown: those with most users.")  # fmt: skip
+              help="How many territories to show: those with the most users.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Show all territories with test pairs.")
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
-              help="Fewest test positives of an evaluated territory; the others have no verdict.")  # fmt: skip
+              help="Test positives that a territory needs for a verdict.")  # fmt: skip
 @click.option("--by-day/--pooled", default=None,
               help="Average the gains of the test days, or rank the pairs of all days together.  "
-              "[default: by day up to 7 test days]")  # fmt: skip
+              "[default: by day, for up to 7 test days]")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
-              help="Bootstrap replicates: more give smoother intervals.")  # fmt: skip
+              help="Bootstrap replicates: the more, the smoother the intervals.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR",
-              help="Where the dataset is now, if it was moved.")  # fmt: skip
+              help="Where the dataset is now, if it has moved.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Also write the gains to FILE as CSV.")
 def compare(
@@ -37,10 +37,10 @@ def compare(
 ) -> None:
     """Compare runs: relative gains per territory.
 
-    Compares the first RUN with each of the others: 100 · (method − baseline) / baseline of the PR-AUC of each
-    territory, as in Table 2 of the paper. Runs that differ only in their seed are one method. All runs must have been
-    evaluated on the same test pairs. Intervals and verdicts come from a bootstrap over test users, as in twotower
-    experiment; they need the dataset of the runs.
+    Compares the first RUN with each of the others, by the gain in each territory's PR-AUC, 100 · (method − baseline) /
+    baseline, as in Table 2 of the paper. Runs that differ only in their seed count as one method. All runs must have
+    been evaluated on the same test pairs. Intervals and verdicts come from a bootstrap over test users, as in twotower
+    experiment; they need the dataset that the runs were trained on.
 
     \b
     Example:

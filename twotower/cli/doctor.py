@@ -9,10 +9,10 @@ import click
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(directory: Path | None, as_json: bool) -> None:
-    """Check this machine and show which kernels run.
+    """Check this machine and show which kernels it runs.
 
     gemm is the implementation of the matrix product: avx512, avx2, or numpy (NumPy's BLAS) on other processors.
-    Compiled kernels are cached for the next run in the directory kernel cache.
+    Compiled kernels are kept for later runs in the directory shown as "kernel cache".
 
     With DIR, every file of that dataset and of its samples is compared with its checksum, and all vectors and
     pairs are checked.

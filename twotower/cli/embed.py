@@ -17,18 +17,18 @@ FILE = click.Path(path_type=Path)
     "--user-dims",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Columns of the SVD of the history, for users and for titles.  [default: 192]",
+    help="Columns from the SVD of the watch history, for users and for titles.  [default: 192]",
 )
 @click.option(
     "--history-power",
     type=float,
     metavar="P",
-    help="Exponent of its singular values; larger: users with common titles become more alike.  [default: 3]",
+    help="Exponent of the singular values: the larger, the more alike users who share titles become.  [default: 3]",
 )
 @click.option(
     "--territory-onehot/--no-territory-onehot",
     default=None,
-    help="One column per territory in the user vectors.  [default: yes]",
+    help="Add one column per territory to the user vectors.  [default: yes]",
 )
 @click.option("--profile", multiple=True, metavar="COL", help="One-hot encode a user column; repeatable.")
 @click.option(
@@ -43,33 +43,34 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     type=click.IntRange(min=0),
     metavar="N",
-    help="Columns of the SVD of the words' TF-IDF.",
+    help="Columns from the SVD of the words' TF-IDF.",
 )
 @click.option("--categorical", multiple=True, metavar="COL", help="One-hot encode a title column; repeatable.")
 @click.option(
     "--title-side/--no-title-side",
     default=None,
-    help="Columns of the SVD of the history in the title vectors.  [default: yes]",
+    help="Add columns from the SVD of the watch history to the title vectors.  [default: yes]",
 )
 @click.option(
     "--user-vectors", type=FILE, metavar="FILE", help="Your own user vectors: .npy, or Parquet or CSV with ids."
 )
-@click.option("--title-vectors", type=FILE, metavar="FILE", help="Your own title vectors, likewise.")
+@click.option("--title-vectors", type=FILE, metavar="FILE", help="Your own title vectors, in the same formats.")
 @click.option(
     "--basis-from",
     type=FILE,
     metavar="DATASET",
-    help="Project onto the basis of DATASET's vectors, for a run that was trained on it.",
+    help="Project onto the basis of DATASET's vectors, for use with a run trained on DATASET.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the dataset's vectors.")
+@click.option("--overwrite", is_flag=True, help="Replace the vectors that DIR already has.")
 def embed(directory: Path, basis_from: Path | None, overwrite: bool, **options: Any) -> None:
-    """Make user and title vectors where none exist.
+    """Build user and title vectors from a dataset.
 
-    Users are described by their history (events before the training days), territory and profile; titles by their
-    text, categories and users. Your own vectors replace these defaults; explicit options add columns to them.
+    Users are described by their history (what they watched before the training days), territory and profile; titles
+    by their text, their categories and who watched them. Your own vectors replace all this; other options, given
+    explicitly, then add columns to them.
 
-    With --basis-from, yesterday's model can score today's users: histories are projected onto the factors of DATASET,
-    titles get its words, categories and history, and columns of what it does not know are 0.
+    With --basis-from, yesterday's model can score today's users: histories are projected onto DATASET's factors, and
+    titles get columns for DATASET's words, categories and history. Whatever DATASET does not know becomes 0.
 
     \b
     Example:

@@ -24,7 +24,7 @@ PLURAL = {"territory": "territories", "title": "titles"}
     type=click.Choice(list(PLURAL)),
     default="territory",
     show_default=True,
-    help="Rows of the table.",
+    help="What each row of the table is.",
 )
 @click.option("--all", "everything", is_flag=True, help="Print all rows, not only the first 20.")
 @click.option(
@@ -32,7 +32,7 @@ PLURAL = {"territory": "territories", "title": "titles"}
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Positives that a territory needs to count in the second macro mean.",
+    help="Positives that a territory needs to count towards the second macro mean.",
 )
 @click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
@@ -49,8 +49,9 @@ def evaluate(
 ) -> None:
     """Evaluate a run per territory and per title.
 
-    Scores the test pairs with the weights of RUN and prints average precision (PR-AUC), exact under ties, with
-    its support and the base rate, which a constant score would get. It is undefined without a positive.
+    Scores the test pairs with the weights of RUN and prints the average precision (PR-AUC, exact even with ties),
+    beside the number of pairs and the base rate, which is what a constant score would get. PR-AUC is undefined where
+    there are no positives.
 
     \b
     Example:

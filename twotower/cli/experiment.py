@@ -34,12 +34,12 @@ def shared_options(command: Any) -> Any:
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
               help=f"Methods to compare, or all; also available: {', '.join(FURTHER)}.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
-              help="Runs of each method: seeds 0, 1, …")  # fmt: skip
+              help="Runs per method, with seeds 0, 1, …")  # fmt: skip
 @click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
               help="Groups of territories, each with its own head.")  # fmt: skip
 @click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
               help="Blocks of test days; models are updated with each before the next is evaluated.")  # fmt: skip
-@click.option("--name", metavar="NAME", help="Name of the experiment.  [default: that of the dataset]")
+@click.option("--name", metavar="NAME", help="Name of the experiment.  [default: the dataset's name]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="Directory of the experiment.  [default: experiments/NAME]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True,
@@ -47,10 +47,10 @@ def shared_options(command: Any) -> Any:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
 @sample_options("random_users", "active_users", "quota", "test_users", "alpha", "dev_users")
 @click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
-              help="Fewest test positives of an evaluated territory; the others have no verdict.")  # fmt: skip
+              help="Test positives that a territory needs for a verdict.")  # fmt: skip
 @click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
-              help="Bootstrap replicates: more give smoother intervals.")  # fmt: skip
-@click.option("--html/--no-html", default=True, show_default=True, help="Write report.html, a page to read.")
+              help="Bootstrap replicates: the more, the smoother the intervals.")  # fmt: skip
+@click.option("--html/--no-html", default=True, show_default=True, help="Write the report as a web page, report.html.")
 @shared_options
 def experiment(
     directory: Path,
@@ -73,12 +73,12 @@ def experiment(
     html: bool,
     **options: Any,
 ) -> None:
-    """Run the paper's experiment: methods over seeds, gains, bias.
+    """Run the paper's experiment: compare methods over several seeds.
 
-    DIR is a dataset; without one the built-in world is made first, in ./world. Each method is trained on its own
+    DIR is a dataset; without one, the built-in world is first simulated in ./world. Each method is trained on its own
     sample of the same users, with the same settings and seeds, and evaluated on the same test users. Missing samples
-    are made. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
-    --methods. Choose among methods with --dev-users, and look at the test users once, at the end.
+    are drawn. Finished runs are not trained again: repeat the command after an interruption, or with more --seeds or
+    --methods. Choose between methods with --dev-users, and look at the test users only once, at the end.
 
     \b
     Example:

@@ -7,8 +7,8 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--user", required=True, metavar="U", help="Id of the user, or # and a row.")
-@click.option("--title", required=True, metavar="T", help="Id of the title, or # and a row of titles.csv.")
+@click.option("--user", required=True, metavar="U", help="Id of the user, or # and a row number, as in '#17'.")
+@click.option("--title", required=True, metavar="T", help="Id of the title, or # and a row number in titles.csv.")
 @click.option(
     "--dataset",
     "directory",
@@ -21,15 +21,15 @@ import click
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Hidden units of either sign and titles per head to show.",
+    help="How many to show: hidden units of each sign, and titles per head.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def explain(run: Path, user: str, title: str, directory: Path | None, top: int, as_json: bool) -> None:
     """Explain the score of a title for a user.
 
     Splits the logit into its terms: user times title, by hidden unit; what the head of the user's group adds;
-    and the biases. Then scores the same user under every other head, as if living in the largest territory of
-    its group, and shows the titles with the largest changes.
+    and the biases. Then scores the user under every other head, as if the user lived in the largest territory of
+    that head's group, and shows the titles whose scores change most.
 
     \b
     Example:

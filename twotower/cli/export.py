@@ -21,8 +21,8 @@ def export(
 
     Writes users.npy (n, D), titles.npy (T, D) and bias.npy (C, T) to FOLDER, with the ids of their rows as CSV.
     The score users[u] · titles[t] + bias[territory of u, t] is the model's logit. Users are those of DIR, by
-    default the dataset that RUN was trained on. For a nearest-neighbour index of a territory, append its row of
-    bias.npy to the titles as one more column, and a 1 to the users.
+    default the dataset that RUN was trained on. To build a nearest-neighbour index for a territory, append its row
+    of bias.npy to the titles as one more column, and a 1 to every user.
 
     A run with --memory adds the part of users' histories: memory.npy, history.npz, cosines.npz and ease.npz,
     which the formula in manifest.json puts together.

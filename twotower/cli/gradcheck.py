@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 @click.command()
 @subject_options
 @click.option("--pairs", type=int, metavar="N",
-              help="Pairs of the batch to check on, evenly from all groups.  [default: 256, or 8 per group if more]")
+              help="Pairs of the batch to check, taken evenly from all groups.  [default: 256, or 8 per group if more]")
 @click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
               help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")
-@click.option("--all", "everything", is_flag=True, help="A row for every block, also for groups that agree.")
+@click.option("--all", "everything", is_flag=True, help="Show a row for every block, even for groups that agree.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")  # fmt: skip
 def gradcheck(
     subject: "Callable[[Progress], Subject]", pairs: int | None, bug: str | None, everything: bool, as_json: bool
 ) -> None:
-    """Check every gradient by finite differences, on your own batch.
+    """Check every gradient against finite differences, on your own data.
 
-    For each block of weights: a central difference of the loss in float64, the gradient by the textbook
-    (model/reference.py, float64) and the one used in training (model/two_tower.py, float32). Also three steps
-    of Adam against its formula, and that a head gets exactly 0 from rows of other groups.
+    Compares, for each block of weights, a central difference of the loss in float64, the textbook's gradient
+    (model/reference.py, float64) and the one used in training (model/two_tower.py, float32). Also checks three
+    steps of Adam against its formula, and that a head gets exactly 0 from the rows of other groups.
 
-    The exit code is 1 if something disagrees; with --break, if the bug is not caught.
+    The exit code is 1 if anything disagrees or, with --break, if the bug is not caught.
 
     \b
     Example:

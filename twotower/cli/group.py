@@ -14,15 +14,15 @@ from twotower.core.presets import DEFAULT_GROUPS
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--groups", type=int, metavar="K", help=f"Number of groups.  [default: {DEFAULT_GROUPS}]")
 @click.option("--majors", type=click.IntRange(1), default=16, show_default=True, metavar="N",
-              help="Territories that count as major: those with the most users.")  # fmt: skip
+              help="How many territories count as major: those with the most users.")  # fmt: skip
 @click.option("--from", "file", type=click.Path(path_type=Path), metavar="FILE",
               help="Read the groups from a CSV with columns territory,group.")  # fmt: skip
 @click.option("--all", "name_all", is_flag=True, help="Print every territory, not only the major ones.")
 def group(directory: Path, groups: int | None, majors: int, file: Path | None, name_all: bool) -> None:
-    """Group the territories for the heads.
+    """Group the territories, one head per group.
 
-    Neighbouring territories are grouped together, with equal numbers of major and of minor territories per group. The
-    groups are saved to DIR, and twotower train uses them.
+    Neighbouring territories go into one group, and each group gets the same number of major and of minor
+    territories, as far as possible. The groups are saved to DIR, where twotower train finds them.
 
     \b
     Example:

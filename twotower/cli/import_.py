@@ -39,7 +39,7 @@ COMMON = {
     default="territory",
     show_default=True,
     metavar="COL",
-    help="Column of territories, in --users or else in the events.",
+    help="Column of territories, in the --users table or else in the events.",
 )
 @click.option("--time", metavar="COL", help="Column of times; without it, the pairs are split at random.")
 @click.option(
@@ -79,7 +79,7 @@ COMMON = {
     "--train-days",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Training days, before the test days; with 0 for both, all of the log is history, for scoring only.  "
+    help="Training days, before the test days; with 0 for both, the whole log is history, for scoring only.  "
     "[default: 60, or half of the rest if that is fewer]",
 )
 @click.option(
@@ -88,7 +88,7 @@ COMMON = {
     metavar="N",
     help="Test days: the last days of the log.  [default: 3, or a fifth of all if that is fewer]",
 )
-@click.option("--calendar", is_flag=True, help="Count all days of the calendar, not only days with events.")
+@click.option("--calendar", is_flag=True, help="Count every day of the calendar, not only those with events.")
 @click.option(
     "--history-share",
     type=click.FloatRange(0, 1, max_open=True),
@@ -115,7 +115,7 @@ COMMON = {
 )
 @click.option("--strict", is_flag=True, help="Stop at signs that the log was misread, instead of warning.")
 @click.option("--dry-run", is_flag=True, help="Read 100,000 rows per file, say how they are read, and write nothing.")
-@click.option("--skip-bad-rows", is_flag=True, help="Leave out and count rows of events that cannot be read.")
+@click.option("--skip-bad-rows", is_flag=True, help="Skip event rows that cannot be read, and count them.")
 @click.option("--separator", metavar="TEXT", help="Separator of fields, such as :: or tab.  [default: detected]")
 @click.option(
     "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of text files, such as latin-1."
@@ -131,8 +131,8 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
 
     Events are CSV, JSON lines or Parquet, packed or not, in files or folders; the format is detected from the content,
     and folders such as day=2024-03-01 are columns.
-    The last days are for testing, the days before them for training, and everything before that is history, which
-    user vectors are made of.
+    The last days are for testing, the days before them for training, and everything earlier is history, from which
+    user vectors are built.
 
     \b
     Example:

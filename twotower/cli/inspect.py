@@ -21,9 +21,9 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
     """Show which groups' rows moved which weights in one batch.
 
     Runs the real backward pass once per group and prints the norm of each block's gradient by the group of
-    the rows: all groups contribute to the towers, only its own group to a head. Also shows whether the groups'
-    gradients conflict, what would leak without the mask, dead units, and how far the next step moves the
-    weights. Nothing is trained or changed. RUN is a finished run, DIR a dataset for a fresh network.
+    the rows: every group contributes to the towers, but only a head's own group to the head. Also shows whether
+    the groups' gradients conflict, what would leak without the mask, dead units, and how far the next step moves
+    the weights. Nothing is trained or changed. RUN is a finished run; DIR is a dataset, for a fresh network.
 
     \b
     Example:

@@ -23,7 +23,7 @@ def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: in
 
     Perturbs the labels, then the user features, then the title features of all rows outside a group, and
     compares the gradient of the group's own parameters. Labels must change nothing, bit for bit; features may
-    act through the moments of batch-norm only. With --model, checks a Python function that returns gradients.
+    act only through the batch-norm statistics. With --model, checks a Python function that returns gradients.
     The exit code is 1 if there is a leak.
 
     \b

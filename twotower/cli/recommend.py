@@ -17,7 +17,7 @@ from twotower.core.formatting import counted
     "--day",
     type=int,
     metavar="D",
-    help="Recommend as of the start of day D, without titles launched later or watched before.  "
+    help="Recommend as of the start of day D: nothing launched later, nothing watched before.  "
     "[default: the day after the log]",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of the terminal.")
@@ -30,11 +30,12 @@ def recommend(
     day: int | None,
     out: Path | None,
 ) -> None:
-    """Recommend the best titles to each user.
+    """Recommend titles to each user.
 
     Scores all titles for the users of DIR, by default the dataset that RUN was trained on, and writes the best
-    as CSV: user, rank, title, score. Titles that are not available in a user's territory, not launched yet or
-    already watched are left out. The score is a logit; its sigmoid is a probability.
+    as CSV: user, rank, title, score. Leaves out titles that are not available in the user's territory, have not
+    been launched yet, or have been watched already. The score is a logit, so it may be negative; its sigmoid is a
+    probability.
 
     \b
     Example:

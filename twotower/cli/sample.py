@@ -86,15 +86,15 @@ def sample_options(*names: str) -> Callable[[Command], Command]:
 @click.command()
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @sample_options(*TYPES)
-@click.option("--name", default="default", show_default=True, help="Name of the sample in the dataset.")
-@click.option("--overwrite", is_flag=True, help="Replace a sample of that name.")
+@click.option("--name", default="default", show_default=True, help="Name of the sample, within the dataset.")
+@click.option("--overwrite", is_flag=True, help="Replace the sample of that name.")
 @click.option("--all", "every_territory", is_flag=True, help="Print every territory, not only the 20 largest.")
 def sample(directory: Path, name: str, overwrite: bool, every_territory: bool, **options: Any) -> None:
-    """Sample the users, positives and negatives to train and test on.
+    """Draw the users, positives and negatives to train and test on.
 
     Training users are random users plus extra active users, who add positives where a territory has few. Test users
     are disjoint from both; samples with the same --seed, --test-users, --alpha and --negatives share their test
-    pairs, so that models trained on them can be compared. Streams of training users on test days are kept apart, for
+    pairs, so that models trained on them can be compared. Streams of training users on test days are set aside for
     twotower train --incremental. With --dev-users, development users take the place of the test users: choose
     settings on such a sample, and the test users stay unseen.
 

@@ -33,10 +33,10 @@ def world_options(command: Command) -> Command:
 @world_options
 @click.option("--overwrite", is_flag=True, help="Replace the dataset in DIR.")
 def simulate(directory: Path, overwrite: bool, **options: Any) -> None:
-    """Make a synthetic streaming service with known truth.
+    """Simulate a streaming service whose true tastes are known.
 
     DIR becomes a dataset with a watch log, user vectors and title vectors, all derived from tastes that are stored in
-    DIR/truth. A million users take about 1.3 GB.
+    DIR/truth. A million users take up about 1.3 GB.
 
     \b
     Example:

@@ -22,11 +22,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OPTIONS = {
     "source": click.argument("source", default="world", type=click.Path(path_type=Path), metavar="[RUN|DIR]"),
     "number": click.option("--batch", "number", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-                           help="Batch of the first epoch."),
+                           help="Which batch of the first epoch."),
     "batch_size": click.option("--batch-size", type=click.IntRange(2),
                                help="Pairs in the batch.  [default: as in training]"),
     "dataset": click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR",
-                            help="RUN: its dataset, if moved."),
+                            help="RUN: where its dataset is now, if it has moved."),
     "mtl": click.option("--mtl/--baseline", default=True, help="DIR: with or without heads.  [default: mtl]"),
     "groups": click.option("--groups", type=int, help="DIR: territory groups K.  [default: the dataset's, or 4]"),
     "head": click.option("--head", type=click.Choice(HEADS), help="DIR: heads on the user tower."),

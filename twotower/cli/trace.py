@@ -10,19 +10,19 @@ STAGES = ("forward", "loss", "backward", "adam")
 
 @click.command()
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of features and weights.")
-@click.option("--head", type=click.Choice(HEADS), default=HEADS[0], show_default=True, help="Kind of heads.")
-@click.option("--title-bias", is_flag=True, help="With title biases per group.")
-@click.option("--group", type=click.IntRange(0, 1), metavar="K", help="Only the rows and the head of this group.")
+@click.option("--head", type=click.Choice(HEADS), default=HEADS[0], show_default=True, help="Kind of head.")
+@click.option("--title-bias", is_flag=True, help="Give each group title biases.")
+@click.option("--group", type=click.IntRange(0, 1), metavar="K", help="Show only this group's rows and head.")
 @click.option(
     "--mask",
     type=click.Choice(["on", "off"]),
     default="on",
     show_default=True,
-    help="off: every head gets every row, to see what the mask keeps out.",
+    help="off: every head gets every row, which shows what the mask keeps out.",
 )
-@click.option("--stage", "stages", type=click.Choice(STAGES), multiple=True, help="Only this stage (repeatable).")
+@click.option("--stage", "stages", type=click.Choice(STAGES), multiple=True, help="Show only this stage; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Show Adam for every block instead of one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON, with the mask and without.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON, both with and without the mask.")
 @click.option("--html", "html_path", metavar="FILE", help="Also write an interactive page.")
 def trace(
     seed: int,

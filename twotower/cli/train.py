@@ -47,7 +47,7 @@ def periods_from_options(incremental: bool | None, periods: int | None, test_day
               help="Groups of territories from a CSV (territory,group) for this run.")  # fmt: skip
 @click.option("--run", "run_path", type=click.Path(path_type=Path), metavar="RUN",
               help="Directory to save the run to.  [default: the next number under runs/]")  # fmt: skip
-@click.option("--label", help="Name of the method, shared by runs that differ only in their seed.")
+@click.option("--label", help="Name of the method: runs that differ only in their seed share it.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="Continue an interrupted run with its own settings.")  # fmt: skip
 @click.option("--incremental/--no-incremental", default=None,
@@ -71,9 +71,9 @@ def train(
 ) -> None:
     """Train a model and evaluate it on unseen users and days.
 
-    DIR is a dataset. Without one, a synthetic world is made first in ./world. Territories are grouped (see
+    DIR is a dataset. Without one, a synthetic world is first simulated in ./world. Territories are grouped (see
     twotower group) and pairs are sampled (see twotower sample) unless that has been done already.
-    --help-all lists the options for all settings.
+    --help-all lists an option for every setting.
 
     \b
     Example:

@@ -19,7 +19,7 @@ def user_options(command: Command) -> Command:
         help="Only these users, in this order: ids, one per line, or the first column of a CSV.",
     )
     of_territory = click.option(
-        "--territory", "territories", multiple=True, metavar="CODE",
-        help="Only users of this territory; may be repeated.",
+        "--territory", "territories", multiple=True, metavar="TERRITORY",
+        help="Only users of this territory, by code or name; repeatable.",
     )  # fmt: skip
     return of_territory(of_file(command))

@@ -57,7 +57,7 @@ class ModelConfig:
         "all", "Batch-norm statistics in the user tower: whole batch (all) or per group.", choices=BATCHNORMS
     )
     output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
-    memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they go with a history.")
+    memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they fit a user's history.")
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class TrainConfig:
     learning_rate: float = setting(1e-3, "Learning rate of Adam.", above=0)
     beta1: float = setting(0.9, "Decay of Adam's first moment.", low=0, below=1)
     beta2: float = setting(0.999, "Decay of Adam's second moment.", low=0, below=1)
-    eps: float = setting(1e-8, "Constant of Adam, added outside the root.", low=SMALLEST_EPS)
+    eps: float = setting(1e-8, "Adam's epsilon, added outside the square root.", low=SMALLEST_EPS)
     head_decay: float = setting(
         0.0, "Weight decay (AdamW) of the heads' matrices: shrinks heads towards the shared tower.", low=0
     )
@@ -134,7 +134,7 @@ class TrainConfig:
     seed: int = setting(0, "Seed of the initial weights, the validation users and the order of the pairs.", low=0)
     threads: int = setting(0, "Threads; 0: one per core.", low=0)
     incremental_periods: int = setting(
-        0, "Blocks of test days; training continues on each block before the next is evaluated. 0: no.", low=0
+        0, "Blocks of test days; training continues on each block before the next is evaluated. 0: none.", low=0
     )
 
     def __post_init__(self) -> None:

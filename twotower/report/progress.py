@@ -70,8 +70,10 @@ class Lines:
             parts.append(f"{short(rate)}/s")
         if rate and self.done < self.total:
             parts.append(f"{duration((self.total - self.done) / rate)} left")
-        else:
+        elif parts:
             parts.append(f"in {duration(seconds)}")
+        else:
+            parts.append(f"done in {duration(seconds)}" if self.done else f"{duration(seconds)} so far")
         if self.detail:
             parts.append(self.detail)
         self.stream.write(f"{self.stage}: {', '.join(parts)}\n")

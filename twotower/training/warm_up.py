@@ -25,7 +25,7 @@ from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
 
-STAGE = "compiling kernels (cached for the next run)"
+STAGE = "preparing kernels (compiled once, then cached)"
 COMMANDS = "running sampling and import on tiny data"
 HEARTBEAT = 0.5  # seconds between two reports: compiling takes many seconds, and reports nothing itself
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch

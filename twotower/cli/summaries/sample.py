@@ -55,7 +55,7 @@ def sample_notes(summary: SampleSummary) -> list[str]:
     (before, after), (effective, then) = summary.spread(), summary.effective_territories()
     territories = f"{len(summary.majors)} largest territories" if len(summary.majors) > 1 else "largest territory"
     lines = [
-        f"Most over fewest positives among the {territories}: "
+        f"Ratio of the most to the fewest positives among the {territories}: "
         f"{times(before)} with random users, {times(after)} with active users added.",
         f"Effective number of territories: {effective:.2f} with random users, {then:.2f} with active users added.",
         f"Negatives per positive: {train.negatives.sum() / train.positives.sum():.2f} in training, "

@@ -230,7 +230,7 @@ class FeatureBuilder:
         self.progress(f"SVD of {name}", 1, 1)
         if len(factors.s) < dims:
             columns = counted(len(factors.s), "column")
-            self.notes.append(f"{name.capitalize()}: {columns} instead of {dims:,}, the rank of its matrix.")
+            self.notes.append(f"{name.capitalize()}: {columns}, not {dims:,}: the rank of its matrix is no higher.")
         return factors
 
     def _svd_part(self, name: str, what: str, columns: np.ndarray) -> FeaturePart:

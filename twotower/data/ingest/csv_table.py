@@ -94,7 +94,7 @@ class CsvTable:
                     whole = self._whole(block, start, skip_ragged)
                     yield Block(start, [list(map(field, whole)) for field in fields], len(block) - len(whole))
                     start += len(block)
-                    progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
+                    progress(f"reading {self.path.name} (kB)", -(-raw.tell() // 1000), -(-size // 1000))
 
     def fast_blocks(
         self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent
@@ -126,7 +126,7 @@ class CsvTable:
                 rows = reader.read(rest, last=not piece)
                 fields = dict(zip(columns, rows.columns, strict=True))
                 yield Block(start, [fields[name] for name in names], rows.ragged)
-                progress(f"reading {self.path.name}, kB", raw.tell() // 1000, size // 1000)
+                progress(f"reading {self.path.name} (kB)", -(-raw.tell() // 1000), -(-size // 1000))
                 start += len(rows.columns[0]) + rows.ragged
                 lines += rows.lines
                 rest = rest[rows.used :]

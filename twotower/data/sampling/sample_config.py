@@ -18,7 +18,7 @@ class SampleConfig:
 
     random_users: int | str = setting("30%", "Random training users: a number, or a share of all but the test users.")
     active_users: int | str = setting(
-        "50%", "Extra active users: a number, or a percentage of the random users, as far as there are so many."
+        "50%", "Extra active users: a number, or a percentage of the random users; fewer where there are not enough."
     )
     test_users: int | str = setting("30%", "Test users: a number, or a share of all users.")
     window: int = setting(60, "Users with a first stream in the last DAYS training days are active.", low=1)
