@@ -52,6 +52,10 @@ class Log:
             first.setdefault((int(self.user[event]), int(self.title[event])), int(self.day[event]))
         return first
 
+    def is_available(self, user: int, title: int, day: int) -> bool:
+        """Whether a title may be a positive or a negative of a user on a day."""
+        return bool(self.availability[title, self.user_territory[user]] and self.launch_day[title] <= day)
+
     def could_watch(self, user: int, day: int) -> set[int]:
         """The titles that may be negatives of a user on a day, the slow and obvious way."""
         watched = set(self.title[self.user == user].tolist())

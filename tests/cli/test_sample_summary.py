@@ -12,7 +12,7 @@ from twotower.data.sampling.imbalance import SampledCounts, SampleSummary
 from twotower.data.territories import load_countries, look_up
 
 
-def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
+def summary_of(n_territories: int, shortfall: int = 0, unavailable: int = 0) -> SampleSummary:
     rng = np.random.default_rng(0)
     users = (4e6 * 0.9 ** np.arange(n_territories)).astype(int)
     territories = replace(look_up([c.name for c in load_countries()[:n_territories]]), users=users)
@@ -22,7 +22,7 @@ def summary_of(n_territories: int, shortfall: int = 0) -> SampleSummary:
     ]
     missing = np.zeros(n_territories, int)
     missing[n_territories // 2] = shortfall
-    return SampleSummary(territories, users, *drawn, 8.0, missing)
+    return SampleSummary(territories, users, *drawn, 8.0, missing, np.resize([unavailable, 0], n_territories))
 
 
 def printed(n_territories: int, shortfall: int = 0, width: int = 80, **options) -> str:
@@ -74,3 +74,10 @@ def test_a_large_territory_without_positives_is_told():
 def test_a_summary_as_it_is_printed(snapshot, width):
     snapshot(printed(40, shortfall=12_345, width=width))
     assert "missing" not in printed(40)
+
+
+def test_positives_that_were_left_out_are_counted():
+    assert "left out" not in printed(1)
+    assert "1 positive (" in sample_notes(summary_of(1, unavailable=1))[-1]
+    many = sample_notes(summary_of(2, unavailable=1_234))[-1]
+    assert many.startswith("1,234 positives (") and "are left out" in many

@@ -13,7 +13,7 @@ def summary_of(random, active, users=(900, 90, 9)) -> SampleSummary:
     random, active, zero = np.array(random), np.array(active), np.zeros(3, int)
     territories = replace(look_up(["Germany", "France", "Malta"]), users=np.array(users))
     drawn = (SampledCounts(zero + users, positives, 8 * positives) for users, positives in ((5, random), (2, active)))
-    return SampleSummary(territories, np.array(users), *drawn, SampledCounts(zero, zero, zero), 8.0, zero)
+    return SampleSummary(territories, np.array(users), *drawn, SampledCounts(zero, zero, zero), 8.0, zero, zero)
 
 
 def test_equal_territories_count_in_full_and_one_alone_counts_as_one():

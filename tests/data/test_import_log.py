@@ -130,6 +130,21 @@ def test_users_and_titles_bring_their_columns(imported):
     assert summary.notes == ["1 of 3 titles in films.csv not used: no events."]
 
 
+def test_a_sparse_log_gets_more_test_days_and_says_so(imported):
+    rows = [f"{user},{title},2024-{1 + day // 28:02d}-{1 + day % 28:02d},DE" for day in range(60)
+            for user, title in [(f"u{day}", "x"), (f"v{day}", "y")]]  # fmt: skip
+    log = "user,title,time,territory\n" + "\n".join(rows) + "\n"
+    dataset, summary = imported({"log.csv": log}, time="time")
+    assert (dataset.train_days, dataset.test_days) == (24, 12)
+    said = "12 test days in place of 3, which have only 6 first streams; --test-days sets another number."
+    assert said in summary.notes
+    longer = log + "".join(f"w{i},x,2024-03-04,DE\n" for i in range(985))  # of eight days: a thousand
+    dataset, summary = imported({"log.csv": longer}, time="time")
+    assert dataset.test_days == summary.split.test_days == 8
+    assert imported({"log.csv": log}, time="time", test_days=3)[0].test_days == 3
+    assert imported({"log.csv": log}, time="time", train_days=55)[0].test_days == 5
+
+
 def test_markets_go_before_a_column_of_the_users_table(imported):
     files = {"de.csv": "user,title\nann,alpha\n", "users.csv": "user,territory\nann,FR\n"}
     dataset, _ = imported(files, markets=(("DE", "de.csv"),), users="users.csv")

@@ -37,7 +37,7 @@ def as_set(pairs: Pairs, only: np.ndarray | None = None) -> set[tuple[int, ...]]
 # ---------------------------------------------------------------- positives
 
 
-def test_positives_are_exactly_the_first_streams_of_the_days(dataset, log):
+def test_positives_are_exactly_the_first_streams_of_available_titles_on_the_days(dataset, log):
     it = drawn(dataset, BASE)
     for pairs, users, first_day, end_day in (
         (it.train_pairs(), it.train_users, 0, 10),
@@ -46,10 +46,35 @@ def test_positives_are_exactly_the_first_streams_of_the_days(dataset, log):
         expected = {
             (day, user, title, 1.0)
             for (user, title), day in log.first_streams().items()
-            if first_day <= day < end_day and user in users
+            if first_day <= day < end_day and user in users and log.is_available(user, title, day)
         }
         positives = pairs.take(pairs.label == 1)
         assert as_set(positives) == expected and len(positives) == len(expected)
+
+
+def test_a_title_that_is_not_available_is_in_no_pair_and_its_positives_are_counted(dataset, log):
+    summary, it = sample(dataset, BASE, overwrite=True), Sample(dataset)
+    for pairs in (it.train_pairs(), it.test_pairs(), it.update_pairs(it.update_days)):
+        assert all(log.is_available(user, title, day) for day, user, title, _ in as_set(pairs))
+    left_out = np.zeros(4, int)
+    for (user, title), day in log.first_streams().items():
+        in_sample = (user in it.train_users and 0 <= day < 10) or (user in it.test_users and day >= 10)
+        left_out[log.user_territory[user]] += in_sample and not log.is_available(user, title, day)
+    np.testing.assert_array_equal(summary.unavailable, left_out)
+    assert it.config["sampled"]["unavailable_positives"] == left_out.sum() > 0
+    assert it.config["sampled"]["missing_negatives"] == summary.shortfall.sum()
+
+
+def test_availability_does_not_tell_labels(log, tmp_path):
+    """Where a title is available for the few who watched it, its territory alone would say who are the positives."""
+    everywhere = replace(log, availability=np.ones_like(log.availability), launch_day=np.zeros_like(log.launch_day))
+    seen = np.zeros(log.availability.shape, int)
+    np.add.at(seen, (log.title, log.user_territory[log.user]), 1)
+    few = replace(everywhere, availability=seen >= 8)
+    pairs = drawn(few.write(tmp_path / "few"), BASE).test_pairs()
+    by_availability = few.availability[pairs.title, log.user_territory[pairs.user]]
+    assert by_availability.all()  # so that it cannot rank positives above negatives, or below
+    assert 0 < pairs.label.sum() < drawn(everywhere.write(tmp_path / "all"), BASE).test_pairs().label.sum()
 
 
 def test_pairs_of_training_and_test_share_neither_users_nor_days(dataset):
@@ -68,7 +93,8 @@ def test_without_test_days_test_users_are_tested_on_the_training_days(log, tmp_p
     assert it.train_days == it.test_days == [0]
     assert not set(it.train_users.tolist()) & set(it.test_users.tolist())
     assert it.test_pairs().label.sum() == sum(
-        day == 0 and user in it.test_users for (user, _), day in timeless.first_streams().items()
+        day == 0 and user in it.test_users and timeless.is_available(user, title, day)
+        for (user, title), day in timeless.first_streams().items()
     )
 
 
@@ -180,6 +206,7 @@ def test_the_summary_counts_what_was_written(dataset, log):
     np.testing.assert_array_equal(summary.users, np.bincount(log.user_territory))
     assert it.config["quota"] == "adaptive" and it.config["sampled"] == {
         "alpha": 3.0, "random_users": 40, "active_users": 20, "test_users": 50,
+        "unavailable_positives": summary.unavailable.sum(), "missing_negatives": summary.shortfall.sum(),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.data.ingest.splits import split_at_random, split_by_day
+from twotower.data.ingest.splits import split_at_random, split_by_day, supported_test_days
 
 MONDAY = date(2024, 1, 1).toordinal()
 
@@ -85,3 +85,18 @@ def test_the_same_seed_splits_the_same_way_and_another_does_not():
     first, again, other = (split_at_random(user, 0.5, np.random.default_rng(seed)).day for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "test_days", "n_days", "expected"),
+    [
+        ([400] * 60, 3, 100, 3),  # enough as it is
+        ([100] * 60, 3, 100, 10),
+        ([100] * 59 + [1], 3, 100, 11),
+        ([1] * 60, 3, 100, 20),  # never enough: a fifth of all days
+        ([1] * 8, 2, 12, 2),  # a short log keeps what it has
+        ([0] * 60, 3, 100, 20),
+    ],
+)
+def test_a_sparse_log_has_more_test_days(labels, test_days, n_days, expected):
+    assert supported_test_days(np.array(labels), test_days, n_days) == expected

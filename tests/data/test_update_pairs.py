@@ -49,7 +49,7 @@ def test_they_are_the_first_streams_of_training_users_on_test_days(dataset, log,
         assert rows_of(pairs, 1) == {
             (day, user, title)
             for (user, title), first in log.first_streams().items()
-            if first == day and user in it.train_users
+            if first == day and user in it.train_users and log.is_available(user, title, day)
         }
         assert rows_of(pairs, 1) and set(pairs.day.tolist()) == {day}
 

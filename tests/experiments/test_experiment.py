@@ -6,6 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from twotower.experiments import experiment, runs
 from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.setup import Setup
 from twotower.training.run import RunReader
 
 KEYS = {
@@ -369,3 +371,15 @@ def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finish
             assert gains[name] == [same[name][c] for c in here], name
         assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
     assert any(low is not None for low in found["gains"][0]["low"])
+
+
+def test_a_period_without_a_test_positive_is_refused_with_the_remedy():
+    pairs, dataset = SimpleNamespace(label=np.repeat([1.0, 0.0], 10)), SimpleNamespace(path="shop")
+    setup = SimpleNamespace(test_pairs=pairs, period=np.repeat([0, 1], 10), periods=[(10,), (11, 12)], dataset=dataset)
+    with pytest.raises(InputError, match="no test positive on days 11–12; ask for fewer --periods, sample more --test"):
+        Setup.check_support(setup)
+    setup.periods, setup.period = [(10, 11, 12)], np.zeros(20, int)
+    Setup.check_support(setup)
+    pairs.label[1:] = 0
+    with pytest.raises(InputError, match="only 1 test positive, too few for any comparison; sample more --test-users"):
+        Setup.check_support(setup)

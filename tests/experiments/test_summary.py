@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twotower.experiments.summary import offset_sentences, share, summary
+from twotower.experiments.summary import direction, offset_sentences, share, summary
 
 
 def gain(mean: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
@@ -12,6 +12,7 @@ def gain(mean: float | None, low: float | None, high: float | None) -> dict[str,
 
 
 BETTER, WORSE, UNDECIDED, UNKNOWN = gain(1.5, 0.5, 2.5), gain(-2, -3, -1), gain(0.4, -0.6, 1.4), gain(None, None, None)
+NULL = gain(0.1, -0.3, 0.5)
 
 
 def record(
@@ -48,6 +49,7 @@ def record(
         (UNDECIDED, UNDECIDED, "It is undecided whether mtl is better or worse than upsampled. "),
         (BETTER, UNDECIDED, "mtl against upsampled: better over all pairs, undecided on average over territories. "),
         (WORSE, BETTER, "mtl against upsampled: worse over all pairs, better on average over territories. "),
+        (NULL, NULL, "mtl is no better and no worse than upsampled: less than 1 % apart. "),
         (UNKNOWN, UNKNOWN, "The gain of mtl over upsampled is unknown. "),
         (WORSE, UNKNOWN, "mtl is worse than upsampled. "),
     ],
@@ -91,7 +93,7 @@ def test_minor_territories_that_are_evaluated_have_a_mean_of_all():
     assert first.endswith(" All 5 evaluated territories: +0.40 % (95 % interval −0.60 to +1.40); ahead in 4.")
 
 
-@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed does not show"), (2, "Two seeds hardly show")])
+@pytest.mark.parametrize(("seeds", "words"), [(1, "One seed does not show"), (2, "Two seeds hardly show"), (4, "Four")])
 def test_few_seeds_are_warned_of(seeds, words):
     assert summary(record(BETTER, BETTER, seeds=seeds))[-1].startswith(words)
     assert not any(words in sentence for sentence in summary(record(BETTER, BETTER, seeds=5)))
@@ -122,8 +124,9 @@ def with_priors(*priors: float | None) -> dict[str, Any]:
     [
         (
             (None, None),
-            ["In 2 of 2 runs of mtl, title offsets per territory do not predict held-out labels and are set to 0."],
+            ["In 2 of 2 runs of mtl, title offsets per territory do not predict held-out labels and are set to"],
         ),
+        ((200.0, None), ["In 2 of 2 runs of mtl, title offsets per territory do not predict held-out labels"]),
         ((5.0, 5.0), ["In 2 of 2 runs", "a prior of 5 pseudo-positives"]),
         ((10.0, None, 5.0), ["In 1 of 3 runs of mtl", "In 2 of 3 runs", "a prior of 5 to 10 pseudo-positives"]),
     ],
@@ -132,6 +135,7 @@ def test_it_says_whether_title_preferences_of_territories_persist(priors, words)
     told = " ".join(summary(with_priors(*priors)))
     assert all(word in told for word in words)
     assert ("set to 0" in told) == (None in priors)
+    assert "200 pseudo" not in told
 
 
 def test_it_says_nothing_of_offsets_where_titles_have_but_one():
@@ -158,3 +162,33 @@ def test_the_first_sentence_says_whether_the_network_is_worth_it(overall, words)
     first, second, *_ = summary(told)
     assert first.startswith(words)
     assert second.startswith("mtl is better than upsampled. ")
+
+
+def test_every_method_that_was_asked_for_is_told_of():
+    told = record(BETTER, BETTER)
+    for name, against in (("pcgrad", "upsampled"), ("residual", None)):
+        told["methods"].append({"name": name, "rival": False, "seeds": [0]})
+        pair = {"method": name, "baseline": against} if against else {"method": "mtl", "baseline": name}
+        told["gains"].append({**told["gains"][0], **pair, "overall": NULL})
+    words = summary(told)
+    assert "pcgrad against upsampled, all pairs: no different, +0.10 % (95 % interval −0.30 to +0.50)." in words
+    assert any(sentence.startswith("mtl against residual, all pairs: no different") for sentence in words)
+
+
+def test_the_parts_of_heads_and_offsets_are_told_where_they_were_measured():
+    told = record(BETTER, BETTER)
+    told["methods"][0]["settings"] = {"model": {"groups": 4, "title_offsets": "territory", "memory": True}}
+    assert any("--methods upsampled,offsets,mtl tells" in sentence for sentence in summary(told))
+    first = told["gains"][0]
+    told["gains"] += [{**first, "baseline": "offsets", "overall": NULL}, {**first, "method": "offsets"}]
+    words = " ".join(summary(told))
+    assert "title offsets alone bring +1.50 % (95 % interval +0.50 to +2.50) (better), heads on top of them " in words
+    assert "heads on top of them +0.10 % (95 % interval −0.30 to +0.50) (no different)" in words
+    assert "Every network has memory" in words
+
+
+def test_a_bias_line_has_a_direction_and_an_interval():
+    more, same = direction([0.05, 0.004], [0.03, 0.004], 5), direction([0.031, 0.02], [0.03, 0.02], 5)
+    assert more == "more: +2.0 points, 95 % interval over seeds +1.3 to +2.7" and same.startswith("undecided: +0.1 ")
+    assert direction([0.03, 0.0], [0.05, 0.0], 5).startswith("less: −2.0 points")
+    assert "no interval with one seed" in direction([0.05, None], [0.03, None], 1)

@@ -188,6 +188,14 @@ def test_a_period_without_a_positive_is_left_out_of_the_mean():
     assert not np.isnan(gains.replicates).any()
 
 
+def test_a_last_period_without_pairs_is_undefined_and_leaves_the_mean_alone():
+    data = made_up()
+    without, with_it = bootstrap(data), bootstrap(data, n_periods=3)
+    assert with_it.by_period.shape == (3, 4) and np.isnan(with_it.by_period[2]).all()
+    np.testing.assert_array_equal(with_it.estimate, without.estimate)
+    np.testing.assert_array_equal(with_it.resampled, without.resampled)
+
+
 def test_the_percentile_interval_leaves_as_much_out_on_each_side():
     low, high = percentile_interval(np.arange(1001.0))
     assert (low, high) == (pytest.approx(25.0), pytest.approx(975.0))

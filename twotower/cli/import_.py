@@ -86,7 +86,8 @@ COMMON = {
     "--test-days",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Test days: the last days of the log.  [default: 3, or a fifth of all if that is fewer]",
+    help="Test days: the last days of the log.  [default: 3, or more up to 1,000 first streams; at most a fifth of "
+    "all days]",
 )
 @click.option("--calendar", is_flag=True, help="Count every day of the calendar, not only those with events.")
 @click.option(

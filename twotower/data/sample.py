@@ -43,6 +43,8 @@ class SampledTotals(TypedDict):
     random_users: int
     active_users: int
     test_users: int
+    unavailable_positives: int  # left out of training and test pairs
+    missing_negatives: int  # of both, for lack of titles
 
 
 class SampleRecord(TypedDict):

@@ -23,6 +23,7 @@ def run_experiment(plan: Plan, progress: Progress) -> ExperimentRecord:
     for method in plan.methods:
         plan.config(method, 0)  # now, rather than after minutes of work
     setup = Setup(plan, progress)
+    setup.check_support()
     created = begin(setup.plan, setup.fingerprints)
     compile_kernels(progress)
     train_missing(setup, progress)

@@ -81,6 +81,7 @@ class TestSet:
             rng=generator(0, Stream.BOOTSTRAP),
             replicates=self.replicates,
             threads=usable_cores(),
+            n_periods=self.n_periods,
         )
 
     def gains(self, method: ResampledPrAuc, baseline: ResampledPrAuc) -> GainSummary:

@@ -42,7 +42,7 @@ CALIBRATION = ("ece", "excess")  # its figures that are also given per territory
 def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> ExperimentRecord:
     """The record of an experiment whose runs have all been trained and measured."""
     plan, gains, measured = setup.plan, ExperimentGains(setup), Measured(setup)
-    methods = [method_record(setup, method.name) for method in plan.methods]
+    methods = [method_record(setup, gains, method.name) for method in plan.methods]
     scores = title_scores(setup)
     record: ExperimentRecord = {
         "format": FORMAT_VERSION,
@@ -120,11 +120,13 @@ def sample_records(setup: Setup) -> dict[str, dict[str, Any]]:
     return records
 
 
-def method_record(setup: Setup, name: str) -> MethodRecord:
+def method_record(setup: Setup, gains: ExperimentGains, name: str) -> MethodRecord:
     """What a method is, and the figures of its runs."""
     plan = setup.plan
     method, seeds = plan.method(name), list(range(plan.seeds))
-    facts = [read_json(RunReader(plan.run_path(name, seed)).path / RUN) for seed in seeds]
+    runs = [RunReader(plan.run_path(name, seed)) for seed in seeds]
+    facts = [read_json(run.path / RUN) for run in runs]
+    evaluated = gains.test.support()["evaluated"]  # (C,)
     settings = plan.config(method, 0).to_dict()
     settings["train"] = {key: value for key, value in settings["train"].items() if key != "seed"}
     return {
@@ -137,6 +139,7 @@ def method_record(setup: Setup, name: str) -> MethodRecord:
         "seeds": seeds,
         "overall": [fact["overall"] for fact in facts],
         "macro": [fact["macro"] for fact in facts],
+        "macro_evaluated": [float(mean_defined(run.evaluation.territories.pr_auc[evaluated])) for run in runs],
         "title_offsets": [fact.get("title_offsets") for fact in facts],
         "seconds": [fact.get("seconds", 0.0) for fact in facts],
     }

@@ -102,7 +102,8 @@ class MethodRecord(TypedDict):
     grouping: str
     seeds: list[int]
     overall: Column  # [S] PR-AUC
-    macro: Column  # [S]
+    macro: Column  # [S] the mean of all territories with a test positive
+    macro_evaluated: Column  # [S] of the evaluated ones
     title_offsets: list[dict[str, Any] | None]  # [S] level and priors
     seconds: list[float]  # [S]
 

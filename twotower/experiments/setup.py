@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
@@ -16,12 +17,13 @@ from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
 from twotower.data.viewing_groups import random_groups, viewing_groups
 from twotower.experiments.methods import Method
-from twotower.experiments.plan import Plan
+from twotower.experiments.plan import Plan, period_name
 from twotower.metrics.local_titles import count_positives
 from twotower.training.job import choose_groups, fingerprint, make_if_missing, open_dataset
 from twotower.training.periods import period_of, periods
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
+FEWEST_POSITIVES = 10  # of the test: what fewer say of a method is chance
 DEV_PREFIX = "dev-"  # of those with other users in place of the test users
 
 
@@ -42,6 +44,18 @@ class Setup:
         self.plan = replace(plan, periods=incremental)  # as far as there are days
         if any(method.multi_task for method in plan.methods):
             choose_groups(self.dataset.territories, plan.groups)  # can that be?
+
+    def check_support(self) -> None:
+        """Errors: InputError when a period has no test positive, or all together have too few."""
+        positives = np.bincount(self.period[self.test_pairs.label > 0], minlength=len(self.periods))
+        more = "sample more --test-users, or run twotower import with more --test-days"
+        if not positives.all():
+            days = period_name(self.periods[int(np.argmin(positives))])
+            fewer = "ask for fewer --periods, " if len(self.periods) > 1 else ""
+            raise InputError(f"{self.dataset.path}: no test positive on {days}; {fewer}{more}")
+        if positives.sum() < FEWEST_POSITIVES:
+            found = f"only {counted(int(positives.sum()), 'test positive')}, too few for any comparison"
+            raise InputError(f"{self.dataset.path}: {found}; {more}")
 
     @property
     def last_period(self) -> tuple[int, ...]:

@@ -1,10 +1,24 @@
 """The record of an experiment in a few sentences."""
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Any
 
+from scipy.stats import t as student_t
+
+from twotower.core.config import CELL_OFFSETS
 from twotower.experiments.report.wording import all_pairs
 from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
+
+NEGLIGIBLE = 1.0  # percent: an interval around 0 that is within it on both sides shows that there is no gain
+SHRUNK_AWAY = 200  # pseudo-positives: a prior that leaves nothing of an offset
+ENOUGH_SEEDS = 5
+FEW_SEEDS = ("No", "One", "Two", "Three", "Four")
+INGREDIENTS = (
+    ("upsampled", "baseline", "Active users alone"),
+    ("more-random", "baseline", "As many further random users instead"),
+    ("mtl-random", "baseline", "Heads without active users"),
+)
 
 Record = Mapping[str, Any]
 Mean = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
@@ -13,8 +27,8 @@ Mean = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None
 def summary(record: Record) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
     gains = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
-    parts = (rival_sentences, ingredient_sentences, offset_sentences, bias_sentences, support_sentences)
-    first, *further = (part(record) for part in parts)
+    parts = (rival_sentences, part_sentences, ingredient_sentences, further_sentences, offset_sentences, bias_sentences)
+    first, *further = (part(record) for part in (*parts, support_sentences))
     return [*first, *gains, *(sentence for sentences in further for sentence in sentences)]
 
 
@@ -35,6 +49,7 @@ def rival_sentences(record: Record) -> list[str]:
     answer = {
         "better": "The network earns its keep",
         "worse": "The network does not earn its keep",
+        "no different": "The network does not earn its keep",
         "undecided": "Whether the network earns its keep is undecided",
         "unknown": "Whether the network earns its keep is unknown",
     }[standing(gains["overall"])]
@@ -79,30 +94,70 @@ def verdict(method: str, baseline: str, overall: Mean, mean: Mean) -> str:
     return {
         "better": f"{method} is better than {baseline}.",
         "worse": f"{method} is worse than {baseline}.",
+        "no different": f"{method} is no better and no worse than {baseline}: less than {NEGLIGIBLE:g} % apart.",
         "undecided": f"It is undecided whether {method} is better or worse than {baseline}.",
         "unknown": f"The gain of {method} over {baseline} is unknown.",
     }[known.pop() if known else "unknown"]
 
 
 def standing(gain: Mean) -> str:
-    """better, worse or undecided by an interval, unknown without one."""
+    """better, worse, no different or undecided by an interval, unknown without one."""
     if gain["mean"] is None or gain["low"] is None:
         return "unknown"
+    if -NEGLIGIBLE < gain["low"] <= 0 <= gain["high"] < NEGLIGIBLE:
+        return "no different"
     return "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "undecided"
+
+
+def part_sentences(record: Record) -> list[str]:
+    """Which part of the main method's gain heads have, which title offsets, and whether memory is in it."""
+    main = next(method for method in record["methods"] if method["name"] == record["main_method"])
+    settings = main.get("settings", {}).get("model", {})
+    if settings.get("groups", 1) == 1:
+        return []
+    sentences = []
+    if settings.get("title_offsets") in CELL_OFFSETS:
+        heads, offsets = (comparison(record, *pair) for pair in ((main["name"], "offsets"), ("offsets", "upsampled")))
+        if heads and offsets:
+            sentences.append(
+                f"Of what {main['name']} gains over upsampled, title offsets alone bring {percent(offsets['overall'])} "
+                f"({standing(offsets['overall'])}), heads on top of them {percent(heads['overall'])} "
+                f"({standing(heads['overall'])})."
+            )
+        else:
+            sentences.append(
+                f"Heads and title offsets both make up {main['name']}; --methods upsampled,offsets,{main['name']} "
+                "tells which part each has."
+            )
+    if "memory" in settings:
+        which = "Every network has memory, so no gain of one over another is that of memory"
+        sentences.append(f"{which}." if settings["memory"] else "No network has memory (see --memory).")
+    return sentences
 
 
 def ingredient_sentences(record: Record) -> list[str]:
     """The gains of single ingredients, where the methods that isolate them were compared."""
-    ingredients = (
-        ("upsampled", "baseline", "Active users alone"),
-        ("more-random", "baseline", "As many further random users instead"),
-        ("mtl-random", "baseline", "Heads without active users"),
-    )
     sentences = []
-    for method, baseline, what in ingredients:
+    for method, baseline, what in INGREDIENTS:
         gains = comparison(record, method, baseline)
         if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
             sentences.append(f"{what} ({method} against {baseline}): {percent(gains['overall'])} over all pairs.")
+    return sentences
+
+
+def further_sentences(record: Record) -> list[str]:
+    """A sentence for each method that no other sentence compares: the last baseline first, else the main method."""
+    main, baselines = record["main_method"], record["baselines"]
+    told = {main, *baselines} | {method for method, base, _ in INGREDIENTS if comparison(record, method, base)}
+    sentences = []
+    for name in (method["name"] for method in record["methods"] if method["name"] not in told):
+        pairs = [*((name, baseline) for baseline in reversed(baselines)), (main, name)]
+        pair = next((pair for pair in pairs if comparison(record, *pair)), None)
+        gains = comparison(record, *pair) if pair else None
+        if pair and gains:
+            method, baseline = pair
+            overall = gains["overall"]
+            sentences.append(f"{method} against {baseline}, all pairs: {standing(overall)}, {percent(overall)}.")
     return sentences
 
 
@@ -113,12 +168,13 @@ def offset_sentences(record: Record) -> list[str]:
     if not runs:
         return []
     level = {"group": "group", "territory": "territory"}[runs[0]["level"]]
-    priors = sorted(run["group_prior"] for run in runs if run["group_prior"] is not None)
+    known = [run["group_prior"] for run in runs if run["group_prior"] is not None]
+    priors = sorted(prior for prior in known if prior < SHRUNK_AWAY)
     sentences = []
     if len(priors) < len(runs):
         sentences.append(
             f"In {len(runs) - len(priors)} of {len(runs)} runs of {method['name']}, title offsets per {level} do not "
-            "predict held-out labels and are set to 0."
+            "predict held-out labels and are set to 0, or next to it."
         )
     if priors:
         pseudo = " to ".join(f"{prior:g}" for prior in dict.fromkeys((priors[0], priors[-1])))
@@ -132,18 +188,34 @@ def offset_sentences(record: Record) -> list[str]:
 def bias_sentences(record: Record) -> list[str]:
     """Whether local titles take more and global ones less of the top 10."""
     method, bias = record["main_method"], record["bias"]
+    seeds = len(record["methods"][0]["seeds"])
     sentences = []
     for baseline in record["baselines"]:
         parts = []
         for measure, what in (("local_share", "local titles"), ("global_share", "global titles")):
             new, old = (bias[name]["overall"][measure] for name in (method, baseline))
             if new[0] is not None and old[0] is not None:
-                parts.append(f"{what} fill {share(new)} of the top 10 instead of {share(old)}")
+                change = direction(new, old, seeds)
+                parts.append(f"{what} fill {share(new)} of the top 10 instead of {share(old)} ({change})")
         if parts:
             sentences.append(f"With {method} rather than {baseline}, {' and '.join(parts)}.")
     if bias[method]["overall"]["local_share"][0] is None:
         sentences.append("No test user lives in a territory with local titles, so nothing is known about them.")
     return sentences
+
+
+def direction(new: Sequence[float | None], old: Sequence[float | None], seeds: int) -> str:
+    """More, less or undecided, with the interval of the difference over seeds: Welch's, at S − 1 degrees of freedom.
+
+    ``new`` and ``old`` are shares with their spread over seeds. It does not cover the choice of users.
+    """
+    change = 100 * ((new[0] or 0) - (old[0] or 0))
+    if seeds < 2 or new[1] is None or old[1] is None:
+        return f"{change:+.1f} points, no interval with one seed".replace("-", "−")
+    margin = 100 * float(student_t.ppf(0.975, seeds - 1)) * sqrt((new[1] ** 2 + old[1] ** 2) / seeds)
+    word = "more" if change > margin else "less" if change < -margin else "undecided"
+    ends = f"95 % interval over seeds {change - margin:+.1f} to {change + margin:+.1f}"
+    return f"{word}: {change:+.1f} points, {ends}".replace("-", "−")
 
 
 def support_sentences(record: Record) -> list[str]:
@@ -158,8 +230,8 @@ def support_sentences(record: Record) -> list[str]:
         sentences.append("Evaluated on development users: the test users have not been used.")
     if seeds == 1:
         sentences.append("One seed does not show the variance of training: intervals cover the choice of users alone.")
-    elif seeds == 2:
-        sentences.append("Two seeds hardly show the variance of training: five are better.")
+    elif seeds < ENOUGH_SEEDS:
+        sentences.append(f"{FEW_SEEDS[seeds]} seeds hardly show the variance of training: --seeds 5 is better.")
     return sentences
 
 

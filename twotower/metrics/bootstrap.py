@@ -127,9 +127,11 @@ class Resampling:
         rng: np.random.Generator,
         replicates: int = 1000,
         threads: int = 1,
+        n_periods: int | None = None,
     ):
         """``labels`` (B,) are 0 and 1, ``user`` (B,) any integers, ``territory`` (B,) 0 to ``n_territories`` − 1,
-        ``period`` (B,) 0 to N − 1. The same ``rng`` gives the same bits on any number of threads.
+        ``period`` (B,) 0 to N − 1, where N is by default that of the last pair. The same ``rng`` gives the same bits on
+        any number of threads.
 
         Errors: InputError when shapes differ, a label or key is out of range, or a user has pairs in two territories.
         """
@@ -138,7 +140,7 @@ class Resampling:
         self.positive, self.threads = check_labels(labels), threads
         self.territory = check_key(territory, n_territories, self.positive.size, "territories")
         period = check_column("periods", period, self.positive.shape, "iu")
-        n_periods = int(np.max(period, initial=0)) + 1
+        n_periods = int(np.max(period, initial=0)) + 1 if n_periods is None else n_periods
         self.period = check_key(period, n_periods, self.positive.size, "periods")
         self.shape = n_periods, n_territories
         self.population = Population(np.asarray(user), self.territory, n_territories)

@@ -67,6 +67,12 @@ def sample_notes(summary: SampleSummary) -> list[str]:
             f"{counted(missing, 'negative')} {'is' if missing == 1 else 'are'} missing, {summary.shortfall[worst]:,} "
             f"of them in {summary.territories.name[worst]}, because users there have too few unwatched titles."
         )
+    if left_out := int(summary.unavailable.sum()):
+        kept = int(train.positives.sum() + test.positives.sum())
+        lines.append(
+            f"{counted(left_out, 'positive')} ({left_out / (left_out + kept):.1%}) {'is' if left_out == 1 else 'are'} "
+            "left out: of titles that are not available in the user's territory, which no negative can be of."
+        )
     return lines
 
 

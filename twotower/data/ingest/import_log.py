@@ -33,7 +33,7 @@ from twotower.data.ingest.plausibility import (
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
-from twotower.data.ingest.splits import Split, split_at_random, split_by_day
+from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
 from twotower.data.territories import Territories
 
 DRY_ROWS = 100_000  # of each file
@@ -214,15 +214,23 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         when = " and day" if config.time else ""
         merged = counted(n_events - len(user), "repeated event")
         notes.append(f"{merged} merged: the same user and title{when}.")
-    split = split_events(user, None if log.day is None else ordinal, config)
+    dated = None if log.day is None else ordinal
+    split = split_events(user, dated, config)
+    user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
+    if split.has_time and config.test_days is None:
+        labels = np.bincount(first.day[first.day >= 0], minlength=split.train_days + split.test_days)
+        test_days = supported_test_days(labels, split.test_days, split.history_days + len(labels))
+        if config.train_days is not None:
+            test_days = min(test_days, split.history_days + split.test_days)  # what is left for them
+        if test_days > split.test_days:
+            had = f"{split.test_days}, which have only {counted(int(labels[split.train_days :].sum()), 'first stream')}"
+            notes.append(f"{test_days} test days in place of {had}; --test-days sets another number.")
+            split = split_events(user, dated, replace(config, test_days=test_days))
+            user, title, day, first = first_streams(user, title, split.day, (len(user_ids), shape[0]))
     warnings += [] if log.day is None else implausible_days(ordinal) + thin_test_days(split)
     if config.strict and warnings:
         raise InputError(f"--strict: {' '.join(warnings)}")
 
-    day = split.day
-    if (order := order_of_days(day)) is not None:
-        user, title, day = user[order], title[order], day[order]
-    first = FirstStreams.of(user, title, day.astype(np.int16), len(user_ids), shape[0])
     # Without times test users have their labels on day 0, too: then only the history may tell what is available.
     seen = first.viewers(user_territory, shape, split.train_days if split.has_time else 0)  # (T, C)
     available = seen >= config.available_after
@@ -249,6 +257,15 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         assumptions=assumptions_of(log, side),
         warnings=warnings,
     )
+
+
+def first_streams(
+    user: np.ndarray, title: np.ndarray, day: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, FirstStreams]:
+    """Events (N,) in order of days, and the first streams among them; ``shape`` is (U, T)."""
+    if (order := order_of_days(day)) is not None:
+        user, title, day = user[order], title[order], day[order]
+    return user, title, day, FirstStreams.of(user, title, day.astype(np.int16), *shape)
 
 
 def select_days(log: EventLog, config: ImportConfig, notes: list[str]) -> EventLog:

@@ -7,7 +7,19 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.data.dataset import HISTORY
 
-TRAIN_DAYS, TEST_DAYS = 60, 3  # by default; fewer in a short log
+TRAIN_DAYS, TEST_DAYS = 60, 3  # by default; fewer in a short log, more test days in a sparse one
+ENOUGH_LABELS = 1000  # first streams on the test days, of all users: by default 300 of test users
+MOST_TEST_DAYS = 0.2  # of all days, by default
+
+
+def supported_test_days(labels: np.ndarray, test_days: int, n_days: int) -> int:
+    """The fewest test days, at least ``test_days``, with ENOUGH_LABELS first streams; at most a fifth of ``n_days``.
+
+    ``labels`` are the first streams (days,) of each day that is not history.
+    """
+    most = max(test_days, min(int(MOST_TEST_DAYS * n_days), len(labels) - 1))
+    from_the_end = np.cumsum(labels[::-1])
+    return int(np.clip(1 + np.searchsorted(from_the_end, ENOUGH_LABELS), test_days, most))
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
 
     ordinal: (N,) int32 days. Only days with events count, so that a shop closed on Saturdays has no empty test day;
     with ``calendar``, all days from the first to the last. By default there are 3 test days, or a fifth of all if
-    that is fewer, and 60 training days, or half of the rest.
+    that is fewer (``supported_test_days`` says when they are more), and 60 training days, or half of the rest.
 
     Errors: InputError when there are too few days.
     """

@@ -27,6 +27,7 @@ class SampleSummary:
     test: SampledCounts
     alpha: float  # negatives per positive asked for
     shortfall: np.ndarray  # (C,) int64 negatives that could not be sampled, for lack of titles
+    unavailable: np.ndarray  # (C,) int64 positives left out: their titles are not available, and so never negatives
 
     @property
     def train(self) -> SampledCounts:

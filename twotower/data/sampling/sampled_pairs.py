@@ -27,27 +27,37 @@ class PairSampler:
         self.dataset, self.watched, self.users = dataset, watched, users
         self.alpha, self.config = alpha, config
         self.territory = np.asarray(dataset.user_territory)
-        self.candidates = Candidates(dataset.availability, dataset.launch_day)
+        self.availability, self.launch_day = np.asarray(dataset.availability), np.asarray(dataset.launch_day)
+        self.candidates = Candidates(self.availability, self.launch_day)
         self.kind = np.full(dataset.n_users, RANDOM, np.int8)
         self.kind[users.train[users.active]] = ACTIVE
         self.kind[users.test] = TEST
         self.counts = np.zeros((3, 2, dataset.n_territories), np.int64)  # kind, label, territory
         self.shortfall = np.zeros(dataset.n_territories, np.int64)
+        self.unavailable = np.zeros(dataset.n_territories, np.int64)
 
     def sample(
         self, split: str, users: np.ndarray, days: range
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """Day, user, title and label of each day's pairs, user by user, positives first.
 
+        Left out are positives that could not be negatives: of titles that are not available in the user's territory, or
+        not launched by that day. Their existence would give away the label.
         Update pairs are not counted: the summary describes what a model is trained and tested on.
         """
         user, title, day = self.watched.between(users, days.start, days.stop)
+        possible = self.availability[title, self.territory[user]] & (self.launch_day[title] <= day)
+        if split != "update":
+            left_out = self.territory[user[~possible]]
+            self.unavailable += np.bincount(left_out, minlength=self.dataset.n_territories)
+        user, title, day = user[possible], title[possible], day[possible]
         if len(user) == 0 and split != "update":
             n = self.dataset.n_territories
             where = f"in any of the {n} territories" if n > 1 else "in the territory"
             who = f"the {counted(len(users), f'{split} user')} {'has' if len(users) == 1 else 'have'}"
+            available = " of an available title" if len(possible) else ""
             raise InputError(
-                f"{self.dataset.path}: {who} no first stream {where} "
+                f"{self.dataset.path}: {who} no first stream{available} {where} "
                 f"on days {days.start}–{days.stop - 1}: sample more users"
             )
         seed, stream = self.config.seed, NEGATIVES_OF[split]
@@ -109,4 +119,5 @@ class PairSampler:
             test=of_kind[TEST],
             alpha=self.alpha,
             shortfall=self.shortfall,
+            unavailable=self.unavailable,
         )

@@ -25,7 +25,8 @@ def sample(
     """Sample users and pairs, and write them into the dataset as the sample ``name``.
 
     Positives are first streams, on training days of the training users and on test days of the test users; in
-    a dataset without test days, such as a log without timestamps, on training days of both. Each gets ``alpha``
+    a dataset without test days, such as a log without timestamps, on training days of both. Those of titles that are
+    not available where the user lives are left out, since such titles are never negatives. Each positive gets ``alpha``
     negatives on the same day and in the same territory. Pairs of the training users on the test days are sampled
     in the same way and kept apart, for walk-forward training.
 
@@ -57,6 +58,8 @@ def sample(
             random_users=int((~users.active).sum()),
             active_users=int(users.active.sum()),
             test_users=len(users.test),
+            unavailable_positives=int(pairs.unavailable.sum()),
+            missing_negatives=int(pairs.shortfall.sum()),
         )
         writer.finish(SampleRecord(**vars(config), sampled=sampled))  # type: ignore[typeddict-item]
     return pairs.summary()
