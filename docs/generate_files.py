@@ -82,6 +82,7 @@ RUN = {
     "config.toml": "the effective configuration",
     "plan.json": "where the data are, for `train --resume`",
     "weights.safetensors": "parameters, running statistics, and the shape of the model",
+    "memory.npz": "with memory: terms of territories and titles, weights between titles",
     "training.safetensors": "the state after the last finished epoch, for `train --resume`",
     "metrics.jsonl": "one line per step, validation, update step and title offsets; follow it with `tail -f`",
     "territories.csv": "evaluation per territory",
@@ -115,6 +116,10 @@ EXPORT = {
     "users.npy": "(U, D) user embeddings",
     "titles.npy": "(T, D) title embeddings",
     "bias.npy": "(C, T) what is added per territory and title",
+    "memory.npy": "with memory: (U, 4) coefficients of the users' histories",
+    "history.npz": "with memory: (U, T) titles of the histories, CSR",
+    "cosines.npz": "with memory: (T, T) cosines between titles, CSR",
+    "ease.npz": "with memory: (T, T) weights of EASE, CSR",
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
@@ -146,7 +151,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
              "--user-dim", 16, "--title-dim", 16)  # fmt: skip
     twotower("import", shop, "--events", log, "--time", "time")
     twotower("embed", shop)
-    twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", *SMALL)
+    twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", "--memory", *SMALL)
     twotower("export", folder / "run", "--out", folder / "export")
     twotower("experiment", world, "--out", folder / "experiment", "--methods", "baseline,mtl", "--seeds", 1,
              "--groups", 2, "--replicates", 10, "--no-html", *SMALL)  # fmt: skip

@@ -22,6 +22,11 @@ MODELS = {
     "paper": {"head": "plain", "groups": 2, "output": "relu", "learned_logit": False, "title_offsets": "none"},
 }
 
+MEMORY = {
+    "shared": {"memory": True, "title_offsets": "none"},
+    "groups": MTL | {"memory": True, "title_offsets": "territory"},
+}
+
 
 @pytest.fixture(scope="module")
 def runs(tiny_world, tmp_path_factory) -> dict:
@@ -49,6 +54,38 @@ def test_their_product_is_the_score(runs, tiny_world, tmp_path, name):
     np.testing.assert_allclose(logits, scores, rtol=1e-4, atol=1e-5)
     assert users.dtype == titles.dtype == bias.dtype == np.float32
     assert column(out / "titles.csv", "title") == data.title_ids
+
+
+@pytest.mark.parametrize("users", [None, np.array([77, 5, 200])], ids=["all", "some"])
+@pytest.mark.parametrize("name", MEMORY)
+def test_with_memory_the_formula_is_the_score(tiny_world, tmp_path, name, users):
+    """With NumPy alone, from the exported files."""
+    data, out = Dataset.open(tiny_world), tmp_path / "out"
+    run = train(tiny_world, tmp_path / "run", MEMORY[name], epochs=1)
+    export(run.path, data, out, users)
+    embeddings, titles, bias, a = (np.load(out / f"{array}.npy") for array in ("users", "titles", "bias", "memory"))
+
+    def dense(file: str) -> np.ndarray:
+        kept = np.load(out / f"{file}.npz")
+        matrix = np.zeros(kept["shape"], np.float32)
+        matrix[np.repeat(np.arange(len(matrix)), np.diff(kept["indptr"])), kept["indices"]] = kept["data"]
+        return matrix
+
+    history, cosines, ease = (dense(file) for file in ("history", "cosines", "ease"))
+    codes = column(out / "territories.csv", "territory")
+    lives_in = [codes.index(code) for code in column(out / "users.csv", "territory")]
+    cos = history @ cosines / np.sqrt(np.maximum(history.sum(1), 1))[:, None]
+    own = a[:, :1] * cos + a[:, 1:2] * np.log(cos + 0.001) + a[:, 2:3] * (history @ ease) + a[:, 3:]
+    logits = embeddings @ titles.T + bias[lives_in] + own
+
+    rows, n = np.arange(data.n_users) if users is None else users, data.n_titles
+    every = {"user": np.repeat(rows, n), "title": np.tile(np.arange(n), len(rows)), "label": np.zeros(len(rows) * n)}
+    scores = score_pairs(run.path, data, SimpleNamespace(**every)).reshape(logits.shape)
+    np.testing.assert_allclose(logits, scores, rtol=1e-4, atol=1e-4)
+    assert np.abs(own - own[:, :1]).max() > 0.01, "histories matter"
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert "log(cos + 0.001)" in manifest["formula"]
+    assert {"memory.npy", "history.npz", "cosines.npz", "ease.npz"} < set(manifest["files"])
 
 
 def test_some_users_in_the_order_asked_for(runs, tiny_world, tmp_path):

@@ -113,10 +113,6 @@ def test_every_method_of_an_experiment_may_have_memory(tiny_world, tmp_path):
     assert all(method["settings"]["model"]["memory"] for method in record["methods"])
 
 
-def test_what_cannot_show_memory_says_so(tiny_world, tmp_path, run):
-    assert "memory" in failing_line("export", run.path, "--out", tmp_path / "out")
-
-
 def test_a_score_with_memory_is_explained(run):
     result = CliRunner().invoke(cli, ["explain", str(run.path), "--user", "77", "--title", "#11"])
     assert result.exit_code == 0, result.output

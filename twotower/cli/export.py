@@ -24,6 +24,9 @@ def export(
     default the dataset that RUN was trained on. To build a nearest-neighbour index for a territory, append its row
     of bias.npy to the titles as one more column, and a 1 to every user.
 
+    A run with --memory adds the part of users' histories: memory.npy, history.npz, cosines.npz and ease.npz,
+    which the formula in manifest.json puts together.
+
     \b
     Example:
       twotower export runs/001-mtl-4-upsampled --out embeddings

@@ -10,6 +10,14 @@
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
+A model with memory has four more. Its terms of territories and titles are in the bias; those of a user's history are
+no inner product, and are added as the manifest's formula says:
+
+    memory.npy                 (n, 4) float32   coefficients of each user: of cos, log(cos + 0.001), ease, and 1
+    history.npz                (n, T)           1 where the user watched the title in the history
+    cosines.npz, ease.npz      (T, T) float32   weights between titles
+                               CSR, as scipy.sparse.load_npz reads: data, indices, indptr, shape
+
 The network is not needed to score with them. Availability, launch days and watched titles are not part of the arrays:
 ``recommend`` applies them.
 """
@@ -18,19 +26,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import FORMAT_VERSION, MANIFEST, StagedDirectory, file_facts, write_csv, write_json
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
+from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.model.retrieval import Retrieval, Users
-from twotower.serving.open_run import open_model, refuse_memory, user_rows
+from twotower.serving.open_run import open_memory, open_model, user_rows
+from twotower.serving.recommend import territory_terms
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
 
 FORMULA = "logit = users[user] · titles[title] + bias[territory of the user, title]"
+MEMORY_FORMULA = (
+    f"{FORMULA} + a[0]·cos + a[1]·log(cos + {SMALLEST_COSINE}) + a[2]·ease + a[3], where a = memory[user], "
+    "cos = (history[user] · cosines)[title] / √max(1, titles in history[user]), ease = (history[user] · ease)[title]"
+)
 
 
 class Exported(NamedTuple):
@@ -59,7 +74,7 @@ def export(
     rows = user_rows(dataset, users)
     with StagedDirectory(out, overwrite) as staged:
         model, territory_group = open_model(run_path, dataset, rows)
-        refuse_memory(run_path, model, "is no product of embeddings")
+        memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.config.hidden, staged.path
@@ -72,16 +87,30 @@ def export(
             U.flush()
         bias = retrieval.territory_bias(territory_group)
         bias = bias if model.title_offsets is None else bias + model.title_offsets
+        if memory is not None and weights is not None:
+            bias = bias + territory_terms(memory, weights, territory_group)
+            write_memory(path, memory, rows, weights[group])
         bias[territory_group == UNKNOWN] = -np.inf
         np.save(path / "titles.npy", retrieval.V)
         np.save(path / "bias.npy", bias)
         write_ids(path, dataset, rows)
-        facts = {"run": Path(run_path).name, "twotower": __version__, "formula": FORMULA}
+        facts = {
+            "run": Path(run_path).name,
+            "twotower": __version__,
+            "formula": FORMULA if memory is None else MEMORY_FORMULA,
+        }
         counts = {"users": len(rows), "titles": dataset.n_titles, "territories": dataset.n_territories, "width": D}
         manifest: dict[str, Any] = {"format": FORMAT_VERSION, **facts, "counts": counts}
         write_json(path / MANIFEST, manifest | {"files": file_facts(path, progress)})
         staged.commit()
     return Exported(**counts)
+
+
+def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: np.ndarray) -> None:
+    """What the histories of users (n,) add to logits; weights (n, F) of the users."""
+    np.save(path / "memory.npy", memory.coefficients(rows, weights))
+    for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
+        sp.save_npz(path / f"{name}.npz", matrix, compressed=False)
 
 
 def write_ids(path: Path, dataset: Dataset, rows: np.ndarray) -> None:

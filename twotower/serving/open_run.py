@@ -78,12 +78,6 @@ def check_pairs(dataset: Dataset, pairs: LabelledPairs) -> None:
     check_labels("label", pairs.label)
 
 
-def refuse_memory(run_path: Path, model: TwoTower, what: str) -> None:
-    """Errors: InputError where a model has memory, which ``what`` cannot hold."""
-    if model.config.memory:
-        raise InputError(f"{run_path}: its scores have a part from memory, which {what}; train without --memory")
-
-
 def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | None:
     """The memory of a finished run for a dataset that it can score; None where its model has none.
 

@@ -70,8 +70,7 @@ def recommend(
         territory = np.asarray(dataset.head_territory)[rows]
         bias, own = title_bias(retrieval, model.title_offsets, dataset, territory_group, day), None
         if memory is not None and (weights := model.score.weights_of_memory()) is not None:
-            here = weights[territory_group if len(weights) > 1 else np.zeros(len(territory_group), np.int64)]
-            bias = bias + memory.of_territories(here)
+            bias = bias + territory_terms(memory, weights, territory_group)
             own = user_terms(memory, rows, weights[group])
         choice = Candidates(
             bias,
@@ -81,6 +80,11 @@ def recommend(
         top = min(top, dataset.n_titles)
         title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress, own)
     return Recommendations(rows, title, score)
+
+
+def territory_terms(memory: Memory, weights: np.ndarray, territory_group: np.ndarray) -> np.ndarray:
+    """What memory adds to the logits of titles in territories (C, T), under the weights (K, F) of their groups (C,)."""
+    return memory.of_territories(weights[territory_group if len(weights) > 1 else np.zeros_like(territory_group)])
 
 
 def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consumer:
