@@ -129,8 +129,8 @@ def test_titles_are_printed_as_they_are(titles_like_markup, run):
 @pytest.mark.parametrize("by", ["territory", "title"])
 def test_all_prints_every_row(run, monkeypatch, by):
     monkeypatch.setattr("twotower.cli.summaries.evaluation.TOP", 3)
-    assert "the first 3 of" in evaluate("--by", by)
-    assert "the first 3 of" not in evaluate("--by", by, "--all")
+    assert "those with the most" in evaluate("--by", by)
+    assert "those with the most" not in evaluate("--by", by, "--all")
 
 
 def test_few_positives_do_not_count_in_the_second_macro(run):

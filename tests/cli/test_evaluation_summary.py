@@ -64,10 +64,10 @@ def test_a_territory_without_a_positive_is_undefined_in_words():
 
 def test_a_table_says_what_it_leaves_out():
     text = printed(tables.territory_table(evaluation(), top=2))
-    assert "the first 2 of 4 territories by users" in text
+    assert "2 of 4 territories, those with the most users" in text
     assert "Brazil" in text and "Poland" not in text
     assert "the first" not in printed(tables.territory_table(evaluation()))
-    assert "the first 3 of 6 titles by positives" in printed(tables.title_table(evaluation(), top=3))
+    assert "3 of 6 titles, those with the most positives" in printed(tables.title_table(evaluation(), top=3))
 
 
 def test_the_macro_line_says_which_territories_it_counts():

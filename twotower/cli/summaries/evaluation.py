@@ -31,7 +31,7 @@ def territory_table(evaluation: Evaluation, top: int | None = None, min_positive
             Column("base rate", SCORE, ("base_rate",)),
             Column("PR-AUC", SCORE, ("pr_auc",)),
         ],
-        caption=shown(rows, results.largest(), "territories", "by users"),
+        caption=shown(rows, results.largest(), "territories", "users"),
     )
     add_rows(table, results.columns() | {"group": [group_cell(group) for group in results.group]}, rows)
     for least in dict.fromkeys((1, min_positives)):
@@ -55,7 +55,7 @@ def title_table(evaluation: Evaluation, top: int | None = None) -> Table:
             Column("base rate", SCORE, ("base_rate",)),
             Column("PR-AUC", SCORE, ("pr_auc",)),
         ],
-        caption=shown(rows, results.most_positives(), "titles", "by positives"),
+        caption=shown(rows, results.most_positives(), "titles", "positives"),
     )
     add_rows(table, results.columns(), rows)
     return table
@@ -74,4 +74,4 @@ def group_cell(group: int) -> Cell:
 
 def shown(rows: np.ndarray, of: np.ndarray, what: str, order: str) -> str:
     """What a table leaves out, if anything."""
-    return "" if len(rows) == len(of) else f"the first {len(rows)} of {len(of)} {what} {order}"
+    return "" if len(rows) == len(of) else f"{len(rows)} of {len(of)} {what}, those with the most {order}"
