@@ -192,3 +192,13 @@ def test_a_bias_line_has_a_direction_and_an_interval():
     assert more == "more: +2.0 points, 95 % interval over seeds +1.3 to +2.7" and same.startswith("undecided: +0.1 ")
     assert direction([0.03, 0.0], [0.05, 0.0], 5).startswith("less: −2.0 points")
     assert "no interval with one seed" in direction([0.05, None], [0.03, None], 1)
+
+
+def test_missing_negatives_are_told_per_sample_with_its_methods():
+    told = record(BETTER, BETTER)
+    told["methods"][0]["sample"] = "upsampled"
+    for missing, left_out in ((0, 0), (12, 3_456)):
+        counts = {"missing_negatives": missing, "unavailable_positives": left_out}
+        words = summary(told | {"samples": {"upsampled": {"sampled": counts}}})
+        assert words[-1].startswith("Sample upsampled (mtl) lacks 12 negatives ") == bool(missing)
+    assert "3,456 positives of titles that are not available" in words[-1]

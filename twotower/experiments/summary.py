@@ -232,6 +232,21 @@ def support_sentences(record: Record) -> list[str]:
         sentences.append("One seed does not show the variance of training: intervals cover the choice of users alone.")
     elif seeds < ENOUGH_SEEDS:
         sentences.append(f"{FEW_SEEDS[seeds]} seeds hardly show the variance of training: --seeds 5 is better.")
+    return sentences + sample_sentences(record)
+
+
+def sample_sentences(record: Record) -> list[str]:
+    """Labels whose existence shows in the pairs: what each sample lacks, with the methods that learn from it."""
+    sentences = []
+    for name, sample in record["samples"].items():
+        counts = sample.get("sampled", {})
+        missing, left_out = counts.get("missing_negatives", 0), counts.get("unavailable_positives", 0)
+        if missing or left_out:
+            methods = ", ".join(method["name"] for method in record["methods"] if method.get("sample") == name)
+            sentences.append(
+                f"Sample {name} ({methods}) lacks {missing:,} negatives of users with too few unwatched titles, and "
+                f"{left_out:,} positives of titles that are not available to their user were left out."
+            )
     return sentences
 
 
