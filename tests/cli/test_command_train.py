@@ -148,7 +148,7 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
         **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "experts": 4, "title_bias": True},
         **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0},
         **{"group_prior": 0.0},
-        **{"batchnorm": "all", "output": "linear", "learned_logit": True, "memory": False},
+        **{"batchnorm": "all", "output": "linear", "memory": False, "learned_logit": True},
     }
     assert (kept["train"]["seed"], kept["train"]["patience"]) == (4, 2)
     again = ran(tiny_world, tmp_path / "again", "--config", str(tmp_path / "run" / "config.toml"))
