@@ -59,12 +59,13 @@ def thin_test_days(split: Split) -> list[str]:
     if split.dates is None or not split.test_days:
         return []
     counts = np.bincount(split.day[split.day >= 0], minlength=split.train_days + split.test_days)
-    test = counts[split.train_days :]
-    days = counts[: split.train_days]
-    if days.sum() < ENOUGH_EVENTS or test.mean() >= THIN_DAY * np.median(days):
+    test, days = counts[split.train_days :], counts[: split.train_days]
+    thin = test < THIN_DAY * np.median(days) if len(days) else np.zeros(len(test), bool)
+    last_thin = int(np.argmin(thin[::-1])) if not thin.all() else len(test)  # how many of the last days are thin
+    if days.sum() < ENOUGH_EVENTS or not last_thin:
         return []
-    first, last = (date.fromordinal(int(split.dates[i])).isoformat() for i in (-split.test_days, -1))
-    events = f"The test days {first} … {last} have {counted(int(test.sum()), 'event')}"
+    first, last = (date.fromordinal(int(split.dates[i])).isoformat() for i in (-last_thin, -1))
+    events = f"The test days {first} … {last} have {counted(int(test[-last_thin:].sum()), 'event')}"
     return [f"{events}, the median training day {np.median(days):,.0f}: --until DATE leaves out the last days"]
 
 
