@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import Phase, settings
 
 #: Profile → share of the examples that a test asks for.
-SHARES = {"dev": 0.5, "ci": 0.5, "thorough": 10.0, "mutations": 0.25}
+SHARES = {"dev": 1.0, "ci": 1.0, "thorough": 10.0, "mutations": 0.25}
 DEFAULT = 100  # examples of a test that asks for no number
 
 #: `dev` explores. `ci`, the default under CI, tries the same examples each time, so that a change is judged by what it
