@@ -39,38 +39,22 @@ def memory_part(
     recalled: Recalled, dataset: Dataset, user: int, title: int, home: int, own: int, top: int
 ) -> MemoryPart:
     """The record under the own head, with the ``top`` titles of the history that matter most."""
-    m, weights = recalled.of_pair(user, title, home), recalled.weights[own].astype(np.float64)
-    terms: list[MemoryTerm] = [
-        {
-            "term": name,
-            "value": float(m[f]),
-            "weight": float(recalled.w[f]),
-            "deviation": float(weights[f] - recalled.w[f]),
-            "contribution": float(m[f] * weights[f]),
-        }
-        for f, name in enumerate(TERMS)
-    ]
+    m, weights, w = recalled.of_pair(user, title, home), recalled.weights[own].astype(np.float64), recalled.w
+    columns = zip(TERMS, m, w, weights - w, m * weights, strict=True)
+    terms = [MemoryTerm(name, *map(float, numbers)) for name, *numbers in columns]
     memory = recalled.memory
     history = memory.history[[user]].indices
     cosine, ease = (
         matrix[:, [title]].toarray()[:, 0][history].astype(np.float64) for matrix in (memory.cosines, memory.ease)
     )
     part = parts_of_history(memory, user, weights, cosine, ease)
-    names = dataset.titles.get("name", dataset.title_ids)
+    ids, names = dataset.title_ids, dataset.titles.get("name", dataset.title_ids)
     related = np.flatnonzero((cosine != 0) | (ease != 0))
-    largest = related[np.argsort(-np.abs(part[related]), kind="stable")][:top]
-    titles: list[WatchedTitle] = [
-        {
-            "id": dataset.title_ids[history[i]],
-            "name": names[history[i]] or dataset.title_ids[history[i]],
-            "row": int(history[i]),
-            "cosine": float(cosine[i]),
-            "ease": float(ease[i]),
-            "contribution": float(part[i]),
-        }
-        for i in largest
+    titles = [
+        WatchedTitle(ids[t], int(t), names[t] or ids[t], float(cosine[i]), float(ease[i]), float(part[i]))
+        for i, t in ((i, history[i]) for i in related[np.argsort(-np.abs(part[related]), kind="stable")][:top])
     ]
-    return {"terms": terms, "history": len(history), "related": len(related), "titles": titles}
+    return MemoryPart(terms, len(history), len(related), titles)
 
 
 def parts_of_history(
