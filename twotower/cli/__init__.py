@@ -6,11 +6,14 @@ by the one command that runs. Errors of all commands are reported here: one line
 
 import errno
 import importlib
+import signal
+from contextlib import suppress
 from typing import IO, Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from twotower.cli.process import show_anything, stop_on_signals
 from twotower.core.errors import InputError
 from twotower.core.formatting import visible
 from twotower.core.version import __version__
@@ -58,13 +61,16 @@ class CommandError(click.ClickException):
         super().__init__(visible(" ".join(message.split())))
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"twotower: {self.message}", file=file, err=True)
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(f"twotower: {self.message}", file=file, err=True)
 
 
 class Interruption(CommandError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C, or another signal stopped the command."""
 
-    exit_code = 130  # 128 + SIGINT, as shells have it
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__("interrupted" if number == signal.SIGINT else f"stopped by {number.name}")
+        self.exit_code = 128 + number  # type: ignore[misc]  # as shells have it
 
 
 class LazyGroup(click.Group):
@@ -105,7 +111,7 @@ class LazyGroup(click.Group):
         except MemoryError as error:
             raise CommandError(f"error: out of memory: {error}") from error
         except KeyboardInterrupt as error:
-            raise Interruption("interrupted") from error
+            raise Interruption(getattr(error, "number", signal.SIGINT)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone, as in `| head`: click ends quietly
                 raise
@@ -135,4 +141,6 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point of ``twotower`` and of ``python cli.py``."""
+    show_anything()
+    stop_on_signals()
     cli(prog_name="twotower")

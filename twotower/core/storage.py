@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ MANIFEST = "manifest.json"
 FLUSH_ROWS = 1 << 18  # rows kept in memory before they go to disk; a log has a set of columns for every day
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 CELL_CHARACTERS = 1 << 28  # at most, in a table of text; left alone the csv module stops at 131,072
+STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 _NPY_HEADER_BYTES = 128  # fixed, so that a column's header can be written again once its length is known
 
 
@@ -197,7 +199,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises."""
+    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises.
+
+    A link stays: what it points to is replaced.
+    """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
@@ -210,12 +216,39 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a path is a pipe, a device or an open file of a process: such are written to, never replaced."""
+    if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd") or path in STREAMS:
+        return True
+    return path.exists() and not path.is_file()
+
+
+def open_stream(path: Path) -> IO[str]:
+    """A stream to write text to; this process's own output goes on where it is, instead of from its start."""
+    sys.stdout.flush()
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), os.fstat(1)):
+            return open(os.dup(1), "w", encoding="utf-8", newline="")
+    return open(path, "w", encoding="utf-8", newline="")
+
+
 @contextmanager
 def whole_text(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name when the body ends. Errors: InputError, at once, if it cannot."""
+    """A text file that appears under its name when the body ends; pipes and devices are written to as they are.
+
+    Errors: InputError, at once, if it cannot.
+    """
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
         raise InputError(f"{path}: cannot write (Is a directory)")
+    if is_stream(path):
+        try:
+            stream = open_stream(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot write ({error.strerror})") from None
+        with stream:
+            yield stream
+        return
     with whole_file(path) as partial:
         try:
             file = open(partial, "w", encoding="utf-8", newline="")  # noqa: SIM115 (closed below)
@@ -236,6 +269,8 @@ def write_file(path: str | Path, text: str) -> None:
 
 def try_file(path: str | Path) -> None:
     """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
+    if is_stream(Path(path)):  # whose reader would take an attempt for all there is
+        return
     with suppress(_Unwritten), whole_text(path):
         raise _Unwritten
 

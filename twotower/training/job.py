@@ -143,8 +143,9 @@ def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progres
         if writer.training_path.is_file():
             hint = f"twotower train --resume {quote(str(writer.path))}"
             if isinstance(stop, KeyboardInterrupt):
-                raise KeyboardInterrupt(hint) from None
-            stop.hint = hint  # type: ignore[union-attr]
+                stop.args = (hint,)
+            else:
+                stop.hint = hint  # type: ignore[union-attr]
         raise
 
 

@@ -1,0 +1,60 @@
+"""The process around a command: signals that stop it, and texts that its streams cannot encode."""
+
+import codecs
+import io
+import signal
+import sys
+import unicodedata
+from typing import TextIO
+
+#: What stands for characters that an encoding lacks; letters lose their accents, all others become "?".
+PLAIN = {
+    "−": "-", "–": "-", "—": "-", "…": "...", "·": "-", "×": "x", "±": "+-", "≥": ">=", "≤": "<=", "→": "->",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "√": "sqrt", "Σ": "sum",
+}  # fmt: skip
+REPLACE = "twotower-plain"  # the name of the error handler, as of ``codecs``
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal other than Ctrl-C's: whatever cleans up after that one does so now."""
+
+    number = signal.SIGTERM
+
+
+def stop(number: int, frame: object) -> None:
+    """Stop the command. A second SIGTERM ends the process at once; a terminal that closes sends SIGHUP twice."""
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+    error = Stopped()
+    error.number = signal.Signals(number)
+    raise error
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does; one that is ignored (``nohup``) stays so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """Stand-ins for the characters that a stream cannot encode: the error handler ``REPLACE``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    letters = "".join(PLAIN.get(c, unicodedata.normalize("NFKD", c)) for c in text)
+    return "".join(c if c.isascii() else "?" for c in letters if not unicodedata.combining(c)), error.end
+
+
+def show_anything() -> None:
+    """Replace what the encodings of stdout and stderr lack."""
+    codecs.register_error(REPLACE, plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=REPLACE)
+
+
+def data_output() -> TextIO:
+    """stdout for data, as UTF-8 unless people read it: there nothing may be replaced."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
