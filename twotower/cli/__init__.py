@@ -54,7 +54,7 @@ COMMANDS = {name: line for commands in SECTIONS.values() for name, line in comma
 class CommandError(click.ClickException):
     """An expected failure: one line on stderr and an exit code, never a traceback."""
 
-    exit_code: int = 2  # as of click's own usage errors
+    exit_code = 2  # as of click's own usage errors
 
     def __init__(self, message: str, error: BaseException) -> None:
         super().__init__(visible(" ".join(message.split())))
