@@ -72,7 +72,9 @@ def part_table(cells: Cells) -> str:
     """What heads and offsets bring, each alone, in the largest worlds: all pairs in one ranking."""
     worlds, sizes = axes_of(cells)
     found = [find(cells, world, sizes[-1]) for world in worlds]
-    rows = [[title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)] for name, title in TITLES.items()]
+    rows = []
+    for name, title in TITLES.items():
+        rows.append([title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)])
     return table([f"{sizes[-1]:,} users", *map(named, worlds)], rows)
 
 

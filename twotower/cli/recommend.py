@@ -11,7 +11,7 @@ from twotower.core.formatting import counted
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles per user.")
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default=True, help="Titles per user.")
 @user_options
 @click.option(
     "--day",
