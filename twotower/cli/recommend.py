@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from twotower.cli.process import data_output
+from twotower.cli.streams import data_output
 from twotower.cli.user_options import user_options
 from twotower.core.formatting import counted
 
@@ -12,7 +12,7 @@ from twotower.core.formatting import counted
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles per user.")
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default=True, help="Titles per user.")
 @user_options
 @click.option(
     "--day",

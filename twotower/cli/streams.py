@@ -1,8 +1,7 @@
-"""The process around a command: signals that stop it, and texts that its streams cannot encode."""
+"""Texts that the encodings of stdout and stderr lack."""
 
 import codecs
 import io
-import signal
 import sys
 import unicodedata
 from typing import TextIO
@@ -13,27 +12,6 @@ PLAIN = {
     "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "√": "sqrt", "Σ": "sum",
 }  # fmt: skip
 REPLACE = "twotower-plain"  # the name of the error handler, as of ``codecs``
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C's: whatever cleans up after that one does so now."""
-
-    number = signal.SIGTERM
-
-
-def stop(number: int, frame: object) -> None:
-    """Stop the command. A second SIGTERM ends the process at once; a terminal that closes sends SIGHUP twice."""
-    signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
-    error = Stopped()
-    error.number = signal.Signals(number)
-    raise error
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does; one that is ignored (``nohup``) stays so."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:
