@@ -13,10 +13,10 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
-from twotower.cli.streams import show_anything
 from twotower.core.errors import InputError
 from twotower.core.formatting import visible
 from twotower.core.signals import Stopped, handled
+from twotower.core.streams import show_anything
 from twotower.core.version import __version__
 
 #: Section of the help → command → its line of help. A test keeps each line equal to the command's own.

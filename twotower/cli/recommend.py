@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from twotower.cli.streams import data_output
 from twotower.cli.user_options import user_options
 from twotower.core.formatting import counted
 
@@ -46,7 +45,8 @@ def recommend(
     """
     from contextlib import ExitStack
 
-    from twotower.core.storage import is_stream, whole_text
+    from twotower.core.storage import whole_text
+    from twotower.core.streams import data_output, is_stream
     from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.recommend import choose_users, write_csv

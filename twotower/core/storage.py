@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +18,13 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain, write_csv_to
+from twotower.core.streams import is_stream, open_stream
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 FLUSH_ROWS = 1 << 18  # rows kept in memory before they go to disk; a log has a set of columns for every day
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 CELL_CHARACTERS = 1 << 28  # at most, in a table of text; left alone the csv module stops at 131,072
-STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 _NPY_HEADER_BYTES = 128  # fixed, so that a column's header can be written again once its length is known
 
 
@@ -214,22 +213,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # moved, or never there
             partial.unlink()
-
-
-def is_stream(path: Path) -> bool:
-    """Whether a path is a pipe, a device or an open file of a process: such are written to, never replaced."""
-    if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd") or path in STREAMS:
-        return True
-    return path.exists() and not path.is_file()
-
-
-def open_stream(path: Path) -> IO[str]:
-    """A stream to write text to; this process's own output goes on where it is, instead of from its start."""
-    sys.stdout.flush()
-    with suppress(OSError):
-        if os.path.samestat(path.stat(), os.fstat(1)):
-            return open(os.dup(1), "w", encoding="utf-8", newline="")
-    return open(path, "w", encoding="utf-8", newline="")
 
 
 @contextmanager

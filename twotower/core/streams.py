@@ -1,11 +1,15 @@
-"""Texts that the encodings of stdout and stderr lack."""
+"""Output that is no file: stdout, stderr, pipes and devices; and texts that the encoding of a terminal lacks."""
 
 import codecs
 import io
+import os
 import sys
 import unicodedata
-from typing import TextIO
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TextIO
 
+STREAMS = (Path("/dev/stdout"), Path("/dev/stderr"))
 #: What stands for characters that an encoding lacks; letters lose their accents, all others become "?".
 PLAIN = {
     "−": "-", "–": "-", "—": "-", "…": "...", "·": "-", "×": "x", "±": "+-", "≥": ">=", "≤": "<=", "→": "->",
@@ -36,3 +40,19 @@ def data_output() -> TextIO:
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")
     return sys.stdout
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a pipe, a device or an open file of a process: such are written to, never replaced."""
+    if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd") or path in STREAMS:
+        return True
+    return path.exists() and not path.is_file()
+
+
+def open_stream(path: Path) -> IO[str]:
+    """A stream to write text to; this process's own output goes on where it is, instead of from its start."""
+    sys.stdout.flush()
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), os.fstat(1)):
+            return open(os.dup(1), "w", encoding="utf-8", newline="")
+    return open(path, "w", encoding="utf-8", newline="")
