@@ -5,9 +5,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -29,7 +26,6 @@ from twotower.core.storage import (
     read_manifest,
     whole_file,
     write_csv,
-    write_file,
     write_json,
 )
 
@@ -386,36 +382,3 @@ def test_checksums_of_large_files_report_their_progress(directory, monkeypatch):
     facts = file_facts(directory, lambda *where: seen.append(where))
     assert seen == [("checksums", done, 7) for done in (2, 4, 6, 7)]
     assert facts == read_manifest(directory, "dataset")["files"], "the pieces change no checksum"
-
-
-# ---------------------------------------------------------------- links, pipes, devices
-
-
-def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
-    (tmp_path / "deep").mkdir()
-    link = tmp_path / "out.csv"
-    link.symlink_to("deep/there.csv")
-    for text in ("new", "again"):
-        write_file(link, text)
-        assert link.is_symlink() and (tmp_path / "deep" / "there.csv").read_text() == text
-    assert names(tmp_path / "deep") == ["there.csv"]
-
-
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    storage.try_file(pipe)  # opens nothing: a reader would take it for the end
-    with ThreadPoolExecutor() as pool:
-        text = pool.submit(pipe.read_text)
-        write_file(pipe, "a,b\n1,2\n")
-        assert text.result(10) == "a,b\n1,2\n"
-    assert pipe.is_fifo() and names(tmp_path) == ["pipe"]
-
-
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_the_own_output_goes_on_where_it_is(tmp_path, name):
-    code = f"from twotower.core.storage import write_file; print('1'); write_file({name!r}, '2\\n'); print('3')"
-    with open(tmp_path / "out", "w") as out:
-        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
-    assert (tmp_path / "out").read_text() == "1\n2\n3\n" and names(tmp_path) == ["out"]
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"1\n2\n3\n"
