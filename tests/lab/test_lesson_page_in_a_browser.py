@@ -89,8 +89,8 @@ NAMES = """all => all.map(table => {
 
 def test_groups_whose_names_do_not_fit_are_numbered_and_a_legend_says_which_is_which(opened, addresses, tmp_path):
     record = pages.made_up_inspection(groups=8, name="Country")
-    for block in record["blocks"]:
-        block["by_group"] = [norm and 0.00123 for norm in block["by_group"]]
+    for block in record.blocks:
+        block.by_group = [norm and 0.00123 for norm in block.by_group]
     pages.write_page(record, tmp_path / "page.html")
     addresses["eight groups"] = (tmp_path / "page.html").as_uri()
     tables = "#matrix-table, #conflict-table, #leak-table, #dead-table"

@@ -13,13 +13,13 @@ from twotower.cli.lab_output import json_option, show
 @click.option("--title", required=True, metavar="T", help="Id of the title, or # and a row number in titles.csv.")
 @click.option("--dataset", "directory", type=click.Path(path_type=Path), metavar="DIR",
               help="Dataset with users and titles.  [default: the run's]")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True,
-              help="How many to show: hidden units of each sign, and titles per head.")  # fmt: skip
+@click.option("--top", type=click.IntRange(1), metavar="N", default=5, show_default=True,
+              help="How many to show: titles per head, and of the user's history.")  # fmt: skip
 @json_option
 def explain(run: Path, user: str, title: str, directory: Path | None, top: int, as_json: bool) -> None:
     """Explain the score of a title for a user.
 
-    Splits the logit into its terms: user times title, by hidden unit; what the head of the user's group adds;
+    Splits the logit into its terms: user times title, what the head of the user's group adds, memory;
     and the biases. Then scores the user under every other head, as if the user lived in the largest territory of
     that head's group, and shows the titles whose scores change most.
 

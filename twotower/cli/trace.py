@@ -11,14 +11,15 @@ STAGES = ("forward", "loss", "backward", "adam")
 
 
 @click.command()
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of features and weights.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True,
+              help="Seed of features and weights.")
 @click.option("--head", type=click.Choice([head for head in HEADS if head != "none"]), default="residual",
               show_default=True, help="Kind of head.")
 @click.option("--title-bias", is_flag=True, help="Give each group title biases.")
 @click.option("--memory", is_flag=True, help="Give the score memory terms.")
 @click.option("--group", type=click.IntRange(0, 1), metavar="K", help="Show only this group's rows and head.")
 @click.option("--mask", type=click.Choice(["on", "off"]), default="on", show_default=True,
-              help="off: every head gets every row, which shows what the mask keeps out.")
+              help="off: every head gets every row, which shows what the mask keeps out.")  # fmt: skip
 @click.option("--stage", "stages", type=click.Choice(STAGES), multiple=True, help="Show only this stage; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Show Adam for every block instead of one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON, both with and without the mask.")
