@@ -36,14 +36,14 @@ def made_up_inspection(groups: int = 2, name: str = "plain") -> Inspection:
         "loss": 0.5,
         "optimiser": {"steps": 0, "fresh": True, "learning_rate": 0.001},
         "groups": [
-            {"name": f"{name} {k}", "pairs": 8, "users": 3, "positives": 1, "base_rate": 0.125, "loss": None, "share": 1.0}
+            {"name": f"{name} {k}", "pairs": 8, "users": 3, "positives": 1, "base_rate": 0.1, "loss": None, "share": 1}
             for k in range(groups)
         ],
         "blocks": [block(each, part, norms, layer=layer) for each, part, layer in towers]
         + [block(f"head.W[{k}]", "head", own[k], owner=k) for k in range(groups)],
         "conflict": [{"name": f"{name} {k}", "norm": norms[k], "cosine": [1.0] * groups} for k in range(groups)],
         "leak": [
-            {"head": k, "part": "head", "own": norms[k], "others": rest[k], "ratio": rest[k] / norms[k], "by_group": norms}
+            {"head": k, "part": "head", "own": norms[k], "others": rest[k], "ratio": 1.5, "by_group": norms}
             for k in range(groups)
         ],
         "dead": [{"layer": "user.1", "units": 4, "dead": 1, "by_group": [1] * groups}],

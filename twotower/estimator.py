@@ -18,6 +18,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, rows_of, write_json
 from twotower.data.dataset import Dataset
 from twotower.data.features.embed import EmbedConfig, embed

@@ -44,7 +44,8 @@ def test_it_is_the_towers_conflict_in_the_textbook(tiny_world, name):
     parts = [textbook.of_group(k) for k in range(len(record["groups"]))]
     flat = np.stack([np.concatenate([part[p].ravel() for p in towers]) for part in parts])
     norms = np.linalg.norm(flat, axis=1)
-    np.testing.assert_allclose([of["norm"] for of in record["conflict"]], norms, rtol=1e-4)
-    np.testing.assert_allclose([of["cosine"] for of in record["conflict"]], flat @ flat.T / np.outer(norms, norms), atol=1e-4)
-    whole = flat.sum(0)
-    np.testing.assert_allclose([group["share"] for group in record["groups"]], flat @ whole / (whole @ whole), atol=1e-4)
+    for k, (of, group) in enumerate(zip(record["conflict"], record["groups"], strict=True)):
+        np.testing.assert_allclose(of["norm"], norms[k], rtol=1e-4)
+        np.testing.assert_allclose(of["cosine"], flat[k] @ flat.T / (norms[k] * norms), atol=1e-4)
+        whole = flat.sum(0)
+        np.testing.assert_allclose(group["share"], flat[k] @ whole / (whole @ whole), atol=1e-4)

@@ -144,4 +144,5 @@ def test_a_model_without_scale_and_bias_shows_neither(tiny_world, tmp_path):
 
 
 def test_a_score_without_any_unit_is_said_to_have_none():
-    assert units_line(HiddenUnits(0, 0.0, 0, 0.0, 0, 0.0)).startswith("All hidden units contribute 0: no unit is above 0")
+    said = units_line(HiddenUnits(0, 0.0, 0, 0.0, 0, 0.0))
+    assert said == "All hidden units contribute 0: no unit is above 0 in both U and V."

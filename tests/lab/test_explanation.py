@@ -239,7 +239,8 @@ def test_memory_is_told_by_term_and_by_title_of_the_history(run_of, data, kind):
     found = of(run_of(kind), data, user, title, top=3)
     part = found["memory"]
     assert [term["term"] for term in part["terms"]] == list(TERMS)
-    assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(found["own"]["terms"]["memory"], abs=1e-5)
+    total = found["own"]["terms"]["memory"]
+    assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(total, abs=1e-5)
     for term in part["terms"]:
         assert term["contribution"] == pytest.approx(term["value"] * (term["weight"] + term["deviation"]), abs=1e-5)
         assert kind == "memory and heads" or term["deviation"] == 0

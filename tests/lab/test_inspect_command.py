@@ -12,8 +12,8 @@ from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
 from twotower.core.formatting import minus
-from twotower.lab.attribution import tables
 from twotower.lab.attribution import summary as words_of
+from twotower.lab.attribution import tables
 from twotower.lab.attribution.record import Inspection, times_text
 from twotower.lab.attribution.summary import no_gradient
 from twotower.lab.attribution.tables import FEW, print_inspection
@@ -141,7 +141,7 @@ def test_the_output_is_as_approved(snapshot):
 
 
 def test_a_group_has_its_support_and_its_share(record):
-    for k, (group, row) in enumerate(zip(record["groups"], cells(tables.group_table, record), strict=True)):
+    for group, row in zip(record["groups"], cells(tables.group_table, record), strict=True):
         counts = [str(group[name]) for name in ("pairs", "users", "positives")]
         share = f"{100 * group['share']:.0f} %"
         assert row == [group["name"], *counts, f"{group['base_rate']:.3f}", f"{group['loss']:.3g}", share]

@@ -60,7 +60,7 @@ def test_an_absent_groups_head_would_get_foreign_rows_alone(tiny_world):
     absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
     assert absent
     for leak in record["leak"]:
-        assert leak["head"] not in absent or leak["own"] == 0 < leak["others"] and leak["ratio"] is None
+        assert leak["head"] not in absent or (leak["own"] == 0 < leak["others"] and leak["ratio"] is None)
 
 
 def test_weights_of_the_objective_count_for_foreign_rows_too(tiny_world):

@@ -90,7 +90,8 @@ def pair_dots(U, V, pair_start, pair_title):
 
 def binary_cross_entropy(z, y, B):
     """Loss of each logit, and the gradient of their sum over ``B``."""
-    # ℓ = max(z, 0) − z y + log(1 + e^−|z|), which neither overflows nor loses the small probabilities
+    # the log of 1 + e^−|z| neither overflows nor loses the small probabilities
+    # ℓ = max(z, 0) − z y + log(1 + e^−|z|)
     loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     return loss, (sigmoid(z) - y) / B  # (n,), (n,)
 

@@ -1,4 +1,4 @@
-"""Tables from records: a field of a dataclass says once how it is called and written, and what it means is in its class.
+"""Tables from records: a field of a dataclass says once how its column is called and written.
 
     @dataclass
     class GroupRows:

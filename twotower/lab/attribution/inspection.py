@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
-from twotower.lab.attribution.dead_units import dead_units
 from twotower.lab.attribution.blocks import Block, blocks_of, in_backward_order, part_of
+from twotower.lab.attribution.dead_units import dead_units
 from twotower.lab.attribution.gradients import (
     GradientMatrix,
     conflict,
@@ -94,5 +94,6 @@ def leaks(unmasked: UnmaskedGradients, groups: int) -> list[Leak]:
         by_group, others = unmasked.of(part)
         for k in range(groups):
             own, rest = plain(by_group[k, k]), plain(others[k])
-            records.append(Leak(k, part, own, rest, rest / own if own and rest is not None else None, plain(by_group[k])))
+            ratio = rest / own if own and rest is not None else None
+            records.append(Leak(k, part, own, rest, ratio, plain(by_group[k])))
     return records

@@ -88,9 +88,9 @@ class Network:
     def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
         with np.errstate(all="ignore"), self._frozen(frozen), running_statistics_kept(self.model):
             self.model.backward_pass(batch, self.objective)  # unchecked: inputs may be NaN
-        parts = {f"{name}[{k}]": self.model.grads[name][k].copy() for name in self.names("group")}
-        members = np.flatnonzero(self.subject.territory_group == k)
-        return parts | {f"{name} of its territories": self.model.grads[name][members] for name in self.names("territory")}
+        grads, members = self.model.grads, np.flatnonzero(self.subject.territory_group == k)
+        parts = {f"{name}[{k}]": grads[name][k].copy() for name in self.names("group")}
+        return parts | {f"{name} of its territories": grads[name][members] for name in self.names("territory")}
 
     def accepts_nan(self, which: Input) -> bool:
         """Weights by label and title are looked up by label, so a NaN label would be an invalid index."""

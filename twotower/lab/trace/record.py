@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.core.config import ModelConfig
-from twotower.lab.trace.numbers import number_text
 from twotower.core.version import __version__
+from twotower.lab.trace.numbers import number_text
 from twotower.report.record_table import shown
 from twotower.report.table import TEXT, Kind
 

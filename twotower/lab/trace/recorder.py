@@ -127,7 +127,7 @@ def targets_of(node: ast.stmt) -> Iterator[ast.expr]:
 
 
 def part_of(target: ast.expr) -> tuple[str, str, str]:
-    """The arguments name, value and part of ``_made``: ``dV[mine]`` is all of dV, ``grads[n][k]`` part k of an entry."""
+    """Name, value and part for ``_made``: ``dV[mine]`` is all of dV, ``grads[name][k]`` part k of an entry."""
     if not isinstance(target, ast.Subscript):
         return repr(ast.unparse(target)), ast.unparse(target), "None"
     entry = target.value if isinstance(target.value, ast.Subscript) else target

@@ -62,7 +62,7 @@ def step_texts(steps: Iterable[Step], record: Trace, mask: str, every_block: boo
         if stage == "adam" and not every_block and parameter != full:
             yield adam_line(place)
             continue
-        yield heading(f"Adam · {parameter}" if parameter else f"{stage.capitalize()} · {place_text(block, group, record)}")
+        yield heading(f"{stage.capitalize()} · {parameter or place_text(block, group, record)}")
         for step in place:
             yield from step_text(step, record, mask)
 

@@ -56,6 +56,7 @@ def adam_steps(
     recorder.is_known(M), recorder.is_known(V)
     recorder.run("adam", P, M, V, G, train.learning_rate, train.beta1, train.beta2, train.eps, 1)
     steps = [step_record(each, network, True) for each in recorder.observations]
+    steps[0].maths, steps[1].maths = "θ before the step", "g: the gradient"
     for step in steps:
         step.group, step.parameter = k, block_name(name, k)
     return steps
