@@ -4,25 +4,19 @@ import csv
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from made_up_experiments import made_up_record
 from tiny_experiments import FEW, THREE, run, run_tiny
 from tiny_runs import failing_line
 
-from twotower.cli import cli
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
 from twotower.experiments import experiment, runs
-from twotower.experiments.comparison import compare_runs
-from twotower.experiments.measures import USER_FIGURES
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.experiments.setup import Setup
@@ -52,25 +46,6 @@ GAINS = {
     *("method", "baseline", "by_period", "average", "spread", "low", "high", "p", "p_adjusted", "verdict"),
     *("major", "all", "overall", "metric"),
 }
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_world, tmp_path_factory) -> tuple[Path, Path]:
-    """A dataset and an experiment on it. Not to be changed.
-
-    The table's first territory is said to have the fewest users: the record's order is another one.
-    """
-    home = tmp_path_factory.mktemp("experiments")
-    world = Path(shutil.copytree(tiny_world, home / "world"))
-    territories = Dataset.open(world).territories
-    update_territories(world, replace(territories, users=territories.users[::-1].copy()))
-    run_tiny(world, home / "five", methods=",".join(DEFAULT_METHODS))
-    return world, home / "five"
-
-
-@pytest.fixture(scope="module")
-def record(finished) -> dict:
-    return json.loads((finished[1] / "experiment.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -359,62 +334,6 @@ def test_a_table_without_rows_has_the_header_that_it_would_have_with_some():
     bare = {**record, "gains": [], "distances": [], "title_pairs": [], "histograms": histograms}
     for name in ("table2", "table2_summary", "table3", "distances", "histograms"):
         assert experiment_tables(bare)[name] == full[name].splitlines()[0] + "\n"
-
-
-def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finished, record):
-    runs = finished[1] / "runs"
-    patterns = [str(runs / f"{name}-[01]") for name in ("mtl", "baseline", "upsampled")]
-    found = compare_runs(patterns, top=None, min_positives=record["min_positives"], replicates=record["replicates"])
-    assert [note[:10] for note in found["notes"]] == ["2 seeds of"] and len(found["periods"]) == 3
-    place = {territory["code"]: c for c, territory in enumerate(record["territories"])}
-    here = [place[territory["code"]] for territory in found["territories"]]
-    for gains in found["gains"]:
-        (same,) = [g for g in record["gains"] if (g["method"], g["baseline"]) == (gains["method"], gains["baseline"])]
-        for name in ("average", "spread", "low", "high", "p", "p_adjusted", "verdict"):
-            assert gains[name] == [same[name][c] for c in here], name
-        assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
-    assert any(low is not None for low in found["gains"][0]["low"])
-    for name, ranking in found["rankings"].items():
-        for metric, told in ranking["overall"].items():
-            assert told == pytest.approx(record["rankings"][name]["overall"][metric], rel=1e-6)
-            values = zip(ranking["territories"][metric]["high"], here, strict=True)
-            expected = record["rankings"][name]["territories"][metric]["high"]
-            assert all(value == pytest.approx(expected[c], rel=1e-6) for value, c in values)
-    for gains in found["ranking_gains"]:
-        keys = "metric", "method", "baseline"
-        (same,) = [g for g in record["ranking_gains"] if all(g[key] == gains[key] for key in keys)]
-        assert gains["overall"] == pytest.approx(same["overall"], rel=1e-4, abs=1e-4)
-    assert found["ranking_users"] == [record["ranking_users"][c] for c in here] and sum(found["ranking_users"])
-
-
-def test_evaluate_ranks_titles_as_the_experiment_does(finished, record):
-    """Of a single run, here the measures of its seed; its users are the same."""
-    path = finished[1] / "runs/mtl-1"
-    result = CliRunner().invoke(cli, ["evaluate", str(path), "--json"])
-    told = json.loads(result.stdout)
-    with np.load(finished[1] / "measures/mtl-1.npz") as kept:
-        figures = dict(zip(USER_FIGURES, kept["figures"], strict=True))
-    for metric, found in told["ranking"]["overall"].items():
-        assert found["mean"] == pytest.approx(np.nanmean(figures[metric]), rel=1e-5)
-        assert 0 <= found["low"] < found["mean"] < found["high"] <= 1
-    rows = {row["code"]: row for row in told["territories"]}
-    assert told["k"] == 10 and all(rows[t["code"]]["ndcg"] is not None for t in record["territories"][:3])
-    once = json.loads(CliRunner().invoke(cli, ["evaluate", str(path), "--json", "--k", "1"]).stdout)["ranking"]
-    assert once["overall"]["recall"]["mean"] < told["ranking"]["overall"]["recall"]["mean"]
-    assert once["overall"]["ndcg"] == once["overall"]["hit_rate"]  # a single place
-
-
-def test_gains_have_parts_where_methods_tell_them_apart(finished, tmp_path):
-    methods = "mtl,upsampled,lowrank-bias,offsets,shuffled"
-    found = run_tiny(finished[0], tmp_path / "parts", "--seeds", 1, methods=methods)
-    parts = [(part["part"], part["method"], part["baseline"]) for part in found["parts"]]
-    assert parts == [("title offsets", "offsets", "upsampled"), ("heads", "mtl", "offsets")]
-    mean = {method["name"]: np.mean(method["overall"]) for method in found["methods"]}
-    whole = mean["mtl"] - mean["upsampled"]
-    shares = [(mean[method] - mean[baseline]) / whole if whole > 0 else None for _, method, baseline in parts]
-    assert [part["share"] for part in found["parts"]] == pytest.approx(shares)
-    gains = {(g["method"], g["baseline"]): g for g in found["gains"]}
-    assert all(part["overall"] == gains[part["method"], part["baseline"]]["overall"] for part in found["parts"])
 
 
 def test_a_period_without_a_test_positive_is_refused_with_the_remedy():
