@@ -17,6 +17,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.locks import create_held, sweep
 from twotower.core.serialisation import plain, write_csv_to
+from twotower.core.streams import is_stream, open_stream
 
 FLUSH_ROWS = 1 << 18  # rows kept in memory before they go to disk; a log has a set of columns for every day
 CELL_CHARACTERS = 1 << 28  # at most, in a table of text; left alone the csv module stops at 131,072
@@ -59,7 +60,11 @@ def flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises."""
+    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises.
+
+    A link stays: what it points to is replaced.
+    """
+    path = Path(os.path.realpath(path))
     try:
         sweep(path)
         partial, handle = create_held(path)
@@ -82,14 +87,20 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name when the body ends. Errors: InputError, at once, if it cannot."""
+    """A text file that appears under its name when the body ends; pipes and devices are written to as they are.
+
+    Errors: InputError, at once, if it cannot.
+    """
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
         raise InputError(f"{path}: cannot write (Is a directory)")
     with ExitStack() as stack:
         try:
-            partial = stack.enter_context(whole_file(path))
-            file = stack.enter_context(open(partial, "w", encoding="utf-8", newline=""))
+            if is_stream(path):
+                file = stack.enter_context(open_stream(path))
+            else:
+                partial = stack.enter_context(whole_file(path))
+                file = stack.enter_context(open(partial, "w", encoding="utf-8", newline=""))
         except OSError as error:
             raise InputError(f"{path}: cannot write ({error.strerror})") from None
         yield file
@@ -106,6 +117,8 @@ def write_file(path: str | Path, text: str) -> None:
 
 def try_file(path: str | Path) -> None:
     """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
+    if is_stream(Path(path)):  # whose reader would take an attempt for all there is
+        return
     with suppress(_Unwritten), whole_text(path):
         raise _Unwritten
 
