@@ -30,11 +30,13 @@ def overwrite(world, name, change):
     array = np.load(world / name)
     change(array)
     np.save(world / name, array)
+    reseal(world)
 
 
 def relabel(world, split, value):
     for path in (world / "samples" / "default" / split).glob("day-*/label.npy"):
         np.save(path, np.full_like(np.load(path), value))
+    reseal(world / "samples" / "default")
 
 
 # ---------------------------------------------------------------- who is learned from
