@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sealing import reseal
 from tiny_runs import MTL, train
 
 from twotower.core.errors import InputError
@@ -118,7 +119,7 @@ def test_naming_a_user_twice_is_a_mistake_of_the_caller(data):
 
 def test_the_csv_has_a_line_a_recommendation(own_world):
     (own_world / "users.csv").write_text('user\n"a ""b"""\n' + "".join(f"{user}\n" for user in range(1, 300)))
-    data = Dataset.open(own_world)
+    data = Dataset.open(reseal(own_world, add=["users.csv"]))
     title = np.array([[2, 0], [5, NO_TITLE], [NO_TITLE, NO_TITLE]], np.int32)
     score = np.array([[1.5, -0.1], [2, -np.inf], [-np.inf, -np.inf]], np.float32)
     file = io.StringIO()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sealing import reseal
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
@@ -15,7 +16,7 @@ def data(tiny_world) -> Dataset:
 
 def write_ids(world, ids):
     (world / "users.csv").write_text("user\n" + "".join(f"{name}\n" for name in ids))
-    return Dataset.open(world)
+    return Dataset.open(reseal(world, add=["users.csv"]))
 
 
 def test_users_come_from_a_file_in_its_order_and_once(own_world, tmp_path):
