@@ -89,8 +89,7 @@ def pair_dots(U, V, pair_start, pair_title):
 
 
 def binary_cross_entropy(z, y, B):
-    """Loss of each logit, and the gradient of their sum over ``B``."""
-    # the log of 1 + e^−|z| neither overflows nor loses the small probabilities
+    """Loss of each logit, and the gradient of their sum over ``B``, without overflow for any logit."""
     # ℓ = max(z, 0) − z y + log(1 + e^−|z|)
     loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     return loss, (sigmoid(z) - y) / B  # (n,), (n,)
@@ -192,8 +191,7 @@ def score(p, s, c, k, U, V, batch, mine, model):
     if model.title_bias:
         z = z + batch.title_features[mine] @ p["title_bias.C"][k]  # z ← z + ⟨Xₜ, Cₖ⟩, Xₜ the title's features
     if model.title_bias and model.territory_bias:
-        # z ← z + ⟨Xₜ, Cᵣ⟩, r the territory of the pair
-        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
+        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)  # z ← z + ⟨Xₜ, Cᵣ⟩
     if model.memory:
         z = z + batch.memory[mine] @ memory_weights(p, k)  # z ← z + ⟨m, w + dₖ⟩
     return dots, z
@@ -239,8 +237,7 @@ def tower(
     for layer, layer_floor in (("1", 0.0), ("2", floor)):
         below = A
         Z = dense(below, p[f"{name}.W{layer}"])  # Z = X W, X the output of the layer below
-        # Σᵢ (zᵢ − μ)² = B σ²
-        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)
+        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)  # Σᵢ (zᵢ − μ)² = B σ²
         rstd = 1 / np.sqrt(squares / pairs + BATCHNORM_EPS)  # ρ = 1 / √(σ² + ε)
         # A = max(γ ρ (Z − μ) + β, floor); a linear layer has the floor −∞
         A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
@@ -297,8 +294,7 @@ def head_backward(
         H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])  # H = A P; g = softmax(A Gₖ)
         gate = np.repeat(g, model.rank, axis=1)  # g, in r columns an expert
         dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])  # dQ = (g ⊗ H)ᵀ dU; S = dU Qᵀ
-        # dL_f = g_f (dg_f − Σₑ gₑ dgₑ), dgₑ = Σ H S over the columns of expert e
-        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)
+        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)  # dL = g (dg − Σ g dg)
         dP, dA = dense_backward(gate * dgated, A, p["experts.P"])  # dP = Aᵀ dH, dH = g ⊗ S; dA = dH Pᵀ
         dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])  # dG = Aᵀ dL; dA through the gate = dL Gₖᵀ
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
@@ -386,8 +382,7 @@ def loss_and_gradients(
         if model.title_bias and model.territory_bias:
             # dCᵣ ← dCᵣ + Σᵢ dzᵢ Xₜ
             np.add.at(grads["territory.C"], batch.territory[mine], dz[:, None] * batch.title_features[mine])
-        # dA of the head, with what passes around it
-        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)  # dA of the head
         dA[mine] += dA_head  # dA ← dA + dA of the head, in the rows with mask 1
         for name, grad in head_grads.items():
             if name.startswith("head."):
