@@ -294,7 +294,7 @@ def head_backward(
         H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])  # H = A P; g = softmax(A Gₖ)
         gate = np.repeat(g, model.rank, axis=1)  # g, in r columns an expert
         dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])  # dQ = (g ⊗ H)ᵀ dU; S = dU Qᵀ
-        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)  # dL = g (dg − Σ g dg)
+        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)  # dL = g(dg − Σ g dg)
         dP, dA = dense_backward(gate * dgated, A, p["experts.P"])  # dP = Aᵀ dH, dH = g ⊗ S; dA = dH Pᵀ
         dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])  # dG = Aᵀ dL; dA through the gate = dL Gₖᵀ
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
