@@ -7,8 +7,9 @@ from browsers import DESKTOP, PHONE, PROJECTOR
 from made_up_lessons import EVIL
 
 pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
-textbook, records, addresses, opened = (
+textbook, made, records, addresses, opened = (
     pages.textbook,
+    pages.made,
     pages.records,
     pages.addresses,
     pages.opened,

@@ -12,8 +12,9 @@ from twotower.lab.trace.trace import trace
 from twotower.model import reference
 
 pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
-textbook, records, addresses, opened = (
+textbook, made, records, addresses, opened = (
     pages.textbook,
+    pages.made,
     pages.records,
     pages.addresses,
     pages.opened,
