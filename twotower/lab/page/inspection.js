@@ -131,9 +131,12 @@
   }
 
   function tellLeak(group) {
-    const leaks = (record.leak ?? [])
-      .filter((line) => line.part === record.leak[0].part)
-      .map((line) => [line, group === null ? line.others : line.by_group?.[group]])
+    const total = (head, number) => together(record.leak.filter((line) => line.head === head).map(number));
+    const leaks = record.groups
+      .map((_, head) => [
+        { head, own: total(head, (line) => line.own) },
+        total(head, (line) => (group === null ? line.others : line.by_group[group])),
+      ])
       .filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
     const whose = group === null ? "rows of other groups" : `rows of group ${nameOf(group)}`;

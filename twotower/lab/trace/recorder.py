@@ -21,6 +21,7 @@ from twotower.model import reference
 from twotower.model.parameters import Parameter
 
 ALLOCATIONS = ("np.zeros", "np.ones")  # a line with one of these is no step
+RENAMED = ("V",)  # known arrays that are a step under this name, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ class Recorder:
         statement = source().statements[frame.f_lineno]
         if not isinstance(value, np.ndarray | np.floating) or self.is_parameter(value):
             return
-        if isinstance(value, np.ndarray) and self.is_known(value):
+        if isinstance(value, np.ndarray) and self.is_known(value) and name not in RENAMED:
             return
         if not any(call in statement.text for call in ALLOCATIONS):
             label, entry = (name, value) if part is None else (f"{name}[{part}]", np.asarray(value)[part])
