@@ -7,6 +7,7 @@ by the one command that runs. Errors of all commands are reported here: one line
 import errno
 import importlib
 import signal
+from contextlib import suppress
 from typing import IO, Any
 
 import click
@@ -15,6 +16,7 @@ from click.shell_completion import CompletionItem
 from twotower.core.errors import InputError
 from twotower.core.formatting import visible
 from twotower.core.signals import Stopped, handled
+from twotower.core.streams import show_anything
 from twotower.core.version import __version__
 
 #: Section of the help → command → its line of help. A test keeps each line equal to the command's own.
@@ -33,6 +35,7 @@ SECTIONS = {
     },
     "Study": {
         "experiment": "Run the paper's experiment: compare methods over several seeds.",
+        "tune": "Search for better settings on development users.",
         "inspect": "Show which groups' rows moved which weights in one batch.",
         "leaks": "Check that no head learns from the rows of another group.",
         "gradcheck": "Check every gradient against finite differences, on your own data.",
@@ -61,9 +64,10 @@ class CommandError(click.ClickException):
         self.hint: str = getattr(error, "hint", "")  # the command that goes on, where there is something to go on from
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"twotower: {self.message}", file=file, err=True)
-        if self.hint:
-            click.echo(f"Resume with: {self.hint}", file=file, err=True)
+        with suppress(OSError):  # the terminal may have gone
+            click.echo(f"twotower: {self.message}", file=file, err=True)
+            if self.hint:
+                click.echo(f"Resume with: {self.hint}", file=file, err=True)
 
 
 class Interruption(CommandError):
@@ -144,4 +148,5 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point of ``twotower`` and of ``python cli.py``."""
+    show_anything()
     cli(prog_name="twotower")
