@@ -21,6 +21,7 @@ BATCHNORM_MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 SMALLEST_EPS = 1e-30  # of Adam: in float32 a much smaller one is 0, and so is the denominator of a dead unit
 LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
 LARGEST_EXPERTS = 256
+LARGEST_UNITS = 1024
 MEMORY_TERMS = 14  # F of m(u, t); data/memory computes and names them
 
 HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")
@@ -58,6 +59,9 @@ class ModelConfig:
     )
     output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
     memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they fit a user's history.")
+    memory_units: int = setting(
+        32, "ReLU units over the terms of memory; 0: a linear form alone.", low=0, high=LARGEST_UNITS
+    )
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
