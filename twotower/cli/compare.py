@@ -9,15 +9,15 @@ import click
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
 @click.option("--against", type=click.Path(), metavar="RUN",
               help="Compare every run with this one, instead of the first with each.")  # fmt: skip
-@click.option("--top", type=click.IntRange(1), default=16, show_default=True,
+@click.option("--top", type=click.IntRange(1), metavar="N", default=16, show_default=True,
               help="How many territories to show: those with the most users.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Show all territories with test pairs.")
-@click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
+@click.option("--min-positives", type=click.IntRange(1), metavar="N", default=50, show_default=True,
               help="Test positives that a territory needs for a verdict.")  # fmt: skip
 @click.option("--by-day/--pooled", default=None,
               help="Average the gains of the test days, or rank the pairs of all days together.  "
               "[default: by day, for up to 7 test days]")  # fmt: skip
-@click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
+@click.option("--replicates", type=click.IntRange(1), metavar="N", default=1000, show_default=True,
               help="Bootstrap replicates: the more, the smoother the intervals.")  # fmt: skip
 @click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR",
               help="Where the dataset is now, if it has moved.")  # fmt: skip

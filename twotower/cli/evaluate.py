@@ -30,6 +30,7 @@ PLURAL = {"territory": "territories", "title": "titles"}
 @click.option(
     "--min-positives",
     type=click.IntRange(1),
+    metavar="N",
     default=50,
     show_default=True,
     help="Positives that a territory needs to count towards the second macro mean.",

@@ -130,8 +130,8 @@ COMMON = {
 def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     """Turn watch logs into a dataset.
 
-    Events are CSV, JSON lines or Parquet, packed or not, in files or folders; the format is detected from the content,
-    and folders such as day=2024-03-01 are columns.
+    Events are CSV, JSON lines or Parquet, compressed or not, in files or folders; the format is detected from the
+    content, and folders such as day=2024-03-01 are columns.
     The last days are for testing, the days before them for training, and everything earlier is history, from which
     user vectors are built.
 

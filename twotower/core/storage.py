@@ -18,6 +18,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain, write_csv_to
+from twotower.core.streams import is_stream, open_stream
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -197,7 +198,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises."""
+    """A name to write under: the file moves to ``path`` when the body ends, and goes when it raises.
+
+    A link stays: what it points to is replaced.
+    """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
@@ -212,10 +217,21 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name when the body ends. Errors: InputError, at once, if it cannot."""
+    """A text file that appears under its name when the body ends; pipes and devices are written to as they are.
+
+    Errors: InputError, at once, if it cannot.
+    """
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
         raise InputError(f"{path}: cannot write (Is a directory)")
+    if is_stream(path):
+        try:
+            stream = open_stream(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot write ({error.strerror})") from None
+        with stream:
+            yield stream
+        return
     with whole_file(path) as partial:
         try:
             file = open(partial, "w", encoding="utf-8", newline="")  # noqa: SIM115 (closed below)
@@ -236,6 +252,8 @@ def write_file(path: str | Path, text: str) -> None:
 
 def try_file(path: str | Path) -> None:
     """Errors: InputError when ``write_file`` could not write there. Nothing is left behind."""
+    if is_stream(Path(path)):  # whose reader would take an attempt for all there is
+        return
     with suppress(_Unwritten), whole_text(path):
         raise _Unwritten
 
