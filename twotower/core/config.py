@@ -60,7 +60,7 @@ class ModelConfig:
     output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
     memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they fit a user's history.")
     memory_units: int = setting(
-        32, "ReLU units over the terms of memory; 0: a linear form alone.", low=0, high=LARGEST_UNITS
+        16, "ReLU units over the terms of memory; 0: a linear form alone.", low=0, high=LARGEST_UNITS
     )
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 

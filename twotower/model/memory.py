@@ -28,11 +28,9 @@ class MemoryWeights(NamedTuple):
         at = group if len(self.linear) > 1 else np.zeros_like(group)
         return MemoryWeights(self.linear[at], self.layer, self.units[at])
 
-    def logits(self, m: Floats, k: int = 0) -> Floats:
-        """What the terms (n, F) of pairs of group k add to their logits, (n,) float32."""
-        z = np.zeros(len(m), np.float32)
-        kernels.memory_score(z, np.ascontiguousarray(m, np.float32), self.linear[k], self.layer, self.units[k])
-        return z
+    def active(self, m: Floats) -> np.ndarray:
+        """Which units (H,) bool are above 0 for the terms m (F,) of a pair."""
+        return m @ self.layer[:-1] + self.layer[-1] > 0
 
 
 class MemoryPart:

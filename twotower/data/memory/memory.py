@@ -10,6 +10,7 @@ What is counted for a training pair leaves out the labels of its user's fold, so
 
 from collections.abc import Iterator
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,6 +36,13 @@ USER_TERMS = ("cosine", "log cosine", "cosine × length", "length", "EASE", "EAS
 TERMS = TITLE_TERMS + USER_TERMS
 
 Array = np.ndarray
+
+
+class Layer(NamedTuple):
+    """A layer of H units over the terms, h = relu(m A + a), ready to be scored for all titles."""
+
+    weights: Array  # (F + 1, H) A, and a as its last row
+    of_titles: Array  # (C, T, H) float32: what territories and titles bring each unit, a included
 
 
 class Memory:
@@ -105,16 +113,35 @@ class Memory:
         a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
         return np.stack(a, axis=1).astype(np.float32)
 
-    def of_users(self, users: Array, w: Array, out: Array | None = None) -> Array:
+    def layer(self, weights: Array) -> Layer:
+        """A layer with these weights (F + 1, H)."""
+        C, T = self.tables.shape[1:]
+        of_titles = np.empty((C, T, weights.shape[1]), np.float32)
+        for j, unit in enumerate(weights.T):
+            of_titles[:, :, j] = self.of_territories(unit[:-1]) + unit[-1]
+        return Layer(weights, of_titles)
+
+    def of_users(
+        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None
+    ) -> Array:
         """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
 
-        ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        With a ``layer``, what its units add with weights v (n, H) is part of it: all of it, since that is no sum over
+        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed.
         """
         history = self.history[users]
         found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        if layer is None or v is None:
+            layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
+        of_units = np.empty((len(users), 4, v.shape[1]), np.float32)
+        for j, unit in enumerate(layer.weights.T):
+            of_units[:, :, j] = self.coefficients(users, unit[:-1])
         start, title, _ = parts(history)
         weights = *parts(self.cosines), *parts(self.ease)
-        combine_profiles(found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE))
+        combine_profiles(
+            found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
+            self.territory[users], layer.of_titles, of_units, np.ascontiguousarray(v),
+        )  # fmt: skip
         return found
 
     def living_in(self, territory: int, user: int) -> "Memory":
@@ -124,9 +151,10 @@ class Memory:
         moved.territory[user] = territory
         return moved
 
-    def logits(self, users: Array, w: Array) -> Array:
-        """w·m (n, T) float32 of users (n,) and all titles; w (n, F) by user."""
-        found = self.of_users(users, w) - (w / self.spread @ self.mean)[:, None].astype(np.float32)
+    def logits(self, users: Array, w: Array, layer: Layer | None = None, v: Array | None = None) -> Array:
+        """All that memory adds to the logits of users (n,) for all titles, (n, T) float32; w (n, F) and v by user."""
+        found = self.of_users(users, w, None, layer, v)
+        found -= (w / self.spread @ self.mean)[:, None].astype(np.float32)
         for f in range(len(TITLE_TERMS)):
             found += (w[:, f] / self.spread[f]).astype(np.float32)[:, None] * self.tables[f, self.territory[users]]
         return found
