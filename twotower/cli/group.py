@@ -35,7 +35,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     from twotower.cli.summaries.groups import print_groups
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
-    from twotower.data.territories import geographic_groups, grouping_from_file
+    from twotower.data.grouping import geographic_groups, grouping_from_file
     from twotower.report.terminal import stdout_console
 
     territories = Dataset.open(directory).territories

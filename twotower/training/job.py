@@ -18,12 +18,13 @@ from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import read_json, write_json
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import geographic_groups, grouping_from_file
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
-from twotower.data.territories import Territories, geographic_groups, grouping_from_file
+from twotower.data.territories import Territories
 from twotower.metrics.results import Evaluation
 from twotower.training.periods import check_days, train_and_score
 from twotower.training.records import Plan
