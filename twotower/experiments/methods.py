@@ -19,7 +19,8 @@ DEFAULT_RIVALS = ("popular", "item-knn", "ease", "counts")
 DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random", *DEFAULT_RIVALS)
 MAIN_METHOD = "mtl"  # the method that an experiment is about, where it is among those asked for
 BASELINES = ("baseline", "upsampled")  # what it is evaluated against, as in the paper
-TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior", "memory", "memory_units")  # of the model; others are groups' own
+#: Of the model, for all methods; others are groups' own.
+TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior", "memory", "memory_units")
 COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
 GROUP_TRAINING = ("head_decay", "bias_decay", "task_weights", "pcgrad")  # of training, for groups
 OWN_OFFSETS = {"title_offsets": "territory"}
