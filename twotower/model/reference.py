@@ -24,6 +24,10 @@ from twotower.model.reference_variants import Terms as Terms
 from twotower.model.reference_variants import correlation_penalty as correlation_penalty
 from twotower.model.reference_variants import group_moments as group_moments
 from twotower.model.reference_variants import group_sums as group_sums
+from twotower.model.reference_variants import softmax as softmax
+from twotower.model.reference_variants import softmax_backward as softmax_backward
+from twotower.model.reference_variants import stitch as stitch
+from twotower.model.reference_variants import stitch_backward as stitch_backward
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -140,18 +144,6 @@ def sigmoid(z):
     """1/(1 + e^−z), written so that neither tail overflows."""
     e = np.exp(-np.abs(z))
     return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
-
-
-def softmax(L):
-    """Shares (n, E) of each row's logits, which add up to 1."""
-    e = np.exp(L - L.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)  # (n, E)
-
-
-def softmax_backward(dg, g):
-    """Gradient of ``softmax`` for its logits, given its output."""
-    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
-    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
 
 
 class ExpandedBatch(NamedTuple):
@@ -321,17 +313,6 @@ def head_backward(
         return {"head.P": dP, "head.Q": dQ}, dU + dA
     dW, dA = dense_backward(dU, A, p["head.W"][k])
     return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
-
-
-def stitch(alpha, W):
-    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
-    return np.tensordot(alpha, W, 1)
-
-
-def stitch_backward(dmixed, alpha, W):
-    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
-    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
-    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
 
 
 def loss_and_gradients(
