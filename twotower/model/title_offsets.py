@@ -5,10 +5,10 @@
 
 n are the positives of a title in a cell, a group or a territory, and e the expected ones; N and E are those of all
 cells. r is what the title has left over everywhere: a cell is compared with that, and not with nothing, so that what
-all cells share is no preference of each. "Expected" sums the probabilities that the network gives to the
-training pairs. Pseudo-positives (``prior``) shrink the offset of a cell with little data towards 0: the posterior mean of a rate with a Gamma prior of mean 1 under Poisson counts (empirical
-Bayes; Clayton & Kaldor 1987), close to a random intercept per title and cell. Nothing here has a gradient: offsets are
-computed once the weights are final.
+all cells share is no preference of each. "Expected" sums the probabilities that the network gives to training pairs.
+Pseudo-positives (``prior``) shrink the offset of a cell with little data towards 0: the posterior mean of a rate with a
+Gamma prior under Poisson counts (empirical Bayes; Clayton & Kaldor 1987), close to a random intercept per title and
+cell. Nothing here has a gradient: offsets are computed once the weights are final.
 
 How much groups or territories differ varies between logs, so their prior is selected on held-out pairs by log loss.
 Where preferences of cells do not persist, the selected prior is infinite and their offsets are 0.
