@@ -18,7 +18,9 @@ def run(*arguments):
 @pytest.fixture
 def world(tmp_path):
     config = WorldConfig(users=1000, titles=20, territories=40, user_dim=4, title_dim=4, train_days=5)
-    return simulate(tmp_path / "w", config)
+    dataset = simulate(tmp_path / "w", config)
+    _ = dataset.territories  # as they are before
+    return dataset
 
 
 def groups_in(path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors import SafetensorError
+from sealing import reseal
 from tiny_runs import failing_line
 
 from twotower.cli import cli
@@ -90,6 +91,7 @@ def damage(world, name, change):
     array = np.load(world / name)
     change(array)
     np.save(world / name, array)
+    reseal(world)
 
 
 def test_vectors_that_are_not_finite_are_named(own_world):
@@ -99,12 +101,13 @@ def test_vectors_that_are_not_finite_are_named(own_world):
 
 def test_labels_other_than_0_and_1_are_named(own_world):
     damage(own_world / "samples" / "default", "train/day-0003/label.npy", lambda label: label[4:5].fill(3))
-    assert failed(own_world).endswith("train/day-0003/label.npy: row 4 holds 3, expected 0 or 1")
+    assert failed(own_world).endswith("train/day-0003/label.npy: row 4 holds 3, expected 0 to 1")
 
 
 def test_zero_positives_are_named(own_world):
     for path in (own_world / "samples" / "default" / "train").glob("day-*/label.npy"):
         np.save(path, np.zeros_like(np.load(path)))
+    reseal(own_world / "samples" / "default")
     assert "0 positives among the" in failed(own_world, "--validation", "0")
 
 

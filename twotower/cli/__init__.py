@@ -35,6 +35,7 @@ SECTIONS = {
     },
     "Study": {
         "experiment": "Run the paper's experiment: compare methods over several seeds.",
+        "tune": "Search for better settings on development users.",
         "inspect": "Show which groups' rows moved which weights in one batch.",
         "leaks": "Check that no head learns from the rows of another group.",
         "gradcheck": "Check every gradient against finite differences, on your own data.",

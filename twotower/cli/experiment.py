@@ -9,9 +9,9 @@ from click.core import ParameterSource
 
 from twotower.cli.config_options import ShortHelp, chosen_settings, config_options
 from twotower.cli.sample import sample_options
-from twotower.core.config import Config, load_toml
+from twotower.core.config import load_toml
 from twotower.core.errors import InputError
-from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS
+from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS, build_config
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
@@ -134,7 +134,7 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     Errors: InputError for those that an experiment makes itself, and for what is no setting.
     """
     settings = load_toml(file) if file is not None else {}
-    Config.from_layers((str(file), settings))
+    build_config("default", True, [(str(file), settings)])  # with heads, to which some settings belong
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
             raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")
