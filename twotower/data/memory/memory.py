@@ -5,7 +5,8 @@
     of a user and a title        how well the title goes with the user's history (cosines, EASE), the same times the log
                                  of the history's length, and that log
 
-What is counted for a training pair leaves out the labels of its user's fold, so that no label predicts itself.
+What is counted for a training pair is of the days before or, without days, of the users of other folds, so that no
+label predicts itself.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from twotower.data.memory.neighbours import (
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 
 BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
+BLOCKS = 4  # of days, whose training pairs know the labels of the blocks before
 SMALLEST_COSINE = 1e-3  # added before the log
 
 TITLE_TERMS = (
@@ -184,6 +186,30 @@ def title_terms(known: Knowledge) -> Array:
 
 
 def training_terms(known: Knowledge) -> Array:
+    """m (n, F) float32 of the training pairs, of which no label counts itself.
+
+    In a log with days it is what was known before: the pairs of each block of days know the labels of the blocks
+    before. Those of the first block, and of a log without days, leave out the labels of their user's fold.
+    """
+    m, block = np.empty((len(known.pairs), len(TERMS)), np.float32), blocks_of_days(known.pairs.day)
+    for number in range(int(block.max(initial=0)) + 1):
+        own = np.flatnonzero(block == number)
+        pairs = known.pairs.take(own)
+        if number:
+            m[own] = Memory.of(known.only(known.pairs.take(block < number))).of_pairs(pairs.user, pairs.title)
+        else:
+            m[own] = terms_by_fold(known.only(pairs))
+    return m
+
+
+def blocks_of_days(day: Array) -> Array:
+    """A block (n,) from 0 of each pair: ``BLOCKS`` of about equal size in the order of their days, as far as there are
+    days."""
+    edges = np.quantile(day, np.arange(1, BLOCKS) / BLOCKS) if len(day) else day
+    return np.unique(np.searchsorted(edges, day), return_inverse=True)[1]
+
+
+def terms_by_fold(known: Knowledge) -> Array:
     """m (n, F) float32 of the training pairs, each without the labels of its user's fold."""
     m = np.empty((len(known.pairs), len(TERMS)), np.float32)
     for fold in range(FOLDS):
