@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sealing import reseal
 from tiny_runs import MTL, train
 
 from twotower.core.errors import InputError
@@ -120,7 +121,7 @@ def test_naming_a_user_twice_is_a_mistake_of_the_caller(data):
 
 def write_ids(world, ids):
     (world / "users.csv").write_text("user\n" + "".join(f"{name}\n" for name in ids))
-    return Dataset.open(world)
+    return Dataset.open(reseal(world, add=["users.csv"]))
 
 
 def test_users_come_from_a_file_in_its_order_and_once(own_world, tmp_path):

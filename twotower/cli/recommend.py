@@ -11,7 +11,7 @@ from twotower.core.formatting import counted
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Titles per user.")
+@click.option("--top", type=click.IntRange(1), metavar="N", default=10, show_default=True, help="Titles per user.")
 @user_options
 @click.option(
     "--day",
@@ -43,10 +43,10 @@ def recommend(
       twotower recommend runs/001-mtl-4-upsampled --territory PL --top 3 | head
       twotower recommend runs/001-mtl-4-upsampled shop --users newcomers.txt --day 60
     """
-    import sys
     from contextlib import ExitStack
 
     from twotower.core.storage import whole_text
+    from twotower.core.streams import data_output, is_stream
     from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.recommend import choose_users, write_csv
@@ -56,7 +56,7 @@ def recommend(
     dataset = Dataset.open(directory or RunReader(run).dataset)
     with ExitStack() as stack:
         users = choose_users(dataset, territories, file)
-        target = stack.enter_context(whole_text(out)) if out else sys.stdout
+        target = stack.enter_context(whole_text(out)) if out else data_output()
         with show_progress() as progress:
             results = best_titles(run, dataset, users, top, day, progress)
             if out:
@@ -65,4 +65,5 @@ def recommend(
             write_csv(target, dataset, results)  # after the progress display: both may be the same terminal
     if out:
         n = int(results.counts().sum())
-        click.echo(f"{counted(n, 'recommendation')} for {counted(len(users), 'user')} saved to {out}.")
+        saved = f"{counted(n, 'recommendation')} for {counted(len(users), 'user')} saved to {out}."
+        click.echo(saved, err=is_stream(out))

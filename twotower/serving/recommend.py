@@ -44,12 +44,13 @@ def recommend(
     top: int = 10,
     day: int | None = None,
     progress: Progress = silent,
+    filter_watched: bool = True,
 ) -> Recommendations:
     """The ``top`` best titles of users (n,), by default all of the dataset, under the weights of a finished run.
 
     Recommendations are made at the start of ``day``, by default the day after the log: titles launched by then,
-    available in the user's territory and not watched by the user before. Ties go to the title that comes first in the
-    table.
+    available in the user's territory and, with ``filter_watched``, not watched by the user before. Ties go to the title
+    that comes first in the table.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log; ValueError and
     IndexError for a ``top`` below 1, and for users who are no rows of the dataset or occur twice.
@@ -75,7 +76,7 @@ def recommend(
         choice = Candidates(
             bias,
             np.asarray(dataset.user_territory)[rows],
-            *watched(dataset, rows, day, progress),
+            *(watched(dataset, rows, day, progress) if filter_watched else nothing_watched(len(rows))),
         )
         top = min(top, dataset.n_titles)
         title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress, own)
@@ -136,6 +137,11 @@ def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = s
     seen = sparse.csr_matrix((np.ones(len(user), bool), (user, title)), shape=shape)
     seen.sum_duplicates()  # and the titles of each user ascend
     return seen.indptr.astype(np.int64), seen.indices.astype(np.int32)
+
+
+def nothing_watched(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """As ``watched``, of n users who watched nothing."""
+    return np.zeros(n + 1, np.int64), np.empty(0, np.int32)
 
 
 def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path | None = None) -> np.ndarray:
