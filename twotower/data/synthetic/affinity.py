@@ -114,7 +114,7 @@ def true_affinity(dataset: Dataset, users: np.ndarray, titles: np.ndarray) -> np
 
 def true_affinities(dataset: Dataset, users: np.ndarray) -> np.ndarray:
     """The same of users (n,) and all titles: (n, T) float32."""
-    of_users = (np.asarray(dataset.truth(name)[users]) for name in ("user_taste", "user_favourite"))
-    shares = Affinity.read(dataset).shares(*of_users, np.asarray(dataset.user_territory[users]))
+    taste, favourite = (np.asarray(dataset.truth(name)[users]) for name in ("user_taste", "user_favourite"))
+    shares = Affinity.read(dataset).shares(taste, favourite, np.asarray(dataset.user_territory[users]))
     with np.errstate(divide="ignore"):
         return np.log(shares)
