@@ -41,8 +41,7 @@ def write(results: dict[str, Any]) -> None:
 
 def blocks(cells: Cells) -> dict[str, str]:
     """Markdown by the name of its block."""
-    return {"overall": gain_table(cells, "overall"), "mean": gain_table(cells, "mean"), "parts": part_table(cells),
-            "territories": territory_table(cells)}  # fmt: skip
+    return {"overall": gain_table(cells), "parts": part_table(cells)}
 
 
 def axes_of(cells: Cells) -> tuple[list[str], list[int]]:
@@ -59,36 +58,24 @@ def told(gain: list[float] | None) -> str:
     return "–" if gain is None else f"{gain[0]:+.1f} ({gain[1]:+.1f} to {gain[2]:+.1f})"
 
 
-def gain_table(cells: Cells, which: str) -> str:
+def gain_table(cells: Cells) -> str:
     """A row a size, a column a world."""
     worlds, sizes = axes_of(cells)
     rows = []
     for users in sizes:
         found = [find(cells, world, users) for world in worlds]
-        rows.append([f"{users:,}", *(told(cell and cell["gains"][MAIN_COMPARISON][which]) for cell in found)])
+        rows.append([f"{users:,}", *(told(cell and cell["gains"][MAIN_COMPARISON]["overall"]) for cell in found)])
     return table(["users", *map(named, worlds)], rows)
 
 
 def part_table(cells: Cells) -> str:
-    """What heads and offsets bring, each alone: all pairs in one ranking."""
+    """What heads and offsets bring, each alone, in the largest worlds: all pairs in one ranking."""
     worlds, sizes = axes_of(cells)
+    found = [find(cells, world, sizes[-1]) for world in worlds]
     rows = []
-    for users in sizes:
-        found = [find(cells, world, users) for world in worlds]
-        for name, title in TITLES.items():
-            size = f"{users:,}" if name == MAIN_COMPARISON else ""
-            rows.append([size, title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)])
-    return table(["users", "", *map(named, worlds)], rows, left=2)
-
-
-def territory_table(cells: Cells) -> str:
-    """Mean gain of territories by how many positives they had to learn from, over all sizes, and how many those are."""
-    worlds, _ = axes_of(cells)
-    rows = []
-    for low, high in pairwise(BINS):
-        name = f"up to {high:,}" if low == 0 else f"{low:,} and more" if high == BINS[-1] else f"{low:,} to {high:,}"
-        rows.append([name, *(mean_of_bin(cells, world, low, high) for world in worlds)])
-    return table(["training positives", *map(named, worlds)], rows)
+    for name, title in TITLES.items():
+        rows.append([title, *(told(cell and cell["gains"][name]["overall"]) for cell in found)])
+    return table([f"{sizes[-1]:,} users", *map(named, worlds)], rows)
 
 
 def in_bin(cells: Cells, world: str, low: float, high: float) -> np.ndarray:
@@ -101,11 +88,6 @@ def in_bin(cells: Cells, world: str, low: float, high: float) -> np.ndarray:
         if low <= positives < high and gain is not None
     ]
     return np.array(found).reshape(-1, 2)
-
-
-def mean_of_bin(cells: Cells, world: str, low: float, high: float) -> str:
-    found = in_bin(cells, world, low, high)
-    return f"{found[:, 1].mean():+.1f} ({len(found)})" if len(found) else "–"
 
 
 def draw(cells: Cells) -> None:

@@ -12,10 +12,13 @@ from browsers import chromium
 from profiles import load_profile
 from snapshots import Snapshot
 
+from twotower.core import storage
+
 os.environ.pop("COLUMNS", None)  # a worker sets it, which would narrow the tables
 MOST_WORKERS = 8  # each loads the kernels for itself
 
 load_profile()
+storage.DURABLE = False  # waiting for the disk is tested where it is asked for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from twotower.metrics.recommended import RANKING_METRICS
+
 METHODS = ("baseline", "upsampled", "mtl", "more-random")
 COUNTRIES = (
     ("US", "United States"),
@@ -33,7 +35,7 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
     titles = [title(t, n_titles, codes, rng) for t in range(n_titles)]
     scores = {m: scores_of(1 + 0.05 * i, territories, rng) for i, m in enumerate(METHODS)}
     return {
-        "format": 1,
+        "format": 2,
         "created": "2026-03-01T12:00:00+00:00",
         "twotower": "0.4.0",
         "name": "made-up",
@@ -64,8 +66,19 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
         "methods": [method(i, name, rng) for i, name in enumerate(METHODS)],
         "periods": [{"name": f"day {day}", "days": [day]} for day in (58, 59, 60)],
         "territories": territories,
+        "min_positives": 50,
+        "replicates": 1000,
         "pr_auc": scores,
         "gains": [gains_over(baseline, level, territories, rng) for baseline, level in LEVELS],
+        "parts": [part("title offsets", "offsets", "upsampled", 0.75), part("heads", "mtl", "offsets", 0.25)],
+        "k": 10,
+        "ranking_users": [100 // (c + 1) for c in range(n_territories)],
+        "rankings": {m: ranking_of(i, n_territories) for i, m in enumerate(METHODS)},
+        "ranking_gains": [
+            {**gains_over(baseline, level, territories, rng), "metric": metric}
+            for baseline, level in LEVELS[:2]
+            for metric in RANKING_METRICS
+        ],
         "titles": titles,
         "panel_users": 900,
         "panel_day": 60,
@@ -76,6 +89,20 @@ def made_up_record(n_territories: int = 12, n_titles: int = 8, seed: int = 0) ->
             "gini": {"title": "Gini of exposure", "about": "0: all alike.", "source": "Gini 1912", "better": "lower"},
             "coverage": {"title": "Coverage", "about": "Titles shown to anyone.", "source": "", "better": "higher"},
         },
+        "bias_changes": [
+            {
+                "method": "mtl",
+                "baseline": baseline,
+                "measure": measure,
+                "mean": 0.25,
+                "low": 0.125,
+                "high": 0.375,
+                "direction": "more",
+                "over": "seeds",
+            }
+            for baseline in ("baseline", "upsampled")
+            for measure in ("gini", "coverage")
+        ],
         "calibration": {m: calibration_of(territories, rng) for m in METHODS},
         "distances": [
             {
@@ -143,6 +170,11 @@ def method(i: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
         "seeds": [0, 1],
         "overall": rng.uniform(0.2, 0.3, 2).tolist(),
         "macro": rng.uniform(0.2, 0.3, 2).tolist(),
+        "macro_evaluated": rng.uniform(0.2, 0.3, 2).tolist(),
+        "worst": [0.0625, 0.09375],
+        "gap": [0.25, 0.125],
+        "worst_territory": "US",
+        "title_offsets": [None, None],
         "seconds": [30.0 + i, 31.0 + i],
     }
 
@@ -171,7 +203,21 @@ def gains_over(baseline: str, level: float, territories: list[Any], rng: np.rand
     means = {"major": mean, "all": {**mean, "evaluated": n - 1}}
     overall = {"mean": level, "low": level - 1, "high": level + 1}
     told = {"by_period": periods, **lists, "verdict": verdicts, **means, "overall": overall}
-    return {"method": "mtl", "baseline": baseline, **told}
+    return {"metric": "pr_auc", "method": "mtl", "baseline": baseline, **told}
+
+
+def part(name: str, method: str, baseline: str, share: float) -> dict[str, Any]:
+    mean = {"mean": 1.0 + share, "low": 0.5, "high": 2.0, "won": 7, "evaluated": 8, "better": 3, "worse": 0}
+    overall = {"mean": 1.0, "low": -0.5, "high": 2.5}
+    told = {"part": name, "method": method, "baseline": baseline}
+    return {**told, "overall": overall, "mean": {**mean, "sign_p": 0.07}, "share": share}
+
+
+def ranking_of(i: int, n_territories: int) -> dict[str, Any]:
+    """Metrics rise from method to method, and by powers of two from metric to metric."""
+    means = {name: {"mean": (1 + i) / 2 ** (4 + m), "low": 0.0, "high": 1.0} for m, name in enumerate(RANKING_METRICS)}
+    columns = {name: {key: [value] * n_territories for key, value in mean.items()} for name, mean in means.items()}
+    return {"overall": means, "macro": means, "territories": columns}
 
 
 def pair(code: str, local: int, world: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -19,7 +19,7 @@ FLOORS = (
     ("report", "training"),
     ("serving",),
     ("experiments", "lab"),
-    ("cli",),
+    ("cli", "estimator"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras"}

@@ -1,6 +1,5 @@
 """Tiny watch logs for tests: in memory, and as datasets on disk."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.core.storage import MANIFEST
+from twotower.core.manifest import MANIFEST
+from twotower.core.storage import read_record, write_record
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample
@@ -104,7 +104,7 @@ def without_updates(dataset: Dataset, name: str = "default") -> Sample:
     """A sample as it was written before there were update pairs."""
     path = dataset.path / "samples" / name
     shutil.rmtree(path / "update")
-    manifest = json.loads((path / MANIFEST).read_text())
+    manifest = read_record(path / MANIFEST)
     manifest["files"] = {file: facts for file, facts in manifest["files"].items() if not file.startswith("update/")}
-    (path / MANIFEST).write_text(json.dumps(manifest))
+    write_record(path / MANIFEST, manifest)
     return Sample(dataset, name)

@@ -22,6 +22,7 @@ HOMES = {
     "TrainConfig": "core.config",
     "TrainingJob": "training.job",
     "TwoTower": "model.two_tower",
+    "TwoTowerRecommender": "estimator",
     "average_precision": "metrics.average_precision",
     "average_precision_by": "metrics.average_precision",
     "build_config": "core.presets",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from twotower.data.batches import Batcher as Batcher
     from twotower.data.dataset import Dataset as Dataset
     from twotower.data.sample import Sample as Sample
+    from twotower.estimator import TwoTowerRecommender as TwoTowerRecommender
     from twotower.experiments.methods import METHODS as METHODS
     from twotower.metrics.average_precision import average_precision as average_precision
     from twotower.metrics.average_precision import average_precision_by as average_precision_by

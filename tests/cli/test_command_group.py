@@ -6,9 +6,9 @@ from click.testing import CliRunner
 
 from twotower.cli import cli
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import geographic_groups
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
-from twotower.data.territories import geographic_groups
 
 
 def run(*arguments):
@@ -18,7 +18,9 @@ def run(*arguments):
 @pytest.fixture
 def world(tmp_path):
     config = WorldConfig(users=1000, titles=20, territories=40, user_dim=4, title_dim=4, train_days=5)
-    return simulate(tmp_path / "w", config)
+    dataset = simulate(tmp_path / "w", config)
+    _ = dataset.territories  # as they are before
+    return dataset
 
 
 def groups_in(path):
@@ -100,7 +102,7 @@ def test_the_dataset_is_called_world_unless_told_otherwise(world, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--groups", "41"], "41 groups for 40 territories: expected a number of groups from 1 to 40"),
+        (["--groups", "41"], "41 groups for 40 territories: expected --groups from 1 to 40"),
         (["--groups", "0"], "0 groups for 40 territories"),
         (["--majors", "0"], "Invalid value for '--majors'"),
         (["--from", "nowhere.csv"], "nowhere.csv: No such file"),

@@ -369,7 +369,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(here, tiny_world, monkeyp
         patch.setattr(progress, "show_progress", pressing_ctrl_c)
         stopped = run(tiny_world, *TINY, "--epochs", "3")
     assert stopped.exit_code == 130
-    hint, end = stopped.stderr.splitlines()
+    end, hint = stopped.stderr.splitlines()
     assert (hint, end) == ("Resume with: twotower train --resume runs/001-baseline-upsampled", "twotower: interrupted")
     resumed = CliRunner().invoke(cli, shlex.split(hint.removeprefix("Resume with: "))[1:])
     assert resumed.exit_code == 0 and "Saved to runs/001-baseline-upsampled" in resumed.stdout

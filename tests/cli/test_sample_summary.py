@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from twotower.cli.summaries.sample import print_sample, sample_notes, sample_table
+from twotower.data.countries import load_countries
 from twotower.data.sampling.imbalance import SampledCounts, SampleSummary
-from twotower.data.territories import load_countries, look_up
+from twotower.data.territories import look_up
 
 
 def summary_of(n_territories: int, shortfall: int = 0, unavailable: int = 0) -> SampleSummary:

@@ -10,7 +10,8 @@ from tiny_runs import train
 from twotower.cli import cli
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-from twotower.data.territories import geographic_groups, grouping_from_file, look_up
+from twotower.data.grouping import geographic_groups, grouping_from_file
+from twotower.data.territories import look_up
 
 
 def test_a_number_agrees_with_its_noun():

@@ -158,3 +158,20 @@ def test_kernels_that_nobody_has_loaded_for_long_are_forgotten(tmp_path, monkeyp
         os.utime(directory, (1, 1))
     assert jit.forget_unused() == 1
     assert not old.exists() and new.exists() and foreign.exists()
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: flipped(b, len(b) // 2)])
+def test_a_damaged_file_is_compiled_again(tmp_path, home, ending, damage):
+    site = installation(tmp_path / "site")
+    path, _, state = loaded_from(site, home)
+    (file,) = path.glob(f"*.{ending}")
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert loaded_from(site, home) == (path, 1, state)
+    assert len(file.read_bytes()) == len(whole) and loaded_from(site, home)[1] == 0
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """The same bytes, but for one bit."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]

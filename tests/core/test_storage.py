@@ -1,10 +1,7 @@
-"""Directories appear whole or not at all, and damage in them is named."""
+"""Files appear whole or not at all, and damage in them is named."""
 
-import hashlib
 import json
-import os
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -15,15 +12,10 @@ from profiles import examples
 from twotower.core import storage
 from twotower.core.errors import InputError
 from twotower.core.storage import (
-    MANIFEST,
     GrowingColumns,
-    StagedDirectory,
-    check_contents,
-    file_facts,
     load_array,
     read_csv,
     read_json,
-    read_manifest,
     whole_file,
     write_csv,
     write_json,
@@ -32,125 +24,6 @@ from twotower.core.storage import (
 
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
-
-
-def stage(target, text="new", overwrite=False):
-    """A directory with a manifest and one file."""
-    with StagedDirectory(target, overwrite) as staged:
-        (staged.path / "a.txt").write_text(text)
-        write_json(staged.path / MANIFEST, {"format": 1, "files": file_facts(staged.path)})
-        staged.commit()
-
-
-# ---------------------------------------------------------------- whole or not at all
-
-
-def test_a_directory_appears_when_it_is_finished(tmp_path):
-    with StagedDirectory(tmp_path / "deep" / "world") as staged:
-        (staged.path / "a.txt").write_text("new")
-        assert not (tmp_path / "deep" / "world").exists()
-        staged.commit()
-    assert (tmp_path / "deep" / "world" / "a.txt").read_text() == "new"
-    assert names(tmp_path / "deep") == ["world"]
-
-
-def test_after_an_error_in_the_middle_nothing_remains(tmp_path):
-    with pytest.raises(ZeroDivisionError), StagedDirectory(tmp_path / "world") as staged:
-        (staged.path / "a.txt").write_text("new")
-        raise ZeroDivisionError
-    assert names(tmp_path) == []
-
-
-def test_what_was_never_finished_does_not_remain(tmp_path):
-    with StagedDirectory(tmp_path / "world"):
-        pass
-    assert names(tmp_path) == []
-
-
-def test_an_existing_directory_is_replaced_only_when_asked(tmp_path):
-    stage(tmp_path / "world", "old")
-    with pytest.raises(InputError, match="world: exists already; give another directory or --overwrite"):
-        stage(tmp_path / "world")
-    assert (tmp_path / "world" / "a.txt").read_text() == "old"
-    stage(tmp_path / "world", overwrite=True)
-    assert (tmp_path / "world" / "a.txt").read_text() == "new"
-    assert names(tmp_path) == ["world"]
-
-
-def test_the_old_one_stays_when_the_new_one_fails(tmp_path):
-    stage(tmp_path / "world", "old")
-    with pytest.raises(ZeroDivisionError), StagedDirectory(tmp_path / "world", overwrite=True):
-        raise ZeroDivisionError
-    assert (tmp_path / "world" / "a.txt").read_text() == "old"
-    assert names(tmp_path) == ["world"]
-
-
-def test_the_old_one_comes_back_when_the_new_one_cannot_take_its_place(tmp_path):
-    stage(tmp_path / "world", "old")
-    with pytest.raises(OSError), StagedDirectory(tmp_path / "world", overwrite=True) as staged:
-        shutil.rmtree(staged.path)  # as a clean-up of hidden files might
-        staged.commit()
-    assert (tmp_path / "world" / "a.txt").read_text() == "old"
-    assert names(tmp_path) == ["world"]
-
-
-@pytest.mark.parametrize("what", ["a directory of something else", "a file"])
-def test_what_is_no_dataset_is_never_overwritten(tmp_path, what):
-    target = tmp_path / "home"
-    letter = target / "letter.txt" if what.startswith("a directory") else target
-    letter.parent.mkdir(exist_ok=True)
-    letter.write_text("dear")
-    with pytest.raises(InputError, match=r"home: has no manifest\.json, so it will not be overwritten"):
-        StagedDirectory(target, overwrite=True)
-    assert letter.read_text() == "dear"
-
-
-def test_an_empty_directory_may_be_filled_when_asked(tmp_path):
-    (tmp_path / "world").mkdir()
-    stage(tmp_path / "world", overwrite=True)
-    assert names(tmp_path / "world") == ["a.txt", MANIFEST]
-
-
-def test_the_slower_of_two_does_not_replace_the_faster(tmp_path):
-    with pytest.raises(InputError, match="exists already"), StagedDirectory(tmp_path / "world") as slow:
-        slow.path.rename(tmp_path / "elsewhere")  # so that both can be of this process
-        stage(tmp_path / "world", "fast")
-        (tmp_path / "elsewhere").rename(slow.path)
-        slow.commit()
-    assert (tmp_path / "world" / "a.txt").read_text() == "fast"
-    assert names(tmp_path) == ["world"]
-
-
-def test_leftovers_of_a_killed_process_are_in_nobodys_way(tmp_path):
-    for leftover in (".world.partial-1", f".world.partial-{os.getpid()}", ".world.old-1"):
-        (tmp_path / leftover).mkdir()
-        (tmp_path / leftover / "half.npy").write_bytes(b"\x93NUMPY")
-    stage(tmp_path / "world")
-    assert names(tmp_path / "world") == ["a.txt", MANIFEST]
-
-
-def test_the_present_directory_is_refused_and_not_crashed_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"^\.: exists already"):
-        StagedDirectory(".")
-
-
-def test_behind_a_link_the_directory_itself_is_replaced(tmp_path):
-    stage(tmp_path / "disk" / "world", "old")
-    (tmp_path / "world").symlink_to(tmp_path / "disk" / "world")
-    stage(tmp_path / "world", overwrite=True)
-    assert (tmp_path / "world").is_symlink()
-    assert (tmp_path / "disk" / "world" / "a.txt").read_text() == "new"
-    assert names(tmp_path) == ["disk", "world"] and names(tmp_path / "disk") == ["world"]
-
-
-def test_where_nothing_can_be_written_is_said(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(InputError, match="file/world: cannot write there"),
-        StagedDirectory(tmp_path / "file" / "world"),
-    ):
-        pass
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -309,76 +182,3 @@ def test_a_long_text_comes_back_from_a_table(tmp_path):
     assert read_csv(tmp_path / "a.csv") == {"tags": ["rock " * 60_000]}
 
 
-# ---------------------------------------------------------------- manifests
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A directory as its writer left it."""
-    (tmp_path / "d" / "sub").mkdir(parents=True)
-    (tmp_path / "d" / "a.txt").write_text("aaaa")
-    (tmp_path / "d" / "sub" / "b.txt").write_text("bbb")
-    write_json(tmp_path / "d" / MANIFEST, {"format": 1, "files": file_facts(tmp_path / "d")})
-    return tmp_path / "d"
-
-
-def rewrite(directory, **changes):
-    manifest = json.loads((directory / MANIFEST).read_text())
-    (directory / MANIFEST).write_text(json.dumps(manifest | changes))
-
-
-def test_a_manifest_has_size_and_checksum_of_every_file(directory):
-    files = read_manifest(directory, "dataset")["files"]
-    assert files.keys() == {"a.txt", "sub/b.txt"}
-    assert files["a.txt"] == {"bytes": 4, "sha256": hashlib.sha256(b"aaaa").hexdigest()}
-
-
-def test_a_file_that_is_missing_or_has_another_size_is_named(directory):
-    (directory / "a.txt").write_text("aaaaa")
-    with pytest.raises(InputError, match=r"d/a\.txt: 5 bytes, manifest\.json says 4"):
-        read_manifest(directory, "dataset")
-    (directory / "a.txt").unlink()
-    with pytest.raises(InputError, match=r"d/a\.txt: missing \(named in manifest\.json\)"):
-        read_manifest(directory, "dataset")
-
-
-def test_other_contents_of_the_same_size_are_found_by_checksum(directory):
-    (directory / "sub" / "b.txt").write_text("bbB")
-    manifest = read_manifest(directory, "dataset")
-    with pytest.raises(InputError, match=r"d/sub/b\.txt: contents differ from the checksum"):
-        check_contents(directory, manifest)
-
-
-@pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link/secret.txt"])
-def test_a_path_that_leaves_the_directory_is_refused(directory, name):
-    (directory.parent / "secret.txt").write_text("s")
-    (directory / "link").symlink_to(directory.parent)
-    rewrite(directory, files={name: {"bytes": 1, "sha256": ""}})
-    with pytest.raises(InputError, match="leaves the directory"):
-        read_manifest(directory, "dataset")
-
-
-@pytest.mark.parametrize("files", [None, [], {"a.txt": {}}, {"a.txt": 4}, {"a.txt": None}])
-def test_a_damaged_list_of_files_is_one_line(directory, files):
-    rewrite(directory, files=files)
-    with pytest.raises(InputError, match="list of files is damaged"):
-        read_manifest(directory, "dataset")
-
-
-def test_what_is_no_such_directory_is_said(directory, tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such directory; expected a dataset"):
-        read_manifest(tmp_path / "nowhere", "dataset")
-    rewrite(directory, format=99)
-    with pytest.raises(InputError, match="not format 1 of a dataset"):
-        read_manifest(directory, "dataset")
-    (directory / MANIFEST).unlink()
-    with pytest.raises(InputError, match=r"d: not a dataset \(it has no manifest\.json\)"):
-        read_manifest(directory, "dataset")
-
-
-def test_checksums_of_large_files_report_their_progress(directory, monkeypatch):
-    monkeypatch.setattr(storage, "DIGEST_BYTES", 2)
-    seen = []
-    facts = file_facts(directory, lambda *where: seen.append(where))
-    assert seen == [("checksums", done, 7) for done in (2, 4, 6, 7)]
-    assert facts == read_manifest(directory, "dataset")["files"], "the pieces change no checksum"

@@ -7,11 +7,11 @@ import pytest
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import geographic_groups
 from twotower.data.synthetic.affinity import TASTE_DIM, Affinity, make_affinity, make_turns, true_affinity
 from twotower.data.synthetic.catalogue import KINDS, make_catalogue
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig, make_territories
-from twotower.data.territories import geographic_groups
 
 TOY = {"users": 500, "titles": 40, "territories": 20, "user_dim": 8, "title_dim": 8}
 

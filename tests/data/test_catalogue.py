@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from twotower.data.grouping import on_sphere
 from twotower.data.synthetic.catalogue import GENRES, KINDS, REGION_TERRITORIES, make_catalogue, title_columns
 from twotower.data.synthetic.world import WorldConfig, make_territories
-from twotower.data.territories import on_sphere
 
 
 def world(seed=0, **settings):

@@ -1,15 +1,14 @@
 """The dataset on disk: what is written is read back, and what is incomplete or damaged is named."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sealing import reseal
 
+from twotower.core import manifest
 from twotower.core.errors import InputError
-from twotower.core.storage import MANIFEST
 from twotower.data import dataset as module
-from twotower.data import dataset_writer
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter, update_territories, write_vectors
 from twotower.data.territories import look_up
@@ -92,7 +91,7 @@ def test_nothing_half_written_stays_after_an_error(tmp_path, monkeypatch, stage)
         raise OSError("No space left on device")
 
     if stage == "finish":
-        monkeypatch.setattr(dataset_writer, "write_json", fail)
+        monkeypatch.setattr(manifest, "write_record", fail)
     with pytest.raises(OSError, match="No space"), DatasetWriter(tmp_path / "world", "import", 0, {}) as writer:
         write_parts(writer)
         if stage == "parts":
@@ -151,18 +150,17 @@ def test_a_file_cut_short_is_refused(data):
         Dataset.open(data.path)
 
 
-@pytest.mark.parametrize("key", ["counts", "days"])
+@pytest.mark.parametrize("key", ["counts", "days", "log"])
 def test_a_manifest_of_something_else_is_refused(data, key):
-    manifest = json.loads((data.path / MANIFEST).read_text())
-    del manifest[key]
-    (data.path / MANIFEST).write_text(json.dumps(manifest))
+    reseal(data.path, **{key: None})
     with pytest.raises(InputError, match=f"no '{key}', so this is not a dataset"):
         Dataset.open(data.path)
 
 
 def test_a_territory_table_with_a_word_for_a_number_is_named(data):
     path = data.path / "territories.csv"
-    path.write_text(path.read_text().replace(",-1\n", ",no\n"))  # the size stays the same
+    path.write_text(path.read_text().replace(",-1\n", ",no\n"))
+    reseal(data.path)
     with pytest.raises(InputError, match=r"territories\.csv: not a territory table \(.*'no'"):
         _ = Dataset.open(data.path).territories
 
@@ -180,7 +178,7 @@ def test_without_vectors_the_command_that_makes_them_is_named(tmp_path):
 def test_vectors_of_another_shape_or_type_are_refused(data, vectors):
     np.save(data.path / "users.npy", vectors)
     with pytest.raises(InputError, match="expected 5 rows of float16 or float32"):
-        _ = data.user_vectors
+        _ = Dataset.open(reseal(data.path)).user_vectors
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -191,11 +189,11 @@ def test_vectors_that_are_not_finite_are_named_by_table_row_and_count(tmp_path, 
     users[[3, 4], 2] = value
     np.save(data.path / "users.npy", users)
     with pytest.raises(InputError, match=r"users\.npy: 2 of 5 rows hold NaN or infinity, the first is row 3"):
-        data.check_vectors()
+        Dataset.open(reseal(data.path)).check_vectors()
     np.save(data.path / "users.npy", np.zeros((5, 4), np.float16))
     np.save(data.path / "titles.npy", np.full((3, 6), value, np.float32))
     with pytest.raises(InputError, match=r"titles\.npy: 3 of 3 rows hold NaN or infinity, the first is row 0"):
-        Dataset.open(data.path).check_vectors()
+        Dataset.open(reseal(data.path)).check_vectors()
 
 
 def test_looking_at_vectors_reports_its_progress(data, monkeypatch):
@@ -227,6 +225,7 @@ def test_a_check_compares_checksums_and_looks_at_vectors(data):
 )
 def test_rows_of_nobody_are_named(data, name, array, message):
     np.save(data.path / name, array)
+    data = Dataset.open(reseal(data.path))
     with pytest.raises(InputError, match=f"{name}: {message}"):
         _ = data.events(2), data.user_territory
 
@@ -271,7 +270,7 @@ def test_a_change_that_fails_leaves_the_dataset_as_it_was(data, monkeypatch):
         raise OSError("No space left on device")
 
     before = sorted(path.name for path in data.path.rglob("*"))
-    monkeypatch.setattr(dataset_writer, "file_facts", fail)
+    monkeypatch.setattr(manifest, "describe", fail)
     with pytest.raises(OSError):
         update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
     assert sorted(path.name for path in data.path.rglob("*")) == before
@@ -279,14 +278,12 @@ def test_a_change_that_fails_leaves_the_dataset_as_it_was(data, monkeypatch):
 
 
 def test_of_two_changes_at_once_both_are_kept(data, monkeypatch):
-    def meanwhile(stage):
+    def meanwhile(stage, progress):
         monkeypatch.undo()
-        with monkeypatch.context() as of_another_process:
-            of_another_process.setattr(dataset_writer.os, "getpid", lambda: 1)
-            update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
-        return dataset_writer.file_facts(stage)
+        update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
+        return manifest.describe(stage)
 
-    monkeypatch.setattr(dataset_writer, "file_facts", meanwhile)
+    monkeypatch.setattr(manifest, "describe", meanwhile)
     write_vectors(data.path, np.ones((5, 2), np.float32), np.ones((3, 2), np.float32))
     after = Dataset.open(data.path)
     assert after.check()["users"] == 5

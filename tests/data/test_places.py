@@ -5,7 +5,9 @@ import threading
 
 import pytest
 
-from twotower.core.storage import StagedDirectory, locked, whole_file
+from twotower.core.locks import locked
+from twotower.core.manifest import StagedDirectory
+from twotower.core.storage import whole_file
 
 
 def names(directory):
@@ -30,7 +32,7 @@ def test_whoever_comes_second_waits_for_the_lock(tmp_path):
     order = []
 
     def second():
-        with locked(tmp_path):
+        with locked(tmp_path, wait=True):
             order.append("second")
 
     with locked(tmp_path):

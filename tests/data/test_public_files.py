@@ -13,7 +13,7 @@ import pytest
 from public_layouts import CODES, EVENTS, HEADER, USERS, assert_sound, csv_text, plain
 
 from twotower.core.errors import InputError
-from twotower.data.territories import find_country
+from twotower.data.countries import find_country
 
 # ---------------------------------------------------------------------- files
 
@@ -179,4 +179,4 @@ def test_what_is_no_country_stays_none(name):
 def test_states_of_the_us_are_no_countries_in_silence(imported):
     states = ["AL", "AZ", "CA", "CO", "DE", "FL", "GA", "IL", "IN", "TX", "NY", "MN"]
     _, summary = imported(csv_text([[u, t, states[int(u) % 12], d.isoformat()] for u, t, _, d in EVENTS]))
-    assert any("12 of 12 territories look like states of the US" in warning for warning in summary.warnings)
+    assert any("12 territories are codes of parts of United States" in warning for warning in summary.warnings)

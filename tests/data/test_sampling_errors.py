@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sealing import reseal
 from toy_logs import BASE, Log, random_log
 
 from twotower.core.errors import InputError
@@ -114,7 +115,7 @@ def test_a_user_without_a_territory_is_named(log, tmp_path):
     dataset = replace(log, user_territory=territory).write(tmp_path / "log")
     np.save(dataset.path / "user_territory.npy", np.where(np.arange(200) == 7, 9, territory).astype(np.int16))
     with pytest.raises(InputError, match=r"user_territory\.npy: row 7 holds 9, expected 0 to 3"):
-        sample(Dataset.open(dataset.path), BASE)
+        sample(Dataset.open(reseal(dataset.path)), BASE)
 
 
 def test_a_sample_is_not_replaced_unasked(dataset):

@@ -8,10 +8,10 @@ import pytest
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import HISTORY, Dataset
+from twotower.data.grouping import geographic_groups
 from twotower.data.synthetic.affinity import Affinity, true_affinity
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
-from twotower.data.territories import geographic_groups
 from twotower.metrics.average_precision import average_precision
 
 TOY = {

@@ -1,6 +1,7 @@
 """What training users watch on test days: drawn like training pairs, kept apart from them, and never of test users."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,8 +86,8 @@ def test_pairs_of_several_days_come_in_the_order_of_days(dataset):
 def test_training_and_test_pairs_are_the_same_bytes_without_them(dataset, monkeypatch, negatives):
     def files():
         sample(dataset, replace(BASE, negatives=negatives, alpha=2.5), overwrite=True)
-        home = dataset.path / "samples" / "default"
-        return {path.relative_to(home): path.read_bytes() for path in home.rglob("*.npy")}
+        files = Sample(dataset).files
+        return {Path(name): files.path(name).read_bytes() for name in files.facts}
 
     with_updates, draw = files(), PairSampler.sample
     monkeypatch.setattr(PairSampler, "sample", lambda self, split, *rest: ()

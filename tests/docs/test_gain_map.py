@@ -46,7 +46,6 @@ def test_territories_are_put_together_by_what_they_had_to_learn_from():
     assert in_bin(cells, "0.5", 0, 3000).tolist() == [[200, 1.0], [200, 1.0]]
     assert in_bin(cells, "0.5", 5000, 8000).tolist() == [[5000, 3.0], [5000, 3.0]]
     assert in_bin(cells, "0.5", 8000, 1e9).tolist() == []
-    assert "| up to 3,000 | +1.0 (2) | +1.0 (2) |" in blocks(cells)["territories"]
 
 
 def test_a_world_that_was_not_run_is_shown_as_such():
@@ -73,7 +72,7 @@ def test_the_experiment_of_a_world_is_the_one_that_users_run(tmp_path, monkeypat
 def test_the_page_says_what_the_results_say():
     cells = json.loads(RESULTS.read_text("utf-8"))["cells"]
     page = PAGE.read_text("utf-8")
-    assert {"overall", "parts"} <= set(names(page, MARK)) <= set(blocks(cells))
+    assert set(names(page, MARK)) == {"overall", "parts"}
     assert filled(page, MARK, blocks(cells)) == page, "run python -m benchmarks.gain_map --page"
     wanted = {(w, int(u)) for w in WORLDS.split(",") for u in USERS.split(",")}
     assert {(cell["world"], cell["users"]) for cell in cells} == wanted

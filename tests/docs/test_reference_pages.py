@@ -32,4 +32,4 @@ def test_a_file_that_nobody_describes_is_an_error(tmp_path):
     files = generator("generate_files")
     (tmp_path / "new.bin").write_bytes(b"")
     with pytest.raises(SystemExit, match=r"no description of \['new.bin'\]"):
-        files.table("A run", [tmp_path])
+        files.listing("A run", [tmp_path])

@@ -74,7 +74,11 @@ def test_a_method_has_the_figures_of_its_runs(runs):
     saved = [RunReader(f"runs/{name}").evaluation for name in ("003-mtl-4", "004-mtl-4")]
     method = found["methods"][0]
     assert method["overall"] == [e.overall for e in saved] and method["seeds"] == [1, 2]
-    assert method["macro"] == [e.macro(40) for e in saved] != [e.macro() for e in saved]
+    assert method["macro"] == pytest.approx([e.macro() for e in saved])
+    assert method["macro_evaluated"] == pytest.approx([e.macro(40) for e in saved]) != method["macro"]
+    judged = [e.territories.pr_auc[e.territories.counted(40)] for e in saved]
+    assert method["worst"] == [values.min() for values in judged] and method["worst_territory"] in ("US", "BR", "PL")
+    assert method["gap"] == pytest.approx([values.max() - values.min() for values in judged])
     assert [territory["code"] for territory in found["territories"]] == ["US", "BR", "JP", "PL"]
     by_period = found["pr_auc"]["mtl-4"]["by_period"]
     assert by_period[1][0] == np.mean([e.days[61].pr_auc[1] for e in saved])
@@ -118,7 +122,8 @@ def test_the_major_territories_have_most_users_and_the_evaluated_ones_enough_pos
 def test_without_the_dataset_there_are_gains_and_the_reason_why_there_are_no_intervals(runs):
     found = compare_runs(["runs/*-mtl-4", "runs/*-baseline"], min_positives=1)
     gains = found["gains"][0]
-    assert found["note"].startswith("No intervals, and no verdicts: ") and "world: no such directory" in found["note"]
+    assert [note[:22] for note in found["notes"]] == ["2 seeds of a method: i", "No intervals, and no v"]
+    assert "world: no such directory" in found["notes"][1]
     assert gains["average"][0] > 0 and gains["low"] == gains["p"] == [None] * 4
     assert gains["verdict"] == ["undecided", "undecided", "too small", "undecided"]
     with pytest.raises(InputError, match="elsewhere"):

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +15,8 @@ from tiny_runs import failing_line
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.dataset_writer import update_territories
 from twotower.data.sample import Sample
 from twotower.experiments import experiment, runs
-from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import DEFAULT_METHODS
 from twotower.experiments.report.csv_files import experiment_tables
 from twotower.experiments.setup import Setup
@@ -39,7 +36,7 @@ KEYS = {
         "environment",
     ),
     *("seconds", "methods", "periods", "territories", "pr_auc", "gains", "titles", "title_pairs", "bias", "measures"),
-    *("calibration", "distances", "histograms"),
+    *("calibration", "distances", "histograms", "rankings", "ranking_users", "ranking_gains", "parts", "bias_changes"),
 }
 TERRITORY = {
     *("code", "name", "group", "users", "test_users", "test_pairs", "test_positives", "base_rate"),
@@ -47,27 +44,8 @@ TERRITORY = {
 }
 GAINS = {
     *("method", "baseline", "by_period", "average", "spread", "low", "high", "p", "p_adjusted", "verdict"),
-    *("major", "all", "overall"),
+    *("major", "all", "overall", "metric"),
 }
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_world, tmp_path_factory) -> tuple[Path, Path]:
-    """A dataset and an experiment on it. Not to be changed.
-
-    The table's first territory is said to have the fewest users: the record's order is another one.
-    """
-    home = tmp_path_factory.mktemp("experiments")
-    world = Path(shutil.copytree(tiny_world, home / "world"))
-    territories = Dataset.open(world).territories
-    update_territories(world, replace(territories, users=territories.users[::-1].copy()))
-    run_tiny(world, home / "five", methods=",".join(DEFAULT_METHODS))
-    return world, home / "five"
-
-
-@pytest.fixture(scope="module")
-def record(finished) -> dict:
-    return json.loads((finished[1] / "experiment.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -356,21 +334,6 @@ def test_a_table_without_rows_has_the_header_that_it_would_have_with_some():
     bare = {**record, "gains": [], "distances": [], "title_pairs": [], "histograms": histograms}
     for name in ("table2", "table2_summary", "table3", "distances", "histograms"):
         assert experiment_tables(bare)[name] == full[name].splitlines()[0] + "\n"
-
-
-def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finished, record):
-    runs = finished[1] / "runs"
-    patterns = [str(runs / f"{name}-[01]") for name in ("mtl", "baseline", "upsampled")]
-    found = compare_runs(patterns, top=None, min_positives=record["min_positives"], replicates=record["replicates"])
-    assert found["note"] == "" and len(found["periods"]) == 3
-    place = {territory["code"]: c for c, territory in enumerate(record["territories"])}
-    here = [place[territory["code"]] for territory in found["territories"]]
-    for gains in found["gains"]:
-        (same,) = [g for g in record["gains"] if (g["method"], g["baseline"]) == (gains["method"], gains["baseline"])]
-        for name in ("average", "spread", "low", "high", "p", "p_adjusted", "verdict"):
-            assert gains[name] == [same[name][c] for c in here], name
-        assert gains["all"] == same["all"] and gains["overall"] == same["overall"]
-    assert any(low is not None for low in found["gains"][0]["low"])
 
 
 def test_a_period_without_a_test_positive_is_refused_with_the_remedy():

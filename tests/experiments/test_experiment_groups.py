@@ -8,9 +8,9 @@ import pytest
 from twotower.core.errors import InputError
 from twotower.core.presets import PRESETS
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import random_groups, viewing_groups, viewing_profiles
 from twotower.data.sample import Sample
 from twotower.data.territories import look_up
-from twotower.data.viewing_groups import random_groups, viewing_groups, viewing_profiles
 from twotower.experiments.gains import TestSet
 from twotower.experiments.methods import BASELINES, DEFAULT_METHODS, METHODS, SAMPLES, choose_roles, find_methods
 from twotower.experiments.setup import Setup, shuffled_heads

@@ -112,6 +112,7 @@ def test_the_panel_is_offered_what_it_may_have_and_has_not_watched(finished):
     counts = np.zeros((dataset.n_territories, dataset.n_titles), np.int64)
     plan = SimpleNamespace(main_method="mtl", method=lambda name: SimpleNamespace(sample="upsampled"))
     facts = {"dataset": dataset, "reference": sampled, "positives": {"upsampled": counts}, "plan": plan}
+    facts["test_pairs"] = sampled.test_pairs()
     day = sampled.test_days[0]
     panel = choose_panel(SimpleNamespace(**facts, last_period=[day]), silent)
     for user, allowed in zip(panel.rows, panel.allowed, strict=True):

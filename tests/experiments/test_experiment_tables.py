@@ -221,13 +221,17 @@ def test_distances_have_a_column_a_figure(record):
 
 
 def test_a_method_has_the_mean_and_spread_of_its_seeds(record):
-    record["methods"][2] |= {"overall": [0.1, 0.2, 0.6], "macro": [None, 0.25]}
+    record["methods"][2] |= {"overall": [0.1, 0.2, 0.6], "macro": [None, 0.25], "macro_evaluated": [0.5, 0.5]}
+    record["methods"][2] |= {"worst": [0.5, 0.5], "gap": [0.5, 0.5]}
     head, rows, _ = shown(method_tables.method_table(record))
-    assert head[4:] == ["Seeds", "Overall PR-AUC", "Macro PR-AUC", "Seconds"]
+    figures = ["Macro evaluated", "Worst territory", "Gap"]
+    assert head[4:] == ["Seeds", "Overall PR-AUC", "Macro PR-AUC", *figures, "Seconds"]
+    same = ["0.5000 ± 0.0000"] * 3
     words = ["mtl", "The model called mtl.", "upsampled", "geography"]
-    assert rows[2] == [*words, "0, 1", "0.3000 ± 0.2646", "0.2500", "32.5 ± 0.7"]
+    assert rows[2] == [*words, "0, 1", "0.3000 ± 0.2646", "0.2500", *same, "32.5 ± 0.7"]
     record["methods"][2]["overall"] = [None, None]
-    assert shown(method_tables.method_table(record), "terminal")[1][2][2:] == ["0, 1", "–", "0.2500", "32.5 ± 0.7"]
+    told = shown(method_tables.method_table(record), "terminal")[1][2][2:]
+    assert told == ["0, 1", "–", "0.2500", *same, "32.5 ± 0.7"]
 
 
 def test_popularity_bias_has_a_column_a_method(record):

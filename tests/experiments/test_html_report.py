@@ -18,6 +18,7 @@ from twotower.experiments.report import paper
 from twotower.experiments.report.html import page_text, write_report
 from twotower.experiments.report.html.page import headlines
 from twotower.experiments.report.wording import as_of, main_gains
+from twotower.metrics.recommended import RANKING_METRICS
 
 pytest.importorskip("jinja2", reason="the report needs jinja2: pip install -e '.[report]'")
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip install -e '.[report]'")
@@ -41,8 +42,8 @@ def row_of(page: str, table: str, heading: str) -> str:
 
 def test_a_report_has_every_section(page):
     names = re.findall(r'<section id="([^"]+)" aria-labelledby="\1-heading">', page)
-    expected = "summary gains territories titles histograms bias calibration distances paper configuration data"
-    assert names == expected.split()
+    expected = "summary gains rankings territories titles histograms bias calibration distances paper configuration"
+    assert names == [*expected.split(), "data"]
     assert all(f'href="#{name}"' in page for name in names)
 
 
@@ -75,7 +76,8 @@ def test_every_text_of_the_record_is_escaped():
             return {key: spoiled(item) for key, item in value.items()}
         if isinstance(value, list):
             return [spoiled(item) for item in value]
-        kept = {*METHODS, "local", "global", "better", "worse", "undecided", "too small"}
+        kept = {*METHODS, *RANKING_METRICS, "gini", "coverage", "local", "global"}
+        kept |= {"better", "worse", "undecided", "too small"}
         return f'<b a="{value}">&' if isinstance(value, str) and value not in kept else value
 
     record = spoiled(made_up_record())

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from made_up_experiments import made_up_record
 
-from twotower.experiments.summary import direction, offset_sentences, share, summary
+from twotower.experiments.summary import offset_sentences, points, ranking_sentences, share, summary, worst_sentences
 
 
 def gain(mean: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
@@ -25,19 +26,22 @@ def record(
     told = {"method": "mtl", "baseline": "upsampled", "verdict": verdicts, "overall": overall}
     spread = None if seeds == 1 else 0.003
     shares = {"local_share": [local, None if local is None else spread], "global_share": [0.6, spread]}
-    return {
-        "main_method": "mtl",
+    methods = [{"name": "mtl", "rival": False, "settings": {}, "seeds": list(range(seeds)), "worst_territory": None}]
+    change = {"method": "mtl", "baseline": "upsampled", "mean": 0.02, "low": 0.01, "high": 0.03, "direction": "more"}
+    return made_up_record() | {
         "baselines": ["upsampled"],
         "gains": [{**told, "major": means if evaluated else none, "all": means if evaluated else none}],
-        "methods": [{"name": "mtl", "rival": False, "seeds": list(range(seeds))}],
+        "methods": [*methods, {**methods[0], "name": "upsampled"}],
         "territories": [
             {"name": name, "major": True, "evaluated": i < evaluated}
             for i, name in enumerate(("Malta", "Iceland", "Tuvalu"))
         ],
         "bias": {name: {"overall": shares} for name in ("mtl", "upsampled")},
+        "bias_changes": [{**change, "measure": name} for name in shares if shares[name][0] is not None],
+        "parts": [],
+        "ranking_gains": [],
         "samples": {},
         "periods": [{"name": "day 60", "days": [60]}],
-        "min_positives": 50,
     }
 
 
@@ -115,8 +119,8 @@ def with_priors(*priors: float | None) -> dict[str, Any]:
     """A record of as many runs of method; None is an infinite prior."""
     told = record(BETTER, BETTER)
     of_runs = [{"level": "territory", "prior": 5.0, "group_prior": prior} for prior in priors]
-    method = {"name": "mtl", "rival": False, "seeds": list(range(len(priors))), "title_offsets": of_runs}
-    return told | {"methods": [method]}
+    method = told["methods"][0] | {"seeds": list(range(len(priors))), "title_offsets": of_runs}
+    return told | {"methods": [method, told["methods"][1]]}
 
 
 @pytest.mark.parametrize(
@@ -175,23 +179,58 @@ def test_every_method_that_was_asked_for_is_told_of():
     assert any(sentence.startswith("mtl against residual, all pairs: no different") for sentence in words)
 
 
-def test_the_parts_of_heads_and_offsets_are_told_where_they_were_measured():
+def test_the_parts_of_the_gain_are_told_where_they_were_measured():
     told = record(BETTER, BETTER)
     told["methods"][0]["settings"] = {"model": {"groups": 4, "title_offsets": "territory", "memory": True}}
-    assert any("--methods upsampled,offsets,mtl tells" in sentence for sentence in summary(told))
-    first = told["gains"][0]
-    told["gains"] += [{**first, "baseline": "offsets", "overall": NULL}, {**first, "method": "offsets"}]
-    words = " ".join(summary(told))
-    assert "title offsets alone bring +1.50 % (95 % interval +0.50 to +2.50) (better), heads on top of them " in words
-    assert "heads on top of them +0.10 % (95 % interval −0.30 to +0.50) (no different)" in words
-    assert "Every network has memory" in words
+    part = {
+        "part": "title offsets and heads",
+        "method": "mtl",
+        "baseline": "upsampled",
+        "overall": BETTER,
+        "share": 1.0,
+    }
+    words = " ".join(summary(told | {"parts": [part]}))
+    assert "Title offsets and heads make up mtl together" in words and "Every network has memory" in words
+    parts = [
+        {**part, "part": "title offsets", "method": "offsets", "share": 0.75},
+        {**part, "part": "heads", "baseline": "offsets", "overall": NULL, "share": 0.25},
+    ]
+    words = " ".join(summary(told | {"parts": parts}))
+    assert (
+        "title offsets have 75 % (offsets against upsampled: better, +1.50 % (95 % interval +0.50 to +2.50))" in words
+    )
+    assert "heads have 25 % (mtl against offsets: no different, +0.10 % (95 % interval −0.30 to +0.50))." in words
+    assert "heads have no part that can be told" in " ".join(
+        summary(told | {"parts": [parts[0], {**parts[1], "share": None}]})
+    )
 
 
 def test_a_bias_line_has_a_direction_and_an_interval():
-    more, same = direction([0.05, 0.004], [0.03, 0.004], 5), direction([0.031, 0.02], [0.03, 0.02], 5)
-    assert more == "more: +2.0 points, 95 % interval over seeds +1.3 to +2.7" and same.startswith("undecided: +0.1 ")
-    assert direction([0.03, 0.0], [0.05, 0.0], 5).startswith("less: −2.0 points")
-    assert "no interval with one seed" in direction([0.05, None], [0.03, None], 1)
+    change = {"direction": "more", "mean": 0.02, "low": 0.013, "high": 0.027}
+    assert points(change) == "more: +2.0 points, 95 % interval +1.3 to +2.7"
+    assert (
+        points({"direction": "unknown", "mean": -0.02, "low": None, "high": None})
+        == "unknown: −2.0 points, no interval"
+    )
+    assert any(
+        "(more: +2.0 points, 95 % interval +1.0 to +3.0)" in sentence for sentence in summary(record(BETTER, BETTER))
+    )
+
+
+def test_ranking_metrics_and_the_worst_territory_have_a_sentence():
+    told = made_up_record()
+    _, over_upsampled = ranking_sentences(told)
+    assert over_upsampled.startswith(
+        f"nDCG@10 of the {sum(told['ranking_users'])} users with something to find, mtl ag"
+    )
+    assert over_upsampled.endswith("mtl against upsampled: undecided, +0.80 % (95 % interval −0.20 to +1.80).")
+    (worst,) = worst_sentences(told)
+    assert "mtl 0.0781 in US, baseline 0.0781 in US" in worst and worst.endswith("upsampled 0.1875.")
+
+
+def test_an_experiment_with_one_method_says_that_there_is_nothing_to_compare():
+    told = record(BETTER, BETTER) | {"baselines": [], "gains": []}
+    assert summary(told)[0].startswith("mtl has nothing to be compared with")
 
 
 def test_missing_negatives_are_told_per_sample_with_its_methods():

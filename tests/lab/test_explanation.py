@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sealing import reseal
 from tiny_runs import MTL, train
 
 from twotower.core.errors import InputError
@@ -318,7 +319,7 @@ def test_users_without_ids_are_numbers(data):
 def test_users_with_ids_are_found_by_them_even_if_they_look_like_rows(own_world):
     ids = ["#5", "7", *(f"u{i}" for i in range(2, 300))]
     (own_world / "users.csv").write_text("user\n" + "\n".join(ids) + "\n")
-    data = Dataset.open(own_world)
+    data = Dataset.open(reseal(own_world, add=["users.csv"]))
     assert [find_row("user", name, data) for name in ("#5", "7", "u17", "#17")] == [0, 1, 17, 17]
     with pytest.raises(InputError, match=r"no user '17' .*; the nearest: 'u17', 'u117', 'u170'$"):
         find_row("user", "17", data)

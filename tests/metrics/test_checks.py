@@ -10,7 +10,7 @@ from twotower.metrics.local_titles import count_positives
 from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.popularity_bias import profile_popularity
 from twotower.metrics.rankings import Ranking, weighted_average_precision
-from twotower.metrics.top_titles import top_titles
+from twotower.metrics.recommended import top_titles
 
 LABELS = np.array([0, 1, 0, 1], np.float32)
 SCORES = np.array([0.1, 0.4, 0.3, 0.2], np.float32)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.metrics import top_titles as blocks_of
+from twotower.metrics import recommended as blocks_of
 from twotower.metrics.popularity_bias import MEASURES, gini, long_tail, measures, probability, profile_popularity
 
 # Titles 0 and 1 are global, 4 is local to territory 0, 5 to territory 1; the top 2 of users 0 … 4 are

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from networks import seeds
 from profiles import examples
 
-from twotower.metrics.top_titles import top_titles
+from twotower.metrics.recommended import top_titles
 from twotower.model.engine.topk import NO_TITLE, update_top_k
 
 

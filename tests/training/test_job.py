@@ -14,10 +14,10 @@ from twotower.core.errors import InputError
 from twotower.core.progress import silent
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import update_territories
+from twotower.data.grouping import geographic_groups
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
-from twotower.data.territories import geographic_groups
 from twotower.training import job
 from twotower.training.checkpoint import load_model
 from twotower.training.job import (
@@ -161,7 +161,7 @@ def test_where_groups_are_missing_they_are_geographic(own_world, stored):
 
 
 def test_more_groups_than_territories_are_refused(tiny_world):
-    with pytest.raises(InputError, match="7 groups for 6 territories: expected a number of groups from 1 to 6"):
+    with pytest.raises(InputError, match="7 groups for 6 territories: expected --groups from 1 to 6"):
         choose_groups(Dataset.open(tiny_world).territories, 7)
 
 

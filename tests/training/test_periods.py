@@ -250,7 +250,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(tiny_world, tmp_path, in
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt) as stopped:
         train(tiny_world, path, MTL, progress=moment, incremental_periods=3, **SETTINGS)
-    assert stopped.value.args == (f"twotower train --resume {path}",)
+    assert stopped.value.hint == f"twotower train --resume {path}"
     resume(path, silent)
     run = RunReader(path)
     np.testing.assert_array_equal(run.scores, incremental.scores)

@@ -6,6 +6,8 @@ by the one command that runs. Errors of all commands are reported here: one line
 
 import errno
 import importlib
+import signal
+from contextlib import suppress
 from typing import IO, Any
 
 import click
@@ -13,6 +15,8 @@ from click.shell_completion import CompletionItem
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import visible
+from twotower.core.signals import Stopped, handled
+from twotower.core.streams import show_anything
 from twotower.core.version import __version__
 
 #: Section of the help → command → its line of help. A test keeps each line equal to the command's own.
@@ -31,6 +35,7 @@ SECTIONS = {
     },
     "Study": {
         "experiment": "Run the paper's experiment: compare methods over several seeds.",
+        "tune": "Search for better settings on development users.",
         "inspect": "Show which groups' rows moved which weights in one batch.",
         "leaks": "Check that no head learns from the rows of another group.",
         "gradcheck": "Check every gradient against finite differences, on your own data.",
@@ -54,17 +59,24 @@ class CommandError(click.ClickException):
 
     exit_code = 2  # as of click's own usage errors
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, error: BaseException) -> None:
         super().__init__(visible(" ".join(message.split())))
+        self.hint: str = getattr(error, "hint", "")  # the command that goes on, where there is something to go on from
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"twotower: {self.message}", file=file, err=True)
+        with suppress(OSError):  # the terminal may have gone
+            click.echo(f"twotower: {self.message}", file=file, err=True)
+            if self.hint:
+                click.echo(f"Resume with: {self.hint}", file=file, err=True)
 
 
 class Interruption(CommandError):
-    """The user pressed Ctrl-C."""
+    """Ctrl-C, SIGTERM or SIGHUP; the exit code is 128 + the signal's number, as shells have it."""
 
-    exit_code = 130  # 128 + SIGINT, as shells have it
+    def __init__(self, error: KeyboardInterrupt) -> None:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        super().__init__("interrupted" if number == signal.SIGINT else f"ended by {error}", error)
+        self.exit_code = 128 + number  # type: ignore[misc]
 
 
 class LazyGroup(click.Group):
@@ -99,18 +111,19 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command and report its errors; here, so that ``CliRunner`` sees the same as the shell."""
         try:
-            return super().invoke(ctx)
+            with handled():
+                return super().invoke(ctx)
         except InputError as error:
-            raise CommandError(f"error: {error}") from error
+            raise CommandError(f"error: {error}", error) from error
         except MemoryError as error:
-            raise CommandError(f"error: out of memory: {error}") from error
+            raise CommandError(f"error: out of memory: {error}", error) from error
         except KeyboardInterrupt as error:
-            raise Interruption("interrupted") from error
+            raise Interruption(error) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone, as in `| head`: click ends quietly
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            raise CommandError(f"error: {where}{error.strerror or error}") from error
+            raise CommandError(f"error: {where}{error.strerror or error}", error) from error
 
 
 def did_you_mean(name: str) -> str:
@@ -135,4 +148,5 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point of ``twotower`` and of ``python cli.py``."""
+    show_anything()
     cli(prog_name="twotower")

@@ -36,16 +36,13 @@ class ShortHelp(click.Command):
         )  # fmt: skip
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        settings = {item.name: section for section, kind in SECTIONS.items() for item in fields(kind)}
-        if "hidden" not in {param.name for param in self.params}:
-            settings = {}  # a command without config_options may have a --seed of its own
+        everything = ctx.meta.get(EVERYTHING, False)
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            everything = EVERYTHING in ctx.meta
             listed = everything or param.name in self.common or (isinstance(param, click.Option) and param.is_eager)
             if record is not None and listed:
-                section = settings.get(param.name or "") if everything else None
+                section = setting_of(self, param) if everything else None
                 title = {"model": "Model", "train": "Training"}.get(section or "", "Options")
                 groups.setdefault(title, []).append(record)
         for title, records in groups.items():
@@ -53,15 +50,17 @@ class ShortHelp(click.Command):
                 formatter.write_dl(records)
 
 
-def full_help(context: click.Context) -> str:
-    """The help of a command with all of its options."""
-    context.meta[EVERYTHING] = True
-    return context.get_help()
+def setting_of(command: click.Command, param: click.Parameter) -> str | None:
+    """The section of the configuration whose setting an option is, in a command with ``config_options``; else None."""
+    if not any(param.name == "hidden" for param in command.params) or not isinstance(command, ShortHelp):
+        return None  # it may have a --seed of its own
+    return next((s for s, kind in SECTIONS.items() if param.name in {item.name for item in fields(kind)}), None)
 
 
 def print_full_help(context: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        click.echo(full_help(context), color=context.color)
+        context.meta[EVERYTHING] = True
+        click.echo(context.get_help(), color=context.color)
         context.exit()
 
 

@@ -1,7 +1,8 @@
 """``twotower evaluate``: a run's weights → PR-AUC per territory and per title."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -9,7 +10,12 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from twotower.data.dataset import Dataset
+    from twotower.data.sample import Pairs
     from twotower.metrics.results import Evaluation
+    from twotower.metrics.user_means import Level
     from twotower.training.run import RunReader
 
 
@@ -30,10 +36,13 @@ PLURAL = {"territory": "territories", "title": "titles"}
 @click.option(
     "--min-positives",
     type=click.IntRange(1),
+    metavar="N",
     default=50,
     show_default=True,
     help="Positives that a territory needs to count towards the second macro mean.",
 )
+@click.option("--k", type=click.IntRange(1), default=10, show_default=True,
+              help="Titles per user in recall@k, nDCG@k, MAP@k and the hit rate.")  # fmt: skip
 @click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it has moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
 @click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Also write all rows to FILE as CSV.")
@@ -43,6 +52,7 @@ def evaluate(
     by: str,
     everything: bool,
     min_positives: int,
+    k: int,
     dataset: str | None,
     as_json: bool,
     csv_path: str | None,
@@ -51,7 +61,8 @@ def evaluate(
 
     Scores the test pairs with the weights of RUN and prints the average precision (PR-AUC, exact even with ties),
     beside the number of pairs and the base rate, which is what a constant score would get. PR-AUC is undefined where
-    there are no positives.
+    there are no positives. Also ranks all titles for the test users, and prints how well the first k match what they
+    then watched (of up to 20,000 users, with 95 % intervals over users).
 
     \b
     Example:
@@ -65,34 +76,74 @@ def evaluate(
     from twotower.metrics import records
     from twotower.report.csv_table import csv_of, records_of
     from twotower.report.progress import show_progress
-    from twotower.report.terminal import print_table, stdout_console
+    from twotower.report.terminal import print_lines, print_table, stdout_console
     from twotower.training.run import RunReader
 
-    if not as_json:
-        refuse_no_effect("evaluate", given_options(), {"by": by, "min_positives": min_positives})
+    refuse_no_effect("evaluate", given_options(), {"by": by, "json": as_json, "k": k, "min_positives": min_positives})
     reader = RunReader(run)
     if csv_path is not None:
         storage.try_file(csv_path)
     with show_progress() as progress:
-        evaluation, note = rescore(reader, dataset, day, progress)
-    if note:
-        click.echo(note, err=True)
-    by_territory = partial(tables.territory_table, evaluation, min_positives=min_positives)
+        evaluation, pairs, opened, note = rescore(reader, dataset, day, progress)
+        ranking = NO_RANKING if by == "title" else rank_titles(reader, opened, pairs, k, progress)
+    for line in filter(None, (note, ranking.note)):
+        click.echo(line, err=True)
+    by_territory = partial(tables.territory_table, evaluation, min_positives=min_positives, levels=ranking.levels)
     table = by_territory if by == "territory" else partial(tables.title_table, evaluation)
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
         facts |= records.evaluation_record(evaluation, min_positives)
+        if ranking.levels:
+            facts |= {"k": k, "ranking": records.ranking_record(ranking.levels)}
         click.echo(serialisation.json_text(facts | {PLURAL[by]: records_of(table())}))
     else:
-        print_table(table(top=None if everything else tables.TOP), stdout_console())
+        console, top = stdout_console(), None if everything else tables.TOP
+        print_table(table(top=top), console)
+        if by == "territory" and (worst := tables.worst_line(evaluation, min_positives)):
+            print_lines(console, ["", worst])
+        if ranking.users is not None:
+            console.print()
+            print_table(tables.ranking_table(evaluation, ranking.users, ranking.levels, k, top), console)
     if csv_path:
         storage.write_file(csv_path, csv_of(table()))
 
 
+class Ranking(NamedTuple):
+    """How well recommended titles match what users then watched, where that can be said."""
+
+    levels: "Mapping[str, Level]"  # by metric
+    users: "np.ndarray | None" = None  # (C,) with something to find
+    note: str = ""  # why there are none
+
+
+NO_RANKING = Ranking({})
+
+
+def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, progress: Progress) -> Ranking:
+    """Ranking metrics of a run on the days of its last weights, among the days of the pairs."""
+    from twotower.core.random_streams import Stream, generator
+    from twotower.experiments.ranked_runs import choose_test_users, last_days
+    from twotower.metrics.recommended import RANKING_METRICS
+    from twotower.metrics.user_means import UserMeans
+
+    found = sorted(set(pairs.day.tolist()))
+    days = set(last_days([run])) & set(found) or found
+    users = choose_test_users(dataset, pairs, sorted(days))
+    if not len(users.rows):
+        return NO_RANKING._replace(note="No ranking metrics: no test user watched anything in these days.")
+    try:
+        values = users.ranking(run, k, progress)
+    except InputError as error:
+        return NO_RANKING._replace(note=f"No ranking metrics: {error}")
+    means = UserMeans(users.territory, dataset.n_territories, generator(0, Stream.BOOTSTRAP, 1))
+    levels = {name: means.level(means.means(values[i : i + 1])) for i, name in enumerate(RANKING_METRICS)}
+    return Ranking(levels, means.population.residents)
+
+
 def rescore(
     run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress
-) -> tuple["Evaluation", str]:
-    """Evaluate the weights of a run on its test pairs, or on those of one day; returns the results and a note.
+) -> tuple["Evaluation", "Pairs", "Dataset", str]:
+    """Evaluate the weights of a run on its test pairs, or on those of one day; also these pairs, and a note.
 
     On another dataset with the same vector columns, only pairs of users are counted whom the run was not trained on.
 
@@ -121,4 +172,4 @@ def rescore(
             raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
         pairs = pairs.take(pairs.day == day)
     scores = score_pairs(run.path, dataset, pairs, progress)
-    return evaluate_pairs(dataset, group, pairs, scores, progress), note
+    return evaluate_pairs(dataset, group, pairs, scores, progress), pairs, dataset, note

@@ -9,9 +9,9 @@ from click.core import ParameterSource
 
 from twotower.cli.config_options import ShortHelp, chosen_settings, config_options
 from twotower.cli.sample import sample_options
-from twotower.core.config import Config, load_toml
+from twotower.core.config import load_toml
 from twotower.core.errors import InputError
-from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS
+from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS, build_config
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
@@ -33,11 +33,11 @@ def shared_options(command: Any) -> Any:
 @click.argument("directory", default="world", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, metavar="LIST",
               help=f"Methods to compare, or all; also available: {', '.join(FURTHER)}.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True,
+@click.option("--seeds", type=click.IntRange(1), metavar="N", default=5, show_default=True,
               help="Runs per method, with seeds 0, 1, …")  # fmt: skip
-@click.option("--groups", type=click.IntRange(1), default=DEFAULT_GROUPS, show_default=True,
+@click.option("--groups", type=click.IntRange(1), metavar="N", default=DEFAULT_GROUPS, show_default=True,
               help="Groups of territories, each with its own head.")  # fmt: skip
-@click.option("--periods", type=click.IntRange(1), default=DEFAULT_PERIODS, show_default=True,
+@click.option("--periods", type=click.IntRange(1), metavar="N", default=DEFAULT_PERIODS, show_default=True,
               help="Blocks of test days; models are updated with each before the next is evaluated.")  # fmt: skip
 @click.option("--name", metavar="NAME", help="Name of the experiment.  [default: the dataset's name]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
@@ -46,9 +46,9 @@ def shared_options(command: Any) -> Any:
               help="Settings of the network: those that work best, or the paper to the letter.")  # fmt: skip
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings from a TOML file.")
 @sample_options("random_users", "active_users", "quota", "test_users", "alpha", "dev_users")
-@click.option("--min-positives", type=click.IntRange(1), default=50, show_default=True,
+@click.option("--min-positives", type=click.IntRange(1), metavar="N", default=50, show_default=True,
               help="Test positives that a territory needs for a verdict.")  # fmt: skip
-@click.option("--replicates", type=click.IntRange(1), default=1000, show_default=True,
+@click.option("--replicates", type=click.IntRange(1), metavar="N", default=1000, show_default=True,
               help="Bootstrap replicates: the more, the smoother the intervals.")  # fmt: skip
 @click.option("--html/--no-html", default=True, show_default=True, help="Write the report as a web page, report.html.")
 @shared_options
@@ -134,7 +134,7 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     Errors: InputError for those that an experiment makes itself, and for what is no setting.
     """
     settings = load_toml(file) if file is not None else {}
-    Config.from_layers((str(file), settings))
+    build_config("default", True, [(str(file), settings)])  # with heads, to which some settings belong
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
             raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")

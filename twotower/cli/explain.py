@@ -19,6 +19,7 @@ import click
 @click.option(
     "--top",
     type=click.IntRange(1),
+    metavar="N",
     default=5,
     show_default=True,
     help="How many to show: hidden units of each sign, and titles per head.",

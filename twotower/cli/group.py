@@ -35,10 +35,11 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     from twotower.cli.summaries.groups import print_groups
     from twotower.data.dataset import Dataset
     from twotower.data.dataset_writer import update_territories
-    from twotower.data.territories import geographic_groups, grouping_from_file
+    from twotower.data.grouping import geographic_groups, grouping_from_file
     from twotower.report.terminal import stdout_console
 
-    territories = Dataset.open(directory).territories
+    dataset = Dataset.open(directory)
+    territories = dataset.territories
     if file is None:
         chosen = geographic_groups(territories, DEFAULT_GROUPS if groups is None else groups, majors)
     else:
@@ -46,7 +47,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
         if groups not in (None, count := int(chosen.max()) + 1):
             raise InputError(f"{file}: has {counted(count, 'group')}, but --groups is {groups}")
     territories = replace(territories, group=chosen)
-    update_territories(directory, territories)
+    update_territories(dataset, territories)
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)
     count = int(chosen.max()) + 1
     heads = f" --mtl --groups {count}" if count > 1 else ""

@@ -112,7 +112,7 @@ COMMON = {
     "0: everywhere.",
 )
 @click.option(
-    "--where", metavar="SQL", help="Keep only rows of files for which this is true, as in \"event = 'view' AND n > 60\"."
+    "--where", metavar="SQL", help="Keep only rows of files for which this is true: \"event = 'view' AND n > 60\"."
 )
 @click.option("--from", "from_date", metavar="DATE", help="Leave out events before this day (YYYY-MM-DD).")
 @click.option("--until", "until_date", metavar="DATE", help="Leave out events after this day (YYYY-MM-DD).")
@@ -123,6 +123,13 @@ COMMON = {
     show_default=True,
     help="Users and events without a territory: stop, leave them out, or assign them to 'unknown'.",
 )
+@click.option(
+    "--territories-are",
+    type=click.Choice(["names", "codes", "other"]),
+    help="What territories are: names of countries, codes such as DE or US-CA, or no countries.  [default: both]",
+)
+@click.option("--territory-names", type=FILE, metavar="FILE", help="A CSV spelling,territory: what spellings mean.")
+@click.option("--places", type=FILE, metavar="FILE", help="A CSV name,latitude,longitude: places of territories.")
 @click.option("--strict", is_flag=True, help="Stop at signs that the log was misread, instead of warning.")
 @click.option("--dry-run", is_flag=True, help="Read 100,000 rows per file, say how they are read, and write nothing.")
 @click.option("--skip-bad-rows", is_flag=True, help="Skip event rows that cannot be read, and count them.")
@@ -149,8 +156,8 @@ COMMON = {
 def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     """Turn watch logs into a dataset.
 
-    Events are CSV, JSON lines, Parquet, ORC or Feather, packed or not, in files or folders, or the rows of a query; the
-    format is detected from the content, and folders such as day=2024-03-01 are columns.
+    Events are CSV, JSON lines, Parquet, ORC or Feather, compressed or not, in files or folders, or the rows of a query;
+    the format is detected from the content, and folders such as day=2024-03-01 are columns.
     The last days are for testing, the days before them for training, and everything earlier is history, from which
     user vectors are built.
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @subject_options
 @click.option("--model", metavar="FILE.py:NAME",
               help="Check your own function instead; see docs/how-to/own-model.md.")  # fmt: skip
-@click.option("--draws", type=click.IntRange(1), default=3, show_default=True, help="Perturbations of each input.")
+@click.option("--draws", type=click.IntRange(1), metavar="N", default=3, show_default=True,
+              help="Perturbations of each input.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of a table.")
 def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: int, as_json: bool) -> None:
     """Check that no head learns from the rows of another group.

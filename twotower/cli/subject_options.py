@@ -23,7 +23,7 @@ OPTIONS = {
     "source": click.argument("source", default="world", type=click.Path(path_type=Path), metavar="[RUN|DIR]"),
     "number": click.option("--batch", "number", type=click.IntRange(1), default=1, show_default=True, metavar="N",
                            help="Which batch of the first epoch."),
-    "batch_size": click.option("--batch-size", type=click.IntRange(2),
+    "batch_size": click.option("--batch-size", type=click.IntRange(2), metavar="N",
                                help="Pairs in the batch.  [default: as in training]"),
     "dataset": click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR",
                             help="RUN: where its dataset is now, if it has moved."),

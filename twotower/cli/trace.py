@@ -9,7 +9,8 @@ STAGES = ("forward", "loss", "backward", "adam")
 
 
 @click.command()
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of features and weights.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True,
+              help="Seed of features and weights.")  # fmt: skip
 @click.option("--head", type=click.Choice(HEADS), default=HEADS[0], show_default=True, help="Kind of head.")
 @click.option("--title-bias", is_flag=True, help="Give each group title biases.")
 @click.option("--group", type=click.IntRange(0, 1), metavar="K", help="Show only this group's rows and head.")

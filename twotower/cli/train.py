@@ -1,7 +1,6 @@
 """``twotower train``"""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -101,20 +100,10 @@ def train(
         known = job.known_groups(directory, grouping) if mtl else None
         config = config_from_options(preset, config_file, mtl, options, known)
         work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
-    with resume_hint(), show_progress() as progress:
+    with show_progress() as progress:
         path, evaluation = work(progress)
     print_table(territory_table(evaluation, TOP), stdout_console())
     run = quote(str(path))
     click.echo(f"Saved to {path}.")
     click.echo(f"Next: twotower evaluate {run} --by title; twotower compare {run} OTHER_RUN")
 
-
-@contextmanager
-def resume_hint() -> Iterator[None]:
-    """After Ctrl-C or on a full disk, print the command that resumes the run, if there is one."""
-    try:
-        yield
-    except (KeyboardInterrupt, OSError, MemoryError) as stop:
-        if hint := str(stop) if isinstance(stop, KeyboardInterrupt) else getattr(stop, "hint", None):
-            click.echo(f"Resume with: {hint}", err=True)
-        raise

@@ -15,9 +15,12 @@ import os
 import shutil
 import tempfile
 import time
-from functools import cache, wraps
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numba
 from numba import njit
@@ -29,6 +32,7 @@ COMPILES = not vars(numba.config)["DISABLE_JIT"]  # with NUMBA_DISABLE_JIT=1 ker
 UNUSED_DAYS = 90  # after which the kernels of a source that nobody has loaded are forgotten
 DAY = 86_400  # seconds
 MIB = 2**20
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CacheState(NamedTuple):
@@ -113,23 +117,54 @@ def forget_unused(days: float = UNUSED_DAYS) -> int:
     return len(unused)
 
 
-def _one_process_at_a_time(save: Any) -> Any:
-    """Numba's ``save`` under a lock.
+_numba: Any = caching  # it has no types
 
-    It reads a function's index, adds an entry and writes it back: of two processes that compile two signatures at once,
-    one entry would be lost, or name the file of the other, which is then called with arrays of the wrong type.
+
+class CheckedCacheFile(_numba.IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files of one function. Ours end with a checksum: a damaged one is as good as none, and compiled again.
+
+    Numba itself would unpickle, load and call whatever is there.
     """
 
-    @wraps(save)
-    def locked(self: Any, key: Any, data: Any) -> None:
+    def __init__(self, cache_path: str, filename_base: str, source_stamp: str) -> None:
+        super().__init__(cache_path, filename_base, source_stamp)
+        self._checked = Path(cache_path).parent == cache_directory()
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save an entry, one process at a time.
+
+        The index is read, gets an entry and is written back: of two processes that compile two signatures at once, one
+        entry would be lost, or name the file of the other, which is then called with arrays of the wrong type.
+        """
         with open(Path(self._index_path).parent / "lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            save(self, key, data)
+            super().save(key, data)
 
-    return locked
+    def load(self, key: Any) -> Any:
+        name = self._load_index().get(key)
+        return super().load(key) if name and self._is_whole(self._data_path(name)) else None
+
+    def _load_index(self) -> dict[Any, str]:
+        index: dict[Any, str] = super()._load_index() if self._is_whole(self._index_path) else {}
+        return index
+
+    def _is_whole(self, path: str) -> bool:
+        if not self._checked:
+            return os.path.exists(path)
+        try:
+            content = Path(path).read_bytes()
+        except OSError:
+            return False
+        return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[IO[bytes]]:
+        content = BytesIO()
+        yield content
+        digest = hashlib.sha256(content.getvalue()).digest() if self._checked else b""
+        with super()._open_for_write(filepath) as file:
+            file.write(content.getvalue() + digest)  # a pickle ends before it
 
 
-_cache_file: Any = caching.IndexDataCacheFile
-_cache_file.save = _one_process_at_a_time(_cache_file.save)
-_locators: list[Any] = caching.CacheImpl._locator_classes
-_locators.insert(0, KernelCacheLocator)
+_numba.IndexDataCacheFile = CheckedCacheFile
+_numba.CacheImpl._locator_classes.insert(0, KernelCacheLocator)

@@ -17,6 +17,8 @@ class Rule(NamedTuple):
     reason: str  # completes "--rank has no effect …"; a format string with the values
 
 
+BY_TITLE = "with --by title: it is about territories"
+
 #: Rules by command; ``train`` is also for the others that have its settings.
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (
@@ -27,7 +29,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("patience", "validations_per_epoch"), lambda v: v["validation"] == 0, "with --validation 0"),
     ),
     "sample": (Rule(("quota", "window"), lambda v: not v["active_users"], "without active users (--active-users 0)"),),
-    "evaluate": (Rule(("min_positives",), lambda v: v["by"] == "title", "with --by title: it is about territories"),),
+    "evaluate": (
+        Rule(("k",), lambda v: v["by"] == "title", BY_TITLE),
+        Rule(("min_positives",), lambda v: v["by"] == "title" and not v["json"], BY_TITLE),
+    ),
     "import": (
         Rule(
             ("time_format", "train_days", "test_days", "calendar", "from_date", "until_date"),

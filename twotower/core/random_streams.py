@@ -35,7 +35,7 @@ class Stream(IntEnum):
     # experiments
     RANDOM_GROUPS = 70  # control: territories assigned to groups at random
     SHUFFLED_HEADS = 71  # control: users served by the head of another user's territory
-    BOOTSTRAP = 72  # resampled users
+    BOOTSTRAP = 72  # resampled users of test pairs; path: 1 for those of means over users
     PANEL_USERS = 73  # test users whose recommendations are compared
     PANEL_PAIRS = 74  # their pairs whose scores are compared
     RIVAL_FOLDS = 75  # parts of the users, so that no label counts itself in a simple rival

@@ -14,17 +14,18 @@ samples/NAME/                    pairs for training and testing (see sample.py)
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import numpy as np
 
+from twotower.core.checks import VECTOR_TYPES
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.manifest import MANIFEST, Facts, Files, clear_leftovers, read_manifest
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import MANIFEST, check_contents, load_array, load_rows, read_csv, read_json, read_manifest
 from twotower.data.territories import Territories
 
 CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity
@@ -43,11 +44,6 @@ class Days(TypedDict):
     train: int
     test: int
     has_time: bool
-
-
-class FileFacts(TypedDict):
-    bytes: int
-    sha256: str
 
 
 class Origin(TypedDict):
@@ -81,12 +77,20 @@ class Manifest(TypedDict):
     counts: Counts
     days: Days
     provenance: Provenance
-    files: dict[str, FileFacts]
+    log: str  # digest of all but groups, vectors and their basis: what samples are drawn from
+    files: dict[str, Facts]
 
 
 def shard_name(day: int) -> str:
     """The directory of a day's events."""
     return "history" if day == HISTORY else f"day-{day:04d}"
+
+
+def log_digest(files: Mapping[str, Facts]) -> str:
+    """The digest of a dataset without what ``group`` and ``embed`` change."""
+    changing = ("territories.csv", "users.npy", "titles.npy")
+    kept = {k: v["sha256"] for k, v in files.items() if k not in changing and not k.startswith(f"{BASIS}/")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 class Dataset:
@@ -95,6 +99,7 @@ class Dataset:
     def __init__(self, path: Path, manifest: Manifest):
         self.path = path
         self.manifest = manifest
+        self.files = Files(path, manifest)
         self._vectors_are_finite = False  # not checked yet
         try:
             self.n_users: int = manifest["counts"]["users"]
@@ -103,17 +108,26 @@ class Dataset:
             self.train_days: int = manifest["days"]["train"]
             self.test_days: int = manifest["days"]["test"]
             self.has_time: bool = manifest["days"]["has_time"]
+            _ = manifest["log"], manifest["provenance"]
         except KeyError as error:
             raise InputError(f"{path / MANIFEST}: no {error}, so this is not a dataset") from None
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":
         """Open a dataset directory. Errors: InputError when it is not one, or is incomplete."""
+        clear_leftovers(Path(path))
         return cls(Path(path), cast(Manifest, read_manifest(Path(path), "dataset")))
+
+    def pin(self, progress: Progress = silent) -> None:
+        """Open now what training needs at its end, so that no later change of the dataset can reach it."""
+        history = [name for name in self.files.facts if name.startswith(f"events/{shard_name(HISTORY)}/")]
+        vectors = [name for name in ("users.npy", "titles.npy") if name in self.files]
+        self.files.pin(["user_territory.npy", "availability.npy", "launch_day.npy", *vectors, *history], progress)
+        _ = self.territories, self.titles, self.user_columns
 
     @cached_property
     def territories(self) -> Territories:
-        columns = read_csv(self.path / "territories.csv")
+        columns = self.files.csv("territories.csv")
         try:
             return Territories(
                 code=columns["code"],
@@ -124,11 +138,11 @@ class Dataset:
                 group=np.array([int(x) for x in columns["group"]], np.int16),
             )
         except (KeyError, ValueError) as error:
-            raise InputError(f"{self.path / 'territories.csv'}: not a territory table ({error})") from None
+            raise InputError(f"{self.files.where('territories.csv')}: not a territory table ({error})") from None
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
-        return read_csv(self.path / "titles.csv")
+        return self.files.csv("titles.csv")
 
     @cached_property
     def title_ids(self) -> list[str]:
@@ -136,8 +150,7 @@ class Dataset:
 
     @cached_property
     def user_columns(self) -> dict[str, list[str]]:
-        path = self.path / "users.csv"
-        return read_csv(path) if path.is_file() else {}
+        return self.files.csv("users.csv") if "users.csv" in self.files else {}
 
     @property
     def user_ids(self) -> list[str] | None:
@@ -145,7 +158,7 @@ class Dataset:
 
     @cached_property
     def user_territory(self) -> np.ndarray:
-        return load_rows(self.path / "user_territory.npy", self.n_territories, self.n_users)
+        return self.files.rows("user_territory.npy", self.n_territories, self.n_users)
 
     @cached_property
     def head_territory(self) -> np.ndarray:
@@ -154,11 +167,11 @@ class Dataset:
 
     @cached_property
     def availability(self) -> np.ndarray:
-        return load_array(self.path / "availability.npy")
+        return self.files.array("availability.npy", bool, (self.n_titles, self.n_territories))
 
     @cached_property
     def launch_day(self) -> np.ndarray:
-        return load_array(self.path / "launch_day.npy")
+        return self.files.array("launch_day.npy", np.int32, (self.n_titles,))
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -192,15 +205,15 @@ class Dataset:
 
     def basis_facts(self, name: str) -> Any:
         """A JSON file of the vectors' basis."""
-        return read_json(self.path / BASIS / name)
+        return self.files.json(f"{BASIS}/{name}")
 
     def basis_array(self, name: str) -> np.ndarray:
         """An array of the vectors' basis."""
-        return load_array(self.path / BASIS / name)
+        return self.files.array(f"{BASIS}/{name}")
 
     @property
     def has_vectors(self) -> bool:
-        return (self.path / "users.npy").is_file() and (self.path / "titles.npy").is_file()
+        return "users.npy" in self.files and "titles.npy" in self.files
 
     @cached_property
     def user_vectors(self) -> np.ndarray:
@@ -211,22 +224,18 @@ class Dataset:
         return self._vectors("titles.npy", self.n_titles)
 
     def _vectors(self, name: str, rows: int) -> np.ndarray:
-        path = self.path / name
-        if not path.is_file():
-            raise InputError(f"{path}: missing; make vectors with: twotower embed {self.path}")
-        vectors = load_array(path)
-        if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype not in (np.float16, np.float32):
-            shape = f"{vectors.dtype} {vectors.shape}"
-            raise InputError(f"{path}: {shape}, expected {counted(rows, 'row')} of float16 or float32")
-        return vectors
+        if name not in self.files:
+            raise InputError(f"{self.path / name}: missing; make vectors with: twotower embed {self.path}")
+        expected = f"{counted(rows, 'row')} of float16 or float32"
+        return self.files.array(name, VECTOR_TYPES, (rows, None), expected)
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:
         """User and title of every watch event on ``day``: two (n,) int32 arrays."""
-        directory = self.path / "events" / shard_name(day)
-        if not directory.is_dir():
+        name = f"events/{shard_name(day)}"
+        if f"{name}/user.npy" not in self.files:
             return np.empty(0, np.int32), np.empty(0, np.int32)
-        user = load_rows(directory / "user.npy", self.n_users)
-        return user, load_rows(directory / "title.npy", self.n_titles, len(user))
+        user = self.files.rows(f"{name}/user.npy", self.n_users)
+        return user, self.files.rows(f"{name}/title.npy", self.n_titles, len(user))
 
     def history(self) -> tuple[np.ndarray, np.ndarray]:
         """Events before day 0: never labels."""
@@ -245,7 +254,7 @@ class Dataset:
 
     def truth(self, name: str) -> np.ndarray:
         """One array of a synthetic world's truth."""
-        return load_array(self.path / "truth" / f"{name}.npy")
+        return self.files.array(f"truth/{name}.npy")
 
     def samples(self) -> list[str]:
         """Names of the samples."""
@@ -256,7 +265,7 @@ class Dataset:
 
         Errors: InputError that names the first file, or the first row, that is damaged.
         """
-        check_contents(self.path, cast(dict[str, Any], self.manifest), progress)
+        self.files.verify(progress)
         if self.has_vectors:
             self.check_vectors(progress)
         return {"dataset": str(self.path), "files": len(self.manifest["files"]), **self.manifest["counts"]}
@@ -278,5 +287,5 @@ class Dataset:
                 progress("checking vectors", done, total)
             if bad:
                 count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
-                raise InputError(f"{self.path / name}: {count}, the first is row {first}")
+                raise InputError(f"{self.files.where(name)}: {count}, the first is row {first}")
         self._vectors_are_finite = True

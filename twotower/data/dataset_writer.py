@@ -1,33 +1,20 @@
 """Write a dataset, whole or not at all, and replace some of its files later; layout: see ``dataset``."""
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.manifest import StagedDirectory
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import (
-    FORMAT_VERSION,
-    MANIFEST,
-    GrowingColumns,
-    StagedDirectory,
-    file_facts,
-    locked,
-    name_place,
-    read_manifest,
-    remove_if_empty,
-    write_csv,
-    write_json,
-)
+from twotower.core.storage import GrowingColumns, reserve_array, write_csv, write_json
 from twotower.core.version import __version__
-from twotower.data.dataset import BASIS, Counts, Dataset, FileFacts, Manifest, Provenance, VectorsRecord, shard_name
+from twotower.data.dataset import BASIS, Dataset, Provenance, VectorsRecord, log_digest, shard_name
+from twotower.data.sample import remove_stale_samples
 from twotower.data.territories import Territories
 
 
@@ -94,8 +81,7 @@ class DatasetWriter:
 
     def open_user_vectors(self, shape: tuple[int, int], dtype: Any) -> np.memmap:
         """An array on disk to be filled in blocks."""
-        path = self.path / "users.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        return reserve_array(self.path / "users.npy", shape, dtype)
 
     def append_events(self, day: int, user: np.ndarray, title: np.ndarray) -> None:
         """Add a block of watch events to the shard of ``day`` (-1 is the history)."""
@@ -113,24 +99,28 @@ class DatasetWriter:
         for shard in self.shards.values():
             shard.close()
         self.counts["events"] = sum(shard.rows for shard in self.shards.values())
-        manifest: Manifest = {
-            "format": FORMAT_VERSION,
-            "counts": cast(Counts, self.counts),
-            "days": {"train": train_days, "test": test_days, "has_time": has_time},
-            "provenance": self.provenance,
-            "files": cast(dict[str, FileFacts], file_facts(self.path, progress)),
-        }
-        write_json(self.path / MANIFEST, manifest)
-        self.staged.commit()
+        self.staged.commit(
+            {
+                "counts": self.counts,
+                "days": {"train": train_days, "test": test_days, "has_time": has_time},
+                "provenance": self.provenance,
+            },
+            progress,
+            lambda files: {"log": log_digest(files)},
+        )
+        remove_stale_samples(self.staged.target)
 
 
-def update_territories(path: str | Path, territories: Territories) -> None:
-    """Replace the territory table of a dataset, as grouping does."""
-    _replace(Path(path), {"territories.csv": lambda file: _write_territories(file, territories)}, {})
+def update_territories(dataset: str | Path | Dataset, territories: Territories) -> None:
+    """Replace the territory table of a dataset, as grouping does. Errors: InputError as for ``write_vectors``."""
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    with StagedDirectory(opened.path, overwrite=True) as staged:
+        _write_territories(staged.path / "territories.csv", territories)
+        staged.update("dataset", lambda manifest: _check_log(opened, manifest))
 
 
 def write_vectors(
-    path: str | Path,
+    dataset: str | Path | Dataset,
     user_vectors: np.ndarray | None = None,
     title_vectors: np.ndarray | None = None,
     record: VectorsRecord | None = None,
@@ -140,13 +130,11 @@ def write_vectors(
 
     ``basis``: files by name, arrays or plain values for JSON. The basis of former vectors is removed.
 
-    Errors: InputError unless there is one vector for each user and title.
+    Errors: InputError unless there is one vector for each user and title, and when the log of ``dataset`` is not the
+    one that it was opened with.
     """
-    dataset = Dataset.open(path)
-    writers: dict[str, Callable[[Path], None]] = {
-        f"{BASIS}/{name}": partial(_save if isinstance(value, np.ndarray) else write_json, value=value)
-        for name, value in (basis or {}).items()
-    }
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    opened, files = dataset, {f"{BASIS}/{name}": value for name, value in (basis or {}).items()}
     for name, vectors, rows in (
         ("users.npy", user_vectors, dataset.n_users),
         ("titles.npy", title_vectors, dataset.n_titles),
@@ -154,48 +142,27 @@ def write_vectors(
         if vectors is not None:
             if vectors.ndim != 2 or len(vectors) != rows:
                 raise InputError(f"{dataset.path / name}: got vectors {vectors.shape}, expected {counted(rows, 'row')}")
-            writers[name] = partial(_save, value=vectors)
-    _replace(dataset.path, writers, {"vectors": record or {}}, stale=f"{BASIS}/")
+            files[name] = vectors
+
+    def change(manifest: dict[str, Any]) -> None:
+        _check_log(opened, manifest)
+        manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith(f"{BASIS}/")}
+        manifest["provenance"]["vectors"] = record or {}
+
+    with StagedDirectory(dataset.path, overwrite=True) as staged:
+        for name, value in files.items():
+            (staged.path / name).parent.mkdir(exist_ok=True)
+            if isinstance(value, np.ndarray):
+                with open(staged.path / name, "wb") as file:  # a full disk is then told as one
+                    np.save(file, np.ascontiguousarray(value), allow_pickle=False)
+            else:
+                write_json(staged.path / name, value)
+        staged.update("dataset", change)
 
 
-def _save(path: Path, value: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        np.save(file, np.ascontiguousarray(value), allow_pickle=False)
-
-
-def _replace(
-    directory: Path, writers: dict[str, Callable[[Path], None]], provenance: dict[str, Any], stale: str | None = None
-) -> None:
-    """Rewrite some files of a dataset, then its manifest; each file is replaced whole.
-
-    Files whose path begins with ``stale`` and that are not rewritten are removed. Two processes may do it at once: each
-    has its own stage, and the manifest is read again under a lock.
-    """
-    stage = directory / f".update.partial-{os.getpid()}"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
-    try:
-        for name, write in writers.items():
-            (stage / name).parent.mkdir(exist_ok=True)
-            write(stage / name)
-        facts = file_facts(stage)
-        with locked(directory):
-            manifest = read_manifest(directory, "dataset")
-            gone = [name for name in manifest["files"] if stale and name.startswith(stale) and name not in writers]
-            manifest["files"] = {k: v for k, v in manifest["files"].items() if k not in gone} | facts
-            manifest["provenance"].update(provenance)
-            for name in writers:
-                (directory / name).parent.mkdir(exist_ok=True)
-                (stage / name).replace(directory / name)
-            write_json(directory / MANIFEST, manifest)
-            for name in gone:
-                (directory / name).unlink(missing_ok=True)
-                remove_if_empty([(directory / name).parent])
-    except OSError as error:
-        name_place(error, directory)
-        raise
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+def _check_log(opened: Dataset, manifest: Mapping[str, Any]) -> None:
+    if manifest["log"] != opened.manifest["log"]:
+        raise InputError(f"{opened.path}: another log has taken its place meanwhile; run the command again")
 
 
 def _check_ids(what: str, ids: Sequence[str]) -> None:

@@ -19,18 +19,10 @@ from typing import TypedDict
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.locks import remove
+from twotower.core.manifest import MANIFEST, Files, StagedDirectory, clear_leftovers, read_manifest
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import (
-    FORMAT_VERSION,
-    MANIFEST,
-    GrowingColumns,
-    StagedDirectory,
-    check_contents,
-    file_facts,
-    load_array,
-    read_manifest,
-    write_json,
-)
+from twotower.core.storage import GrowingColumns, read_record
 from twotower.data.dataset import Dataset
 
 SPLITS = ("train", "test", "update")
@@ -98,22 +90,31 @@ class Sample:
         if not self.path.is_dir():
             names = ", ".join(dataset.samples()) or "none"
             raise InputError(f"{dataset.path}: no sample {name!r} (samples: {names}); make one with: twotower sample")
+        clear_leftovers(self.path)
         self.name = name
         self.n_users, self.n_titles = dataset.n_users, dataset.n_titles
         self.manifest = read_manifest(self.path, "sample")
+        self.files = Files(self.path, self.manifest)
+        if self.manifest.get("log") != dataset.manifest["log"]:
+            again = f"twotower sample {dataset.path} --name {name} --overwrite"
+            raise InputError(f"{self.path}: drawn from another log than {dataset.path} has now; sample again: {again}")
         self.config: SampleRecord = self.manifest["config"]
 
     @cached_property
     def train_users(self) -> np.ndarray:
-        return load_array(self.path / "train_users.npy")
+        return self.files.rows("train_users.npy", self.n_users)
 
     @cached_property
     def active(self) -> np.ndarray:
-        return load_array(self.path / "active.npy")
+        return self.files.array("active.npy", bool, (len(self.train_users),))
 
     @cached_property
     def test_users(self) -> np.ndarray:
-        return load_array(self.path / "test_users.npy")
+        return self.files.rows("test_users.npy", self.n_users)
+
+    def pin(self) -> None:
+        """Keep the pairs that are read after training as they are now, whatever happens to the sample."""
+        self.files.pin(name for name in self.files.facts if name.startswith(("test/", "update/")))
 
     @property
     def train_days(self) -> list[int]:
@@ -164,7 +165,7 @@ class Sample:
 
         Errors: InputError that names the first file, or the first row, that is damaged.
         """
-        check_contents(self.path, self.manifest, progress)
+        self.files.verify(progress)
         test = np.isin(self.test_users, self.train_users)
         if test.any():
             user = self.test_users[np.argmax(test)]
@@ -180,14 +181,10 @@ class Sample:
 
     def _pairs(self, split: str, day: int) -> Pairs:
         """One shard. Errors: InputError with file and row that is invalid."""
-        directory = self.path / split / f"day-{day:04d}"
-        user, title, label = (load_array(directory / f"{name}.npy") for name in ("user", "title", "label"))
-        if not user.shape == title.shape == label.shape == (len(user),):
-            raise InputError(f"{directory}: columns of shapes {user.shape}, {title.shape}, {label.shape}")
-        for name, column, rows in (("user", user, self.n_users), ("title", title, self.n_titles)):
-            inside = (column >= 0) & (column < rows)
-            _check_rows(directory / f"{name}.npy", column, inside, f"0 to {rows - 1}")
-        _check_rows(directory / "label.npy", label, (label == 0) | (label == 1), "0 or 1")
+        folder = f"{split}/day-{day:04d}"
+        user = self.files.rows(f"{folder}/user.npy", self.n_users)
+        title = self.files.rows(f"{folder}/title.npy", self.n_titles, len(user))
+        label = self.files.rows(f"{folder}/label.npy", 2, len(user))
         return Pairs(
             user.astype(np.int64),
             title.astype(np.int32),
@@ -225,7 +222,9 @@ class SampleWriter:
 
     def __init__(self, dataset: Dataset, name: str, overwrite: bool = False):
         check_name(name)
-        self.staged = StagedDirectory(dataset.path / "samples" / name, overwrite)
+        self.log = dataset.manifest["log"]
+        path = dataset.path / "samples" / name
+        self.staged = StagedDirectory(path, overwrite or is_stale(path, self.log))
         self.shards: dict[tuple[str, int], GrowingColumns] = {}
 
     def __enter__(self) -> "SampleWriter":
@@ -259,7 +258,20 @@ class SampleWriter:
         """Write the manifest and give the sample its name."""
         for shard in self.shards.values():
             shard.close()
-        files = file_facts(self.staged.path, progress)
-        manifest = {"format": FORMAT_VERSION, "config": config, "files": files}
-        write_json(self.staged.path / MANIFEST, manifest)
-        self.staged.commit()
+        self.staged.commit({"config": config, "log": self.log}, progress)
+
+
+def remove_stale_samples(dataset: Path) -> None:
+    """Remove the samples that were drawn from another log than a dataset has now."""
+    log = read_record(dataset / MANIFEST)["log"]
+    for path in dataset.glob(f"samples/[!.]*/{MANIFEST}"):
+        if is_stale(path.parent, log):
+            remove(path.parent)
+
+
+def is_stale(sample: Path, log: str) -> bool:
+    """Whether there is a sample, but of another log."""
+    try:
+        return read_record(sample / MANIFEST).get("log") != log
+    except InputError:
+        return False

@@ -5,7 +5,7 @@ The record has the structure of the same parts of ``experiment.json``, so that b
 
 import glob
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,27 @@ import numpy as np
 
 from twotower.core.config import Config
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
-from twotower.experiments.gains import TestSet, as_one_stage, gains_record
+from twotower.experiments.gains import ENOUGH_SEEDS, TestSet, as_one_stage, figures_of, gains_record
 from twotower.experiments.plan import period_name
-from twotower.experiments.schema import ComparisonRecord, RunsRecord, ScoresRecord, TerritoryRecord
+from twotower.experiments.ranked_runs import choose_test_users, last_days
+from twotower.experiments.schema import (
+    ComparedRankings,
+    ComparisonRecord,
+    RankingRecord,
+    RunsRecord,
+    ScoresRecord,
+    TerritoryRecord,
+)
+from twotower.experiments.user_figures import Rankings
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.bootstrap import ResampledPrAuc, without_replicates
+from twotower.metrics.bootstrap import Resampled, without_replicates
 from twotower.metrics.gains import match_runs, relative_gain
+from twotower.metrics.recommended import TOP
 from twotower.metrics.results import ENOUGH_POSITIVES, TerritoryResults
 from twotower.metrics.significance import GainSummary, summarise
 from twotower.training.periods import period_of
@@ -43,13 +54,15 @@ class Comparison:
         min_positives: int = ENOUGH_POSITIVES,
         by_day: bool | None = None,
         replicates: int = 1000,
+        k: int = TOP,
     ):
         """Read the test pairs from ``dataset``, by default that of the runs.
 
         Where the runs' own dataset is gone or has changed there are gains without intervals, and a note says so.
 
         ``top`` is the number of territories (those with most users; None: all) that count as major. Gains are averaged
-        over test days ``by_day``, or taken from one ranking of all days; None: by day up to MAX_DAYS days.
+        over test days ``by_day``, or taken from one ranking of all days; None: by day up to MAX_DAYS days. ``k`` titles
+        per user count in ranking metrics.
         """
         self.methods = methods
         run = next(iter(methods.values()))[0]
@@ -60,19 +73,23 @@ class Comparison:
         self.by_day = len(days) <= MAX_DAYS if by_day is None else by_day
         self.periods = [(day,) for day in days] if self.by_day else [tuple(days)]
         self.min_positives = min_positives
-        self.test, self.note = None, ""
-        self.known: dict[tuple[Path, ...], ResampledPrAuc] = {}
+        self.replicates, self.k = replicates, k
+        self.test, self.ranked, self.notes = None, None, few_seeds(methods)
+        self.known: dict[tuple[Path, ...], Resampled] = {}
         self.started = time.perf_counter()
         try:
-            pairs, territory = open_test_pairs(run, dataset or run.dataset)
+            opened, pairs = open_test_pairs(run, dataset or run.dataset)
         except InputError as error:
             if dataset is not None:
                 raise
-            self.note = f"No intervals, and no verdicts: {error}"
+            self.notes.append(f"No intervals, and no verdicts: {error}")
         else:
+            territory = np.asarray(opened.user_territory)[pairs.user].astype(np.int64)
             period = period_of(pairs.day, self.periods)
             settings = (self.major, min_positives, replicates)
             self.test = TestSet(pairs.label, pairs.user, territory, period, len(self.periods), *settings)
+            latest = last_days([run for runs in methods.values() for run in runs])
+            self.ranked = choose_test_users(opened, pairs, latest)
 
     @property
     def evaluated(self) -> np.ndarray:
@@ -86,8 +103,7 @@ class Comparison:
 
     def gains(self, method: str, baseline: str, progress: Progress) -> GainSummary:
         """The gains of one method over another, runs matched by seed."""
-        pairs = match_runs(*([run.seed for run in self.methods[name]] for name in (method, baseline)))
-        matched = [self.methods[method][a] for a, _ in pairs], [self.methods[baseline][b] for _, b in pairs]
+        matched = self.matched(method, baseline)
         if self.test:
             return self.test.gains(*(self.resampled(runs, progress) for runs in matched))
         by_seed = relative_gain(*(self.of_runs(runs) for runs in matched))
@@ -96,7 +112,34 @@ class Comparison:
             overall = np.full(by_seed.shape[:2], np.nan)
         return summarise(without_replicates(by_seed, overall), self.major, self.evaluated)
 
-    def resampled(self, runs: Sequence[RunReader], progress: Progress) -> ResampledPrAuc:
+    def matched(self, method: str, baseline: str) -> tuple[list[RunReader], list[RunReader]]:
+        """The runs of two methods, one to one by their seeds."""
+        pairs = match_runs(*([run.seed for run in self.methods[name]] for name in (method, baseline)))
+        return [self.methods[method][a] for a, _ in pairs], [self.methods[baseline][b] for _, b in pairs]
+
+    def rankings(self, compared: Iterable[tuple[str, str]], progress: Progress) -> ComparedRankings:
+        """Ranking metrics of each method that recommends, and gains; a note says of which there are none."""
+        if self.ranked is None or not len(self.ranked.rows):
+            return {"ranking_users": [], "rankings": {}, "ranking_gains": []}
+        rankings = Rankings(self.ranked.territory, self.major, self.order, self.replicates)
+        values: dict[Path, np.ndarray] = {}
+        levels: dict[str, RankingRecord] = {}
+        for name, runs in self.methods.items():
+            try:
+                values |= {run.path: self.ranked.ranking(run, self.k, progress) for run in runs}
+            except InputError as error:
+                self.notes.append(f"No ranking metrics of {name}: {error}")
+            else:
+                levels[name] = rankings.record(rankings.resampled(np.stack([values[run.path] for run in runs])))
+        gains = []
+        for pair in compared:
+            if levels.keys() >= set(pair):
+                both = (np.stack([values[run.path] for run in runs]) for runs in self.matched(*pair))
+                gains += rankings.gains(pair, *(rankings.resampled(of_runs) for of_runs in both))
+        users = rankings.users.population.residents[self.order].tolist()
+        return {"ranking_users": users, "rankings": levels, "ranking_gains": gains}
+
+    def resampled(self, runs: Sequence[RunReader], progress: Progress) -> Resampled:
         """The bootstrap of some runs of a method, kept for its next comparison."""
         key = tuple(run.path for run in runs)
         if key not in self.known:
@@ -106,35 +149,39 @@ class Comparison:
             self.known[key] = self.test.resampling.pr_auc(np.stack([np.asarray(run.scores) for run in runs]), tell)
         return self.known[key]
 
-    def record(self, compared: Iterable[tuple[str, str]], progress: Progress) -> ComparisonRecord:
+    def record(self, compared: Sequence[tuple[str, str]], progress: Progress) -> ComparisonRecord:
         """The comparison as plain values: methods, territories with test pairs, PR-AUC and gains."""
         results, order, evaluated = self.results, self.order, self.evaluated
         pr_auc: dict[str, ScoresRecord] = {}
         for name, runs in self.methods.items():
             by_period = self.of_runs(runs).mean(axis=0)[:, order]
             pr_auc[name] = {"average": plain(mean_defined(by_period, axis=0)), "by_period": plain(by_period)}
+        gains = [gains_record("pr_auc", *pair, self.gains(*pair, progress), order) for pair in compared]
+        rankings = self.rankings(compared, progress)
         record: ComparisonRecord = {
             "test_digest": next(iter(self.methods.values()))[0].test_digest,
-            "note": self.note,
+            "notes": self.notes,
+            "k": self.k,
             "methods": [self.method_record(name) for name in self.methods],
             "periods": [{"name": period_name(days), "days": list(days)} for days in self.periods],
             "min_positives": self.min_positives,
             "territories": [territory_record(results, c, self.major[c], evaluated[c]) for c in order],
             "pr_auc": pr_auc,
-            "gains": [gains_record(*pair, self.gains(*pair, progress), order) for pair in compared],
+            "gains": gains,
+            **rankings,
         }
         record = plain(record)
         return record
 
     def method_record(self, name: str) -> RunsRecord:
-        """The runs of a method and their figures; the macro counts territories with enough positives."""
+        """The runs of a method and their figures."""
         runs = self.methods[name]
+        pr_auc = np.stack([run.evaluation.territories.pr_auc for run in runs])
         return {
             "name": name,
             "runs": [str(run.path) for run in runs],
             "seeds": [run.seed for run in runs],
-            "overall": [run.evaluation.overall for run in runs],
-            "macro": [run.evaluation.macro(self.min_positives) for run in runs],
+            **figures_of([run.overall for run in runs], pr_auc, self.evaluated, self.results.code),
         }
 
 
@@ -161,8 +208,17 @@ def compare_runs(
     return Comparison(methods, **options).record(compared, progress)
 
 
-def open_test_pairs(run: RunReader, path: Path) -> tuple[Pairs, np.ndarray]:
-    """The test pairs of a run and the territory of each (B,), from its dataset.
+def few_seeds(methods: Mapping[str, Sequence[RunReader]]) -> list[str]:
+    """A warning where a method has too few runs to show how trainings differ."""
+    fewest = min(map(len, methods.values()))
+    if fewest >= ENOUGH_SEEDS:
+        return []
+    found = f"{counted(fewest, 'seed')} of a method"
+    return [f"{found}: intervals show little of how trainings differ; {ENOUGH_SEEDS} are better."]
+
+
+def open_test_pairs(run: RunReader, path: Path) -> tuple[Dataset, Pairs]:
+    """The dataset of a run and its test pairs.
 
     Errors: InputError when there is no dataset any more, or its test pairs or territories have changed.
     """
@@ -170,7 +226,7 @@ def open_test_pairs(run: RunReader, path: Path) -> tuple[Pairs, np.ndarray]:
     pairs = Sample(dataset, run.sample).test_pairs()
     if pairs.digest() != run.test_digest or dataset.territories.code != run.evaluation.territories.code:
         raise InputError(f"{path}: the test pairs of sample {run.sample!r} have changed since {run.path}")
-    return pairs, np.asarray(dataset.user_territory)[pairs.user].astype(np.int64)
+    return dataset, pairs
 
 
 def territory_record(results: TerritoryResults, c: int, major: bool, evaluated: bool) -> TerritoryRecord:
@@ -228,7 +284,7 @@ def group_by_method(runs: Sequence[RunReader]) -> dict[str, list[RunReader]]:
     """
     groups: dict[str, list[RunReader]] = {}
     for run in runs:
-        settings = Config.from_dict(run.config, str(run.path)).to_dict()
+        settings = run.config if run.rival else Config.from_dict(run.config, str(run.path)).to_dict()
         groups.setdefault(repr((run.label, run.sample, method_settings(settings))), []).append(run)
     members = list(groups.values()) if len(groups) > 1 else [[run] for run in runs]
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
+from twotower.experiments.parts import chain
 from twotower.experiments.plan import MEASURES, Plan
-from twotower.experiments.schema import GainsRecord, ScoresRecord
+from twotower.experiments.schema import FiguresRecord, GainsRecord, ScoresRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.average_precision import average_precision_by
-from twotower.metrics.averages import mean_defined
-from twotower.metrics.bootstrap import STAGE, ResampledPrAuc, Resampling
+from twotower.metrics.averages import lowest_and_gap, mean_defined
+from twotower.metrics.bootstrap import STAGE, Resampled, Resampling
 from twotower.metrics.significance import ENOUGH_USERS, GainSummary, enough_support, summarise
 from twotower.training.run import RunReader
+
+ENOUGH_SEEDS = 5  # fewer hardly show how trainings differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +88,40 @@ class TestSet:
             n_periods=self.n_periods,
         )
 
-    def gains(self, method: ResampledPrAuc, baseline: ResampledPrAuc) -> GainSummary:
+    def gains(self, method: Resampled, baseline: Resampled) -> GainSummary:
         """Gains of one method over the other, with seeds in the same order."""
         gains = self.resampling.gains(method, baseline)
         return summarise(gains, self.major, enough_support(gains, self.min_positives))
 
 
-def gains_record(method: str, baseline: str, summary: GainSummary, order: np.ndarray) -> GainsRecord:
+def gains_record(metric: str, method: str, baseline: str, summary: GainSummary, order: np.ndarray) -> GainsRecord:
     """A comparison as it stands in records, with territories in their ``order``."""
-    record: GainsRecord = plain({"method": method, "baseline": baseline, **asdict(summary.ordered(order))})
+    facts = {"metric": metric, "method": method, "baseline": baseline}
+    record: GainsRecord = plain({**facts, **asdict(summary.ordered(order))})
+    return record
+
+
+def figures_of(
+    overall: Sequence[float], pr_auc: np.ndarray, evaluated: np.ndarray, codes: Sequence[str]
+) -> FiguresRecord:
+    """Figures of a method, of each seed: ``overall`` PR-AUC, and what that per territory (S, C) comes to.
+
+    ``evaluated`` (C,) bool are the territories with enough support.
+    """
+    judged = pr_auc[:, evaluated]
+    means = judged.mean(axis=0)
+    lowest = [lowest_and_gap(of_seed) for of_seed in judged]
+    names = [code for code, there in zip(codes, evaluated, strict=True) if there]
+    record: FiguresRecord = plain(
+        {
+            "overall": list(overall),
+            "macro": mean_defined(pr_auc, axis=1),
+            "macro_evaluated": mean_defined(judged, axis=1),
+            "worst": [worst for worst, _ in lowest],
+            "gap": [gap for _, gap in lowest],
+            "worst_territory": names[int(np.nanargmin(means))] if names and not np.isnan(means).all() else None,
+        }
+    )
     return record
 
 
@@ -122,7 +151,9 @@ def comparisons(plan: Plan) -> list[tuple[str, str]]:
     known = known if len(networks) <= len(BASELINES) + 4 else known[-1:]
     first = [(plan.main_method, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
     further = [(name, base) for name in others for base in known if names.index(name) > names.index(base)]
-    return first + [pair for pair in further if pair not in first]
+    names = chain(plan)
+    steps = [(method, baseline) for baseline, method in pairwise(names)]
+    return list(dict.fromkeys([*first, *further, *steps]))
 
 
 class ExperimentGains:
@@ -160,14 +191,14 @@ class ExperimentGains:
         """
         missing = [pair for pair in compared if self.kept(*pair) is None]
         names = list(dict.fromkeys(name for pair in missing for name in pair))
-        resampled: dict[str, ResampledPrAuc] = {}
+        resampled: dict[str, Resampled] = {}
         started = time.perf_counter()
         for done, name in enumerate(names):
             tell = as_one_stage(progress, name, done, len(names), started)
             resampled[name] = self.test.resampling.pr_auc(self.scores(name), tell)
             for pair in [pair for pair in missing if set(pair) <= set(resampled)]:
                 summary = self.test.gains(*(resampled[one] for one in pair))
-                record = gains_record(*pair, summary, self.order)
+                record = gains_record("pr_auc", *pair, summary, self.order)
                 write_json(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
                 missing.remove(pair)
             awaited = {one for pair in missing for one in pair}

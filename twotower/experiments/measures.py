@@ -19,17 +19,20 @@ from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, whole_file, write_file
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
+from twotower.experiments.plan import FORMAT_VERSION
 from twotower.experiments.rivals.runs import score_panel
 from twotower.experiments.setup import Setup
 from twotower.metrics.calibration import calibration_by, reliability
 from twotower.metrics.histograms import user_histograms
-from twotower.metrics.popularity_bias import measures, probability
+from twotower.metrics.popularity_bias import BY_USER, measures, probability
+from twotower.metrics.recommended import RANKING_METRICS, ranking_metrics
 from twotower.training.run import RunReader
 
 SHOWN_TERRITORIES = 16  # in histograms, by users
 SHOWN_TITLES = 60  # of each territory, by training positives there
 HISTOGRAM_SEED = 0  # whose histograms are kept
 BINS = 20
+USER_FIGURES = (*RANKING_METRICS, *BY_USER)  # rows of "figures", kept of each user of the panel
 
 
 def measure_missing(setup: Setup, progress: Progress) -> Panel:
@@ -57,7 +60,7 @@ def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
     """What measures depend on."""
     run = RunReader(setup.plan.run_path(method, seed))
     sample = setup.plan.method(setup.plan.main_method).sample
-    return {"run": run.created, "reference": sample, "day": setup.last_period[0]}
+    return {"format": FORMAT_VERSION, "run": run.created, "reference": sample, "day": setup.last_period[0]}
 
 
 def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
@@ -89,6 +92,9 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     calibration = {**asdict(curve), "ece": curve.ece, "excess": curve.excess}
     calibration["territories"] = {"ece": ece, "excess": excess}
     arrays: dict[str, Any] = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
+    ranked = ranking_metrics(bias.top, *panel.found)
+    figures = dict(zip(RANKING_METRICS, ranked, strict=True)) | bias.by_user
+    arrays["figures"] = np.stack([figures[name] for name in USER_FIGURES]).astype(np.float32)
     if seed == HISTOGRAM_SEED:
         arrays["histograms"] = histograms(setup, panel, scores)
     file.parent.mkdir(exist_ok=True)
@@ -156,6 +162,11 @@ class Measured:
         path: Path = self.plan.measures_path(method, seed).with_suffix(".npz")
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[name]
+
+    def figure(self, method: str, name: str) -> np.ndarray:
+        """One of ``USER_FIGURES`` of each user of the panel, of each seed (S, n)."""
+        row = USER_FIGURES.index(name)
+        return np.stack([self.array(method, seed, "figures")[row] for seed in range(self.plan.seeds)])
 
     def overall(self, method: str, measure: str) -> list[float]:
         """A measure of all users, of each seed; NaN where undefined."""

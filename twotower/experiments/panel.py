@@ -15,6 +15,7 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
+from twotower.data.sample import Pairs
 from twotower.experiments.separate import members_of
 from twotower.experiments.setup import Setup
 from twotower.metrics.local_titles import TitleLocality, title_locality
@@ -42,6 +43,7 @@ class Panel:
     allowed: np.ndarray  # (n, T) bool: the territory has it by then, and the user has not watched it
     popularity: np.ndarray  # (T,) training positives
     profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
+    found: tuple[np.ndarray, np.ndarray]  # position of the user, and title, of what they then watched in the period
     locality: TitleLocality
     probes: dict[str, tuple[np.ndarray, np.ndarray]]  # kind of title → user (position) and title of some allowed pairs
 
@@ -63,7 +65,18 @@ def choose_panel(setup: Setup, progress: Progress) -> Panel:
     kinds = {"local": locality.local[territory], "global": np.broadcast_to(locality.is_global, allowed.shape)}
     probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
     profile = profile_popularity(start, seen, popularity)
-    return Panel(rows, territory, day, allowed, popularity, profile, locality, probes)
+    found = to_find(setup.test_pairs, setup.last_period, rows, allowed)
+    return Panel(rows, territory, day, allowed, popularity, profile, found, locality, probes)
+
+
+def to_find(
+    pairs: Pairs, days: Sequence[int], rows: np.ndarray, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positives of users ``rows`` (n,) on some days, among the titles ``allowed`` (n, T): positions and titles."""
+    some = pairs.take((pairs.label > 0) & np.isin(pairs.day, days) & np.isin(pairs.user, rows))
+    user = np.searchsorted(rows, some.user)
+    there = allowed[user, some.title]
+    return user[there], some.title[there]
 
 
 def choose_pairs(mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

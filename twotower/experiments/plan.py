@@ -21,7 +21,7 @@ from twotower.core.storage import read_json, write_json
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import Method, choose_roles
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PLAN, RECORD, REPORT = "plan.json", "experiment.json", "report.html"
 RUNS, MEASURES, TABLES = "runs", "measures", "tables"
 EXPERIMENTS = Path("experiments")  # default directory of experiments

@@ -10,9 +10,10 @@ from twotower.core.progress import Progress
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json
 from twotower.core.version import __version__
-from twotower.experiments.gains import ExperimentGains, comparisons
+from twotower.experiments.gains import ExperimentGains, comparisons, figures_of
 from twotower.experiments.measures import Measured
 from twotower.experiments.panel import Panel
+from twotower.experiments.parts import part_records
 from twotower.experiments.plan import FORMAT_VERSION, period_name
 from twotower.experiments.schema import (
     BiasRecord,
@@ -32,8 +33,10 @@ from twotower.experiments.titles import (
     title_records,
     title_scores,
 )
+from twotower.experiments.user_figures import change_records, of_experiment
 from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
 from twotower.metrics.popularity_bias import MEASURES
+from twotower.metrics.recommended import TOP
 from twotower.training.run import RUN, RunReader
 
 CALIBRATION = ("ece", "excess")  # its figures that are also given per territory
@@ -44,6 +47,7 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
     plan, gains, measured = setup.plan, ExperimentGains(setup), Measured(setup)
     methods = [method_record(setup, gains, method.name) for method in plan.methods]
     scores = title_scores(setup)
+    gained = gains.gains(comparisons(plan), progress)
     record: ExperimentRecord = {
         "format": FORMAT_VERSION,
         "created": created,
@@ -64,11 +68,15 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
         "panel_users": len(panel.rows),
         "panel_day": panel.day,
         "pr_auc": {method.name: gains.pr_auc(method.name) for method in plan.methods},
-        "gains": gains.gains(comparisons(plan), progress),
+        "gains": gained,
+        "parts": part_records(plan, methods, gained),
+        "k": TOP,
+        **of_experiment(gains, measured, panel),
         "titles": title_records(setup, panel, scores),
         "title_pairs": pair_records(setup, panel, scores),
         "title_kinds": kind_records(setup, panel, scores),
         "bias": {method.name: bias_record(gains, measured, method.name) for method in plan.methods},
+        "bias_changes": change_records(gains, measured, panel),
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
         "calibration": {method.name: calibration_record(gains, measured, method.name) for method in plan.methods},
         "distances": distance_records(setup, panel, measured),
@@ -127,6 +135,7 @@ def method_record(setup: Setup, gains: ExperimentGains, name: str) -> MethodReco
     runs = [RunReader(plan.run_path(name, seed)) for seed in seeds]
     facts = [read_json(run.path / RUN) for run in runs]
     evaluated = gains.test.support()["evaluated"]  # (C,)
+    pr_auc = np.stack([run.evaluation.territories.pr_auc for run in runs])  # (S, C)
     settings = plan.config(method, 0).to_dict()
     settings["train"] = {key: value for key, value in settings["train"].items() if key != "seed"}
     return {
@@ -137,9 +146,7 @@ def method_record(setup: Setup, gains: ExperimentGains, name: str) -> MethodReco
         "settings": settings,
         "grouping": method.grouping,
         "seeds": seeds,
-        "overall": [fact["overall"] for fact in facts],
-        "macro": [fact["macro"] for fact in facts],
-        "macro_evaluated": [float(mean_defined(run.evaluation.territories.pr_auc[evaluated])) for run in runs],
+        **figures_of([run.overall for run in runs], pr_auc, evaluated, setup.dataset.territories.code),
         "title_offsets": [fact.get("title_offsets") for fact in facts],
         "seconds": [fact.get("seconds", 0.0) for fact in facts],
     }

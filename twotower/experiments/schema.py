@@ -11,7 +11,7 @@ Column = list[Value]
 
 
 class MeanRecord(TypedDict):
-    """A mean gain in percent with the ends of its 95 % interval."""
+    """A mean, such as a gain in percent, with the ends of its 95 % interval."""
 
     mean: Value
     low: Value
@@ -29,8 +29,9 @@ class TerritoryMeanRecord(MeanRecord):
 
 
 class GainsRecord(TypedDict):
-    """Relative gains of PR-AUC of one method over another, in percent."""
+    """Relative gains of a metric of one method over another, in percent."""
 
+    metric: str  # pr_auc, or a ranking metric
     method: str
     baseline: str
     by_period: list[Column]  # [N][C]
@@ -81,31 +82,77 @@ class ScoresRecord(TypedDict):
     by_period: list[Column]  # [N][C]
 
 
-class RunsRecord(TypedDict):
+class FiguresRecord(TypedDict):
+    """PR-AUC of the runs of a method."""
+
+    overall: Column  # [S] of all test pairs in one ranking
+    macro: Column  # [S] the mean of all territories with a test positive
+    macro_evaluated: Column  # [S] of the evaluated ones
+    worst: Column  # [S] the lowest of an evaluated territory
+    gap: Column  # [S] the highest of an evaluated territory minus the lowest
+    worst_territory: str | None  # the lowest on average over seeds
+
+
+class RunsRecord(FiguresRecord):
     """A method of a comparison."""
 
     name: str
-    runs: list[str]
     seeds: list[int]
-    overall: Column  # [S] PR-AUC
-    macro: Column  # [S]
+    runs: list[str]
 
 
-class MethodRecord(TypedDict):
+class MethodRecord(FiguresRecord):
     """A method of an experiment."""
 
     name: str
+    seeds: list[int]
     about: str
     sample: str
     rival: bool
     settings: dict[str, dict[str, Any]]  # sections model and train of its configuration
     grouping: str
-    seeds: list[int]
-    overall: Column  # [S] PR-AUC
-    macro: Column  # [S] the mean of all territories with a test positive
-    macro_evaluated: Column  # [S] of the evaluated ones
     title_offsets: list[dict[str, Any] | None]  # [S] level and priors
     seconds: list[float]  # [S]
+
+
+class IntervalColumns(TypedDict):
+    """Means per territory with the ends of their 95 % intervals."""
+
+    mean: Column  # [C]
+    low: Column
+    high: Column
+
+
+class RankingRecord(TypedDict):
+    """Ranking metrics of the ten titles recommended to each user with something to find, by name of the metric."""
+
+    overall: dict[str, MeanRecord]  # of all users
+    macro: dict[str, MeanRecord]  # of the territories with enough such users
+    territories: dict[str, IntervalColumns]
+
+
+class PartRecord(TypedDict):
+    """What one part of the main method brings: the gain of a method that has it over one that is otherwise alike."""
+
+    part: str
+    method: str
+    baseline: str
+    overall: MeanRecord  # gain over all pairs, percent
+    mean: TerritoryMeanRecord
+    share: Value  # of the difference in overall PR-AUC between the main method and the one without any part
+
+
+class ChangeRecord(TypedDict):
+    """How much a measure of popularity bias differs between two methods."""
+
+    method: str
+    baseline: str
+    measure: str
+    mean: Value  # method minus baseline
+    low: Value  # ends of the 95 % interval
+    high: Value
+    direction: str  # more, less, undecided or unknown
+    over: str  # what the interval covers: users and seeds, or seeds alone
 
 
 class DatasetRecord(TypedDict):
@@ -206,11 +253,20 @@ class HistogramRecord(TypedDict):
     counts: dict[str, dict[str, list[list[int]]]]  # by territory and title, for each method
 
 
-class ComparisonRecord(TypedDict):
+class ComparedRankings(TypedDict):
+    """Ranking metrics of methods, and what one gains over another."""
+
+    ranking_users: list[int]  # [C] with something to find
+    rankings: dict[str, RankingRecord]
+    ranking_gains: list[GainsRecord]
+
+
+class ComparisonRecord(ComparedRankings):
     """Runs compared; the parts of ``ExperimentRecord`` that gains need."""
 
     test_digest: str
-    note: str  # why there are no intervals, or empty
+    notes: list[str]  # why something is missing or not to be trusted
+    k: int  # titles per user in ranking metrics
     methods: list[RunsRecord]
     periods: list[PeriodRecord]
     min_positives: int
@@ -219,8 +275,8 @@ class ComparisonRecord(TypedDict):
     gains: list[GainsRecord]
 
 
-class ExperimentRecord(TypedDict):
-    """``experiment.json``."""
+class ExperimentRecord(ComparedRankings):
+    """``experiment.json``; rankings are those of the panel, their gains the main method's over baselines and rivals."""
 
     format: int
     created: str
@@ -242,10 +298,13 @@ class ExperimentRecord(TypedDict):
     panel_day: int
     pr_auc: dict[str, ScoresRecord]
     gains: list[GainsRecord]
+    parts: list[PartRecord]
+    k: int  # titles per user in ranking metrics
     titles: list[TitleRecord]
     title_pairs: list[TitlePairRecord]
     title_kinds: list[KindRecord]
     bias: dict[str, BiasRecord]
+    bias_changes: list[ChangeRecord]  # of the main method against its baselines
     measures: dict[str, dict[str, str]]
     calibration: dict[str, CalibrationRecord]
     distances: list[DistanceRecord]

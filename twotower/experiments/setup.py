@@ -12,10 +12,10 @@ from twotower.core.formatting import counted
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import random_groups, viewing_groups
 from twotower.data.sample import Pairs, Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
-from twotower.data.viewing_groups import random_groups, viewing_groups
 from twotower.experiments.methods import Method
 from twotower.experiments.plan import Plan, period_name
 from twotower.metrics.local_titles import count_positives

@@ -1,18 +1,14 @@
 """The record of an experiment in a few sentences."""
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any
 
-from scipy.stats import t as student_t
-
-from twotower.core.config import CELL_OFFSETS
+from twotower.experiments.gains import ENOUGH_SEEDS
 from twotower.experiments.report.wording import all_pairs
 from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
 
 NEGLIGIBLE = 1.0  # percent: an interval around 0 that is within it on both sides shows that there is no gain
 SHRUNK_AWAY = 200  # pseudo-positives: a prior that leaves nothing of an offset
-ENOUGH_SEEDS = 5
 FEW_SEEDS = ("No", "One", "Two", "Three", "Four")
 INGREDIENTS = (
     ("upsampled", "baseline", "Active users alone"),
@@ -26,10 +22,11 @@ Mean = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None
 
 def summary(record: Record) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
-    gains = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
-    parts = (rival_sentences, part_sentences, ingredient_sentences, further_sentences, offset_sentences, bias_sentences)
-    first, *further = (part(record) for part in (*parts, support_sentences))
-    return [*first, *gains, *(sentence for sentences in further for sentence in sentences)]
+    parts = (
+        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, ingredient_sentences),
+        *(further_sentences, offset_sentences, bias_sentences, support_sentences),
+    )
+    return [sentence for part in parts for sentence in part(record)]
 
 
 def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] | None:
@@ -55,6 +52,12 @@ def rival_sentences(record: Record) -> list[str]:
     }[standing(gains["overall"])]
     which = f"{best}, the best of {len(rivals)} simple rivals" if len(rivals) > 1 else f"{best}, a simple rival"
     return [f"{answer}: {record['main_method']} against {which}, {all_pairs(record)}: {percent(gains['overall'])}."]
+
+
+def main_sentences(record: Record) -> list[str]:
+    """What the main method gains over each baseline; its PR-AUC where there is nothing to compare it with."""
+    told = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
+    return told or [f"{record['main_method']} has nothing to be compared with: ask for another of --methods."]
 
 
 def gain_sentences(record: Record, baseline: str) -> list[str]:
@@ -110,29 +113,62 @@ def standing(gain: Mean) -> str:
 
 
 def part_sentences(record: Record) -> list[str]:
-    """Which part of the main method's gain heads have, which title offsets, and whether memory is in it."""
+    """Which part of the main method's gain heads, memory per group and offsets have; whether memory is in it at all."""
+    parts, sentences = record["parts"], []
+    if len(parts) > 1:
+        whole = f"Of what {parts[-1]['method']} gains over {parts[0]['baseline']} in overall PR-AUC"
+        told = (
+            f"{part['part']} have {share_of(part)} ({part['method']} against {part['baseline']}: "
+            f"{standing(part['overall'])}, {percent(part['overall'])})"
+            for part in parts
+        )
+        sentences.append(f"{whole}, {', '.join(told)}.")
+    elif parts and " and " in parts[0]["part"]:
+        sentences.append(
+            f"{parts[0]['part'].capitalize()} make up {record['main_method']} together; methods with some of them "
+            "alone, such as offsets, tell which part each has."
+        )
     main = next(method for method in record["methods"] if method["name"] == record["main_method"])
-    settings = main.get("settings", {}).get("model", {})
-    if settings.get("groups", 1) == 1:
-        return []
-    sentences = []
-    if settings.get("title_offsets") in CELL_OFFSETS:
-        heads, offsets = (comparison(record, *pair) for pair in ((main["name"], "offsets"), ("offsets", "upsampled")))
-        if heads and offsets:
-            sentences.append(
-                f"Of what {main['name']} gains over upsampled, title offsets alone bring {percent(offsets['overall'])} "
-                f"({standing(offsets['overall'])}), heads on top of them {percent(heads['overall'])} "
-                f"({standing(heads['overall'])})."
-            )
-        else:
-            sentences.append(
-                f"Heads and title offsets both make up {main['name']}; --methods upsampled,offsets,{main['name']} "
-                "tells which part each has."
-            )
-    if "memory" in settings:
+    memory = main["settings"].get("model", {}).get("memory")
+    if memory is not None:
         which = "Every network has memory, so no gain of one over another is that of memory"
-        sentences.append(f"{which}." if settings["memory"] else "No network has memory (see --memory).")
+        sentences.append(f"{which}." if memory else "No network has memory (see --memory).")
     return sentences
+
+
+def share_of(part: Record) -> str:
+    """``96 %``, or words where the whole is no gain."""
+    return "no part that can be told" if part["share"] is None else f"{100 * part['share']:.0f} %".replace("-", "−")
+
+
+def ranking_sentences(record: Record) -> list[str]:
+    """Whether the first titles of the ranking are better, too."""
+    users, k = sum(record["ranking_users"]), record["k"]
+    return [
+        f"nDCG@{k} of the {users:,} users with something to find, {told['method']} against {told['baseline']}: "
+        f"{standing(told['overall'])}, {percent(told['overall'])}."
+        for told in record["ranking_gains"]
+        if told["metric"] == "ndcg" and told["baseline"] in record["baselines"]
+    ]
+
+
+def worst_sentences(record: Record) -> list[str]:
+    """Where the main method is worst, and how far territories are apart, beside its baselines."""
+    methods = {method["name"]: method for method in record["methods"]}
+    names = [record["main_method"], *record["baselines"]]
+    known = [name for name in names if methods[name]["worst_territory"] is not None]
+    if known != names:
+        return []
+    told = [f"{name} {mean(methods[name]['worst']):.4f} in {methods[name]['worst_territory']}" for name in names]
+    gaps = [f"{name} {mean(methods[name]['gap']):.4f}" for name in names]
+    return [
+        f"Lowest PR-AUC of an evaluated territory: {', '.join(told)}. Gap between the highest and the lowest: "
+        f"{', '.join(gaps)}."
+    ]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def ingredient_sentences(record: Record) -> list[str]:
@@ -188,15 +224,15 @@ def offset_sentences(record: Record) -> list[str]:
 def bias_sentences(record: Record) -> list[str]:
     """Whether local titles take more and global ones less of the top 10."""
     method, bias = record["main_method"], record["bias"]
-    seeds = len(record["methods"][0]["seeds"])
+    changes = {(told["baseline"], told["measure"]): told for told in record["bias_changes"]}
     sentences = []
     for baseline in record["baselines"]:
         parts = []
         for measure, what in (("local_share", "local titles"), ("global_share", "global titles")):
-            new, old = (bias[name]["overall"][measure] for name in (method, baseline))
-            if new[0] is not None and old[0] is not None:
-                change = direction(new, old, seeds)
-                parts.append(f"{what} fill {share(new)} of the top 10 instead of {share(old)} ({change})")
+            change = changes.get((baseline, measure))
+            if change is not None and change["mean"] is not None:
+                new, old = (bias[name]["overall"][measure] for name in (method, baseline))
+                parts.append(f"{what} fill {share(new)} of the top 10 instead of {share(old)} ({points(change)})")
         if parts:
             sentences.append(f"With {method} rather than {baseline}, {' and '.join(parts)}.")
     if bias[method]["overall"]["local_share"][0] is None:
@@ -204,18 +240,11 @@ def bias_sentences(record: Record) -> list[str]:
     return sentences
 
 
-def direction(new: Sequence[float | None], old: Sequence[float | None], seeds: int) -> str:
-    """More, less or undecided, with the interval of the difference over seeds: Welch's, at S − 1 degrees of freedom.
-
-    ``new`` and ``old`` are shares with their spread over seeds. It does not cover the choice of users.
-    """
-    change = 100 * ((new[0] or 0) - (old[0] or 0))
-    if seeds < 2 or new[1] is None or old[1] is None:
-        return f"{change:+.1f} points, no interval with one seed".replace("-", "−")
-    margin = 100 * float(student_t.ppf(0.975, seeds - 1)) * sqrt((new[1] ** 2 + old[1] ** 2) / seeds)
-    word = "more" if change > margin else "less" if change < -margin else "undecided"
-    ends = f"95 % interval over seeds {change - margin:+.1f} to {change + margin:+.1f}"
-    return f"{word}: {change:+.1f} points, {ends}".replace("-", "−")
+def points(change: Record) -> str:
+    """A change of a share: its direction, size and interval."""
+    mean, low, high = (None if change[key] is None else 100 * change[key] for key in ("mean", "low", "high"))
+    ends = "no interval" if low is None else f"95 % interval {low:+.1f} to {high:+.1f}"
+    return f"{change['direction']}: {mean:+.1f} points, {ends}".replace("-", "−")
 
 
 def support_sentences(record: Record) -> list[str]:

@@ -22,3 +22,9 @@ def spread(values: np.ndarray) -> np.ndarray:
 def mean_and_spread(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation (n − 1) of a few values, such as one per run."""
     return float(values.mean()), float(spread(values))
+
+
+def lowest_and_gap(values: np.ndarray) -> tuple[float, float]:
+    """The lowest of the defined values, and how far the highest is above it; NaN without any."""
+    known = values[~np.isnan(values)]
+    return (float(known.min()), float(np.ptp(known))) if len(known) else (float("nan"), float("nan"))

@@ -106,15 +106,69 @@ class BootstrapGains:
 
 
 @dataclass(frozen=True, eq=False)
-class ResampledPrAuc:
-    """PR-AUC of one method, last of all territories together; NaN: undefined."""
+class Resampled:
+    """A figure of one method per territory, and last of all territories together; NaN: undefined."""
 
     measured: np.ndarray  # (S, N, C + 1)
     resampled: np.ndarray  # (R, S, N, C + 1)
 
 
-class Resampling:
-    """Replicates of some test pairs: the same for every method, so that each method is ranked once."""
+class Replicates:
+    """Resampled users: the same for every method, so that what a user decides for two methods cancels out."""
+
+    def __init__(
+        self,
+        user: np.ndarray,
+        territory: np.ndarray,
+        n_territories: int,
+        positive: np.ndarray,
+        rng: np.random.Generator,
+        replicates: int,
+    ):
+        """``user`` (B,) any integers, the ``territory`` (B,) of each; ``positive`` (B,) bool: what supports the figure.
+
+        Errors: InputError when shapes differ, a territory does not exist, or a user has pairs in two territories.
+        """
+        if replicates < 1:
+            raise InputError(f"{replicates} replicates: expected at least 1")
+        self.territory = check_key(territory, n_territories, len(territory), "territories")
+        self.population = Population(np.asarray(user), self.territory, n_territories)
+        self.positive = positive
+        self.starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
+        self.rng = rng  # of the seeds' noise
+        self.turns = [range(start, min(start + LANES, replicates)) for start in range(0, replicates, LANES)]
+
+    def weights(self, turn: range) -> np.ndarray:
+        """How often each user counts in some replicates, (U, len(turn)) uint8."""
+        weight = empty_weights(self.population.size)[:, : len(turn)]
+        for lane, r in enumerate(turn):
+            drawn = self.population.draw(np.random.default_rng(self.starts[r]))
+            weight[:, lane] = check_weights(drawn, (self.population.size,))
+        return weight
+
+    def seed_noise(self, n_seeds: int) -> np.ndarray:
+        """Draws from Student's t (R,), the same for every two methods; 0 with one seed."""
+        R = len(self.starts)
+        return deepcopy(self.rng).standard_t(n_seeds - 1, R) if n_seeds > 1 else np.zeros(R)
+
+    def gains(self, method: Resampled, baseline: Resampled) -> BootstrapGains:
+        """The gain of a method over a baseline with as many seeds, matched one to one."""
+        measured = relative_gain(method.measured, baseline.measured)
+        resampled = mean_defined(relative_gain(method.resampled, baseline.resampled), axis=2)
+        return BootstrapGains(
+            seeds=measured[..., :-1],
+            overall_seeds=measured[..., -1],
+            resampled=resampled[..., :-1],
+            overall_resampled=resampled[..., -1],
+            seed_noise=self.seed_noise(len(measured)),
+            users=self.population.residents,
+            positives=np.bincount(self.territory[self.positive], minlength=len(self.population.residents)),
+            users_with_positives=self.population.residents_among(self.population.row[self.positive]),
+        )
+
+
+class Resampling(Replicates):
+    """Replicates of some test pairs, in which PR-AUC is computed again; each method is ranked once."""
 
     def __init__(
         self,
@@ -135,19 +189,17 @@ class Resampling:
 
         Errors: InputError when shapes differ, a label or key is out of range, or a user has pairs in two territories.
         """
-        if replicates < 1 or threads < 1:
-            raise InputError(f"{replicates} replicates, {threads} threads: expected at least 1 of each")
-        self.positive, self.threads = check_labels(labels), threads
-        self.territory = check_key(territory, n_territories, self.positive.size, "territories")
-        period = check_column("periods", period, self.positive.shape, "iu")
+        if threads < 1:
+            raise InputError(f"{threads} threads: expected at least 1")
+        positive, self.threads = check_labels(labels), threads
+        check_column("territories", territory, positive.shape, "iu")
+        period = check_column("periods", period, positive.shape, "iu")
         n_periods = int(np.max(period, initial=0)) + 1 if n_periods is None else n_periods
-        self.period = check_key(period, n_periods, self.positive.size, "periods")
+        self.period = check_key(period, n_periods, positive.size, "periods")
         self.shape = n_periods, n_territories
-        self.population = Population(np.asarray(user), self.territory, n_territories)
-        self.starts = rng.integers(0, 2**63 - 1, replicates)  # a generator for each replicate, whoever computes it
-        self.rng = rng  # of the seeds' noise
+        super().__init__(user, territory, n_territories, positive, rng, replicates)
 
-    def pr_auc(self, scores: np.ndarray, progress: Progress = silent) -> ResampledPrAuc:
+    def pr_auc(self, scores: np.ndarray, progress: Progress = silent) -> Resampled:
         """PR-AUC of scores (S, B), as measured and in each replicate. Errors: InputError for shapes and NaN."""
         scores = np.asarray(scores)
         if scores.ndim != 2 or scores.shape[1:] != self.positive.shape or not len(scores):
@@ -162,36 +214,14 @@ class Resampling:
             return np.stack([ranking.average_precision(weight) for ranking in rankings])
 
         def take_turn(turn: range) -> int:
-            weight = empty_weights(self.population.size)[:, : len(turn)]
-            for lane, r in enumerate(turn):
-                drawn = self.population.draw(np.random.default_rng(self.starts[r]))
-                weight[:, lane] = check_weights(drawn, (self.population.size,))
-            resampled[turn.start : turn.stop] = np.moveaxis(weigh(weight), -1, 0)
+            resampled[turn.start : turn.stop] = np.moveaxis(weigh(self.weights(turn)), -1, 0)
             return turn.stop
 
-        turns = [range(start, min(start + LANES, replicates)) for start in range(0, replicates, LANES)]
         with ThreadPoolExecutor(self.threads) as pool:
-            done: Iterable[int] = pool.map(take_turn, turns)
+            done: Iterable[int] = pool.map(take_turn, self.turns)
             for count in done:
                 progress(STAGE, count, replicates)
-        return ResampledPrAuc(weigh(np.ones((self.population.size, 1), np.uint8))[..., 0], resampled)
-
-    def gains(self, method: ResampledPrAuc, baseline: ResampledPrAuc) -> BootstrapGains:
-        """The gain of a method over a baseline with as many seeds, matched one to one."""
-        measured = relative_gain(method.measured, baseline.measured)
-        resampled = mean_defined(relative_gain(method.resampled, baseline.resampled), axis=2)
-        n_seeds, replicates = len(measured), len(self.starts)
-        rng = deepcopy(self.rng)  # the same noise for every two methods
-        return BootstrapGains(
-            seeds=measured[..., :-1],
-            overall_seeds=measured[..., -1],
-            resampled=resampled[..., :-1],
-            overall_resampled=resampled[..., -1],
-            seed_noise=rng.standard_t(n_seeds - 1, replicates) if n_seeds > 1 else np.zeros(replicates),
-            users=self.population.residents,
-            positives=np.bincount(self.territory[self.positive], minlength=self.shape[1]),
-            users_with_positives=self.population.residents_among(self.population.row[self.positive]),
-        )
+        return Resampled(weigh(np.ones((self.population.size, 1), np.uint8))[..., 0], resampled)
 
 
 def bootstrap_gains(
@@ -214,7 +244,7 @@ def bootstrap_gains(
     resampling = Resampling(labels, *pairs, **options)
     both = resampling.pr_auc(np.concatenate([method, baseline]), progress)
     of_method, of_baseline = (
-        ResampledPrAuc(both.measured[seeds], both.resampled[:, seeds])
+        Resampled(both.measured[seeds], both.resampled[:, seeds])
         for seeds in (slice(None, len(method)), slice(len(method), None))
     )
     return resampling.gains(of_method, of_baseline)

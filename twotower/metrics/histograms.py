@@ -11,7 +11,7 @@ from twotower.core.errors import InputError
 from twotower.metrics.averages import ratio
 from twotower.metrics.calibration import BINS, bin_of
 from twotower.metrics.checks import check_column, check_key
-from twotower.metrics.top_titles import BLOCK
+from twotower.metrics.recommended import BLOCK
 
 
 def user_histograms(

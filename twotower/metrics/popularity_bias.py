@@ -18,9 +18,10 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.metrics.averages import mean_defined, ratio
 from twotower.metrics.checks import check_column, check_key
-from twotower.metrics.top_titles import NOBODY, TOP, blocks, check_scores, count_places, top_titles
+from twotower.metrics.recommended import NOBODY, TOP, blocks, check_scores, count_places, top_titles
 
 HEAD_SHARE = 0.8  # of the training positives belong to the head; the titles outside are the long tail
+BY_USER = ("local_share", "local_exposure", "global_share", "global_exposure", "average_popularity", "long_tail_share")
 
 
 class Measure(NamedTuple):
@@ -118,6 +119,7 @@ class PopularityBias:
     overall: dict[str, float]
     territories: dict[str, np.ndarray]  # each (C,) float64
     users: np.ndarray  # (C,) int64 test users
+    by_user: dict[str, np.ndarray]  # measures that are means over users, each (n,)
     top: np.ndarray  # (n, k) int32 the recommended titles, NOBODY where there are fewer
 
 
@@ -192,7 +194,7 @@ def measures(
     for name, figure in (("gini", gini), ("coverage", covered)):
         *each, whole = [figure(counts) for counts in shapes]
         per_territory[name], overall[name] = np.array(each), whole
-    return PopularityBias(overall, per_territory, np.bincount(user_territory, minlength=C), top)
+    return PopularityBias(overall, per_territory, np.bincount(user_territory, minlength=C), by_user, top)
 
 
 def top_figures(

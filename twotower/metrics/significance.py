@@ -19,16 +19,21 @@ BETTER, WORSE, UNDECIDED, TOO_SMALL = "better", "worse", "undecided", "too small
 
 
 @dataclass(frozen=True)
-class MeanGain:
-    """A mean gain in percent with the ends of its interval; NaN is undefined."""
+class MeanWithInterval:
+    """A mean, such as a gain in percent, with the ends of its interval; NaN is undefined."""
 
     mean: float
     low: float
     high: float
 
+    def cut(self, lowest: float, highest: float) -> "MeanWithInterval":
+        """The same with an interval that stays between two values."""
+        low, high = np.clip([self.low, self.high], lowest, highest).tolist()
+        return replace(self, low=low, high=high)
+
 
 @dataclass(frozen=True)
-class MeanOverTerritories(MeanGain):
+class MeanOverTerritories(MeanWithInterval):
     """The mean over evaluated territories, each with the same weight."""
 
     won: int  # territories with a gain above 0
@@ -52,7 +57,7 @@ class GainSummary:
     verdict: np.ndarray  # (C,) str: BETTER, WORSE, UNDECIDED or TOO_SMALL
     major: MeanOverTerritories
     all: MeanOverTerritories
-    overall: MeanGain  # of the rankings of all territories together
+    overall: MeanWithInterval  # of the rankings of all territories together
 
     def ordered(self, order: np.ndarray) -> "GainSummary":
         """The same with territories in another order (C,)."""
@@ -174,7 +179,7 @@ def summarise(
         verdict=verdict,
         major=over(np.asarray(major, bool)),
         all=over(np.ones(len(evaluated), bool)),
-        overall=MeanGain(*with_interval(gains.overall, gains.overall_replicates, level)),
+        overall=MeanWithInterval(*with_interval(gains.overall, gains.overall_replicates, level)),
     )
 
 

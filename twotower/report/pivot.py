@@ -18,7 +18,7 @@ def pivoted(table: Table, by: str, value: str, keep: Sequence[str], title: str, 
     for row in table.rows:
         rows.setdefault(row.cells[kept[0]].value, {})[row.cells[key].value] = row
     names = list(dict.fromkeys(row.cells[key].value for row in table.rows))
-    wide = [replace(table.columns[cell], name=name) for name in names]
+    wide = [replace(table.columns[cell], name=name, across=True) for name in names]
     result = Table([*(table.columns[i] for i in kept), *wide], title, id=id)
     for by_name in rows.values():
         first = next(iter(by_name.values()))

@@ -178,9 +178,17 @@ def signed(digits: int = 2) -> Kind:
     return Kind(lambda value: formatting.signed(value, digits), digits=digits)
 
 
+def write_level(level: tuple[float, float | None, float | None]) -> str:
+    """``0.1234 (0.1100 to 0.1300)``, without an interval where there is none."""
+    mean, low, high = level
+    ends = f" ({SCORE.write(low)} to {SCORE.write(high)})" if is_number(low) and is_number(high) else ""
+    return SCORE.write(mean) + ends
+
+
 TEXT = Kind(str, numeric=False)
 COUNT = Kind(formatting.count)
 SCORE = decimal(4)  # PR-AUC, base rate
 GAIN = signed(2)  # relative, in percent
 PERCENT = Kind(formatting.percent)  # shares of 1
 INTERVAL = Kind(lambda ends: formatting.interval(*ends))  # (low, high)
+LEVEL = Kind(write_level)  # (mean, low, high)

@@ -23,14 +23,15 @@ The network is not needed to score with them. Availability, launch days and watc
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from twotower.core.manifest import StagedDirectory
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import FORMAT_VERSION, MANIFEST, StagedDirectory, file_facts, write_csv, write_json
+from twotower.core.storage import reserve_array, write_csv
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
@@ -64,16 +65,18 @@ def export(
     users: np.ndarray | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    unknown_territory: str = "fail",
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
     ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
+    ``unknown_territory``: see ``open_model``.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and when ``out`` cannot be written.
     """
     rows = user_rows(dataset, users)
-    with StagedDirectory(out, overwrite) as staged:
-        model, territory_group = open_model(run_path, dataset, rows)
+    with StagedDirectory(out, overwrite, plain=True) as staged:
+        model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
         memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
         compile_kernels(progress)
         dataset.check_vectors(progress)
@@ -81,7 +84,7 @@ def export(
         with threadpool_limits(1, "blas"):
             retrieval = Retrieval(model, dataset.title_vectors, progress)
             group = user_groups(dataset, territory_group, model.config.groups)[rows]
-            U = np.lib.format.open_memmap(path / "users.npy", mode="w+", dtype=np.float32, shape=(len(rows), D))
+            U = reserve_array(path / "users.npy", (len(rows), D), np.float32)
             territory = np.asarray(dataset.head_territory)[rows]
             retrieval.embed_users(U, Users(dataset.user_vectors, rows, group, territory), progress)
             U.flush()
@@ -100,9 +103,7 @@ def export(
             "formula": FORMULA if memory is None else MEMORY_FORMULA,
         }
         counts = {"users": len(rows), "titles": dataset.n_titles, "territories": dataset.n_territories, "width": D}
-        manifest: dict[str, Any] = {"format": FORMAT_VERSION, **facts, "counts": counts}
-        write_json(path / MANIFEST, manifest | {"files": file_facts(path, progress)})
-        staged.commit()
+        staged.commit({**facts, "counts": counts}, progress)
     return Exported(**counts)
 
 

@@ -18,12 +18,13 @@ from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import read_json, write_json
 from twotower.data.dataset import Dataset
+from twotower.data.grouping import geographic_groups, grouping_from_file
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
-from twotower.data.territories import Territories, geographic_groups, grouping_from_file
+from twotower.data.territories import Territories
 from twotower.metrics.results import Evaluation
 from twotower.training.periods import check_days, train_and_score
 from twotower.training.records import Plan
@@ -133,18 +134,15 @@ def begin_run(
 def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progress: Progress) -> Evaluation:
     """Train to the end and evaluate on the test pairs, incrementally where the settings say so.
 
-    Errors: where an epoch has been finished, KeyboardInterrupt names the command that resumes the run; OSError and
-    MemoryError have it as ``hint``.
+    Errors: where there is a checkpoint, KeyboardInterrupt, OSError and MemoryError have as ``hint`` the command that
+    resumes the run.
     """
     try:
         compile_kernels(progress)
         return train_and_score(trainer, sampled, max(1, trainer.config.train.incremental_periods), writer, progress)
     except (KeyboardInterrupt, OSError, MemoryError) as stop:
         if writer.training_path.is_file():
-            hint = f"twotower train --resume {quote(str(writer.path))}"
-            if isinstance(stop, KeyboardInterrupt):
-                raise KeyboardInterrupt(hint) from None
-            stop.hint = hint  # type: ignore[union-attr]
+            stop.hint = f"twotower train --resume {quote(str(writer.path))}"  # type: ignore[union-attr]
         raise
 
 

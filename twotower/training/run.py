@@ -32,9 +32,9 @@ import numpy as np
 from twotower.core.config import load_toml
 from twotower.core.environment import environment_facts
 from twotower.core.errors import InputError
+from twotower.core.manifest import describe
 from twotower.core.serialisation import plain
 from twotower.core.storage import (
-    file_facts,
     load_array,
     missing_parents,
     name_place,
@@ -135,7 +135,7 @@ class RunWriter:
         missing = [name for name in self.required if not (self.path / name).is_file()]
         if missing:
             raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
-        sizes = {name: facts["bytes"] for name, facts in file_facts(self.path).items()}
+        sizes = {name: facts["bytes"] for name, facts in describe(self.path).items()}
         write_json(self.path / RUN, self.facts | {"bytes": sizes})
 
     def _make_directory(self) -> None:

@@ -6,16 +6,26 @@ from typing import Any
 import numpy as np
 
 from twotower.core.formatting import counted
+from twotower.metrics.averages import lowest_and_gap
+from twotower.metrics.recommended import RANKING_METRICS
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
-from twotower.report.table import COUNT, SCORE, TEXT, Cell, Column, Table
+from twotower.metrics.significance import ENOUGH_USERS
+from twotower.metrics.user_means import Level
+from twotower.report.table import COUNT, LEVEL, SCORE, TEXT, Cell, Column, Table, data
 
 TOP = 20  # rows on a terminal, unless all are asked for
 
 
-def territory_table(evaluation: Evaluation, top: int | None = None, min_positives: int = ENOUGH_POSITIVES) -> Table:
+def territory_table(
+    evaluation: Evaluation,
+    top: int | None = None,
+    min_positives: int = ENOUGH_POSITIVES,
+    levels: Mapping[str, Level] | None = None,
+) -> Table:
     """PR-AUC of the ``top`` territories by users (all when None); below them the macro mean and that of all pairs.
 
-    The macro mean is given twice: over territories with a positive, and over those with ``min_positives``.
+    The macro mean is given twice: over territories with a positive, and over those with ``min_positives``. Ranking
+    metrics, ``levels`` by name, are columns for programs alone; people see ``ranking_table``.
     """
     results = evaluation.territories
     rows = results.largest(top)
@@ -30,16 +40,56 @@ def territory_table(evaluation: Evaluation, top: int | None = None, min_positive
             Column("positives", COUNT, ("positives",)),
             Column("base rate", SCORE, ("base_rate",)),
             Column("PR-AUC", SCORE, ("pr_auc",)),
+            *(data(metric, f"{metric}_low", f"{metric}_high") for metric in levels or ()),
         ],
         caption=shown(rows, results.largest(), "territories", "users"),
     )
-    add_rows(table, results.columns() | {"group": [group_cell(group) for group in results.group]}, rows)
+    ranked = {metric: level_cells(level) for metric, level in (levels or {}).items()}
+    add_rows(table, results.columns() | ranked | {"group": [group_cell(group) for group in results.group]}, rows)
+    blanks = [""] * len(ranked)
     for least in dict.fromkeys((1, min_positives)):
         counts = counted(int(results.counted(least).sum()), "territory", "territories")
-        table.total("macro", counts, "", "", "", "", f"{least}+", "", results.macro(least))
+        table.total("macro", counts, "", "", "", "", f"{least}+", "", results.macro(least), *blanks)
     support = (results.test_users.sum(), evaluation.pairs, evaluation.positives)
-    table.total("overall", "all pairs", "", "", *support, evaluation.base_rate, evaluation.overall)
+    table.total("overall", "all pairs", "", "", *support, evaluation.base_rate, evaluation.overall, *blanks)
     return table
+
+
+def level_cells(level: Level) -> list[tuple[float, float, float] | None]:
+    """Mean and interval of each territory; None where there is no user."""
+    columns = zip(level.mean.tolist(), level.low.tolist(), level.high.tolist(), strict=True)
+    return [None if np.isnan(mean) else (mean, low, high) for mean, low, high in columns]
+
+
+def ranking_table(
+    evaluation: Evaluation, users: np.ndarray, levels: Mapping[str, Level], k: int, top: int | None = None
+) -> Table:
+    """Ranking metrics of the ``top`` territories by users, of which ``users`` (C,) have something to find."""
+    results = evaluation.territories
+    rows = [row for row in results.largest(top) if users[row]]
+    columns = [Column("code", TEXT), Column("territory", TEXT), Column("users", COUNT)]
+    metrics = [Column(f"{RANKING_METRICS[metric]}@{k}", LEVEL, across=True) for metric in levels]
+    title = f"The {k} titles recommended to users who then watched some, with 95 % intervals"
+    table = Table([*columns, *metrics], title)
+    by_metric = [level_cells(level) for level in levels.values()]
+    for row in rows:
+        table.add(results.code[row], results.name[row], users[row], *(cells[row] for cells in by_metric))
+    for name, which in (("macro", f"{ENOUGH_USERS}+ users each"), ("overall", "all users")):
+        means = (getattr(level, name) for level in levels.values())
+        cells = [(mean.mean, mean.low, mean.high) for mean in means]
+        table.total(name, which, int(users.sum()) if name == "overall" else "", *cells)
+    return table
+
+
+def worst_line(evaluation: Evaluation, min_positives: int) -> str:
+    """The territory with the lowest PR-AUC among those with enough positives, and how far the best is above it."""
+    results = evaluation.territories
+    rows = np.flatnonzero(results.counted(min_positives))
+    if len(rows) < 2:
+        return ""
+    worst, (lowest, gap) = rows[np.argmin(results.pr_auc[rows])], lowest_and_gap(results.pr_auc[rows])
+    which = f"{len(rows)} territories with {min_positives}+ positives"
+    return f"Lowest PR-AUC of {which}: {results.name[worst]}, {lowest:.4f}; the highest is {gap:.4f} above."
 
 
 def title_table(evaluation: Evaluation, top: int | None = None) -> Table:

@@ -124,7 +124,7 @@ def write(
     progress("writing vectors", 0, 1)
     X, Y = (np.concatenate([columns for _, columns in made], axis=1) for made in (users, titles))
     record |= {"user_parts": user_parts, "title_parts": title_parts}
-    write_vectors(dataset.path, X, Y, record, basis.files())
+    write_vectors(dataset, X, Y, record, basis.files())
     progress("writing vectors", 1, 1)
     return EmbedSummary(user_parts, title_parts, notes, dataset.n_territories)
 

@@ -83,7 +83,7 @@ class DuckTable(ArrowTable):
         places = {name: quoted(name) if name in top else ".".join(map(quoted, name.split("."))) for name in names}
         with self._errors():
             chosen = ", ".join(f"{place} AS {quoted(name)}" for name, place in places.items())
-            yield from self.rows.project(chosen).to_arrow_reader(rows or blocks.BLOCK_ROWS)
+            yield from self.rows.project(chosen).arrow(rows or blocks.BLOCK_ROWS)
 
     def kind(self, name: str) -> Any:
         return next(self.batches([name])).schema.field(name).type

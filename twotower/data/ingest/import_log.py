@@ -26,8 +26,6 @@ from twotower.data.ingest.log_files import log_files
 from twotower.data.ingest.plausibility import (
     implausible_days,
     implausible_events,
-    similar_territories,
-    states_for_countries,
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
@@ -35,6 +33,7 @@ from twotower.data.ingest.queries import Query, without_password
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
+from twotower.data.ingest.territory_names import read_territory_names
 from twotower.data.territories import Territories
 
 DRY_ROWS = 100_000  # of each file
@@ -71,6 +70,9 @@ class ImportConfig:
     from_date: str | None = None  # YYYY-MM-DD: events before it are left out
     until_date: str | None = None  # and events after it
     missing_territory: str = "fail"  # what to do with users and events without a territory
+    territories_are: str | None = None  # names, codes or other; None: names and codes of countries
+    territory_names: Path | None = None  # a table of spellings of territories
+    places: Path | None = None  # a table of places of territories
     skip_bad_rows: bool = False
     strict: bool = False  # warnings are errors
     dry_run: bool = False  # read the first DRY_ROWS rows of each file and write nothing
@@ -208,7 +210,8 @@ def read_side_data(config: ImportConfig) -> SideData:
         )  # fmt: skip
     from_users = users is not None and config.territory in users.columns and not config.markets
     territory = config.territory if from_users else None
-    return SideData(users, titles, territory, config.user_info, config.title_info, config.missing_territory)
+    names = read_territory_names(config.territories_are, config.territory_names, config.places)
+    return SideData(users, titles, territory, config.user_info, config.title_info, config.missing_territory, names)
 
 
 def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: ImportConfig) -> ImportSummary:
@@ -220,13 +223,13 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     log = select(log, side, config, notes)
     user_ids, user = log.user.renumbered()  # U ids, (N,)
     title_ids, title = log.title.renumbered()  # T ids, (N,)
-    territories, user_territory = assign_territories(log, side, user, user_ids, notes)  # C rows, (U,)
+    territories, user_territory, names = assign_territories(log, side, user, user_ids, notes)  # C rows, (U,)
     user_columns = describe_users(log, side, user, user_ids, notes)
     title_columns = describe_titles(log, side, title, title_ids, notes)
 
     n_events, shape = len(log), (len(title_ids), len(territories))
-    warnings = implausible_events(user, title, user_ids, len(title_ids)) + similar_territories(territories.name)
-    warnings += states_for_countries(territories.code)
+    assumed, doubts = side.names.doubts(names)
+    warnings = implausible_events(user, title, user_ids, len(title_ids)) + doubts
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""
@@ -272,7 +275,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         n_history=bounds[1],
         split=split,
         notes=notes,
-        assumptions=assumptions_of(log, side),
+        assumptions=assumptions_of(log, side) + assumed,
         warnings=warnings,
     )
 

@@ -6,18 +6,11 @@ import numpy as np
 
 from twotower.core.formatting import counted
 from twotower.data.ingest.splits import Split
-from twotower.data.territories import find_country, name_key
 
 ENOUGH_EVENTS, ENOUGH_USERS, ENOUGH_TITLES = 200, 40, 20  # below, anything may be chance
 ONE_USER_TITLES = 0.9  # share of titles with a single user
 ONE_USER_EVENTS = 0.05  # share of events of a single user
 EARLIEST = date(1990, 1, 1).toordinal()
-#: States of the US, by the codes of its post.
-STATES = """
-    AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI
-    SC SD TN TX UT VT VA WA WV WI WY DC PR
-"""
-FEWEST_STATES, STATES_SHARE = 10, 0.9
 THIN_DAY = 0.1  # of the median number of events per day
 
 
@@ -67,24 +60,3 @@ def thin_test_days(split: Split) -> list[str]:
     first, last = (date.fromordinal(int(split.dates[i])).isoformat() for i in (-last_thin, -1))
     events = f"The test days {first} … {last} have {counted(int(test[-last_thin:].sum()), 'event')}"
     return [f"{events}, the median training day {np.median(days):,.0f}: --until DATE leaves out the last days"]
-
-
-def similar_territories(names: list[str]) -> list[str]:
-    """Territories whose names differ in case, accents or punctuation only."""
-    first: dict[str, str] = {}
-    pairs = []
-    for name in names:
-        other = first.setdefault(name_key(name), name)
-        if other != name:
-            pairs.append(f"{other!r} and {name!r}")
-    return [f"Territories that may be one: {', '.join(pairs[:5])}."] if pairs else []
-
-
-def states_for_countries(codes: list[str]) -> list[str]:
-    """Territories that are nearly all states of the US: a third of their codes are those of countries, too."""
-    states = [code for code in codes if code in STATES.split()]
-    if len(codes) < FEWEST_STATES or len(states) < STATES_SHARE * len(codes):
-        return []
-    both = ", ".join([code for code in states if find_country(code)][:3])
-    found = f"{len(states)} of {len(codes)} territories look like states of the US"
-    return [f"{found}; {both} … are read as countries: write US-CA and so on."]

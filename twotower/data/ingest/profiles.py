@@ -1,7 +1,7 @@
 """Territories of users, and columns of users and titles, from side tables and from the log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,13 +9,11 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.jit import njit
 from twotower.data.first_streams import group_by_user
-from twotower.data.ingest.blocks import some_of
 from twotower.data.ingest.events import UNKNOWN, EventLog
 from twotower.data.ingest.side_tables import SideTable
+from twotower.data.ingest.territory_names import TerritoryNames, without_a_place
 from twotower.data.ingest.vocabulary import NONE, Vocabulary
-from twotower.data.territories import Territories, find_country, look_up
-
-MAX_TERRITORIES = int(np.iinfo(np.int16).max)  # users carry theirs as int16
+from twotower.data.territories import Territories
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class SideData:
     user_info: tuple[str, ...] = ()  # columns of the log that describe users
     title_info: tuple[str, ...] = ()  # columns of the log that describe titles
     missing_territory: str = "fail"  # users without a territory: fail, or keep them as "unknown"
+    names: TerritoryNames = field(default_factory=TerritoryNames)  # of territories, and how they are read
 
 
 def majority(owner: np.ndarray, value: np.ndarray, n_owners: int) -> tuple[np.ndarray, int]:
@@ -71,10 +70,10 @@ def choose_most_frequent(choice, count, kinds, start, value):
 
 def assign_territories(
     log: EventLog, side: SideData, user: np.ndarray, user_ids: Sequence[str], notes: list[str]
-) -> tuple[Territories, np.ndarray]:
-    """The territories, most users first, and (U,) int64 the one where each user lives.
+) -> tuple[Territories, np.ndarray, list[str]]:
+    """The territories, most users first, (U,) int64 the one where each user lives, and all names as written.
 
-    user: (N,) codes of ``user_ids``. Vocabulary of one country ("UK", "United Kingdom") are one territory, and are
+    user: (N,) codes of ``user_ids``. Names of one country ("UK", "United Kingdom") are one territory, and are
     so before majorities are counted. Errors: InputError for users without a territory.
     """
     if side.territory is not None and side.users is not None:
@@ -92,7 +91,7 @@ def assign_territories(
         owner, codes, names = user, log.territory.codes, log.territory.names
     else:
         raise InputError("no territories: neither the events nor --users have them (see --territory, --market)")
-    places, place = _distinct_places(names)
+    places, place = side.names.distinct(names)
     territory, several = majority(owner, place[codes], len(user_ids))
     if several:
         who = counted(several, "user")
@@ -100,26 +99,12 @@ def assign_territories(
 
     users = np.bincount(territory, minlength=len(places))
     order = np.argsort(-users, kind="stable")[: np.count_nonzero(users)]
-    territories = replace(look_up([places[i] for i in order.tolist()]), users=users[order].astype(np.int64))
-    unknown = [name for name in territories.name if find_country(name) is None]
-    if unknown:
-        what = counted(len(unknown), "territory", "territories")
-        notes.append(f"{what} without a place, for no such country is known: {some_of(unknown)}.")
+    chosen = [places[i] for i in order.tolist()]
+    territories = replace(Territories.of_places(chosen), users=users[order].astype(np.int64))
+    notes += without_a_place(chosen, side.names.reading)
     rank = np.empty(len(places), np.int64)
     rank[order] = np.arange(len(order))
-    return territories, rank[territory]
-
-
-def _distinct_places(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The distinct places that names mean, and (n,) int64 which one each name means."""
-    places: dict[str, int] = {}
-    place = np.empty(len(names), np.int64)
-    for i, name in enumerate(names):
-        country = find_country(name)
-        place[i] = places.setdefault(country.code if country else name, len(places))
-    if len(places) > MAX_TERRITORIES:
-        raise InputError(f"{len(places):,} territories, such as {names[0]!r}; expected at most {MAX_TERRITORIES:,}")
-    return list(places), place
+    return territories, rank[territory], names
 
 
 def describe_users(

@@ -70,7 +70,7 @@ class QueryTable(ArrowTable):
         rows = self._connection.sql(sql)
         if rows is None:
             raise InputError("--sql: expected a query that returns rows, such as SELECT user, title FROM events")
-        return rows.to_arrow_reader(blocks.BATCH_ROWS)
+        return rows.arrow(blocks.BATCH_ROWS)
 
     def _by_driver(self, kind: str, address: str, sql: str) -> Any:
         """The same by an ADBC driver. Errors: InputError with the remedy where it is not installed."""

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.data.countries import load_countries
+from twotower.data.grouping import on_sphere
 from twotower.data.synthetic.world import WorldConfig
-from twotower.data.territories import Territories, load_countries, on_sphere
+from twotower.data.territories import Territories
 
 KINDS = ("global", "regional", "local")
 FORMATS = ("film", "series")

@@ -11,12 +11,13 @@ from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator, seed_sequence
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
+from twotower.data.grouping import geographic_groups
 from twotower.data.synthetic.affinity import Affinity, make_affinity
 from twotower.data.synthetic.catalogue import TASTE_DIM, Catalogue, make_catalogue, title_columns
 from twotower.data.synthetic.noisy_embeddings import USER_DTYPE, UserEncoder, make_user_encoder, title_vectors
 from twotower.data.synthetic.watching import Watches, first_streams, repeats, sample_rates
 from twotower.data.synthetic.world import WorldConfig, make_territories
-from twotower.data.territories import Territories, geographic_groups
+from twotower.data.territories import Territories
 
 BLOCK_USERS = 4096  # users simulated at a time; part of what a seed means, since each block has its own
 

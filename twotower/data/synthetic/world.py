@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twotower.core.settings import require, setting, validate
-from twotower.data.territories import MAJORS, Territories, load_countries, look_up
+from twotower.data.countries import load_countries
+from twotower.data.territories import MAJORS, Territories, look_up
 
 #: Largest first; four groups on the globe get four each: America, Asia and Oceania, and twice Europe.
 MAJOR_MARKETS = (

@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from twotower.core import formatting
 from twotower.core.formatting import is_number
-from twotower.experiments.report.cells import territory_cell
+from twotower.experiments.report.cells import TONES, interval_cell, mean_cell, territory_cell
 from twotower.experiments.report.territory_tables import tested
 from twotower.experiments.report.wording import Record
 from twotower.metrics.averages import mean_and_spread
 from twotower.report.pivot import pivoted
 from twotower.report.table import (
     COUNT,
+    GAIN,
+    INTERVAL,
+    PERCENT,
     SCORE,
     TEXT,
     Cell,
@@ -39,8 +43,10 @@ WORDS = {
 }
 FIGURES = {
     "overall": Column("Overall PR-AUC", with_spread(SCORE)),
-    "macro": Column("Macro PR-AUC", with_spread(SCORE), hint="mean over territories"),
+    "macro": Column("Macro PR-AUC", with_spread(SCORE), hint="mean over all territories with a positive"),
     "macro_evaluated": Column("Macro evaluated", with_spread(SCORE), hint="mean over evaluated territories"),
+    "worst": Column("Worst territory", with_spread(SCORE), hint="lowest PR-AUC of an evaluated territory"),
+    "gap": Column("Gap", with_spread(SCORE), hint="highest PR-AUC of an evaluated territory minus the lowest"),
     "seconds": Column("Seconds", with_spread(decimal(1))),
 }
 
@@ -55,7 +61,15 @@ def write_measure(pair: tuple[float, float | None]) -> str:
     return with_spread(decimal(digits_of(pair[0]))).write(pair)
 
 
+def write_change(value: float) -> str:
+    """A difference of two measures, with its sign."""
+    return formatting.signed(value, digits_of(value))
+
+
 MEASURE = Kind(write_measure)
+CHANGE = Kind(write_change)
+CHANGE_INTERVAL = Kind(lambda ends: " to ".join(map(write_change, ends)))
+WANTED = {"higher": "more", "lower": "less"}
 
 
 def over_seeds(values: Sequence[float | None]) -> tuple[float, float] | None:
@@ -81,10 +95,11 @@ def method_table(record: Record) -> Table:
 
 def run_data(record: Record) -> Table:
     """A row per run."""
-    table = Table([*map(data, ("method", "seed", "overall", "macro", "seconds"))])
+    figures = [key for key in FIGURES if key in record["methods"][0]]
+    table = Table([*map(data, ("method", "seed", *figures, "worst_territory"))])
     for method in record["methods"]:
         for i, seed in enumerate(method["seeds"]):
-            table.add(method["name"], seed, *(method[name][i] for name in ("overall", "macro", "seconds")))
+            table.add(method["name"], seed, *(method[name][i] for name in figures), method["worst_territory"])
     return table
 
 
@@ -132,6 +147,54 @@ def bias_territory_tables(record: Record) -> list[Table]:
         rows = [row for row in rows if not is_undefined(row.cells[4].value)]
         tables.append(pivoted(replace(long, rows=rows), "method", "mean", ["Territory"], title, f"bias-{i}"))
     return tables
+
+
+def change_table(record: Record) -> Table:
+    """How much the main method's popularity bias differs from that of its baselines: a row per measure."""
+    columns = [
+        *map(data, ("method", "baseline")),
+        Column("Measure", TEXT, ("measure",)),
+        Column("Over", TEXT, on=("terminal", "page")),
+        Column("Change", CHANGE, ("mean",)),
+        Column("95 % interval", CHANGE_INTERVAL, ("low", "high")),
+        Column("Direction", TEXT, ("direction",)),
+        Column("Interval over", TEXT, ("over",)),
+    ]
+    title = f"Change of popularity bias under {record['main_method']}"
+    table = Table(columns, title, id="bias-change-table")
+    for told in record["bias_changes"]:
+        measure = record["measures"][told["measure"]]
+        tone = TONES["better" if told["direction"] == WANTED.get(measure["better"]) else "worse"]
+        sure = told["direction"] in WANTED.values() and measure["better"] in WANTED
+        ends = None if told["low"] is None else (told["low"], told["high"])
+        words = Cell(told["measure"], text=measure["title"])
+        direction = Cell(told["direction"], tone if sure else "")
+        names = told["method"], told["baseline"], words, told["baseline"]
+        table.add(*names, told["mean"], ends, direction, told["over"])
+    return table
+
+
+def part_table(record: Record) -> Table:
+    """What each part of the main method brings, and its share in the whole."""
+    columns = [
+        Column("Part", TEXT, ("part",)),
+        Column("Models", TEXT, on=("terminal", "page")),
+        *map(data, ("method", "baseline")),
+        Column("Gain over all pairs", GAIN, ("overall_mean",)),
+        Column("95 % interval", INTERVAL, ("overall_low", "overall_high")),
+        Column("Mean of territories", GAIN, ("mean",)),
+        Column("95 % interval", INTERVAL, ("low", "high")),
+        Column("Share of the gain", PERCENT, ("share",)),
+    ]
+    title = f"Parts of {record['main_method']}: gains in percent, and shares in overall PR-AUC"
+    table = Table(columns, title, id="part-table")
+    for part in record["parts"]:
+        cells = []
+        for mean in (part["overall"], part["mean"]):
+            cells += [mean_cell(mean), interval_cell(mean["low"], mean["high"])]
+        names = part["method"], part["baseline"]
+        table.add(part["part"], " over ".join(names), *names, *cells, part["share"])
+    return table
 
 
 def calibration_table(record: Record) -> Table:

@@ -7,7 +7,14 @@ from typing import Any
 from twotower.core.errors import InputError
 from twotower.core.formatting import duration, interval, is_number, signed
 from twotower.core.storage import write_file
-from twotower.experiments.report import fact_tables, method_tables, paper, territory_tables, title_tables
+from twotower.experiments.report import (
+    fact_tables,
+    method_tables,
+    paper,
+    ranking_tables,
+    territory_tables,
+    title_tables,
+)
 from twotower.experiments.report.cells import TONES, standing, territory_cell, verdict_cell
 from twotower.experiments.report.html import figures
 from twotower.experiments.report.title_tables import title_names
@@ -117,6 +124,11 @@ def all_tables(record: Record) -> dict[str, Any]:
         "territories": territory_tables.support_table(record),
         "scores": territory_tables.scores_by_method(record),
         "methods": method_tables.method_table(record),
+        "parts": method_tables.part_table(record),
+        "rankings": ranking_tables.ranking_table(record),
+        "ranking_gains": ranking_tables.ranking_gain_table(record),
+        "ranking_territories": ranking_tables.ranking_territory_tables(record),
+        "bias_changes": method_tables.change_table(record),
         "pairs": title_tables.pair_table(record),
         "kinds": title_tables.kind_table(record),
         "titles": title_tables.title_table(record, shown=True),

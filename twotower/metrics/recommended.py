@@ -1,11 +1,23 @@
-"""The titles recommended to each user: exact, and with one answer where scores are equal."""
+"""The titles recommended to each user, and how well they match what the user then watched.
+
+    recall@k    titles among the k that the user watched / all that the user watched
+    nDCG@k      Σ 1 / log2(1 + rank) over those found, over the same sum if all that were watched came first
+    MAP@k       Σ precision at the rank of each one found / all that the user watched
+    hit rate@k  1 if any of the k was watched
+
+All are those of trec_eval with labels of 0 and 1 (recall_k, ndcg_cut_k, map_cut_k, success_k): nDCG after Järvelin &
+Kekäläinen 2002. A user who watched nothing has none of them. Names: n users, T titles, k titles for each user.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.metrics.averages import ratio
+from twotower.metrics.checks import check_key
 
+RANKING_METRICS = {"recall": "Recall", "ndcg": "nDCG", "map": "MAP", "hit_rate": "Hit rate"}
 TOP = 10  # k, titles for each user
 BLOCK = 1 << 22  # scores that are worked on together: 16 MiB
 NOBODY = -1  # stands where a user has fewer than k allowed titles
@@ -38,6 +50,28 @@ def top_titles(scores: np.ndarray, allowed: np.ndarray, k: int = TOP) -> np.ndar
         kept = rank < k
         top[rows.start + user[kept], rank[kept]] = title[kept]
     return top
+
+
+def ranking_metrics(top: np.ndarray, user: np.ndarray, title: np.ndarray) -> np.ndarray:
+    """``RANKING_METRICS`` of each user (4, n) float64; NaN for a user who watched nothing.
+
+    ``top`` (n, k) integer are the recommended titles, best first, negative where there are fewer; ``user`` (P,) and
+    ``title`` (P,) are what was watched, a pair that occurs twice counts once, users as rows of ``top``.
+
+    Errors: InputError for a user who is no row of ``top``, a negative title, and columns of different length.
+    """
+    n, k = np.shape(top)
+    user = check_key(user, n, len(title), "users").astype(np.int64)
+    n_titles = 1 + int(max(np.max(top, initial=0), np.max(title, initial=0)))
+    pairs = np.unique(user * n_titles + check_key(title, n_titles, len(user), "titles"))
+    watched = np.bincount(pairs // n_titles, minlength=n)
+    hit = (top >= 0) & np.isin(np.arange(n)[:, None] * n_titles + top, pairs)  # (n, k)
+    discount = 1 / np.log2(2 + np.arange(k))
+    ideal = np.append(0, np.cumsum(discount))[np.minimum(watched, k)]
+    precision = np.cumsum(hit, axis=1) / np.arange(1, k + 1)
+    parts = hit.sum(axis=1), hit @ discount, (hit * precision).sum(axis=1), hit.any(axis=1)
+    wholes = watched, ideal, watched, watched > 0
+    return np.stack([ratio(part, whole) for part, whole in zip(parts, wholes, strict=True)])
 
 
 def count_places(top: np.ndarray, user_territory: np.ndarray, C: int, T: int) -> np.ndarray:

@@ -1,0 +1,216 @@
+"""TwoTowerRecommender: the same answers as the commands, for tables and ids of every kind."""
+
+import csv
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from twotower import InputError, TwoTowerRecommender
+from twotower.cli import cli
+from twotower.metrics.average_precision import average_precision
+from twotower.serving.newcomers import Newcomers
+from twotower.serving.recommend import recommend
+
+pa = pytest.importorskip("pyarrow")
+ROOT = Path(__file__).parents[2]
+SMALL = {"settings": {"model": {"hidden": 16}, "train": {"epochs": 2, "batch_size": 512}}, "groups": 2}
+COUNTRIES = ("Poland", "France", "Japan", "Brazil")
+
+
+def watch_log(n_users: int = 240, n_titles: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
+    """Events of users who like either the first or the second half of the titles."""
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(n_users), 12)
+    half = rng.integers(2, size=n_users)[user]
+    title = np.where(rng.random(len(user)) < 0.85, half, 1 - half) * (n_titles // 2)
+    title = title + np.minimum(rng.geometric(0.12, len(user)), n_titles // 2) - 1
+    country = np.array(COUNTRIES)[user % 4]
+    return {"user": user + 1000, "title": np.array([f"film {t}" for t in title], object), "territory": country}
+
+
+@pytest.fixture(scope="module")
+def log():
+    return watch_log()
+
+
+@pytest.fixture(scope="module")
+def model(log):
+    return TwoTowerRecommender(**SMALL).fit(pa.table(log))
+
+
+def rows(table):
+    return pa.table(table).to_pylist()
+
+
+def test_recommendations_are_those_of_the_command(model, tmp_path):
+    out = tmp_path / "best.csv"
+    command = ["recommend", str(model.run_), str(model.dataset_.path), "--top", "4", "--out", str(out)]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    with open(out, newline="") as file:
+        wanted = [(int(r["user"]), r["title"], int(r["rank"])) for r in csv.DictReader(file)]
+    found = model.recommend(k=4)
+    assert found.column_names == ["user", "title", "rank", "score", "source"]
+    assert [(r["user"], r["title"], r["rank"]) for r in rows(found)] == wanted
+    assert set(found["source"].to_pylist()) == {"model"}
+
+
+def test_users_are_recommended_what_they_have_not_watched_in_the_order_asked_for(model, log):
+    asked = [1007, 1003]
+    found = rows(model.recommend(asked, k=5))
+    assert list(dict.fromkeys(r["user"] for r in found)) == asked
+    watched = set(zip(log["user"].tolist(), log["title"].tolist(), strict=True))
+    assert not any((r["user"], r["title"]) in watched for r in found)
+    again = rows(model.recommend(asked, k=40, filter_watched=False))
+    assert any((r["user"], r["title"]) in watched for r in again)
+
+
+def test_strangers_get_what_is_popular_and_the_column_says_so(model, log):
+    found = rows(model.recommend([5, 1003], k=3, territory="FR"))
+    assert [r["source"] for r in found] == ["model"] * 3 + ["popular"] * 3
+    here = log["title"][log["territory"] == "France"]
+    viewers = {title: len(set(log["user"][(log["title"] == title) & (log["territory"] == "France")])) for title in here}
+    best = [viewers[r["title"]] for r in found if r["source"] == "popular"]
+    assert best == sorted(viewers.values(), reverse=True)[:3]
+
+
+def test_another_territory_uses_its_head_and_titles_can_be_restricted(model):
+    own, other = (rows(model.recommend([1000], k=40, territory=where)) for where in ("Poland", "Japan"))
+    assert own == rows(model.recommend([1000], k=40))
+    assert [r["score"] for r in own] != [r["score"] for r in other]
+    few = rows(model.recommend([1000], k=9, titles=["film 1", "film 30"], filter_watched=False))
+    assert {r["title"] for r in few} == {"film 1", "film 30"}
+    with pytest.raises(InputError, match="no title 'film 99'"):
+        model.recommend([1000], titles=["film 99"])
+
+
+def test_diversified_lists_begin_with_the_best_and_differ_more(model):
+    plain, mixed = (rows(model.recommend([1001], k=6, diversify=weight)) for weight in (0.0, 0.9))
+    assert [r["title"] for r in plain] == [r["title"] for r in rows(model.recommend([1001], k=6))]
+    assert plain[0] == mixed[0] and plain != mixed
+
+
+def test_scores_are_those_of_recommendations_and_unknown_ids_have_none(model):
+    best = model.recommend([1002], k=3)
+    asked = pa.table({"user": [1002] * 3 + [1], "title": [*best["title"].to_pylist(), "film 0"]})
+    scored = model.score(asked)["score"].to_pylist()
+    assert scored[:3] == pytest.approx(best["score"].to_pylist(), abs=1e-4) and scored[3] is None
+    probability = model.predict_proba(asked)["probability"].to_pylist()
+    assert probability[:3] == pytest.approx([1 / (1 + np.exp(-z)) for z in scored[:3]], abs=1e-5)
+
+
+def test_evaluation_ranks_what_was_not_watched(model, log):
+    later = watch_log(seed=1)
+    table = model.evaluate(later)
+    assert table.column_names == ["territory", "users", "positives", "pr_auc"]
+    watched = set(zip(log["user"].tolist(), log["title"].tolist(), strict=True))
+    new = set(zip(later["user"].tolist(), later["title"].tolist(), strict=True)) - watched
+    titles = sorted(set(log["title"]))
+    pairs = [(u, t) for u in sorted(set(later["user"].tolist())) for t in titles if (u, t) not in watched]
+    scores = model.score({"user": [u for u, _ in pairs], "title": [t for _, t in pairs]})["score"]
+    wanted = average_precision(np.array([pair in new for pair in pairs], np.float32), scores)
+    assert rows(table)[-1]["territory"] == "all" and rows(table)[-1]["pr_auc"] == pytest.approx(wanted, abs=1e-6)
+    assert sum(r["positives"] for r in rows(table)[:-1]) == rows(table)[-1]["positives"] == len(new)
+
+
+def test_neighbours_leave_themselves_out(model):
+    titles = rows(model.similar_titles("film 3", k=5))
+    assert len(titles) == 5 and "film 3" not in {r["title"] for r in titles}
+    assert titles == sorted(titles, key=lambda r: -r["score"]) and titles[0]["score"] <= 1 + 1e-6
+    assert all(isinstance(r["user"], int) for r in rows(model.similar_users(1000, k=2)))
+    with pytest.raises(InputError, match="no title 'film 99'"):
+        model.similar_titles("film 99")
+
+
+def test_people_never_seen_are_served_by_their_histories(model, log):
+    of_1000 = log["user"] == 1000
+    history = {"user": np.full(of_1000.sum(), 7), "title": log["title"][of_1000]}
+    found = rows(model.recommend_new(history, k=5, territory="Poland"))
+    assert {r["user"] for r in found} == {7} and {r["source"] for r in found} == {"history"}
+    assert not {r["title"] for r in found} & set(history["title"])
+    with pytest.raises(InputError, match="no column 'territory'"):
+        model.recommend_new(history)
+
+
+def test_newcomers_with_the_histories_of_users_have_their_vectors(model):
+    dataset = model.dataset_
+    people = Newcomers(dataset, dataset.user_ids, np.asarray(dataset.user_territory), *dataset.history())
+    assert np.abs(people.user_vectors - np.asarray(dataset.user_vectors, np.float32)).max() < 1e-3
+    found, wanted = (recommend(model.run_, of, top=3, filter_watched=False) for of in (people, dataset))
+    assert (found.title == wanted.title).mean() > 0.99 and np.abs(found.score - wanted.score).max() < 1e-2
+
+
+def test_saved_and_loaded_it_answers_the_same(model, tmp_path):
+    model.save(tmp_path / "kept")
+    with pytest.raises(InputError, match="exists already"):
+        model.save(tmp_path / "kept")
+    loaded = TwoTowerRecommender.load(tmp_path / "kept")
+    assert rows(loaded.recommend(k=3)) == rows(model.recommend(k=3))
+    assert loaded.get_params() == model.get_params() | {"path": None}
+    json.dumps(model.explain(1000, "film 3"), default=str)  # a record, not objects
+    assert model.explain(1000, "film 3")["logit"] == loaded.explain(1000, "film 3")["logit"]
+
+
+def test_parameters_are_those_of_the_constructor(model):
+    copy = type(model)(**model.get_params())
+    assert copy.get_params() == model.get_params()
+    assert copy.set_params(groups=3, seed=5).groups == 3
+    with pytest.raises(ValueError, match="no parameter 'depth'"):
+        copy.set_params(depth=3)
+    with pytest.raises(InputError, match="has not been fitted"):
+        copy.recommend()
+    with pytest.raises(InputError, match="method 'counts': expected one of baseline"):
+        TwoTowerRecommender("counts").fit({})
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "duckdb", "columns", "numpy"])
+def test_the_kind_of_table_that_comes_in_goes_out(kind, log):
+    few = {name: column[:1200] for name, column in log.items()}
+    frame = few
+    if kind == "pandas":
+        frame = pytest.importorskip("pandas").DataFrame(few).astype({"title": "category"})
+    elif kind == "polars":
+        frame = pytest.importorskip("polars").DataFrame(few)
+    elif kind == "duckdb":
+        frame = pytest.importorskip("duckdb").from_arrow(pa.table(few))
+    elif kind == "numpy":
+        frame = np.rec.fromarrays([column.astype(column.astype(str).dtype if column.dtype == object else column.dtype)
+                                   for column in few.values()], names=list(few))  # fmt: skip
+    model = TwoTowerRecommender("baseline", sample={"random_users": "50%"}, settings={
+        "model": {"hidden": 8}, "train": {"epochs": 1, "batch_size": 512}}).fit(frame)  # fmt: skip
+    found = model.recommend([1000], k=2)
+    assert type(found) is (dict if kind == "columns" else np.recarray if kind == "numpy" else type(frame))
+    users = found["user"] if kind != "duckdb" else found.to_arrow_table()["user"].to_pylist()
+    assert [int(user) for user in users] == [1000, 1000]
+
+
+@pytest.mark.parametrize(
+    ("users", "titles"), [("float64", "int16"), ("int32", "large_string"), ("string", "dictionary")]
+)
+def test_ids_come_back_in_their_type(users, titles, log):
+    user = pa.array(log["user"]).cast(users if users != "string" else pa.string())
+    number = pa.array([int(t.removeprefix("film ")) - 20 for t in log["title"]])
+    title = number.cast("int16") if titles == "int16" else pa.array([f"ünï {t}" for t in log["title"]], pa.string())
+    title = title.dictionary_encode() if titles == "dictionary" else title.cast(titles)
+    model = TwoTowerRecommender(**SMALL).fit(pa.table({"user": user, "title": title, "territory": log["territory"]}))
+    found = model.recommend(user[12:13].to_pylist(), k=3)
+    assert found.schema.field("user").type == user.type and found["source"].to_pylist() == ["model"] * 3
+    known = title.unique() if titles != "dictionary" else title.cast(pa.string()).unique()
+    assert set(found["title"].to_pylist()) <= set(known.to_pylist())
+    assert model.score(found)["score"].to_pylist() == pytest.approx(found["score"].to_pylist(), abs=1e-4)
+
+
+def test_wrong_tables_are_one_line():
+    with pytest.raises(InputError, match="events: int, expected a data frame"):
+        TwoTowerRecommender().fit(3)
+    with pytest.raises(InputError, match="column"):
+        TwoTowerRecommender().fit({"user": ["a"], "title": ["b"]})
+
+
+def test_the_tour_runs(capsys):
+    runpy.run_path(str(ROOT / "examples" / "from_python.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "PR-AUC in the last week" in printed and "history" in printed and "all" in printed

@@ -1,0 +1,165 @@
+"""Tables that a program has, as Arrow tables, and Arrow tables as the kind that came in.
+
+pandas, Polars, DuckDB relations, Arrow tables and everything else that exports the Arrow C stream; dictionaries of
+columns; structured NumPy arrays. pyarrow is an extra.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from twotower.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["arrow", "pandas", "polars", "duckdb", "columns", "numpy"]
+
+
+def import_arrow() -> Any:
+    """pyarrow. Errors: InputError where it is not installed."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise InputError("tables in memory need pyarrow: pip install 'twotower[parquet]'") from None
+    return pyarrow
+
+
+def kind_of(frame: object) -> Kind:
+    """Which kind of table ``frame`` is; paths and what is not known count as Arrow."""
+    if isinstance(frame, Mapping):
+        return "columns"
+    if isinstance(frame, np.ndarray):
+        return "numpy"
+    module = type(frame).__module__.partition(".")[0].lstrip("_")
+    kinds: dict[str, Kind] = {"pandas": "pandas", "polars": "polars", "duckdb": "duckdb"}
+    return kinds.get(module, "arrow")
+
+
+def to_arrow(frame: Any, what: str = "events") -> "pa.Table":
+    """A table of any kind, or a path of a Parquet file, as an Arrow table.
+
+    Errors: InputError, which names ``what``, for anything else, and for columns of mixed types.
+    """
+    pa = import_arrow()
+    try:
+        if isinstance(frame, str | Path):
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_table(frame)
+        if isinstance(frame, Mapping):
+            return pa.table({name: pa.array(column) for name, column in frame.items()})
+        if isinstance(frame, np.ndarray) and frame.dtype.names:
+            return pa.table({name: frame[name] for name in frame.dtype.names})
+        if kind_of(frame) == "pandas":
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        if hasattr(frame, "__arrow_c_stream__"):
+            return pa.table(frame)
+        if hasattr(frame, "to_arrow_table"):  # a DuckDB relation
+            return frame.to_arrow_table()
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise InputError(f"{what}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+    expected = "a data frame of pandas or Polars, an Arrow table, a DuckDB relation, a dictionary of columns, or a path"
+    raise InputError(f"{what}: {type(frame).__name__}, expected {expected}")
+
+
+def from_arrow(table: "pa.Table", kind: Kind) -> Any:
+    """An Arrow table as a table of some kind."""
+    if kind == "pandas":
+        return table.to_pandas()
+    if kind == "polars":
+        import polars
+
+        return polars.from_arrow(table)
+    if kind == "duckdb":
+        import duckdb
+
+        return duckdb.from_arrow(table)
+    if kind == "columns":
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    if kind == "numpy":
+        columns = [table[name].to_numpy(zero_copy_only=False) for name in table.column_names]
+        return np.rec.fromarrays(columns, names=table.column_names)
+    return table
+
+
+@dataclass(frozen=True)
+class IdColumn:
+    """A column of ids, which a dataset has as texts: ``type`` is that of Arrow which they had."""
+
+    what: str  # "user" or "title"
+    name: str  # of the column
+    type: str = "string"
+
+    @classmethod
+    def of(cls, what: str, name: str, table: "pa.Table") -> "IdColumn":
+        """A column of a table; of a dictionary the type of its values, and texts for what has no plain name."""
+        if name not in table.column_names:
+            return cls(what, name)
+        kind = table.schema.field(name).type
+        kind = kind.value_type if hasattr(kind, "value_type") else kind
+        try:
+            import_arrow().type_for_alias(str(kind))
+        except ValueError:
+            return cls(what, name)
+        return cls(what, name, str(kind))
+
+    def texts(self, ids: Iterable[Any]) -> list[str]:
+        """Ids as an import makes texts of them. Errors: InputError for missing ids and those of another type."""
+        pa = import_arrow()
+        try:
+            column = pa.array(list(ids)).cast(pa.type_for_alias(self.type)).cast(pa.string())
+        except (pa.ArrowException, TypeError) as error:
+            raise InputError(f"{self.what}s: expected ids of the type {self.type} ({error})") from None
+        if column.null_count:
+            raise InputError(f"{self.what}s: {column.null_count:,} of {len(column):,} ids are missing")
+        return column.to_pylist()
+
+    def texts_in(self, table: "pa.Table") -> list[str]:
+        """The column of a table as texts. Errors: InputError where it has none, and as for ``texts``."""
+        if self.name not in table.column_names:
+            raise InputError(f"no column {self.name!r}; the table has {', '.join(table.column_names)}")
+        return self.texts(table[self.name].to_pylist())
+
+    def array(self, texts: Sequence[str]) -> "pa.Array":
+        """Texts as ids of the type."""
+        pa = import_arrow()
+        return pa.array(list(texts), pa.string()).cast(pa.type_for_alias(self.type))
+
+
+def ranked_table(
+    users: IdColumn, titles: IdColumn, user_ids: Sequence[str], title_ids: Sequence[str],
+    title: np.ndarray, score: np.ndarray, source: str,
+) -> "pa.Table":  # fmt: skip
+    """Lists of titles, best first, as rows of user, title, rank from 1, score and ``source``.
+
+    title, score: (n, k) of the ``user_ids`` (n,); rows of ``title_ids``, and below 0 where a list is shorter.
+    """
+    pa = import_arrow()
+    row, rank = np.nonzero(title >= 0)
+    columns = {
+        users.name: users.array([user_ids[i] for i in row.tolist()]),
+        titles.name: titles.array([title_ids[t] for t in title[row, rank].tolist()]),
+        "rank": pa.array((rank + 1).astype(np.int64)),
+        "score": pa.array(score[row, rank].astype(np.float32)),
+        "source": pa.array([source] * len(row), pa.string()),
+    }
+    return pa.table(columns)
+
+
+def with_column(table: "pa.Table", name: str, column: Any) -> "pa.Table":
+    """A table with a column, in place of the one of this name if there is one."""
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, column)
+    return table.append_column(name, column)
+
+
+def write_parquet(table: "pa.Table", path: Path) -> Path:
+    """Write a table; returns ``path``."""
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(table, path)
+    return path

@@ -1,0 +1,399 @@
+"""``TwoTowerRecommender``: fit, recommend and evaluate with tables and ids of one's own.
+
+A thin layer over the rooms of the commands. A fit is ``import``, ``embed`` and one run of an experiment, in a directory
+that ``save`` copies and that every command reads; recommending is ``recommend``.
+"""
+
+import inspect
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
+from twotower.core.storage import read_json, rows_of, write_json
+from twotower.data.dataset import Dataset
+from twotower.data.features.embed import EmbedConfig, embed
+from twotower.data.frames import (
+    IdColumn,
+    Kind,
+    from_arrow,
+    import_arrow,
+    kind_of,
+    ranked_table,
+    to_arrow,
+    with_column,
+    write_parquet,
+)
+from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.sample import Pairs
+from twotower.data.sampling.sample_config import SampleConfig
+from twotower.experiments.methods import METHODS
+from twotower.experiments.plan import Plan
+from twotower.experiments.runs import train_one
+from twotower.experiments.setup import Setup
+from twotower.metrics.results import Evaluation
+from twotower.report.progress import show_progress
+from twotower.serving.newcomers import Newcomers
+from twotower.serving.open_run import open_model, score_pairs
+from twotower.serving.recommend import recommend
+from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
+from twotower.serving.watching import most_watched, open_pairs
+from twotower.training.predict import evaluate_pairs
+from twotower.training.run import RunReader
+from twotower.training.warm_up import compile_kernels
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FACTS = "recommender.json"  # parameters and types of ids, beside the dataset and the run
+DATASET, FIT = "dataset", "fit"
+DEEPER = 5  # candidates per title of a diversified list
+
+
+class TwoTowerRecommender:
+    """A two-tower recommender for users of many territories, on tables of one's own.
+
+    ``user``, ``title``, ``territory`` and ``time`` name columns; the last is by default a column ``time``, if there is
+    one. Without times, half of each user's titles are history and the others labels. ``settings`` are those of the
+    model and of training (``{"model": {"hidden": 128}, "train": {"epochs": 4}}``), ``sample``, ``import_options`` and
+    ``embed_options`` those of the commands. Files are kept in ``path``, else in a temporary directory.
+
+    After ``fit``: ``evaluation_`` on users and days held out, ``groups_``, ``dataset_`` and ``run_``.
+    """
+
+    def __init__(
+        self, method: str = "mtl", groups: int = 4, *, user: str = "user", title: str = "title",
+        territory: str = "territory", time: str | None = None, preset: str = "default",
+        settings: Mapping[str, Mapping[str, Any]] | None = None, sample: Mapping[str, Any] | None = None,
+        import_options: Mapping[str, Any] | None = None, embed_options: Mapping[str, Any] | None = None,
+        seed: int = 0, path: str | Path | None = None, verbose: bool | None = None,
+    ):  # fmt: skip
+        self.method, self.groups, self.preset, self.seed = method, groups, preset, seed
+        self.user, self.title, self.territory, self.time = user, title, territory, time
+        self.settings, self.sample = settings, sample
+        self.import_options, self.embed_options = import_options, embed_options
+        self.path, self.verbose = path, verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor, as scikit-learn's ``clone`` wants them."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> "TwoTowerRecommender":
+        """Set some of them. Errors: ValueError for a name that is none."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise ValueError(f"no parameter {name!r}, expected some of {', '.join(self.get_params())}")
+            setattr(self, name, value)
+        return self
+
+    def fit(
+        self, events: Any, users: Any = None, titles: Any = None,
+        user_vectors: str | Path | None = None, title_vectors: str | Path | None = None,
+    ) -> "TwoTowerRecommender":  # fmt: skip
+        """Train on watch events: a table of any kind, or the path of a log that ``twotower import`` reads.
+
+        ``users`` and ``titles`` are tables that describe them, with the same columns of ids; the first may have the
+        territories. Vectors of one's own are files (``twotower embed --user-vectors``).
+
+        Errors: InputError as the commands give it.
+        """
+        method = METHODS.get(self.method)
+        if method is None or method.rival or method.separate:
+            networks = [name for name, known in METHODS.items() if not (known.rival or known.separate)]
+            raise InputError(f"method {self.method!r}: expected one of {', '.join(networks)}")
+        root = self._begin()
+        with self._progress() as progress:
+            kinds = self._import(root / DATASET, events, users, titles, progress)
+            options: dict[str, Any] = {"user_vectors": user_vectors, "title_vectors": title_vectors}
+            embed(root / DATASET, EmbedConfig(**options, **(self.embed_options or {})), progress)
+            dataset = Dataset.open(root / DATASET)
+            groups = min(self.groups, dataset.n_territories)
+            if method.multi_task and groups == 1:
+                method = METHODS["upsampled"]
+            plan = Plan(
+                root / DATASET, root / FIT, FIT, (method,), 1, groups, 0, self.preset, self.settings or {},
+                SampleConfig(**{"seed": self.seed, **(self.sample or {})}), min_positives=1, replicates=0,
+            )  # fmt: skip
+            compile_kernels(progress)
+            train_one(Setup(plan, progress), method, self.seed, progress)
+        write_json(root / FACTS, {**kinds, "method": method.name, "params": self.get_params() | {"path": None}})
+        return self._open(root)
+
+    # What the model knows
+
+    @property
+    def evaluation_(self) -> Evaluation:
+        """PR-AUC on the users and days that the fit held out."""
+        return RunReader(self.run_).evaluation
+
+    def recommend(
+        self, users: Any = None, k: int = 10, territory: str | None = None, titles: Sequence[Any] | None = None,
+        day: int | None = None, filter_watched: bool = True, diversify: float | None = None,
+    ) -> Any:  # fmt: skip
+        """The ``k`` best titles of each user: columns user, title, rank, score and source.
+
+        ``users`` are ids, all of the fit by default. ``source`` is ``model``; of an id that the fit has not seen it is
+        ``popular``: the titles with most viewers in ``territory``, or everywhere. Of known users, ``territory`` serves
+        them as if they lived there, and ``titles`` are the ids to choose from. ``diversify`` from 0 to 1 trades
+        probability for titles that differ (maximal marginal relevance).
+
+        Errors: InputError for an unknown territory or title.
+        """
+        dataset = self._view(territory, titles)
+        ids = self._users.texts(users) if users is not None else dataset.user_ids or []
+        rows = rows_of(ids, dataset.user_ids or [])
+        known, strangers = list(dict.fromkeys(rows[rows >= 0].tolist())), np.flatnonzero(rows < 0)
+        table = self._recommendations(dataset, np.array(known, np.int64), k, day, filter_watched, diversify)
+        if len(strangers):
+            who = list(dict.fromkeys(ids[i] for i in strangers))
+            place = None if territory is None else dataset.territories.index(territory)
+            best = most_watched(self.dataset_, k, place)
+            title, score = (np.broadcast_to(values, (len(who), len(values))) for values in best)
+            table = import_arrow().concat_tables([table, self._as_table(dataset, who, title, score, "popular")])
+        return self._out(table)
+
+    def recommend_new(
+        self, histories: Any, k: int = 10, territory: str | None = None, vectors: np.ndarray | None = None
+    ) -> Any:
+        """The ``k`` best titles of people whom the fit has not seen, from what they watched: as ``recommend``.
+
+        ``histories`` is a table of watch events; its titles that the fit does not know do not count. Where it has no
+        column of territories, ``territory`` is everybody's. ``vectors`` (n, F), one row per person in order of first
+        appearance, are needed where the fit had user vectors of one's own.
+
+        Errors: InputError for a missing column, and for a territory that the fit does not know.
+        """
+        self._fitted()
+        table, dataset = to_arrow(histories, "histories"), self.dataset_
+        ids = self._users.texts_in(table)
+        row = {name: place for place, name in enumerate(dict.fromkeys(ids))}
+        user = np.array([row[name] for name in ids], np.int64)
+        title = rows_of(self._titles.texts_in(table), dataset.title_ids)
+        living: Sequence[str] = [territory] * len(ids) if territory is not None else []
+        if territory is None:
+            if self.territory not in table.column_names:
+                raise InputError(f"histories: no column {self.territory!r}, and no territory is given")
+            living = table[self.territory].cast(import_arrow().string()).to_pylist()
+        place = {name: dataset.territories.index(name) for name in dict.fromkeys(living)}
+        home = np.zeros(len(row), np.int64)
+        home[user[::-1]] = [place[name] for name in reversed(living)]  # the first that each person has
+        profile = [name for name in dataset.user_columns if name != "user" and name in table.column_names]
+        first = np.unique(user, return_index=True)[1]
+        columns = {name: [table[name][int(i)].as_py() or "" for i in first] for name in profile}
+        people = Newcomers(dataset, list(row), home, user[title >= 0], title[title >= 0], columns, vectors)
+        with self._progress() as progress:
+            found = recommend(self.run_, people, None, k, None, progress)
+        return self._out(self._as_table(people, found.user, found.title, found.score, "history"))
+
+    def score(self, pairs: Any) -> Any:
+        """The table of pairs (columns user and title) with a column ``score``, the logit; unknown ids have none."""
+        return self._scored(pairs, lambda z: z, "score")
+
+    def predict_proba(self, pairs: Any) -> Any:
+        """As ``score``, with a column ``probability``."""
+        return self._scored(pairs, lambda z: 1 / (1 + np.exp(-z)), "probability")
+
+    def evaluate(self, events: Any) -> Any:
+        """PR-AUC per territory on later events: columns territory, users, positives, pr_auc, and a last row ``all``.
+
+        The titles that a user of ``events`` watches there for the first time are positives; all others that are
+        available and that the fit has not seen the user watch are negatives. Unknown users and titles do not count.
+
+        Errors: InputError when nothing is left to evaluate.
+        """
+        self._fitted()
+        dataset = self.dataset_
+        user, title = self._rows(to_arrow(events))
+        known = (user >= 0) & (title >= 0)
+        if not known.any():
+            raise InputError("events: no user and title of the fit in them, so there is nothing to evaluate")
+        pairs = open_pairs(dataset, user[known], title[known])
+        if not pairs.label.any():
+            raise InputError("events: the fit has seen their users watch all of these titles already")
+        with self._progress() as progress:
+            logits = score_pairs(self.run_, dataset, pairs, progress)
+            group = RunReader(self.run_).evaluation.territories.group
+            found = evaluate_pairs(dataset, group, pairs, logits, progress)
+        of = found.territories
+        here = np.flatnonzero(np.asarray(of.positives) > 0)
+        users = np.unique(pairs.user)
+        living = np.bincount(np.asarray(dataset.user_territory)[users], minlength=dataset.n_territories)
+        columns = {
+            "territory": [of.code[c] for c in here] + ["all"],
+            "users": [*living[here].tolist(), len(users)],
+            "positives": [*np.asarray(of.positives)[here].tolist(), int(pairs.label.sum())],
+            "pr_auc": [*np.asarray(of.pr_auc)[here].tolist(), found.overall],
+        }
+        return self._out(import_arrow().table(columns))
+
+    def similar_titles(self, title: Any, k: int = 10) -> Any:
+        """The ``k`` titles whose embeddings are nearest: columns title and score, the cosine."""
+        model, _ = self._model()
+        return self._similar(self._titles, title, embed_titles(model, self.dataset_), self.dataset_.title_ids, k)
+
+    def similar_users(self, user: Any, k: int = 10) -> Any:
+        """The ``k`` users whose embeddings are nearest: columns user and score, the cosine."""
+        model, group = self._model()
+        embeddings = embed_users(model, self.dataset_, group)
+        return self._similar(self._users, user, embeddings, self.dataset_.user_ids or [], k)
+
+    def explain(self, user: Any, title: Any) -> Mapping[str, Any]:
+        """Why a title has its score for a user: the record of ``twotower explain --json``."""
+        from twotower.lab.explain.explanation import explain
+
+        of = self._users.texts([user])[0], self._titles.texts([title])[0]
+        return cast(Mapping[str, Any], explain(self.run_, self.dataset_, *of))
+
+    # Keeping it
+
+    def save(self, path: str | Path) -> Path:
+        """Copy everything to a directory, which must not exist. Errors: InputError where it does."""
+        path = Path(path)
+        if path.exists():
+            raise InputError(f"{path}: exists already; give another directory")
+        shutil.copytree(self._fitted(), path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TwoTowerRecommender":
+        """One that ``save`` wrote. Errors: InputError where ``path`` is none."""
+        facts = read_json(Path(path) / FACTS)
+        if not isinstance(facts, dict) or not isinstance(facts.get("params"), dict):
+            raise InputError(f"{Path(path) / FACTS}: not a saved recommender")
+        return cls(**facts["params"])._open(Path(path))
+
+    def _begin(self) -> Path:
+        if self.path is not None:
+            root = Path(self.path)
+            if root.exists() and any(root.iterdir()):
+                raise InputError(f"{root}: exists already; give another directory")
+            root.mkdir(parents=True, exist_ok=True)
+            return root
+        self._folder = TemporaryDirectory(prefix="twotower-")  # removed with the recommender
+        return Path(self._folder.name)
+
+    def _open(self, root: Path) -> "TwoTowerRecommender":
+        facts = read_json(root / FACTS)
+        self._root, self._kind = root, facts["kind"]
+        self._users = IdColumn("user", self.user, facts["types"]["user"])
+        self._titles = IdColumn("title", self.title, facts["types"]["title"])
+        self.dataset_ = Dataset.open(root / DATASET)
+        self.run_ = root / FIT / "runs" / f"{facts['method']}-{self.seed}"
+        self.groups_ = RunReader(self.run_).config["model"]["groups"]
+        return self
+
+    def _fitted(self) -> Path:
+        if not hasattr(self, "_root"):
+            raise InputError("this recommender has not been fitted: call fit first")
+        return self._root
+
+    # Tables in and out
+
+    def _import(
+        self, path: Path, events: Any, users: Any, titles: Any, progress: Progress
+    ) -> dict[str, Any]:
+        """Make a dataset; the kind of table that came in, and the types of its ids."""
+        names: dict[str, Any] = {}
+        types, time = {"user": "string", "title": "string"}, self.time
+        with TemporaryDirectory(prefix="twotower-") as folder:
+            for name, frame in (("events", events), ("users", users), ("titles", titles)):
+                if frame is None or isinstance(frame, str | Path):
+                    names |= {} if frame is None else {name: Path(frame)}
+                    continue
+                table = to_arrow(frame, name)
+                if name == "events":
+                    types = {what: IdColumn.of(what, getattr(self, what), table).type for what in types}
+                    time = time or ("time" if "time" in table.column_names else None)
+                names[name] = write_parquet(table, Path(folder) / f"{name}.parquet")
+            known: dict[str, Any] = {"user": self.user, "title": self.title, "territory": self.territory}
+            chosen = {"time": time, "seed": self.seed, **(self.import_options or {})}
+            log = names.pop("events")
+            import_logs(path, ImportConfig(events=(log,), **names, **known, **chosen), progress)
+        return {"kind": kind_of(events), "types": types}
+
+    def _rows(self, table: "pa.Table") -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the users and titles of a table (n,) each, −1 for unknown ones."""
+        user = rows_of(self._users.texts_in(table), self.dataset_.user_ids or [])
+        return user, rows_of(self._titles.texts_in(table), self.dataset_.title_ids)
+
+    def _out(self, table: "pa.Table") -> Any:
+        return from_arrow(table, cast(Kind, self._kind))
+
+    # Rooms below
+
+    def _progress(self) -> AbstractContextManager[Progress]:
+        """Bars on a terminal or where ``verbose``, else silence."""
+        wanted = sys.stderr.isatty() if self.verbose is None else self.verbose
+        return show_progress() if wanted else nullcontext(silent)
+
+    def _model(self) -> tuple[Any, np.ndarray]:
+        self._fitted()
+        return open_model(self.run_, self.dataset_)
+
+    def _view(self, territory: str | None, titles: Sequence[Any] | None) -> Dataset:
+        """The dataset, with all users living in ``territory`` and only ``titles`` available."""
+        self._fitted()
+        dataset = copy(self.dataset_)
+        if territory is not None:
+            row = dataset.territories.index(territory)
+            dataset.user_territory = dataset.head_territory = np.full(dataset.n_users, row, np.int16)
+        if titles is not None:
+            wanted = self._titles.texts(titles)
+            rows = rows_of(wanted, dataset.title_ids)
+            if (rows < 0).any():
+                raise InputError(f"titles: no title {wanted[int(np.argmin(rows))]!r} in the fit")
+            among = np.isin(np.arange(dataset.n_titles), rows)[:, None]
+            dataset.availability = np.asarray(dataset.availability) & among
+        return dataset
+
+    def _recommendations(
+        self, dataset: Dataset, rows: np.ndarray, k: int, day: int | None, filter_watched: bool, diversify: float | None
+    ) -> "pa.Table":
+        if not len(rows):
+            empty = np.empty((0, 1), np.int32)
+            return self._as_table(dataset, rows, empty, empty.astype(np.float32), "model")
+        with self._progress() as progress:
+            deep = k if diversify is None else DEEPER * k
+            found = recommend(self.run_, dataset, rows, deep, day, progress, filter_watched)
+        title, score = found.title, found.score
+        if diversify is not None:
+            place = diversified(title, score, embed_titles(self._model()[0], self.dataset_), k, diversify)
+            title, score = (np.take_along_axis(of, place, axis=1) for of in (title, score))
+        return self._as_table(dataset, found.user, title, score, "model")
+
+    def _as_table(
+        self, dataset: Dataset, users: Sequence[str] | np.ndarray, title: np.ndarray, score: np.ndarray, source: str
+    ) -> "pa.Table":
+        """Lists (n, k) of users, who are rows of the dataset or ids."""
+        known = dataset.user_ids or []
+        ids = [known[u] for u in users.tolist()] if isinstance(users, np.ndarray) else list(users)
+        return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source)
+
+    def _similar(self, column: IdColumn, one: Any, embeddings: np.ndarray, ids: Sequence[str], k: int) -> Any:
+        row = rows_of(column.texts([one]), ids)
+        if row[0] < 0:
+            raise InputError(f"no {column.what} {one!r} in the fit")
+        found: Neighbours = nearest(embeddings, row, k)
+        names = column.array([ids[i] for i in found.row[0].tolist()])
+        return self._out(import_arrow().table({column.name: names, "score": found.cosine[0]}))
+
+    def _scored(self, pairs: Any, value: Any, name: str) -> Any:
+        self._fitted()
+        table = to_arrow(pairs, "pairs")
+        user, title = self._rows(table)
+        known = (user >= 0) & (title >= 0)
+        scores = np.full(len(user), np.nan, np.float32)
+        if known.any():
+            n = int(known.sum())
+            asked = Pairs(user[known], title[known].astype(np.int32), np.zeros(n, np.float32), np.zeros(n, np.int32))
+            scores[known] = value(score_pairs(self.run_, self.dataset_, asked))
+        return from_arrow(with_column(table, name, import_arrow().array(scores, mask=~known)), kind_of(pairs))
+

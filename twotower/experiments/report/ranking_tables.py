@@ -1,0 +1,106 @@
+"""Tables of ranking metrics: levels of each method and territory with intervals, and gains of one over another."""
+
+from dataclasses import replace
+from typing import Any
+
+from twotower.experiments.report.cells import interval_cell, mean_cell, territory_cell, won_cell
+from twotower.experiments.report.wording import Record
+from twotower.metrics.recommended import RANKING_METRICS
+from twotower.report.pivot import pivoted
+from twotower.report.table import COUNT, GAIN, INTERVAL, LEVEL, TEXT, Column, Kind, Table, data
+
+
+def title_of(metric: str, k: int) -> str:
+    """``nDCG@10``."""
+    return f"{RANKING_METRICS[metric]}@{k}"
+
+
+def level_keys(metric: str) -> tuple[str, str, str]:
+    """The names of a level in CSV."""
+    return metric, f"{metric}_low", f"{metric}_high"
+
+
+def ranking_table(record: Record) -> Table:
+    """A row per method: the mean of all users of each metric, and of the territories with enough users."""
+    columns = [Column("Method", TEXT, ("method",)), Column("Mean over", TEXT, ("over",))]
+    for metric in RANKING_METRICS:
+        columns.append(Column(title_of(metric, record["k"]), LEVEL, level_keys(metric), across=True))
+    title = f"The {record['k']} titles recommended to {sum(record['ranking_users']):,} users, with 95 % intervals"
+    table = Table(columns, title, id="ranking-table")
+    for method, of in record["rankings"].items():
+        for over, words in (("overall", "users"), ("macro", "territories")):
+            table.add(method, words, *(level(of[over][metric]) for metric in RANKING_METRICS))
+    return table
+
+
+def level(of: Any) -> tuple[Any, ...] | None:
+    """A mean with its interval; None where it is undefined."""
+    return None if of["mean"] is None else (of["mean"], of["low"], of["high"])
+
+
+def ranking_territory_table(record: Record) -> Table:
+    """A row per method, metric and territory with users that have something to find."""
+    columns = [
+        Column("Method", TEXT, ("method",)),
+        Column("Metric", TEXT, ("metric",)),
+        Column("Territory", TEXT, ("territory",)),
+        Column("Users", COUNT, ("users",)),
+        Column("Mean", LEVEL, ("mean", "low", "high")),
+    ]
+    table = Table(columns, "Ranking metrics per territory", id="ranking-territory-table")
+    for method, of in record["rankings"].items():
+        for metric, values in of["territories"].items():
+            for c, territory in enumerate(record["territories"]):
+                if users := record["ranking_users"][c]:
+                    found = level({key: values[key][c] for key in ("mean", "low", "high")})
+                    table.add(method, metric, territory_cell(territory), users, found, minor=not territory["major"])
+    return table
+
+
+def ranking_territory_tables(record: Record) -> list[Table]:
+    """The same as a table per metric, with a column per method."""
+    long, tables = ranking_territory_table(record), []
+    for metric in RANKING_METRICS:
+        rows = [row for row in long.rows if row.cells[1].value == metric]
+        title = f"{title_of(metric, record['k'])} per territory, with 95 % intervals"
+        keep = ("Territory", "Users")
+        tables.append(pivoted(replace(long, rows=rows), "method", "mean", keep, title, f"ranking-{metric}"))
+    return tables
+
+
+def ranking_gain_table(record: Record) -> Table:
+    """A row per comparison and metric: relative gain over all users, and the mean over territories."""
+    columns = [
+        Column("Models", TEXT, on=("terminal", "page")),
+        *map(data, ("method", "baseline")),
+        Column("Metric", TEXT, ("metric",)),
+        Column("Gain over all users", GAIN, ("overall_mean",)),
+        Column("95 % interval", INTERVAL, ("overall_low", "overall_high")),
+        Column("Mean of territories", GAIN, ("all_mean",)),
+        Column("95 % interval", INTERVAL, ("all_low", "all_high")),
+        Column("Won", Kind(lambda pair: f"{pair[0]} of {pair[1]}"), ("all_won", "all_evaluated")),
+        Column("Better", COUNT, ("all_better",)),
+        Column("Worse", COUNT, ("all_worse",)),
+    ]
+    title = "Gains of ranking metrics in percent; territories with enough users who have something to find"
+    table = Table(columns, title, id="ranking-gain-table")
+    for told in record["ranking_gains"]:
+        cells: list[Any] = []
+        for key in ("overall", "all"):
+            cells += [mean_cell(told[key]), interval_cell(told[key]["low"], told[key]["high"])]
+        names = told["method"], told["baseline"]
+        counts = won_cell(told["all"]), told["all"]["better"], told["all"]["worse"]
+        table.add(" over ".join(names), *names, title_of(told["metric"], record["k"]), *cells, *counts)
+    return table
+
+
+def ranking_gain_data(record: Record) -> Table:
+    """A row per comparison, metric and territory."""
+    keys = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
+    table = Table([*map(data, ("method", "baseline", "metric", "territory", *keys))])
+    for told in record["ranking_gains"]:
+        for c, territory in enumerate(record["territories"]):
+            if record["ranking_users"][c]:
+                names = told["method"], told["baseline"], told["metric"], territory["code"]
+                table.add(*names, *(told[key][c] for key in keys))
+    return table
