@@ -24,6 +24,10 @@ from twotower.model.reference_variants import Terms as Terms
 from twotower.model.reference_variants import correlation_penalty as correlation_penalty
 from twotower.model.reference_variants import group_moments as group_moments
 from twotower.model.reference_variants import group_sums as group_sums
+from twotower.model.reference_variants import softmax as softmax
+from twotower.model.reference_variants import softmax_backward as softmax_backward
+from twotower.model.reference_variants import stitch as stitch
+from twotower.model.reference_variants import stitch_backward as stitch_backward
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -144,18 +148,6 @@ def sigmoid(z):
     return p
 
 
-def softmax(L):
-    """Shares (n, E) of each row's logits, which add up to 1."""
-    e = np.exp(L - L.max(1, keepdims=True))  # e = exp(L − max L), so that g = e / Σ e
-    return e / e.sum(1, keepdims=True)  # (n, E)
-
-
-def softmax_backward(dg, g):
-    """Gradient of ``softmax`` for its logits, given its output."""
-    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
-    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
-
-
 class ExpandedBatch(NamedTuple):
     """A batch with one row a pair, as a framework would see it."""
 
@@ -193,13 +185,29 @@ def score(p, s, c, k, U, V, batch, mine, model):
     if model.title_bias and model.territory_bias:
         z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)  # z ← z + ⟨Xₜ, Cᵣ⟩
     if model.memory:
-        z = z + batch.memory[mine] @ memory_weights(p, k)  # z ← z + ⟨m, w + dₖ⟩
+        z = memory_score(z, batch.memory[mine], *memory_weights(p, k))  # z ← z + ⟨m, w⟩ + ⟨h, v⟩
     return dots, z
 
 
+def memory_score(z, m, w, A, v):
+    """z (n,) + <m, w> + <h, v> with h = relu(m A + a), of the memory terms m (n,F) of pairs; a is the last row of A."""
+    return z + m @ w + np.maximum(m @ A[:-1] + A[-1], 0) @ v
+
+
+def memory_score_backward(dz, m, A, v):
+    """Gradients of ``memory_score`` for w, A and v."""
+    # forward: h = relu(Y), Y = m A + a   so: dw = mᵀ dz, dv = hᵀ dz, dY = dz vᵀ where Y > 0, dA = mᵀ dY, da = Σ dY
+    Y = m @ A[:-1] + A[-1]  # Y = m A + a
+    dY = np.where(Y > 0, np.outer(dz, v), 0).astype(dz.dtype)  # dY = dz vᵀ where Y > 0, else 0
+    return m.T @ dz, np.vstack([m.T @ dY, dY.sum(0)]), np.maximum(Y, 0).T @ dz
+
+
 def memory_weights(p, k):
-    """The weights (F,) of memory terms for group k: w, and where there are several groups what each adds, d_k."""
-    return p["memory.w"] + p["memory.d"][k] if "memory.d" in p else p["memory.w"]
+    """w + d_k (F,), A (F+1,H) and v + e_k (H,) of group k; without units H is 0, and a single group adds nothing."""
+    w, v = p["memory.w"], p.get("memory.v", np.zeros(0))
+    if "memory.d" in p:
+        w, v = w + p["memory.d"][k], v + p.get("memory.e", np.zeros((k + 1, 0)))[k]  # w + dₖ; v + eₖ
+    return w, p.get("memory.A", np.zeros((len(w) + 1, 0))), v
 
 
 def masked_logits(p, A, V, batch, model):
@@ -261,13 +269,10 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
     return grads
 
 
-def head(
-    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None
-) -> np.ndarray:
+def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None) -> np.ndarray:
     """The user embedding under head ``k``; without heads the tower's output itself.
 
     ``territory`` is (n,), or None where it is not known: only a head with something per territory reads it.
-
     Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
     """
     if model.head == "none":
@@ -299,7 +304,7 @@ def head_backward(
         dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])  # dG = Aᵀ dL; dA through the gate = dL Gₖᵀ
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
     if model.head == "market-gate":
-        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])
+        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])  # mᵣ of each pair
         np.add.at(dm, territory, dU * A)  # dmᵣ = Σᵢ dUᵢ ⊙ Aᵢ, over the rows of territory r
         return {"territory.m": dm}, dU * (1 + m)
     if model.head == "lowrank":
@@ -309,17 +314,6 @@ def head_backward(
         return {"head.P": dP, "head.Q": dQ}, dU + dA
     dW, dA = dense_backward(dU, A, p["head.W"][k])  # dW = Aᵀ dU; dA = dU Wᵀ
     return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
-
-
-def stitch(alpha, W):
-    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
-    return np.tensordot(alpha, W, 1)
-
-
-def stitch_backward(dmixed, alpha, W):
-    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
-    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
-    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
 
 
 def loss_and_gradients(
@@ -372,9 +366,15 @@ def loss_and_gradients(
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]  # dCₖ = Σᵢ dzᵢ Xₜ
         if model.memory:
-            grads["memory.w"] += dz @ batch.memory[mine]  # dw ← dw + Σᵢ dzᵢ mᵢ
-        if "memory.d" in p:
-            grads["memory.d"][k] = dz @ batch.memory[mine]  # ddₖ = Σᵢ dzᵢ mᵢ
+            # dw = Σᵢ dzᵢ mᵢ; dA = mᵀ dY, below it Σ dY; dv = Σᵢ dzᵢ hᵢ
+            dw, dA_memory, dv = memory_score_backward(dz, batch.memory[mine], *memory_weights(p, k)[1:])
+            own = {"memory.d": dw, "memory.e": dv}
+            for name, grad in {"memory.w": dw, "memory.A": dA_memory, "memory.v": dv}.items():
+                if name in p:
+                    grads[name] += grad  # of all groups: added up
+            for name in own:
+                if name in p:
+                    grads[name][k] = own[name]  # of this group alone
         dV[mine] += s * dz[:, None] * U  # dVᵢ ← dVᵢ + s dzᵢ Uᵢ, in the rows with mask 1
         dU = s * dz[:, None] * V[mine]  # dUᵢ = s dzᵢ Vᵢ
         if model.territory_bias:

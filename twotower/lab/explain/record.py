@@ -74,7 +74,7 @@ class MemoryTerm:
 
     term: str = shown("memory term", TEXT)
     value: float = shown("value", TERM)  # in standard deviations from its mean over the training pairs
-    weight: float = shown("weight", TERM)  # that all groups share
+    weight: float = shown("weight", TERM)  # that all groups share, the active units of the ReLU layer included
     deviation: float = shown("of the group", TERM)
     contribution: float = shown("contribution", TERM)  # to the logit
 
@@ -93,7 +93,7 @@ class WatchedTitle:
 
 @dataclass
 class MemoryPart:
-    """<m, w + d_k> under the own head, by term and by title of the history."""
+    """What memory adds under the own head, by term and by title of the history."""
 
     terms: list[MemoryTerm]
     history: int  # titles

@@ -20,7 +20,7 @@ import numpy as np
 from twotower.model import reference
 from twotower.model.parameters import Parameter
 
-ALLOCATIONS = ("np.zeros", "np.ones")  # a line with one of these is no step
+ALLOCATIONS = ("np.zeros", "np.ones")  # an array made by one of these is no step
 RENAMED = ("V",)  # known arrays that are a step under this name, too
 
 
@@ -102,18 +102,25 @@ def call(line: int, function: str, *arguments: str) -> ast.stmt:
     return ast.increment_lineno(ast.parse(f"{function}({', '.join(arguments)})"), line - 1).body[0]
 
 
-def name_and_part(node: ast.Subscript) -> tuple[str, str]:
-    """``p["head.W"][k]`` as its name and its part; None without a part, or for a slice."""
-    if isinstance(node.value, ast.Subscript):
-        return ast.unparse(node.value.slice), "None" if isinstance(node.slice, ast.Slice) else ast.unparse(node.slice)
-    return ast.unparse(node.slice), "None"
+def name_and_part(node: ast.expr) -> tuple[str, str]:
+    """``p["head.W"][k]`` or ``p.get("memory.e", …)[k]`` as its name and part; None without a part, or for a slice."""
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Subscript | ast.Call):
+        part = "None" if isinstance(node.slice, ast.Slice) else ast.unparse(node.slice)
+        return name_and_part(node.value)[0], part
+    name = node.args[0] if isinstance(node, ast.Call) else node.slice  # type: ignore[attr-defined]
+    return ast.unparse(name), "None"
 
 
-def parameters_read(node: ast.stmt) -> list[ast.Subscript]:
-    """``p[…]`` or ``p[…][…]`` in a statement, in its order."""
-    found = [each for each in ast.walk(node) if isinstance(each, ast.Subscript) and isinstance(each.ctx, ast.Load)]
-    whole = [each for each in found if isinstance(each.value, ast.Name) and each.value.id == "p"]
-    parts = [each for each in found if each.value in whole]
+def parameters_read(node: ast.stmt) -> list[ast.expr]:
+    """``p[…]`` or ``p.get(…)`` in a statement, and their parts, in its order."""
+
+    def of_parameters(each: ast.AST) -> bool:
+        if isinstance(each, ast.Call):
+            return ast.unparse(each.func) == "p.get"
+        return isinstance(each, ast.Subscript) and isinstance(each.ctx, ast.Load) and ast.unparse(each.value) == "p"
+
+    whole: list[Any] = [each for each in ast.walk(node) if of_parameters(each)]
+    parts = [each for each in ast.walk(node) if isinstance(each, ast.Subscript) and each.value in whole]
     reads = parts + [each for each in whole if all(each is not part.value for part in parts)]
     return sorted(reads, key=lambda each: (each.lineno, each.col_offset))
 
@@ -188,7 +195,7 @@ class Recorder:
             return
         if isinstance(value, np.ndarray) and self.is_known(value) and name not in RENAMED:
             return
-        if not any(call in statement.text for call in ALLOCATIONS):
+        if not source_of(statement.node, index).startswith(ALLOCATIONS):
             label, entry = (name, value) if part is None else (f"{name}[{part}]", np.asarray(value)[part])
             self.record(frame, label, entry, statement, formula(statement, index))
 
@@ -212,8 +219,12 @@ class Recorder:
         parameter: str | None = None, shared: bool = False,
     ) -> None:  # fmt: skip
         layer, group, backward = place_of(frame)
+        function = frame.f_code.co_name
+        if any((old.function, old.name, old.group) == (function, name, group) and old.layer == layer
+               and old.parameter is None and same(old.value, value) for old in self.observations):  # fmt: skip
+            return  # computed once more
         self.observations.append(
-            Observation(frame.f_code.co_name, name, np.array(value), statement.text, statement.node.lineno, maths,
+            Observation(function, name, np.array(value), statement.text, statement.node.lineno, maths,
                         layer, None if shared else group, backward, parameter)
         )  # fmt: skip
 
@@ -238,6 +249,12 @@ def formula(statement: Statement, index: int) -> str:
     comment = re.sub(r"^\([\w·, ]+\) ", "", statement.comment)
     parts = comment.split("; ")
     return parts[index] if len(parts) == len(list(targets_of(statement.node))) else comment
+
+
+def source_of(node: ast.stmt, index: int) -> str:
+    """What is assigned to the ``index``-th target of a statement."""
+    value = getattr(node, "value", None)
+    return ast.unparse(value.elts[index] if isinstance(value, ast.Tuple) else value) if value is not None else ""
 
 
 def argument_text(node: ast.stmt, function: str, index: int) -> str:

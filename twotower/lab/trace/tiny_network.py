@@ -21,7 +21,8 @@ GROUPS = ("North", "South")
 GROUP_OF_USER = np.array([0, 0, 1])
 TERRITORY_OF_USER = np.array([0, 1, 2])  # each lives in another, for heads with something per territory
 PAIRS = ((0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (2, 0, 0.0), (2, 1, 1.0))  # user, title, label
-WIDTH, FEATURES, RANK, EXPERTS, TERMS = 4, 3, 2, 2, 6  # TERMS of memory: as many as a line has room for
+WIDTH, FEATURES, RANK, EXPERTS = 4, 3, 2, 2
+TERMS, UNITS = 6, 4  # of memory: as many as a line has room for
 AS_INITIAL = ("logit.", "head.alpha")  # parameters that keep their initial values
 DRAWS = 10_000  # of a tower at most, until it is well conditioned; a hundred are rarely needed
 LEAST_VARIANCE = 0.05  # of a column: batch-norm divides by its square root
@@ -49,7 +50,7 @@ class TinyNetwork:
 def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False, memory: bool = False) -> TinyNetwork:
     """The network of a seed; its features are whole numbers."""
     model = ModelConfig(hidden=WIDTH, groups=len(GROUPS), head=head, rank=RANK, experts=EXPERTS,
-                        title_bias=title_bias, title_offsets="none", memory=memory)  # fmt: skip
+                        title_bias=title_bias, title_offsets="none", memory=memory, memory_units=UNITS)  # fmt: skip
     rng = generator(seed, Stream.TINY_NETWORK)
     user, title, label = (np.array(column) for column in zip(*PAIRS, strict=True))
     declared = declare(model, (FEATURES, FEATURES), len(TERRITORY_OF_USER), float(label.mean()))
@@ -65,7 +66,7 @@ def tiny_network(seed: int = 0, head: str = "residual", title_bias: bool = False
 
 def values(name: str, parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
     """Values of a parameter: quarters, positive ones for gamma."""
-    shape = tuple(TERMS if n == MEMORY_TERMS else n for n in parameter.shape)
+    shape = tuple(n - MEMORY_TERMS + TERMS if n in (MEMORY_TERMS, MEMORY_TERMS + 1) else n for n in parameter.shape)
     if name.startswith(AS_INITIAL):
         value = np.empty(shape)
         parameter.initial(value, rng)

@@ -15,8 +15,8 @@ from twotower.model import reference
 STAGES = ("forward", "loss", "backward", "adam")
 TWO_TITLES = "Nearly 0: batch-norm scales the two titles to mean 0 and variance 1, whatever the weights."
 OF_LOSS = ("loss", "losses", "dz")  # names of the loss stage
-BACKWARD = ("dV", "dU", "dA", "dA_head", "grads", "head_grads")
-SCORE = ("score", "memory_weights", "s", "c", "z", "dots", "dV", "dU")  # functions and names at the score
+BACKWARD = ("dw", "dv", "dA_memory", "dV", "dU", "dA", "dA_head", "grads", "head_grads")
+SCORE = ("score", "s", "c", "z", "dots", "dw", "dv", "dA_memory", "dV", "dU")  # function and names at the score
 OF_SCORE = ("logit", "title_bias", "memory")  # parameters of the score; others than towers' belong to the head
 
 
@@ -91,7 +91,8 @@ def block_of(step: Observation) -> str:
         return step.layer or stage
     if step.name == "V":
         return "title.2"
-    of_score = entry.startswith(OF_SCORE) if entry else {step.function, step.name} & set(SCORE) and not step.backward
+    at_score = step.function.startswith("memory_") or ({step.function, step.name} & set(SCORE) and not step.backward)
+    of_score = entry.startswith(OF_SCORE) if entry else at_score
     return "score" if of_score else "head"
 
 
@@ -99,8 +100,9 @@ def pairs_of(step: Observation, network: TinyNetwork, masked: bool) -> list[int]
     """The pairs that a step's rows are: all of the batch, or those of the head. None for parameters and their likes."""
     group = network.batch.group
     own = [i for i, k in enumerate(group) if step.group == k or not masked]
-    gradients = {f"d{name.rpartition('.')[2].rstrip('12')}" for name in network.params}
-    if step.value.ndim == 0 or "[" in step.name or step.parameter or step.function == "adam" or step.name in gradients:
+    alike = [p.shape for name, p in network.params.items() if step.name == f"d{name.rpartition('.')[2].rstrip('12')}"]
+    is_gradient = step.value.shape in [*alike, *(shape[1:] for shape in alike)]
+    if step.value.ndim == 0 or "[" in step.name or step.parameter or step.function == "adam" or is_gradient:
         return None
     return {len(group): list(range(len(group))), len(own): own}.get(len(step.value))
 
