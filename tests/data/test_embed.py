@@ -11,7 +11,7 @@ from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.features import embed as module
 from twotower.data.features.embed import EmbedConfig, embed, one_hot_part
-from twotower.data.features.svd import degree_normalised
+from twotower.data.features.weighting import Weighting
 from twotower.data.territories import look_up
 
 
@@ -78,7 +78,7 @@ def test_history_vectors_span_the_leading_singular_vectors(world, power):
     np.add.at(counts, dataset.history(), 1)
     from scipy import sparse
 
-    U, s, Vt = np.linalg.svd(degree_normalised(sparse.csr_matrix(counts)).toarray(), full_matrices=False)
+    U, s, Vt = np.linalg.svd(Weighting.of("degree", sparse.csr_matrix(counts)).weigh(sparse.csr_matrix(counts)).toarray(), full_matrices=False)
     for made, singular in ((users, U[:, :4]), (titles, Vt[:4].T)):
         expected = singular * s[:4] ** (module.POWER if power is None else power)
         expected /= np.sqrt(np.mean(np.square(expected[1:])))  # the first has no history and does not count
