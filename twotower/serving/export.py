@@ -65,16 +65,18 @@ def export(
     users: np.ndarray | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    unknown_territory: str = "fail",
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
     ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
+    ``unknown_territory``: see ``open_model``.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and when ``out`` cannot be written.
     """
     rows = user_rows(dataset, users)
     with StagedDirectory(out, overwrite, plain=True) as staged:
-        model, territory_group = open_model(run_path, dataset, rows)
+        model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
         memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
         compile_kernels(progress)
         dataset.check_vectors(progress)

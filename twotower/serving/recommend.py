@@ -2,7 +2,6 @@
 
 import csv
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.checks import check_count
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.memory.memory import Memory
@@ -36,6 +36,17 @@ class Recommendations:
         """Number of titles per user, (n,)."""
         return np.count_nonzero(self.title != NO_TITLE, axis=1)
 
+    def summary(self, place: str) -> str:
+        """What was written to a place, for how many users, and how many have less or nothing."""
+        counts, k = self.counts(), self.title.shape[1]
+        served, short = int((counts > 0).sum()), int(((counts > 0) & (counts < k)).sum())
+        parts = [f"{counted(int(counts.sum()), 'recommendation')} for {counted(served, 'user')} saved to {place}"]
+        if short:
+            parts.append(f"{counted(short, 'user')} with fewer than {k}")
+        if served < len(counts):
+            parts.append(f"{counted(len(counts) - served, 'user')} with none, who watched all that is available")
+        return f"{'; '.join(parts)}."
+
 
 def recommend(
     run_path: Path,
@@ -45,12 +56,13 @@ def recommend(
     day: int | None = None,
     progress: Progress = silent,
     filter_watched: bool = True,
+    unknown_territory: str = "fail",
 ) -> Recommendations:
     """The ``top`` best titles of users (n,), by default all of the dataset, under the weights of a finished run.
 
     Recommendations are made at the start of ``day``, by default the day after the log: titles launched by then,
     available in the user's territory and, with ``filter_watched``, not watched by the user before. Ties go to the title
-    that comes first in the table.
+    that comes first in the table. ``unknown_territory``: see ``open_model``.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log; ValueError and
     IndexError for a ``top`` below 1, and for users who are no rows of the dataset or occur twice.
@@ -61,7 +73,7 @@ def recommend(
     day = end if day is None else day
     if not isinstance(day, int | np.integer) or not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
-    model, territory_group = open_model(run_path, dataset, rows)
+    model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
     memory = open_memory(run_path, dataset, model)
     compile_kernels(progress)
     dataset.check_vectors(progress)
@@ -142,45 +154,6 @@ def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = s
 def nothing_watched(n: int) -> tuple[np.ndarray, np.ndarray]:
     """As ``watched``, of n users who watched nothing."""
     return np.zeros(n + 1, np.int64), np.empty(0, np.int32)
-
-
-def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path | None = None) -> np.ndarray:
-    """Rows of the users of a file, in its order, or of all; with ``territories``, of residents only, (n,) int64.
-
-    Errors: InputError for an unknown territory or user, and when no user is left.
-    """
-    rows = np.arange(dataset.n_users) if file is None else users_from_file(dataset, file)
-    if territories:
-        wanted = [dataset.territories.index(name) for name in territories]
-        rows = rows[np.isin(np.asarray(dataset.user_territory)[rows], wanted)]
-    if not len(rows):
-        where = f" in {', '.join(territories)}" if territories else ""
-        raise InputError(f"{file or dataset.path}: no users{where}")
-    return rows
-
-
-def users_from_file(dataset: Dataset, file: Path) -> np.ndarray:
-    """Rows (n,) int64 of the users whose ids are the first cell of each line of a text or CSV file, each once.
-
-    A first line ``user`` is a header. In a dataset without ids, such as a simulated one, users are numbers from 0.
-
-    Errors: InputError with file and line for an unknown user.
-    """
-    ids = dataset.user_ids if dataset.user_ids is not None else map(str, range(dataset.n_users))
-    row_of = {name: row for row, name in enumerate(ids)}
-    rows = []
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines)
-            for cells in reader:
-                name = cells[0].strip() if cells else ""
-                if name in row_of:
-                    rows.append(row_of[name])
-                elif name and not (name == "user" and reader.line_num == 1):
-                    raise InputError(f"{file} line {reader.line_num}: no user {name!r} in {dataset.path}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not readable ({getattr(error, 'strerror', None) or error})") from None
-    return np.array(list(dict.fromkeys(rows)), np.int64)
 
 
 def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
