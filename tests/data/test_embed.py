@@ -78,7 +78,8 @@ def test_history_vectors_span_the_leading_singular_vectors(world, power):
     np.add.at(counts, dataset.history(), 1)
     from scipy import sparse
 
-    U, s, Vt = np.linalg.svd(Weighting.of("degree", sparse.csr_matrix(counts)).weigh(sparse.csr_matrix(counts)).toarray(), full_matrices=False)
+    counts = sparse.csr_matrix(counts)
+    U, s, Vt = np.linalg.svd(Weighting.of("degree", counts).weigh(counts).toarray(), full_matrices=False)
     for made, singular in ((users, U[:, :4]), (titles, Vt[:4].T)):
         expected = singular * s[:4] ** (module.POWER if power is None else power)
         expected /= np.sqrt(np.mean(np.square(expected[1:])))  # the first has no history and does not count

@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--popularity/--no-popularity",
     default=None,
-    help="Add columns of a title's share of viewers by territory, and of the length of a user's history.  [default: yes]",
+    help="Add columns of each title's share of viewers by territory, and of the length of histories.  [default: yes]",
 )
 @click.option(
     "--territory-onehot/--no-territory-onehot",

@@ -107,7 +107,8 @@ class Basis:
         arrays: dict[str, np.ndarray] = {}
         if self.history is not None:
             weighting = self.history.weighting
-            facts["history"] = {"titles": self.history.titles, "power": self.history.power, "weighting": weighting.facts()}
+            facts["history"] = {"titles": self.history.titles, "power": self.history.power}
+            facts["history"]["weighting"] = weighting.facts()
             arrays |= _named("history", self.history.factors, weight=weighting.titles)
         if self.text is not None:
             facts["text"] = {"columns": self.text.columns, "words": self.text.words}

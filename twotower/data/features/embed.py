@@ -237,7 +237,7 @@ class FeatureBuilder:
             measured = choose_weighting(self.counts, self.dims, self.power, self.progress)
             name = next(iter(measured), WEIGHTINGS[0])
             values = ", ".join(f"{other} {value:.4f}" for other, value in measured.items())
-            by = f"by held-out titles (log-likelihood of a pair: {values})" if measured else "too few users to choose"
+            by = f"by held-out titles (average precision: {values})" if measured else "too few users to choose"
             self.notes.append(f"Weighting of the history: {name}, {by}.")
         return Weighting.of(name, self.counts)
 

@@ -1,4 +1,4 @@
-"""Popularity as columns of its own: an SVD of weighted histories loses it, or mixes it with what is watched together."""
+"""Popularity as columns of its own: an SVD of weighted histories loses it."""
 
 from collections.abc import Sequence
 
