@@ -270,7 +270,7 @@ class FeatureBuilder:
         for name in names:
             if name not in choice:
                 there = f"it has {', '.join(map(repr, choice))}" if choice else "it has none"
-                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
+                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there} (--text, --categorical)")
 
 
 def counted_part(kind: str, columns: np.ndarray, values: Sequence[str] = ()) -> FeaturePart:
@@ -305,5 +305,7 @@ def categories(name: str, texts: Sequence[str]) -> list[str]:
     """
     values = sorted(set().union(*map(values_in, texts)))
     if len(values) > MAX_CATEGORIES:
-        raise InputError(f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} categories")
+        raise InputError(
+            f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} for --categorical"
+        )
     return values
