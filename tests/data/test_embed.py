@@ -192,8 +192,8 @@ def test_bad_input_leaves_the_vectors_as_they_were(world, tmp_path):
 
 
 def test_an_unknown_column_is_refused_with_those_there_are(world):
-    assert fault_of(world, profile=("agee",)) == f"{world}: no user column 'agee'; it has 'age', 'sex' (--text, --categorical)"
-    assert fault_of(world, text=("title",)) == f"{world}: no title column 'title'; it has 'words', 'genre', 'home' (--text, --categorical)"
+    assert fault_of(world, profile=("agee",)) == f"{world}: no user column 'agee'; it has 'age', 'sex'"
+    assert fault_of(world, text=("title",)) == f"{world}: no title column 'title'; it has 'words', 'genre', 'home'"
     assert "no title column 'year'" in fault_of(world, categorical=("year",))
 
 
