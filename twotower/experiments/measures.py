@@ -22,8 +22,7 @@ from twotower.experiments.panel import Panel, choose_panel, score_all
 from twotower.experiments.plan import FORMAT_VERSION
 from twotower.experiments.rivals.runs import score_panel
 from twotower.experiments.setup import Setup
-from twotower.metrics.calibration import calibration_by, reliability
-from twotower.metrics.histograms import user_histograms
+from twotower.metrics.calibration import calibration_by, reliability, user_histograms
 from twotower.metrics.popularity_bias import BY_USER, measures, probability
 from twotower.metrics.recommended import RANKING_METRICS, ranking_metrics
 from twotower.training.run import RunReader
@@ -142,8 +141,7 @@ def histograms(setup: Setup, panel: Panel, scores: np.ndarray) -> np.ndarray:
         who, known = np.flatnonzero(panel.territory == c), titles[row][titles[row] >= 0]
         p = probability(scores[np.ix_(who, known)])
         allowed = panel.allowed[np.ix_(who, known)]
-        filled, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
-        counts[row, : len(known)] = filled[0]
+        counts[row, : len(known)] = user_histograms(p, allowed, BINS)
     return counts
 
 
