@@ -18,7 +18,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.experiments import experiment, runs
 from twotower.experiments.methods import DEFAULT_METHODS
-from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.report.tables import experiment_tables
 from twotower.experiments.setup import Setup
 from twotower.training.run import RunReader
 

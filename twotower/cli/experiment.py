@@ -91,7 +91,7 @@ def experiment(
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.experiments import experiment
     from twotower.experiments.plan import EXPERIMENTS, Plan
-    from twotower.experiments.report.terminal import print_experiment
+    from twotower.experiments.report.tables import print_experiment
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
     from twotower.training.job import known_test_days

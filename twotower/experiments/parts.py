@@ -10,6 +10,7 @@ from itertools import pairwise
 from twotower.core.config import CELL_OFFSETS, Config
 from twotower.experiments.methods import GROUP_TRAINING
 from twotower.experiments.plan import Plan
+from twotower.experiments.report.wording import average, mean_of
 from twotower.experiments.schema import GainsRecord, MethodRecord, PartRecord
 
 WORDS = {"offsets": "title offsets", "memory": "memory weights per group", "heads": "heads"}
@@ -59,7 +60,7 @@ def differs_by(one: Config, other: Config, parts: frozenset[str]) -> bool:
 def part_records(plan: Plan, methods: Sequence[MethodRecord], gains: Sequence[GainsRecord]) -> list[PartRecord]:
     """A record per step of the chain."""
     names = chain(plan)
-    means = {method["name"]: mean_of_seeds(method) for method in methods}
+    means = {method["name"]: average(method["overall"]) for method in methods}
     compared = {(told["method"], told["baseline"]): told for told in gains}
     records: list[PartRecord] = []
     for baseline, method in pairwise(names):
@@ -67,7 +68,6 @@ def part_records(plan: Plan, methods: Sequence[MethodRecord], gains: Sequence[Ga
         told = compared[method, baseline]
         whole = means[names[-1]] - means[names[0]]
         share = (means[method] - means[baseline]) / whole if whole > 0 else None
-        where = told["major"] if told["major"]["evaluated"] else told["all"]
         words = " and ".join(word for part, word in WORDS.items() if part in added)
         records.append(
             {
@@ -75,14 +75,8 @@ def part_records(plan: Plan, methods: Sequence[MethodRecord], gains: Sequence[Ga
                 "method": method,
                 "baseline": baseline,
                 "overall": told["overall"],
-                "mean": where,
+                "mean": mean_of(told),
                 "share": share,
             }
         )
     return records
-
-
-def mean_of_seeds(method: MethodRecord) -> float:
-    """Overall PR-AUC; NaN where undefined."""
-    known = [value for value in method["overall"] if value is not None]
-    return sum(known) / len(known) if known else float("nan")

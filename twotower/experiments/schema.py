@@ -309,3 +309,6 @@ class ExperimentRecord(ComparedRankings):
     calibration: dict[str, CalibrationRecord]
     distances: list[DistanceRecord]
     histograms: HistogramRecord
+
+
+Compared = ComparisonRecord | ExperimentRecord  # what tables of gains and rankings need
