@@ -134,9 +134,9 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     Errors: InputError for those that an experiment makes itself, and for what is no setting.
     """
     settings = load_toml(file) if file is not None else {}
-    build_config("default", True, [(str(file), settings)])  # with heads, to which some settings belong
+    chosen = chosen_settings(options)
+    build_config("default", True, [(str(file), settings), ("options", chosen)])  # with heads: some settings are theirs
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
             raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")
-    chosen = chosen_settings(options)
     return {section: {**settings.get(section, {}), **values} for section, values in chosen.items()}

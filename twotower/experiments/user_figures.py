@@ -101,9 +101,9 @@ def change_records(
     return records
 
 
-def over_seeds(method: list[float], baseline: list[float]) -> MeanRecord:
+def over_seeds(method: np.ndarray, baseline: np.ndarray) -> MeanRecord:
     """The difference of two means over seeds, with Welch's interval at S − 1 degrees of freedom."""
-    (new, new_spread), (old, old_spread) = (mean_and_spread(np.array(values)) for values in (method, baseline))
+    (new, new_spread), (old, old_spread) = (mean_and_spread(values) for values in (method, baseline))
     margin = float("nan")
     if len(method) > 1:
         margin = float(student_t.ppf(0.975, len(method) - 1)) * sqrt((new_spread**2 + old_spread**2) / len(method))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotower.core.formatting import count, is_number
+from twotower.core.serialisation import flat
 from twotower.experiments.schema import ExperimentRecord
 from twotower.report.table import TEXT, Cell, Column, Table
 
@@ -19,16 +20,6 @@ def in_words(value: Any) -> str:
     if is_number(value):
         return count(value) if isinstance(value, int) or abs(value) >= 1e6 else f"{value:g}"
     return "" if value is None else str(value)
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    result: dict[str, Any] = {}
-    for name, item in value.items():
-        result |= flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return result
 
 
 def side_by_side(id: str, title: str, first: str, settings: Mapping[str, object]) -> Table:

@@ -169,7 +169,10 @@ def explorer_data(record: ExperimentRecord) -> dict[str, Any] | None:
             for territory in record["territories"]
             if shown["counts"].get(territory["code"])
         ],
-        "titles": {title["id"]: dict(zip(kept, values(title, *kept), strict=True)) for title in record["titles"] if title["id"] in used},
+        "titles": {
+            title["id"]: dict(zip(kept, values(title, *kept), strict=True))
+            for title in record["titles"] if title["id"] in used
+        },
         "counts": shown["counts"],
         "first": [first["territory"], first["local"]],
     }
