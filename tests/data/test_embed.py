@@ -213,7 +213,7 @@ def test_one_hot_columns_are_the_values_in_order_of_the_alphabet():
 def test_ids_and_text_are_no_categories(monkeypatch):
     monkeypatch.setattr(module, "MAX_CATEGORIES", 2)
     assert one_hot_part("genre", ["a", "b"]).columns.shape == (2, 2)
-    with pytest.raises(InputError, match="column 'genre': 3 values, expected at most 2 categories"):
+    with pytest.raises(InputError, match="column 'genre': 3 values, expected at most 2 for --categorical"):
         one_hot_part("genre", ["a", "b", "c"])
 
 

@@ -56,10 +56,14 @@ def test_evaluate_ranks_titles_as_the_experiment_does(finished, record):
 
 
 def test_gains_have_parts_where_methods_tell_them_apart(finished, tmp_path):
-    methods = "mtl,upsampled,lowrank-bias,offsets,shuffled"
+    methods = "mtl,upsampled,lowrank-bias,memory-per-group,offsets,shuffled"
     found = run_tiny(finished[0], tmp_path / "parts", "--seeds", 1, methods=methods)
     parts = [(part["part"], part["method"], part["baseline"]) for part in found["parts"]]
-    assert parts == [("title offsets", "offsets", "upsampled"), ("heads", "mtl", "offsets")]
+    assert parts == [
+        ("memory weights per group", "memory-per-group", "upsampled"),
+        ("title offsets and heads", "mtl", "memory-per-group"),
+        ("title offsets, alone", "offsets", "upsampled"),
+    ]
     mean = {method["name"]: np.mean(method["overall"]) for method in found["methods"]}
     whole = mean["mtl"] - mean["upsampled"]
     shares = [(mean[method] - mean[baseline]) / whole if whole > 0 else None for _, method, baseline in parts]

@@ -135,7 +135,7 @@ def test_what_can_be_resumed_from_is_kept_but_is_no_run(tmp_path, kept):
         (run.path / kept).write_bytes(b"precious")
         raise KeyboardInterrupt
     assert (tmp_path / "run" / kept).read_bytes() == b"precious"
-    with pytest.raises(InputError, match=r"training did not finish \(no run.json\)"):
+    with pytest.raises(InputError, match=r"training did not finish; .* --resume \(no run.json\)"):
         RunReader(tmp_path / "run")
 
 
@@ -227,9 +227,9 @@ def test_a_run_json_with_a_number_for_a_path_is_refused(tmp_path):
     "text, message",
     [
         ("{", "run.json: not readable as JSON"),
-        ("[]", "not format 1 of a run"),
-        ('{"format": 99}', "not format 1 of a run"),
-        ('{"format": 1, "label": "x"}', "run.json: no 'seed' in it"),
+        ("[]", "of another version, expected format 1"),
+        ('{"format": 99}', "of another version, expected format 1"),
+        ('{"format": 1, "label": "x"}', "run.json: damaged, no 'seed' in it"),
     ],
 )
 def test_a_damaged_run_json_is_refused(tmp_path, text, message):

@@ -29,6 +29,7 @@ class Preset:
 #: ``paper`` is the text to the letter, kept for study: it collapses on rare positives.
 PRESETS = {
     "default": Preset(
+        model={"memory": True},
         mtl_model={"head": "lowrank", "title_bias": True, "title_offsets": "territory"},
         mtl_train={"head_decay": 10.0, "bias_decay": 30.0},
     ),
@@ -56,7 +57,7 @@ def build_config(
     Errors: InputError for an unknown preset, and for settings that are unknown or invalid.
     """
     if preset not in PRESETS:
-        raise InputError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
+        raise InputError(f"--preset {preset!r}: expected one of {', '.join(PRESETS)}")
     chosen, last = PRESETS[preset], [("settings", settings)] if isinstance(settings, Mapping) else list(settings)
     layers: list[Layer] = [(f"preset {preset}", {"model": chosen.model, "train": chosen.train})]
     if file is not None:

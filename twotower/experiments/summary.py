@@ -104,7 +104,7 @@ def part_sentences(record: ExperimentRecord) -> list[str]:
     """Which part of the main method's gain heads, memory per group and offsets have; whether memory is in it at all."""
     parts, sentences = record["parts"], []
     if len(parts) > 1:
-        whole = f"Of what {parts[-1]['method']} gains over {parts[0]['baseline']} in overall PR-AUC"
+        whole = f"Of what {record['main_method']} gains over {parts[0]['baseline']} in overall PR-AUC"
         told = (
             f"{part['part']} have {share_of(part)} ({part['method']} against {part['baseline']}: "
             f"{standing(part['overall'])}, {percent(part['overall'])})"

@@ -246,7 +246,7 @@ class FeatureBuilder:
         for name in names:
             if name not in choice:
                 there = f"it has {', '.join(map(repr, choice))}" if choice else "it has none"
-                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
+                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there} (--text, --categorical)")
 
 
 def missing_note(name: str, what: str, filled: np.ndarray) -> list[str]:
@@ -268,5 +268,7 @@ def categories(name: str, texts: Sequence[str]) -> list[str]:
     """
     values = sorted(set().union(*map(values_in, texts)))
     if len(values) > MAX_CATEGORIES:
-        raise InputError(f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} categories")
+        raise InputError(
+            f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} for --categorical"
+        )
     return values
