@@ -256,6 +256,7 @@ def test_lastfm_by_country_is_imported_as_it_is_counted(lastfm_dir, here):
             assert (dataset.territories.users[place], pairs[place]) == (int(row["users"]), int(row["pairs"]))
 
 
+@pytest.mark.slow
 def test_online_retail_is_imported_by_day(retail_dir, here):
     dataset = imported(
         "--events", str(retail_dir / "events.csv.gz"), "--title", "item", "--territory", "country", "--time", "date",
