@@ -39,7 +39,8 @@ directory per day. Columns and keys are in brackets. In CSV an undefined value i
 Nothing is ever unpickled.
 
 Datasets, samples and exports are written under a hidden name and renamed when complete. Their manifests name every file
-with its size and checksum: sizes are checked when a directory is opened, checksums by `twotower doctor DIR`.
+with its size and checksum: sizes are checked when a directory is opened, checksums by `twotower doctor DIR`. Files that
+replace others, such as those of `embed`, are in a folder `generation-2`, `generation-3` …; the manifest says which.
 """
 
 DATASET = {
@@ -128,6 +129,9 @@ EXPORT = {
     "history.npz": "with memory: (U, T) titles of the histories, CSR",
     "cosines.npz": "with memory: (T, T) cosines between titles, CSR",
     "ease.npz": "with memory: (T, T) weights of EASE, CSR",
+    "units.npy": "with memory: (U, H) weights of its hidden units",
+    "unit_user.npy": "with memory: (U, 4, H) coefficients of the units",
+    "unit_title.npy": "with memory: (C, T, H) what a title brings the units",
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
@@ -175,7 +179,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
 
 def short_name(section: str, name: str) -> str:
     """A file's name with what differs from run to run left out."""
-    name = re.sub(r"day-\d+", "day-NNNN", name)
+    name = re.sub(r"day-\d+", "day-NNNN", re.sub(r"^generation-\d+/", "", name))
     if section == "A dataset" and name.startswith("samples/"):
         return ""
     name = re.sub(r"^(test|update)/day-NNNN/\w+\.npy$", r"\1/day-NNNN/*.npy", name)
