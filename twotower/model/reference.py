@@ -28,6 +28,7 @@ from twotower.model.reference_variants import softmax as softmax
 from twotower.model.reference_variants import softmax_backward as softmax_backward
 from twotower.model.reference_variants import stitch as stitch
 from twotower.model.reference_variants import stitch_backward as stitch_backward
+from twotower.model.reference_variants import weights_of_group_means as weights_of_group_means
 
 Arrays = Mapping[str, np.ndarray]
 
