@@ -33,7 +33,7 @@ OPTIONS = {
     "experts": ("--experts 2", 2, "--mtl --head mmoe"),
     "title_bias": ("--title-bias", True, ""),
     "territory_bias": ("--territory-bias", True, ""),
-    "title_offsets": ("--title-offsets territory", "territory", ""),
+    "title_offsets": ("--title-offsets none", "none", ""),
     "offset_prior": ("--offset-prior 1", 1, ""),
     "group_prior": ("--group-prior 1", 1, "--title-offsets territory"),
     "batchnorm": ("--batchnorm group", "group", "--mtl"),
