@@ -1,4 +1,4 @@
-"""The textbook of variants beside the main path: gates and mixed layers of heads, batch-norm per group, terms of
+"""The textbook of parts that not every model has: gates and mixed layers of heads, batch-norm per group, terms of
 objectives."""
 
 from typing import Any, NamedTuple
