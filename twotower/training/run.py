@@ -45,7 +45,6 @@ from twotower.core.storage import (
     write_json,
 )
 from twotower.core.version import __version__
-from twotower.metrics.records import evaluation_record
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
 from twotower.training.records import LogRecord
 
@@ -191,7 +190,7 @@ class RunWriter:
             for name, column in results.columns().items():
                 by_day.setdefault(name, []).extend(column)
         write_csv(self.path / DAYS, by_day)
-        self.facts |= {"test_digest": test_digest, **evaluation_record(evaluation)}
+        self.facts |= {"test_digest": test_digest, **evaluation.record()}
 
 
 class RunReader:
