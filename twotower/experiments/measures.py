@@ -4,7 +4,6 @@ They are kept beside the runs, ``measures/METHOD-SEED.json`` and ``.npz``, so th
 measures only what is new.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twotower.core.manifest import digest_of
 from twotower.core.progress import Progress, silent
-from twotower.core.serialisation import plain
-from twotower.core.storage import read_json, whole_file, write_file
+from twotower.core.storage import read_record, read_record_or_none, whole_file, write_record
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
 from twotower.experiments.plan import FORMAT_VERSION
@@ -51,9 +50,11 @@ def measure_missing(setup: Setup, progress: Progress) -> Panel:
 def is_measured(setup: Setup, method: str, seed: int) -> bool:
     """Whether there are measures of the current run, on this panel."""
     path = setup.plan.measures_path(method, seed)
-    if not (path.is_file() and path.with_suffix(".npz").is_file()):
+    kept = read_record_or_none(path)
+    if kept is None or kept.get("of", kept.get("origin")) != origin(setup, method, seed):
         return False
-    return read_json(path).get("origin") == origin(setup, method, seed)
+    arrays = path.with_suffix(".npz")
+    return arrays.is_file() and digest_of(arrays) == kept.get("arrays")
 
 
 def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
         "bias": {"overall": bias.overall, "territories": bias.territories},
         "calibration": calibration,
     }
-    write_file(file, json.dumps(plain(record)))
+    write_record(file, record | {"arrays": digest_of(file.with_suffix(".npz"))})
 
 
 def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
@@ -113,7 +114,7 @@ def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
     first, file = (setup.plan.measures_path(method.name, s) for s in (0, seed))
     with whole_file(file.with_suffix(".npz")) as partial:
         shutil.copyfile(first.with_suffix(".npz"), partial)
-    write_file(file, json.dumps(read_json(first) | {"of": origin(setup, method.name, seed)}))
+    write_record(file, read_record(first) | {"of": origin(setup, method.name, seed)})
 
 
 def shown_titles(setup: Setup, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +155,7 @@ class Measured:
         self.plan = setup.plan
         runs = self.plan.runs()
         self.of_runs: Mapping[tuple[str, int], dict[str, Any]] = {
-            (method.name, seed): read_json(self.plan.measures_path(method.name, seed)) for method, seed in runs
+            (method.name, seed): read_record(self.plan.measures_path(method.name, seed)) for method, seed in runs
         }
 
     def array(self, method: str, seed: int, name: str) -> np.ndarray:
