@@ -59,11 +59,12 @@ DATASET = {
     "basis/basis.json": "how `embed` made the vectors, for `embed --basis-from`",
     "basis/*.npy": "factors and weights of the vectors",
     "truth/appeal.npy": "(C, T) simulated worlds only, as everything in `truth/`: appeal; −∞: not available",
-    "truth/discoveries.npy": "(C, days) first streams",
+    "truth/collection.npy": "(T,) collection of each title",
     "truth/first_streams.npy": "(C, days) first streams",
     "truth/group.npy": "(C,) true group",
     "truth/title_taste.npy": "(T, d) tastes of titles, times their strength",
     "truth/turn.npy": "(K, d, d) rotation of each group's tastes",
+    "truth/user_favourite.npy": "(U,) collection that each user loves",
     "truth/user_rate.npy": "(U,) first streams per day",
     "truth/user_taste.npy": "(U, d) tastes of users",
 }
@@ -104,7 +105,13 @@ EXPERIMENT = {
     "tables/table3.csv": "the paper's Table 3: comparable local and global titles",
     "tables/title_kinds.csv": "gains of all titles of a kind: quartiles, how many gain",
     "tables/pr_auc.csv": "PR-AUC per method and territory",
-    "tables/methods.csv": "overall and macro PR-AUC per run",
+    "tables/methods.csv": "per run: PR-AUC overall, means of territories, worst territory and gap",
+    "tables/parts.csv": "what heads, memory per group and title offsets bring, where methods tell them apart",
+    "tables/rankings.csv": "recall, nDCG, MAP and hit rate at 10 per method and territory",
+    "tables/rankings_summary.csv": "the same of all users, and the mean of territories",
+    "tables/ranking_gains.csv": "their gains per comparison and territory",
+    "tables/ranking_gains_summary.csv": "their gains over all users, and the mean of territories",
+    "tables/bias_changes.csv": "change of each measure of popularity bias under the main method",
     "tables/titles.csv": "kind, support and PR-AUC of every title",
     "tables/bias.csv": "popularity bias per method, overall and per territory",
     "tables/calibration.csv": "reliability curve per method",
@@ -148,7 +155,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
     """The directories whose files are told, by section; several where no single one has all files."""
     world, shop, log = folder / "world", folder / "shop", folder / "log.csv"
     log.write_text(LOG, "utf-8")
-    twotower("simulate", world, "--users", 600, "--titles", 40, "--territories", 8, "--groups", 2,
+    twotower("simulate", world, "--users", 600, "--titles", 40, "--territories", 8, "--groups", 2, "--streams", 0.5,
              "--user-dim", 16, "--title-dim", 16)  # fmt: skip
     twotower("import", shop, "--events", log, "--time", "time")
     twotower("embed", shop)

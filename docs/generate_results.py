@@ -1,6 +1,6 @@
-"""Write the tables of docs/results.md, docs/results-tables.md and the README from the records in docs/results/.
+"""Write the tables of docs/results.md and other pages, and docs/results/*.csv, from the records in docs/results/.
 
-    python docs/generate_results.py                                     after the page has been edited
+    python docs/generate_results.py                                     after a page has been edited
     python docs/generate_results.py experiments/lastfm/experiment.json  to take over what an experiment found
 
 A record is shortened: histograms, single titles and territories that are too small to judge stay behind.
@@ -8,6 +8,7 @@ A record is shortened: histograms, single titles and territories that are too sm
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import filled, table  # noqa: E402 (the root has to be known first)
-from twotower.experiments.report.wording import as_of  # noqa: E402
+from twotower.core.serialisation import csv_text  # noqa: E402
+from twotower.experiments.report import method_tables, ranking_tables, territory_tables, title_tables  # noqa: E402
+from twotower.experiments.report.wording import main_gains  # noqa: E402
+from twotower.report.csv_table import records_of  # noqa: E402
 
 DOCS = ROOT / "docs"
-PAGES = (DOCS / "results.md", ROOT / "README.md", DOCS / "results-tables.md", DOCS / "explanation" / "memory.md")
+PAGES = (DOCS / "results.md", ROOT / "README.md", DOCS / "explanation" / "memory.md")
 RECORDS = ROOT / "docs" / "results"
 MARK = "results"
 NAMES = {  # of the experiments, in the order of the page
@@ -27,10 +31,15 @@ NAMES = {  # of the experiments, in the order of the page
     "lastfm": "Last.fm by country",
     "retail": "Online Retail by day",
 }
-PARTS = (  # what heads and offsets bring, each alone
-    *("world-parts", "world-0-parts", "lastfm-parts"),
-    *("world-alike-parts", "world-blind-parts", "lastfm-blind-parts"),
-)
+PARTS = {  # what heads and offsets bring, each alone
+    "lastfm-parts": "Last.fm",
+    "lastfm-blind-parts": "Last.fm, blind",
+    "world-parts": "world, tastes differ",
+    "world-0-parts": "world, tastes alike",
+    "world-alike-parts": "world-alike",
+    "world-blind-parts": "world-blind",
+}
+CONTROLS = ("mtl", "offsets", "lowrank-bias", "shuffled")
 ZOO = {  # all methods, evaluated on users kept for choosing
     "lastfm-zoo": "Last.fm",
     "retail-zoo": "Online Retail",
@@ -44,15 +53,6 @@ RIVALS = {  # simple rivals and the network, and the same with memory in every n
 }
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
-BIAS = {
-    "local_share": ("local titles in the top 10, %", 100),
-    "global_share": ("global titles in the top 10, %", 100),
-    "average_popularity": ("average recommendation popularity", 1),
-    "coverage": ("catalogue coverage, %", 100),
-    "local_score": ("mean score of local titles, %", 100),
-    "global_score": ("mean score of global titles, %", 100),
-}
-
 Record = dict[str, Any]
 
 
@@ -67,11 +67,20 @@ def shortened(record: Record) -> Record:
         kept = {key: of_judged(value) if key in PER_TERRITORY else rounded(value) for key, value in told.items()}
         return kept | {"by_period": [of_judged(values) for values in told["by_period"]]}
 
+    def of_ranking(found: Record) -> Record:
+        by_metric = found["territories"].items()
+        columns = {metric: {key: of_judged(values) for key, values in of.items()} for metric, of in by_metric}
+        return rounded(found) | {"territories": columns}
+
     kept = {key: rounded(value) for key, value in record.items() if key not in LEFT_OUT}
     kept["territories"] = of_judged(record["territories"])
     kept["gains"] = [of_comparison(told) for told in record["gains"]]
     kept["pr_auc"] = {name: of_comparison(found) for name, found in record["pr_auc"].items()}
     kept["bias"] = {name: {"overall": rounded(found["overall"])} for name, found in record["bias"].items()}
+    if "rankings" in record:
+        kept["ranking_users"] = of_judged(record["ranking_users"])
+        kept["ranking_gains"] = [of_comparison(told) for told in record["ranking_gains"]]
+        kept["rankings"] = {name: of_ranking(found) for name, found in record["rankings"].items()}
     kept["calibration"] = {name: {"ece": rounded(found["ece"])} for name, found in record["calibration"].items()}
     kept["dataset"] = {key: record["dataset"][key] for key in ("users", "titles", "territories", "test_days")}
     return kept
@@ -88,20 +97,109 @@ def rounded(value: Any) -> Any:
 
 def blocks(records: dict[str, Record]) -> dict[str, str]:
     """Markdown by the name of its block."""
-    found = {"overview": overview(records), "zoo": zoo_rows(records), "priors": prior_rows(records)}
-    found |= {"rivals": rival_rows(records), "memory_gains": memory_rows(records)}
-    with_rivals = [name for names in RIVALS.values() for name in names]
-    for name, record in records.items():
-        if name in ZOO or name in PRIORS or name in with_rivals:
-            continue
-        key = name.replace("-", "_").replace(".", "_")
-        found[f"{key}_methods"] = method_rows(record)
-        found[f"{key}_ingredients"] = ingredient_rows(record)
-        found[f"{key}_territories"] = territory_rows(record)
-        found[f"{key}_bias"] = bias_rows(record)
-        found[f"{key}_titles"] = title_rows(record)
-        found[f"{key}_kinds"] = kind_rows(record)
-    return found
+    found = {"overview": overview(records), "findings": finding_rows(records), "controls": control_rows(records)}
+    return found | {"rivals": rival_rows(records), "memory_gains": memory_rows(records)}
+
+
+def csv_files(records: dict[str, Record]) -> dict[str, str]:
+    """The appendix: name and text of each CSV file, with the rows of all experiments below each other."""
+    files = {}
+    for name, (make, keys) in TABLES.items():
+        rows = [{"experiment": of} | row for of, record in records.items() for row in make(record)]
+        columns = keys or list(dict.fromkeys(key for row in rows for key in row))
+        files[name] = csv_text({key: [row.get(key) for row in rows] for key in ("experiment", *columns)})
+    return files
+
+
+def territory_rows(record: Record) -> list[Record]:
+    """The paper's Table 2: the main method over each baseline, a row per evaluated territory."""
+    gains = main_gains(record)
+    return [row for each in gains for row in records_of(territory_tables.gain_table(record, each))]
+
+
+def bias_rows(record: Record) -> list[Record]:
+    """A row per method and measure, of all users."""
+    return [
+        {"method": method, "measure": name, "mean": mean, "spread": spread}
+        for method, found in record["bias"].items()
+        for name, (mean, spread) in found["overall"].items()
+        if name in method_tables.SHOWN_MEASURES
+    ]
+
+
+def title_rows(record: Record) -> list[Record]:
+    """The paper's Table 3: a row per title and baseline."""
+    return [
+        {"territory": pair["territory"], "kind": kind, "title": pair[kind], "positives": pair[f"{kind}_positives"],
+         "baseline": baseline, "gain": gains[kind]}
+        for pair in record["title_pairs"] for kind in ("local", "global") for baseline, gains in pair["gains"].items()
+    ]  # fmt: skip
+
+
+def prior_rows(record: Record) -> list[Record]:
+    """The prior that each run found for title offsets per group or territory; infinite where they add nothing."""
+    return [
+        {"method": method["name"], "seed": seed, "level": run["level"],
+         "group_prior": float("inf") if run["group_prior"] is None else run["group_prior"]}
+        for method in record["methods"]
+        for seed, run in zip(method["seeds"], method["title_offsets"], strict=True) if run and "group_prior" in run
+    ]  # fmt: skip
+
+
+def where_known(key: str, table: Callable[[Any], Any]) -> Callable[[Record], list[Record]]:
+    """Rows of a table of records that have this part."""
+    return lambda record: records_of(table(record)) if record.get(key) else []
+
+
+TERRITORY_KEYS = ["method", "baseline", "territory", "average", "spread", "low", "high", "p_adjusted", "verdict"]
+TABLES: dict[str, tuple[Callable[[Record], list[Record]], list[str]]] = {
+    "methods": (where_known("methods", method_tables.run_data), []),
+    "gains": (where_known("gains", lambda record: territory_tables.comparison_table(record, record["gains"])), []),
+    "territories": (territory_rows, TERRITORY_KEYS),
+    "parts": (where_known("parts", method_tables.part_table), []),
+    "rankings": (where_known("rankings", ranking_tables.ranking_table), []),
+    "ranking_gains": (where_known("ranking_gains", ranking_tables.ranking_gain_table), []),
+    "bias": (bias_rows, []),
+    "bias_changes": (lambda record: record.get("bias_changes", []), []),
+    "title_pairs": (title_rows, []),
+    "title_kinds": (where_known("title_kinds", title_tables.kind_table), []),
+    "priors": (prior_rows, []),
+}
+
+
+def finding_rows(records: dict[str, Record]) -> str:
+    """What the main method changes against the upsampled baseline, a row per data set."""
+    rows = []
+    for name, title in NAMES.items():
+        if name in records and "rankings" in records[name]:
+            record = records[name]
+            methods = {method["name"]: method for method in record["methods"]}
+            ndcg = next(g for g in record["ranking_gains"] if (g["metric"], g["baseline"]) == ("ndcg", "upsampled"))
+            changes = {told["measure"]: told for told in record["bias_changes"] if told["baseline"] == "upsampled"}
+            worst, gap = (
+                " → ".join(f"{sum(m[key]) / len(m[key]):.4f}" for m in (methods["upsampled"], methods["mtl"]))
+                for key in ("worst", "gap")
+            )
+            shares = (points(changes[f"{kind}_share"]) for kind in ("local", "global"))
+            rows.append([title, percent(ndcg["overall"]), worst, gap, *shares])
+    heads = ["data", "nDCG@10, %", "worst territory", "gap between territories", "local titles in the top 10, points"]
+    return table([*heads, "global titles, points"], rows, left=1)
+
+
+def points(change: Record) -> str:
+    """A change of a share, with its interval where there is one."""
+    mean, low, high = (None if change[key] is None else 100 * change[key] for key in ("mean", "low", "high"))
+    return "–" if mean is None else f"{mean:+.2f}" if low is None else f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def control_rows(records: dict[str, Record]) -> str:
+    """Gains over the upsampled baseline of single ingredients and of the control: mean of territories."""
+    rows = []
+    for name, title in PARTS.items():
+        if name in records:
+            gains = (gains_over(records[name], "upsampled", method) for method in CONTROLS)
+            rows.append([title, *(percent(told_where(each)) for each in gains)])
+    return table(["data", *(f"`{method}`" for method in CONTROLS)], rows, left=1)
 
 
 def gains_over(record: Record, baseline: str, method: str | None = None) -> Record:
@@ -141,82 +239,6 @@ def overview(records: dict[str, Record]) -> str:
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
 
-def method_rows(record: Record) -> str:
-    rows = [[f"`{m['name']}`", with_spread(m["overall"]), with_spread(m["macro"])] for m in record["methods"]]
-    return table(["method", "overall PR-AUC", "macro PR-AUC"], rows)
-
-
-def ingredient_rows(record: Record) -> str:
-    """Every comparison: over all pairs, and over the territories that can be evaluated."""
-    rows = []
-    for gains in record["gains"]:
-        told = told_where(gains)
-        names = [f"`{gains['method']}`", f"`{gains['baseline']}`"]
-        won = f"{told['won']} of {told['evaluated']}"
-        rows.append([*names, percent(gains["overall"]), percent(told), won, str(told["better"]), str(told["worse"])])
-    heads = ["method", "baseline", "gain over all pairs, %", "mean of territories, %", "ahead in"]
-    return table([*heads, "significantly better", "significantly worse"], rows, left=2)
-
-
-def territory_rows(record: Record) -> str:
-    """The paper's Table 2, turned: a row a territory."""
-    over = [gains_over(record, baseline) for baseline in record["baselines"]]
-    evaluated = [territory for territory in record["territories"] if territory["evaluated"]]
-    shown = [i for i, territory in enumerate(evaluated) if territory["major"]] or range(len(evaluated))
-    rows = []
-    for i in shown:
-        cells = [evaluated[i]["name"], f"{evaluated[i]['test_positives']:,}"]
-        for gains in over:
-            cells += [interval(gains, i), gains["verdict"][i]]
-        rows.append(cells)
-    heads = ["territory", "test positives"]
-    for gains in over:
-        heads += [f"over `{gains['baseline']}`, %", "verdict"]
-    return table(heads, rows, left=1)
-
-
-def interval(gains: Record, i: int) -> str:
-    return f"{gains['average'][i]:+.2f} ({gains['low'][i]:+.2f} to {gains['high'][i]:+.2f})"
-
-
-def bias_rows(record: Record) -> str:
-    """A row a measure, a column a method."""
-    names = [method["name"] for method in record["methods"]]
-    rows = []
-    for key, (title, factor) in BIAS.items():
-        found = [record["bias"][name]["overall"].get(key, [None, None]) for name in names]
-        rows.append([title, *(score(mean, spread, factor) for mean, spread in found)])
-    rows.append(["expected calibration error", *(f"{record['calibration'][name]['ece']:.4f}" for name in names)])
-    told = table(["measure", *(f"`{name}`" for name in names)], rows)
-    return f"{told}\n\n{day}" if (day := as_of(record)) else told
-
-
-def score(mean: float | None, spread: float | None, factor: int) -> str:
-    return "–" if mean is None else f"{factor * mean:.2f} ± {factor * (spread or 0):.2f}"
-
-
-def title_rows(record: Record) -> str:
-    """The paper's Table 3."""
-    rows = []
-    for pair in record["title_pairs"]:
-        for kind in ("local", "global"):
-            gains = [pair["gains"].get(baseline, {}).get(kind) for baseline in record["baselines"]]
-            cells = ["–" if gain is None else f"{gain:+.1f}" for gain in gains]
-            rows.append([pair["territory"], kind, str(pair[kind]), str(pair[f"{kind}_positives"]), *cells])
-    heads = ["territory", "kind", "title", "training positives there", *(f"over `{t}`, %" for t in record["baselines"])]
-    return table(heads, rows, left=3) if rows else "No local title by the rule."
-
-
-def kind_rows(record: Record) -> str:
-    """The gains of the main method over all titles of a kind."""
-    rows = []
-    for told in record["title_kinds"]:
-        if told["titles"]:
-            quartiles = f"{told['median']:+.2f} ({told['lower_quartile']:+.2f} to {told['upper_quartile']:+.2f})"
-            rows.append([f"`{told['baseline']}`", told["kind"], quartiles, f"{told['ahead']} of {told['titles']}"])
-    return table(["over", "titles", "median gain (quartiles), %", "ahead"], rows, left=2)
-
-
 def rival_rows(records: dict[str, Record]) -> str:
     """Overall PR-AUC of simple rivals and networks, without and with memory: a row a method, a column a data set."""
     present = {title: names for title, names in RIVALS.items() if records.keys() >= set(names)}
@@ -251,53 +273,6 @@ def memory_rows(records: dict[str, Record]) -> str:
     return table([*heads, "significantly better", "significantly worse"], rows, left=3)
 
 
-def prior_rows(records: dict[str, Record]) -> str:
-    """Methods with offsets by territory, drawn by a prior of 5 and by the one that predicts best."""
-    shown = {name: title for name, title in PRIORS.items() if name in records}
-    pairs = [sorted((records[name.replace("-prior", "-zoo")], records[name]), key=chooses) for name in shown]
-    rows = []
-    for method in ("offsets", "mtl", "shuffled"):
-        rows.append([f"`{method}`", "5", *(zoo_cell(fixed, method) for fixed, _ in pairs)])
-        rows.append([f"`{method}`", "chosen", *(zoo_cell(chosen, method) for _, chosen in pairs)])
-        rows.append(["", "which is", *(chosen_priors(chosen, method) for _, chosen in pairs)])
-    return table(["method", "prior", *(f"{title}, %" for title in shown.values())], rows, left=2)
-
-
-def chooses(record: Record) -> bool:
-    """Whether its runs chose the prior of their offsets by territory."""
-    (settings,) = [found["settings"]["model"] for found in record["methods"] if found["name"] == "mtl"]
-    return settings["group_prior"] == 0
-
-
-def chosen_priors(record: Record, method: str) -> str:
-    """The prior of each run of a method, once each, ascending."""
-    (told,) = [found["title_offsets"] for found in record["methods"] if found["name"] == method]
-    priors = {float("inf") if run["group_prior"] is None else run["group_prior"] for run in told}
-    return ", ".join("∞" if prior == float("inf") else f"{prior:g}" for prior in sorted(priors))
-
-
-def zoo_rows(records: dict[str, Record]) -> str:
-    """Every method over the upsampled baseline, on each dataset."""
-    shown = {name: title for name, title in ZOO.items() if name in records}
-    heads = ["method", *(f"{title}, %" for title in shown.values())]
-    rows = []
-    for method in dict.fromkeys(method["name"] for name in shown for method in records[name]["methods"]):
-        cells = [zoo_cell(records[name], method) for name in shown]
-        if any(cell != "–" for cell in cells):
-            rows.append([f"`{method}`", *cells])
-    return table(heads, rows)
-
-
-def zoo_cell(record: Record, method: str) -> str:
-    """Mean gain over the upsampled baseline, bold where its interval leaves out 0, and where it is ahead."""
-    found = [g for g in record["gains"] if (g["method"], g["baseline"]) == (method, "upsampled")]
-    if not found:
-        return "–"
-    told = told_where(found[0])
-    mark = "" if told["low"] <= 0 <= told["high"] else "**"
-    return f"{mark}{told['mean']:+.2f}{mark} · {told['won']}/{told['evaluated']}"
-
-
 def read_records() -> dict[str, Record]:
     with_rivals = [name for names in RIVALS.values() for name in names]
     paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO, *PRIORS, *with_rivals)}
@@ -310,12 +285,17 @@ def pages() -> dict[Path, str]:
     return {path: filled(path.read_text("utf-8"), MARK, found) for path in PAGES}
 
 
+def appendix() -> dict[Path, str]:
+    """Each CSV file as the records want it."""
+    return {RECORDS / f"{name}.csv": text for name, text in csv_files(read_records()).items()}
+
+
 def main() -> None:
     for argument in sys.argv[1:]:
         record = json.loads(Path(argument).read_text("utf-8"))
         text = json.dumps(shortened(record), ensure_ascii=False, separators=(",", ":"))
         (RECORDS / f"{record['name']}.json").write_text(text + "\n", encoding="utf-8")
-    for path, text in pages().items():
+    for path, text in {**pages(), **appendix()}.items():
         path.write_text(text, encoding="utf-8")
 
 

@@ -76,8 +76,8 @@ def test_progress_goes_to_stderr(toy):
 
 
 OTHER = {
-    "users": 700, "titles": 50, "territories": 25, "groups": 3, "shift": 0.25, "taste": 1.0, "local": 0.25,
-    "regional": 0.25, "streams": 0.75, "inactive": 0.25, "repeats": 0.5, "noise": 3.0, "history_days": 7,
+    "users": 700, "titles": 50, "territories": 25, "groups": 3, "shift": 0.25, "taste": 1.5, "local": 0.25,
+    "regional": 0.25, "streams": 0.75, "noise": 3.0, "history_days": 7,
     "train_days": 9, "test_days": 2, "user_dim": 12, "title_dim": 10, "seed": 5,
 }  # fmt: skip
 

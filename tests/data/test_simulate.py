@@ -9,7 +9,7 @@ import pytest
 from twotower.core.errors import InputError
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.grouping import geographic_groups
-from twotower.data.synthetic.affinity import Affinity, true_affinity
+from twotower.data.synthetic.affinity import FAVOURITE, Affinity, true_affinity
 from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
 from twotower.metrics.average_precision import average_precision
@@ -99,7 +99,7 @@ def test_titles_are_streamed_where_they_are_offered_and_not_before_their_launch(
     user, title, day = world.all_events()
     assert world.availability[title, world.user_territory[user]].all()
     assert (day[world.launch_day[title] > 0] >= world.launch_day[title][world.launch_day[title] > 0]).all()
-    assert (world.launch_day >= 0).all() and (world.launch_day > 0).sum() > 10
+    assert (world.launch_day >= 0).all() and (world.launch_day > 0).any()
 
 
 def test_the_truth_counts_the_first_streams_of_the_log(world):
@@ -120,7 +120,7 @@ def test_active_users_stream_most_and_many_stream_nothing_at_all(service):
     user, _, day = first_streams_of(service)
     count = np.bincount(user[day >= 0], minlength=service.n_users)
     assert 0.2 < (count == 0).mean() < 0.6
-    assert np.sort(count)[-service.n_users // 10 :].sum() > 0.35 * count.sum()
+    assert np.sort(count)[-service.n_users // 10 :].sum() > 0.33 * count.sum()
     rate = service.truth("user_rate")
     assert np.corrcoef(np.log(rate), np.log1p(count))[0, 1] > 0.7
 
@@ -154,7 +154,7 @@ def test_the_true_affinity_ranks_unseen_pairs_well_but_not_perfectly(service):
     popularity = np.bincount(service.all_events()[1], minlength=service.n_titles)
     naive = average_precision(labels, popularity[titles].astype(float))
     print(f"PR-AUC: base rate {base_rate:.3f}, popularity {naive:.3f}, true affinity {best:.3f}")
-    assert base_rate == pytest.approx(0.2, abs=0.01) and 0.5 < best < 0.7 and naive < 0.3
+    assert base_rate == pytest.approx(0.2, abs=0.01) and 0.5 < best < 0.75 and 0.25 < naive < 0.4
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
@@ -164,7 +164,8 @@ def test_tastes_must_be_turned_for_each_group_exactly_if_there_is_a_shift(shift,
     truth = Affinity.read(dataset)
     appeal = truth.appeal[dataset.user_territory[users], titles]
     unturned = (dataset.truth("user_taste")[users] * truth.title_taste[titles]).sum(axis=1)
-    shared = average_precision(labels, appeal + unturned)
+    loved = FAVOURITE * (dataset.truth("user_favourite")[users] == truth.collection[titles])
+    shared = average_precision(labels, appeal + unturned + loved)
     best = average_precision(labels, true_affinity(dataset, users, titles))
     if shift:
         assert best > shared + 0.05
@@ -186,13 +187,13 @@ def explained(target, vectors):
 
 def test_user_vectors_know_the_history_and_nothing_later(tmp_path):
     def knowledge(history_days):
-        dataset = toy(tmp_path / str(history_days), users=4000, history_days=history_days)
+        dataset = toy(tmp_path / str(history_days), users=4000, history_days=history_days, streams=0.5)
         user, _, day = dataset.all_events()
         activity = np.log1p(np.bincount(user[day > HISTORY], minlength=4000))[:, None]
         return [explained(target, dataset.user_vectors) for target in (activity, dataset.truth("user_taste"))]
 
     (blind_activity, blind_taste), (activity, taste) = knowledge(0), knowledge(20)
-    assert blind_activity < 0.02 and activity > 0.2
+    assert blind_activity < 0.02 and activity > 0.15
     assert blind_taste < 0.05 and taste > blind_taste + 0.04
 
 
@@ -212,8 +213,6 @@ OPTIONS = [
     ("local", 0.2, 0.4, lambda d: (d.availability.sum(axis=1) == 1).sum()),
     ("regional", 0.1, 0.3, lambda d: d.titles["kind"].count("regional")),
     ("streams", 0.2, 0.4, distinct_pairs),
-    ("inactive", 0.2, 0.7, lambda d: d.n_users - len(np.unique(d.all_events()[0]))),
-    ("repeats", 0.5, 2.0, lambda d: d.manifest["counts"]["events"] / distinct_pairs(d)),
     ("noise", 20.0, 1.0, lambda d: explained(d.truth("user_taste"), d.user_vectors)),
     ("history_days", 5, 30, lambda d: len(d.history()[0])),
     ("train_days", 5, 20, lambda d: sum(len(d.events(day)[0]) > 0 for day in range(d.train_days))),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower.data.dataset import HISTORY
-from twotower.data.synthetic.watching import Watches, first_streams, repeats, sample_rates
+from twotower.data.synthetic.watching import INACTIVE, REPEATS, Watches, first_streams, repeats, sample_rates
 from twotower.data.synthetic.world import WorldConfig
 
 N = 40_000  # users
@@ -21,16 +21,11 @@ def watch(rate, shares, launch, seed=0, **settings):
     return first_streams(config(**settings), np.array(launch), rates, shares, np.random.default_rng(seed))
 
 
-def test_rates_have_the_mean_asked_for_and_a_heavy_tail():
-    for inactive in (0.0, 0.5, 1.0):
-        rates = sample_rates(config(streams=0.3, inactive=inactive), 400_000, np.random.default_rng(0))
-        assert rates.mean() == pytest.approx(0.3, rel=0.05) and rates.dtype == np.float32
-        assert np.sort(rates)[-40_000:].sum() > 0.35 * rates.sum()  # a tenth of the users
-
-
-def test_inactive_users_hardly_ever_watch():
-    rates = sample_rates(config(streams=1.0, inactive=0.3), 100_000, np.random.default_rng(0))
-    assert (rates < 0.05).mean() == pytest.approx(0.3, abs=0.02)
+def test_rates_have_the_mean_asked_for_a_heavy_tail_and_many_users_who_hardly_watch():
+    rates = sample_rates(config(streams=0.3), 400_000, np.random.default_rng(0))
+    assert rates.mean() == pytest.approx(0.3, rel=0.05) and rates.dtype == np.float32
+    assert np.sort(rates)[-40_000:].sum() > 0.35 * rates.sum()  # a tenth of the users
+    assert (rates < 0.3 / 20).mean() == pytest.approx(INACTIVE, abs=0.02)
 
 
 def test_nobody_streams_a_title_for_the_first_time_twice():
@@ -70,15 +65,13 @@ def test_the_whole_history_is_one_day():
 
 def test_repeats_come_after_the_first_stream_and_within_the_log():
     first = watch(rate=0.2, shares=[0.5, 0.5], launch=[-10, -10])
-    again = repeats(config(repeats=3.0), np.array([0, 1]), first, np.random.default_rng(1))
+    again = repeats(20, np.array([0, 1]), first, np.random.default_rng(1))
     began = dict(zip(zip(first.user, first.title, strict=True), first.time, strict=True))
     assert all(time >= began[u, t] for u, t, time in zip(*again, strict=True))
     assert again.time.max() < 20 and len(again.user) > 0
 
 
-def test_series_are_repeated_most_and_the_average_is_as_asked_for():
+def test_series_are_repeated_most_and_the_average_is_as_said():
     early = Watches(np.arange(N), np.arange(N) % 2, np.full(N, -400.0))  # no repeat is too late for the log
-    again = repeats(config(repeats=1.5), np.array([0, 1]), early, np.random.default_rng(0))
-    films, series = np.bincount(again.title)
-    assert (films + series) / N == pytest.approx(1.5, rel=0.03) and series > 5 * films
-    assert len(repeats(config(repeats=0.0), np.array([0, 1]), early, np.random.default_rng(0)).user) == 0
+    films, series = np.bincount(repeats(20, np.array([0, 1]), early, np.random.default_rng(0)).title)
+    assert (films + series) / N == pytest.approx(REPEATS, rel=0.03) and series > 5 * films

@@ -62,8 +62,6 @@ def test_large_countries_tend_to_be_larger_markets_but_another_seed_has_others()
         ({"regional": -0.1}, "regional = -0.1: expected from 0 to below 1"),
         ({"local": 0.6, "regional": 0.4}, "local = 0.6: expected with regional, to leave a global title"),
         ({"streams": 0.0}, "streams = 0.0: expected above 0"),
-        ({"inactive": 2}, "inactive = 2.0: expected from 0 to 1"),
-        ({"repeats": -1}, "repeats = -1.0: expected at least 0"),
         ({"noise": -1}, "noise = -1.0: expected at least 0"),
         ({"history_days": -1}, "history_days = -1: expected at least 0"),
         ({"train_days": 0}, "train_days = 0: expected at least 1"),

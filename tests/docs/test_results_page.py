@@ -21,7 +21,7 @@ def results():
 
 
 def test_every_table_of_the_pages_comes_from_the_records(results):
-    for path, wanted in results.pages().items():
+    for path, wanted in {**results.pages(), **results.appendix()}.items():
         assert path.read_text("utf-8") == wanted, f"{path.name}: run python docs/generate_results.py"
 
 
@@ -95,12 +95,10 @@ def test_a_shortened_record_tells_the_same_and_no_path(results):
     assert part["average"] == [pytest.approx(whole["average"][i], rel=1e-5) for i in evaluated]
     assert part["verdict"] == [whole["verdict"][i] for i in evaluated]
     assert "path" not in json.dumps(short) and "histograms" not in short
-
-
-def test_the_page_tells_the_day_of_the_recommendations(results):
-    for name, record in results.read_records().items():
-        told = results.bias_rows(record)
-        assert ("Recommendations are computed as of day" in told) == (len(record["periods"]) > 1), name
+    (ndcg,) = (values["mean"] for name, values in short["rankings"]["mtl"]["territories"].items() if name == "ndcg")
+    assert len(ndcg) == len(short["ranking_users"]) == len(evaluated) == len(short["ranking_gains"][0]["average"])
+    rows = results.csv_files({"made-up": short})
+    assert {text.count("\n") for text in rows.values()} > {1} and set(rows) == set(results.TABLES)
 
 
 def test_only_what_is_a_list_of_territories_is_cut(results):

@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 32, "--title-dim", 32, "--local", 0,
-         "--regional", 0, "--taste", 2, "--streams", 1, "--repeats", 0, "--history-days", 20, "--train-days", 20,
+         "--regional", 0, "--taste", 2, "--streams", 1, "--history-days", 20, "--train-days", 20,
          "--test-days", 6)  # fmt: skip
 QUICK = ("--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1, "--seeds", 5,
          "--replicates", 300, "--min-positives", 30)  # fmt: skip

@@ -16,9 +16,7 @@ from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import (
     Recommendations,
-    choose_users,
     recommend,
-    users_from_file,
     watched,
     write_csv,
 )
@@ -116,48 +114,12 @@ def test_naming_a_user_twice_is_a_mistake_of_the_caller(data):
         watched(data, np.array([4, 4]), 1)
 
 
-# ---------------------------------------------------------------- who
-
-
-def write_ids(world, ids):
-    (world / "users.csv").write_text("user\n" + "".join(f"{name}\n" for name in ids))
-    return Dataset.open(reseal(world, add=["users.csv"]))
-
-
-def test_users_come_from_a_file_in_its_order_and_once(own_world, tmp_path):
-    data = write_ids(own_world, [f"u{i}" for i in range(300)])
-    file = tmp_path / "users.csv"
-    file.write_text('\ufeffuser,rank\nu7,1\nu3,1\n\n"u7",2\n u250 \n', encoding="utf-8")
-    assert users_from_file(data, file).tolist() == [7, 3, 250]
-    assert choose_users(data, file=file).tolist() == [7, 3, 250]
-
-
-def test_users_without_ids_are_numbers(data, tmp_path):
-    file = tmp_path / "users.txt"
-    file.write_text("12\n0\n")
-    assert users_from_file(data, file).tolist() == [12, 0]
-
-
-def test_a_user_called_user_is_a_user(own_world, tmp_path):
-    data = write_ids(own_world, ["user", *range(1, 300)])
-    (tmp_path / "users.txt").write_text("user\n17\n")
-    assert users_from_file(data, tmp_path / "users.txt").tolist() == [0, 17]
-
-
-def test_users_of_a_territory_are_those_who_live_there(data, tmp_path):
-    code, name = data.territories.code[1], data.territories.name[2]
-    both = choose_users(data, [code, name])
-    assert both.tolist() == np.flatnonzero(np.isin(data.user_territory, [1, 2])).tolist()
-    (tmp_path / "users.txt").write_text("\n".join(map(str, range(100))))
-    few = choose_users(data, [code], tmp_path / "users.txt")
-    assert few.tolist() == np.flatnonzero(data.user_territory[:100] == 1).tolist()
-
-
 # ---------------------------------------------------------------- how they are written
 
 
 def test_the_csv_has_a_line_a_recommendation(own_world):
-    data = write_ids(own_world, ['a "b"', *range(1, 300)])
+    (own_world / "users.csv").write_text('user\n"a ""b"""\n' + "".join(f"{user}\n" for user in range(1, 300)))
+    data = Dataset.open(reseal(own_world, add=["users.csv"]))
     title = np.array([[2, 0], [5, NO_TITLE], [NO_TITLE, NO_TITLE]], np.int32)
     score = np.array([[1.5, -0.1], [2, -np.inf], [-np.inf, -np.inf]], np.float32)
     file = io.StringIO()
@@ -165,6 +127,15 @@ def test_the_csv_has_a_line_a_recommendation(own_world):
     ids = data.title_ids
     assert file.getvalue() == (
         f'user,rank,title,score\n"a ""b""",1,{ids[2]},1.5\n"a ""b""",2,{ids[0]},-0.1\n9,1,{ids[5]},2.0\n'
+    )
+
+
+def test_the_summary_says_who_has_less_and_who_has_nothing():
+    title = np.array([[2, 0], [5, NO_TITLE], [NO_TITLE, NO_TITLE]], np.int32)
+    text = Recommendations(np.arange(3), title, np.zeros((3, 2), np.float32)).summary("best.csv")
+    assert text == (
+        "3 recommendations for 2 users saved to best.csv; 1 user with fewer than 2; "
+        "1 user with none, who watched all that is available."
     )
 
 
@@ -214,30 +185,6 @@ def test_vectors_of_another_width_are_refused(own_world, run):
     write_vectors(own_world, user_vectors=np.zeros((300, 5), np.float32))
     with pytest.raises(InputError, match=r"its vectors are \(5, \d+\) wide; .*mtl was trained on \(16, \d+\)"):
         recommend(run.path, Dataset.open(own_world))
-
-
-def test_unknown_users_are_named_by_file_and_line(data, tmp_path):
-    file = tmp_path / "users.txt"
-    file.write_text("user\n5\n300\n")
-    with pytest.raises(InputError, match=r"users\.txt line 3: no user '300' in .*tiny"):
-        users_from_file(data, file)
-    with pytest.raises(InputError, match=r"nowhere\.txt: not readable \(No such file"):
-        users_from_file(data, tmp_path / "nowhere.txt")
-    file.write_bytes(b"\xff\xfe5")
-    with pytest.raises(InputError, match=r"users\.txt: not readable \('utf-8' codec"):
-        users_from_file(data, file)
-
-
-def test_nobody_to_recommend_to_is_told(data, tmp_path):
-    file = tmp_path / "users.txt"
-    file.write_text("user\n")
-    with pytest.raises(InputError, match=r"users\.txt: no users$"):
-        choose_users(data, file=file)
-    file.write_text(str(int(np.argmax(data.user_territory == 0))))
-    with pytest.raises(InputError, match=rf"users\.txt: no users in {data.territories.code[1]}$"):
-        choose_users(data, [data.territories.code[1]], file)
-    with pytest.raises(InputError, match="unknown territory 'Atlantis'"):
-        choose_users(data, ["Atlantis"])
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path):

@@ -1,6 +1,7 @@
 """Yesterday's model for today's users: what a run has of titles and territories goes by their ids."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from click.testing import CliRunner
 from tiny_runs import failing_line
 
 from twotower.cli import cli
+from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.memory.knowledge import read_history
 from twotower.data.memory.memory import TITLE_TERMS
 from twotower.data.sample import Pairs, Sample
 from twotower.serving.open_run import open_memory, open_model, score_pairs
 from twotower.serving.recommend import recommend
-from twotower.serving.remap import groups_by_code, offsets_by_id, unseen_pairs
+from twotower.serving.remap import groups_by_code, offsets_by_id, unseen_pairs, with_shared_group
 from twotower.training.run import RunReader
 
 HOMES, TITLES, NEW_TITLE = ("DE", "FR", "PL"), 24, "t24"
@@ -200,8 +202,9 @@ def test_a_run_with_memory_is_served_to_newcomers(home):
 def test_users_of_a_territory_without_a_head_are_refused_and_others_are_not(home, tmp_path):
     n = Dataset.open(home / "today").n_users
     line = f"{home / 'today'}: 1 of {n} users live in 'AD', for which {home / 'mtl'} has no head"
-    assert failing_line("recommend", home / "mtl", home / "today").startswith(line)
-    assert line in failing_line("export", home / "mtl", home / "today", "--out", tmp_path / "out")
+    fail = "--unknown-territory", "fail"
+    assert failing_line("recommend", home / "mtl", home / "today", *fail).startswith(line)
+    assert line in failing_line("export", home / "mtl", home / "today", "--out", tmp_path / "out", *fail)
     assert "has no head" in failing_line(
         "explain", home / "mtl", "--dataset", home / "today", "--user", "alp", "--title", "t1"
     )
@@ -211,6 +214,41 @@ def test_users_of_a_territory_without_a_head_are_refused_and_others_are_not(home
     found = recommendations(run("recommend", home / "mtl", home / "today", "--territory", "FR"))
     names = [name for name in Dataset.open(home / "today").user_ids if name != "alp"]
     assert set(found) == {name for name in names if int(name[1:]) % 3 == 1}
+
+
+def test_one_user_of_an_unknown_territory_does_not_stop_the_others(home):
+    arguments = ["recommend", str(home / "mtl"), str(home / "today")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0 and "left out" in result.stderr and "'AD'" in result.stderr
+    others = recommendations(result.stdout)
+    everybody = recommendations(run(*arguments, "--unknown-territory", "shared"))
+    assert "alp" not in others and set(everybody) == {*others, "alp"}
+    assert others == {user: titles for user, titles in everybody.items() if user != "alp"}
+    (home / "alp").write_text("alp\n")
+    assert "left out: " in failing_line(*arguments, "--users", home / "alp")
+
+
+@pytest.mark.parametrize("name", ["mtl", "both"])
+def test_without_a_head_a_user_has_what_all_groups_share(home, name):
+    dataset, reader = Dataset.open(home / "today"), RunReader(home / name)
+    alp = dataset.user_ids.index("alp")
+    model, group = open_model(reader.path, dataset, np.array([alp]), "shared")
+    known, _ = open_model(reader.path, dataset, np.array([0]))
+    table, K = reader.evaluation.territories, known.config.groups
+    assert group[dataset.territories.code.index("AD")] == K and model.config.groups == K + 1
+    assert not any(model.params[part][K].any() for part in ("head.P", "head.Q"))
+    share = np.array([table.users[table.group == k].sum() for k in range(K)]) / table.users.sum()
+    np.testing.assert_allclose(model.params["title_bias.C"][K], share @ known.params["title_bias.C"], rtol=1e-5)
+    for part, value in known.params.items():
+        np.testing.assert_array_equal(model.params[part][: len(value)], value)
+
+
+def test_heads_with_nothing_shared_are_told(home):
+    reader, dataset = RunReader(home / "mtl"), Dataset.open(home / "today")
+    model, _ = open_model(reader.path, dataset, np.array([0]))
+    model.config = replace(model.config, head="plain")
+    with pytest.raises(InputError, match="--head plain has no part that all groups share"):
+        with_shared_group(reader, model)
 
 
 def test_embeddings_of_newcomers_are_exported(home, tmp_path):

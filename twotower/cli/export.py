@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from twotower.cli.user_options import user_options
+from twotower.cli.user_options import chosen_users, user_options
 from twotower.core.formatting import counted
 
 
@@ -15,7 +15,13 @@ from twotower.core.formatting import counted
 @user_options
 @click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
 def export(
-    run: Path, directory: Path | None, out: Path, territories: tuple[str, ...], file: Path | None, overwrite: bool
+    run: Path,
+    directory: Path | None,
+    out: Path,
+    territories: tuple[str, ...],
+    file: Path | None,
+    unknown_territory: str,
+    overwrite: bool,
 ) -> None:
     """Write user and title embeddings for scoring elsewhere.
 
@@ -35,12 +41,11 @@ def export(
     from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.export import export as write_embeddings
-    from twotower.serving.recommend import choose_users
     from twotower.training.run import RunReader
 
     dataset = Dataset.open(directory or RunReader(run).dataset)
-    users = choose_users(dataset, territories, file)
+    users = chosen_users(run, dataset, territories, file, unknown_territory)
     with show_progress() as progress:
-        exported = write_embeddings(run, dataset, out, users, overwrite, progress)
+        exported = write_embeddings(run, dataset, out, users, overwrite, progress, unknown_territory)
     rows = f"{counted(exported.users, 'user')} and {counted(exported.titles, 'title')}"
     click.echo(f"Embeddings of {rows}, {counted(exported.width, 'number')} each, saved to {out}.")

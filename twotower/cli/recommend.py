@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from twotower.cli.user_options import user_options
-from twotower.core.formatting import counted
+from twotower.cli.user_options import chosen_users, user_options
 
 
 @click.command()
@@ -27,6 +26,7 @@ def recommend(
     top: int,
     territories: tuple[str, ...],
     file: Path | None,
+    unknown_territory: str,
     day: int | None,
     out: Path | None,
 ) -> None:
@@ -49,21 +49,19 @@ def recommend(
     from twotower.core.streams import data_output, is_stream
     from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
-    from twotower.serving.recommend import choose_users, write_csv
     from twotower.serving.recommend import recommend as best_titles
+    from twotower.serving.recommend import write_csv
     from twotower.training.run import RunReader
 
     dataset = Dataset.open(directory or RunReader(run).dataset)
     with ExitStack() as stack:
-        users = choose_users(dataset, territories, file)
+        users = chosen_users(run, dataset, territories, file, unknown_territory)
         target = stack.enter_context(whole_text(out)) if out else data_output()
         with show_progress() as progress:
-            results = best_titles(run, dataset, users, top, day, progress)
+            results = best_titles(run, dataset, users, top, day, progress, unknown_territory=unknown_territory)
             if out:
                 write_csv(target, dataset, results, progress)
         if not out:
             write_csv(target, dataset, results)  # after the progress display: both may be the same terminal
     if out:
-        n = int(results.counts().sum())
-        saved = f"{counted(n, 'recommendation')} for {counted(len(users), 'user')} saved to {out}."
-        click.echo(saved, err=is_stream(out))
+        click.echo(results.summary(str(out)), err=is_stream(out))

@@ -24,6 +24,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "train": (
         Rule(("rank",), lambda v: v["head"] not in RANKED, "with --head {head}"),
         Rule(("experts",), lambda v: v["head"] != "mmoe", "with --head {head}"),
+        Rule(("memory_units",), lambda v: not v["memory"], "with --no-memory"),
         Rule(("offset_prior",), lambda v: v["title_offsets"] == "none", "with --title-offsets none"),
         Rule(("debias_strength",), lambda v: v["debias"] == "none", "without --debias"),
         Rule(("patience", "validations_per_epoch"), lambda v: v["validation"] == 0, "with --validation 0"),

@@ -14,7 +14,15 @@ from twotower.data.epochs import LabelledPairs
 from twotower.data.memory.files import load_memory
 from twotower.data.memory.memory import Memory
 from twotower.model.two_tower import TwoTower
-from twotower.serving.remap import check_heads, groups_by_code, is_like, remapped, remembered
+from twotower.serving.remap import (
+    UNKNOWN,
+    check_heads,
+    groups_by_code,
+    is_like,
+    remapped,
+    remembered,
+    with_shared_group,
+)
 from twotower.training.checkpoint import load_model
 from twotower.training.predict import make_scorer, predict_pairs
 from twotower.training.run import MEMORY, TERRITORIES, RunReader
@@ -34,12 +42,14 @@ def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress
         return predict_pairs(model, scorer, pairs, progress)
 
 
-def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None) -> tuple[TwoTower, np.ndarray]:
+def open_model(
+    run_path: Path, dataset: Dataset, users: np.ndarray | None = None, unknown_territory: str = "fail"
+) -> tuple[TwoTower, np.ndarray]:
     """The model of a finished run, for a dataset that it can score, and the group of each territory (C,).
 
     Where vectors have the columns of the run's dataset, titles and territories may differ: parameters are matched by id
-    (see ``remap``), and a territory without a head has the group −1. ``users`` (n,) are the rows to be scored, all by
-    default.
+    (see ``remap``), and a territory without a head has the group −1; with ``unknown_territory`` "shared" it has one
+    more group, which has what all groups share. ``users`` (n,) are the rows to be scored, all by default.
 
     Errors: InputError when the run is incomplete, as for ``check_fits``, and for users without a head; ValueError and
     IndexError as for ``user_rows``.
@@ -52,8 +62,11 @@ def open_model(run_path: Path, dataset: Dataset, users: np.ndarray | None = None
         return model, run.evaluation.territories.group
     check_shapes(run, dataset, model)
     group = groups_by_code(run, dataset.territories.code, model.config.groups)
+    moved = remapped(run, model, dataset)
+    if unknown_territory == "shared" and (group == UNKNOWN).any():
+        return with_shared_group(run, moved), np.where(group == UNKNOWN, model.config.groups, group)
     check_heads(run, dataset, group, users)
-    return remapped(run, model, dataset), group
+    return moved, group
 
 
 def user_rows(dataset: Dataset, users: np.ndarray | None = None) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import csv
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,10 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.checks import check_count
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.memory.memory import Memory
 from twotower.model.engine.topk import NO_TITLE
+from twotower.model.memory import MemoryWeights
 from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
 from twotower.serving.open_run import open_memory, open_model, user_rows
 from twotower.training.predict import user_groups
@@ -36,6 +37,17 @@ class Recommendations:
         """Number of titles per user, (n,)."""
         return np.count_nonzero(self.title != NO_TITLE, axis=1)
 
+    def summary(self, place: str) -> str:
+        """What was written to a place, for how many users, and how many have less or nothing."""
+        counts, k = self.counts(), self.title.shape[1]
+        served, short = int((counts > 0).sum()), int(((counts > 0) & (counts < k)).sum())
+        parts = [f"{counted(int(counts.sum()), 'recommendation')} for {counted(served, 'user')} saved to {place}"]
+        if short:
+            parts.append(f"{counted(short, 'user')} with fewer than {k}")
+        if served < len(counts):
+            parts.append(f"{counted(len(counts) - served, 'user')} with none, who watched all that is available")
+        return f"{'; '.join(parts)}."
+
 
 def recommend(
     run_path: Path,
@@ -45,12 +57,13 @@ def recommend(
     day: int | None = None,
     progress: Progress = silent,
     filter_watched: bool = True,
+    unknown_territory: str = "fail",
 ) -> Recommendations:
     """The ``top`` best titles of users (n,), by default all of the dataset, under the weights of a finished run.
 
     Recommendations are made at the start of ``day``, by default the day after the log: titles launched by then,
     available in the user's territory and, with ``filter_watched``, not watched by the user before. Ties go to the title
-    that comes first in the table.
+    that comes first in the table. ``unknown_territory``: see ``open_model``.
 
     Errors: InputError as for ``open_model``, for vectors that are not finite, and a day outside the log; ValueError and
     IndexError for a ``top`` below 1, and for users who are no rows of the dataset or occur twice.
@@ -61,7 +74,7 @@ def recommend(
     day = end if day is None else day
     if not isinstance(day, int | np.integer) or not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
-    model, territory_group = open_model(run_path, dataset, rows)
+    model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
     memory = open_memory(run_path, dataset, model)
     compile_kernels(progress)
     dataset.check_vectors(progress)
@@ -70,9 +83,10 @@ def recommend(
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
         territory = np.asarray(dataset.head_territory)[rows]
         bias, own = title_bias(retrieval, model.title_offsets, dataset, territory_group, day), None
-        if memory is not None and (weights := model.score.weights_of_memory()) is not None:
-            bias = bias + territory_terms(memory, weights, territory_group)
-            own = user_terms(memory, rows, weights[group])
+        if memory is not None:
+            weights = model.memory_weights()
+            bias = bias + memory.of_territories(weights.rows(territory_group).linear)
+            own = user_terms(memory, rows, weights.rows(group))
         choice = Candidates(
             bias,
             np.asarray(dataset.user_territory)[rows],
@@ -83,20 +97,17 @@ def recommend(
     return Recommendations(rows, title, score)
 
 
-def territory_terms(memory: Memory, weights: np.ndarray, territory_group: np.ndarray) -> np.ndarray:
-    """What memory adds to the logits of titles in territories (C, T), under the weights (K, F) of their groups (C,)."""
-    return memory.of_territories(weights[territory_group if len(weights) > 1 else np.zeros_like(territory_group)])
-
-
-def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consumer:
-    """Adds to blocks of logits what memory makes of users' histories; weights (n, F) of the users in ``rows`` (n,)."""
+def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,)."""
     kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
+    layer = memory.layer(weights.layer)
 
     def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
         if getattr(kept, "which", None) is not which:
             out = getattr(kept, "terms", None)
             out = None if out is None or len(out) < len(which) else out  # another array would be new pages
-            kept.which, kept.terms = which, memory.of_users(rows[which], weights[which], out)
+            linear, v = weights.linear[which], weights.units[which]
+            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add
@@ -142,45 +153,6 @@ def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = s
 def nothing_watched(n: int) -> tuple[np.ndarray, np.ndarray]:
     """As ``watched``, of n users who watched nothing."""
     return np.zeros(n + 1, np.int64), np.empty(0, np.int32)
-
-
-def choose_users(dataset: Dataset, territories: Sequence[str] = (), file: Path | None = None) -> np.ndarray:
-    """Rows of the users of a file, in its order, or of all; with ``territories``, of residents only, (n,) int64.
-
-    Errors: InputError for an unknown territory or user, and when no user is left.
-    """
-    rows = np.arange(dataset.n_users) if file is None else users_from_file(dataset, file)
-    if territories:
-        wanted = [dataset.territories.index(name) for name in territories]
-        rows = rows[np.isin(np.asarray(dataset.user_territory)[rows], wanted)]
-    if not len(rows):
-        where = f" in {', '.join(territories)}" if territories else ""
-        raise InputError(f"{file or dataset.path}: no users{where}")
-    return rows
-
-
-def users_from_file(dataset: Dataset, file: Path) -> np.ndarray:
-    """Rows (n,) int64 of the users whose ids are the first cell of each line of a text or CSV file, each once.
-
-    A first line ``user`` is a header. In a dataset without ids, such as a simulated one, users are numbers from 0.
-
-    Errors: InputError with file and line for an unknown user.
-    """
-    ids = dataset.user_ids if dataset.user_ids is not None else map(str, range(dataset.n_users))
-    row_of = {name: row for row, name in enumerate(ids)}
-    rows = []
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines)
-            for cells in reader:
-                name = cells[0].strip() if cells else ""
-                if name in row_of:
-                    rows.append(row_of[name])
-                elif name and not (name == "user" and reader.line_num == 1):
-                    raise InputError(f"{file} line {reader.line_num}: no user {name!r} in {dataset.path}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not readable ({getattr(error, 'strerror', None) or error})") from None
-    return np.array(list(dict.fromkeys(rows)), np.int64)
 
 
 def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:

@@ -2,16 +2,19 @@
 
 Parameters of single titles and territories are matched by id: title offsets (C, T) and territory parameters. A title
 unknown to the run has offset 0. A territory unknown to it has no parameters of its own and average title offsets; where
-there are several heads it has none (UNKNOWN), because its group is not known. Memory is matched likewise.
+there are several heads it has none (UNKNOWN), because its group is not known, unless it shares one more group with
+others of its kind. Memory is matched likewise.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.random_streams import placeholder
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset
@@ -22,6 +25,7 @@ from twotower.model.two_tower import TwoTower
 from twotower.training.run import RunReader
 
 UNKNOWN = -1  # the group of a territory that a model with several heads does not know
+SHARED_HEADS = ("none", "lowrank", "residual", "mmoe", "market-gate")  # those that add to what all groups share
 
 
 def is_like(run: RunReader, dataset: Dataset) -> bool:
@@ -114,6 +118,14 @@ def memory_by_id(kept: Kept, territory: np.ndarray, title: np.ndarray, users: np
     return kept._replace(tables=tables, unwatched=unwatched, cosines=moved(kept.cosines), ease=moved(kept.ease))
 
 
+def has_head(run: RunReader, dataset: Dataset, users: np.ndarray) -> np.ndarray:
+    """Which of the users (n,) live in a territory that a run has a head for: (n,) bool."""
+    if not is_like(run, dataset):
+        return np.ones(len(users), bool)
+    groups = int(run.evaluation.territories.group.max()) + 1
+    return (groups_by_code(run, dataset.territories.code, groups) != UNKNOWN)[np.asarray(dataset.head_territory)[users]]
+
+
 def check_heads(run: RunReader, dataset: Dataset, territory_group: np.ndarray, users: np.ndarray) -> None:
     """Errors: InputError when some of the users (n,) live in a territory that the run has no head for."""
     territory = np.asarray(dataset.head_territory)[users]
@@ -121,9 +133,41 @@ def check_heads(run: RunReader, dataset: Dataset, territory_group: np.ndarray, u
     if without_head.any():
         codes = [dataset.territories.code[c] for c in np.unique(territory[without_head])]
         where = f"{codes[0]!r}" if len(codes) == 1 else f"{len(codes)} territories, such as {codes[0]!r}"
-        affected = f"{int(without_head.sum()):,} of {len(territory):,} users live in {where}"
-        hint = "choose other users with --users or --territory"
+        affected = f"{int(without_head.sum()):,} of {counted(len(territory), 'user')} live in {where}"
+        hint = (
+            "--unknown-territory skip leaves them out, shared serves them without a head; see --users, --territory"
+        )
         raise InputError(f"{dataset.path}: {affected}, for which {run.path} has no head ({hint})")
+
+
+def with_shared_group(run: RunReader, model: TwoTower) -> TwoTower:
+    """The same model with one more group K, of users whose group is not known.
+
+    Its head adds nothing: U is the user tower's output, which all heads start from. Title biases and weights of memory
+    that groups have to themselves, and statistics of a batch-norm per group, are averages weighted by users.
+
+    Errors: InputError for heads that add to nothing shared.
+    """
+    if model.config.head not in SHARED_HEADS:
+        expected = f"expected --head {', '.join(SHARED_HEADS)} when training, or --unknown-territory skip"
+        raise InputError(f"{run.path}: --head {model.config.head} has no part that all groups share, {expected}")
+    K, table = model.config.groups, run.evaluation.territories
+    share = np.bincount(table.group, weights=np.maximum(table.users, 1e-9), minlength=K)
+    share = share / share.sum()  # (K,)
+    config = replace(model.config, groups=K + 1)
+    wider = TwoTower(config, *model.widths, placeholder(), threads=model.threads.count, territories=model.territories)
+    for name, value in model.params.items():
+        wider.params[name][: len(value)] = value
+        if model.parameters[name].owner == "group":
+            wider.params[name][K] = 0 if name.startswith("head.") else np.tensordot(share, value, 1)
+    for name, value in model.running.items():
+        wider.running[name][: len(value)] = value
+        if value.ndim == 2:
+            mean = model.running[name.replace(".var", ".mean")]
+            spread = np.tensordot(share, (mean - share @ mean) ** 2, 1) if ".var" in name else 0
+            wider.running[name][K] = share @ value + spread
+    wider.title_offsets = model.title_offsets
+    return wider
 
 
 def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) -> Pairs:

@@ -101,7 +101,9 @@ def _compile_retrieval() -> None:
     scores = profile_scores(history, weights)
     start, title, _ = parts(history)
     coefficients = np.ones((USERS, 4), np.float32)
-    combine_profiles(scores, start, title, *parts(weights), *parts(weights), coefficients, np.float32(1))
+    units = np.zeros((1, TITLES, 1), np.float32), np.zeros((USERS, 4, 1), np.float32), np.zeros((USERS, 1), np.float32)
+    both = *parts(weights), *parts(weights)
+    combine_profiles(scores, start, title, *both, coefficients, np.float32(1), np.zeros(USERS, np.int64), *units)
 
 
 def _warm_up_sampling(directory: Path) -> None:

@@ -13,9 +13,10 @@ KINDS = ("global", "regional", "local")
 FORMATS = ("film", "series")
 SERIES_SHARE = 0.5
 REGION_TERRITORIES = 30  # a regional title is available in this many territories, those nearest to its home
-LAUNCHED_SHARE = 0.5  # of the titles are launched before the log; the others on a day of the log
+LAUNCHED_SHARE = 0.9  # of the titles are launched before the log; the others on a day of the log
 TASTE_DIM = 16  # d, dimensions of taste; even, because tastes turn in planes (see affinity.py)
 GENRE_WEIGHT = 0.7  # cosine between a title's taste and its genre's, before the title's own part is added
+COLLECTION_TITLES = 40  # that the same users love: of one home, of a few, or of the whole world
 KEYWORDS = 8  # words of a title's text
 KEYWORD_SHARPNESS = 6.0  # nats: how much closer words are preferred
 
@@ -53,6 +54,7 @@ class Catalogue:
 
     kind: np.ndarray  # (T,) row of KINDS
     home: np.ndarray  # (T,) home territory
+    collection: np.ndarray  # (T,) titles that go together, numbered from 0
     genre: np.ndarray  # (T,) row of GENRES
     format: np.ndarray  # (T,) row of FORMATS
     taste: np.ndarray  # (T, d) float32 unit vectors
@@ -79,6 +81,7 @@ def make_catalogue(config: WorldConfig, territories: Territories, rng: np.random
     return Catalogue(
         kind=kind,
         home=home,
+        collection=_collections(np.where(kind == 0, -1, home), rng),
         genre=genre,
         format=(rng.random(config.titles) < SERIES_SHARE).astype(np.int64),
         taste=_blend(genre_taste[genre], own),
@@ -93,6 +96,12 @@ def _spread(weight: np.ndarray, count: int) -> np.ndarray:
     ends = np.cumsum(weight) / weight.sum()
     rows = np.searchsorted(ends, (np.arange(count) + 0.5) / max(count, 1))
     return np.minimum(rows, len(weight) - 1)
+
+
+def _collections(home: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Parts (T,) of about ``COLLECTION_TITLES`` titles each, at random among those of the same home."""
+    rank = np.argsort(np.lexsort((rng.random(len(home)), home)))
+    return rank // COLLECTION_TITLES
 
 
 def _availability(kind: np.ndarray, home: np.ndarray, territories: Territories) -> np.ndarray:

@@ -36,6 +36,7 @@ class Block(NamedTuple):
     """The streams and vectors of n users."""
 
     taste: np.ndarray  # (n, d) float32
+    favourite: np.ndarray  # (n,) int32 collection
     rate: np.ndarray  # (n,) float32 first streams a day
     first: Watches
     again: Watches
@@ -89,6 +90,7 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
     residents = np.repeat(np.arange(config.territories, dtype=np.int16), world.territories.users)
     territory = np.random.default_rng(order_seed).permutation(residents)  # (U,)
     taste = np.empty((config.users, TASTE_DIM), np.float32)
+    favourite = np.empty(config.users, np.int32)
     rate = np.empty(config.users, np.float32)
     first_streams_of = np.zeros((config.territories, config.end_day), np.int64)  # first streams
     starts = range(0, config.users, BLOCK_USERS)
@@ -99,7 +101,7 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
             progress("simulating users", start, config.users)
             users = slice(start, start + BLOCK_USERS)
             block = simulate_block(world, territory[users], np.random.default_rng(child))
-            taste[users], rate[users] = block.taste, block.rate
+            taste[users], favourite[users], rate[users] = block.taste, block.favourite, block.rate
             file.write(block.vectors.tobytes())
             write_streams(writer, block, start)
             new = block.first.day > HISTORY
@@ -107,6 +109,7 @@ def write_users(writer: DatasetWriter, world: World, seed: np.random.SeedSequenc
     progress("simulating users", config.users, config.users)
     writer.write_users(territory)
     writer.write_truth("user_taste", taste)
+    writer.write_truth("user_favourite", favourite)
     writer.write_truth("user_rate", rate)
     writer.write_truth("first_streams", first_streams_of)
 
@@ -116,11 +119,13 @@ def simulate_block(world: World, territory: np.ndarray, rng: np.random.Generator
     config, catalogue = world.config, world.catalogue
     taste = rng.standard_normal((len(territory), TASTE_DIM), np.float32)
     rate = sample_rates(config, len(territory), rng)
-    first = first_streams(config, catalogue.launch, rate, world.affinity.shares(taste, territory), rng)
-    again = repeats(config, catalogue.format, first, rng)
+    favourite = world.affinity.favourites(territory, rng)
+    shares = world.affinity.shares(taste, favourite, territory)
+    first = first_streams(config, catalogue.launch, rate, shares, rng)
+    again = repeats(config.end_day, catalogue.format, first, rng)
     in_history = np.bincount(first.user[first.day == HISTORY], minlength=len(territory))
     vectors = world.user_encoder.user_vectors(taste, territory, in_history, rng)  # knows nothing from day 0 on
-    return Block(taste, rate, first, again, vectors)
+    return Block(taste, favourite, rate, first, again, vectors)
 
 
 def write_streams(writer: DatasetWriter, block: Block, first_user: int) -> None:

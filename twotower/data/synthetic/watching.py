@@ -14,7 +14,9 @@ from twotower.data.synthetic.catalogue import SERIES_SHARE
 from twotower.data.synthetic.world import WorldConfig
 
 ACTIVITY_SPREAD = 1.0  # standard deviation of the log of a user's rate: a heavy tail
+INACTIVE = 0.3  # share of the users
 INACTIVE_RATE = 0.01  # rate of an inactive user, as a part of an active one's
+REPEATS = 1.0  # mean number per first stream
 SERIES_REPEATS = 1.8  # repeats of a series, as a multiple of the average; films have what is left
 REPEAT_DAYS = 5.0  # days from a first stream to a repeat, on average
 
@@ -35,8 +37,8 @@ class Watches(NamedTuple):
 def sample_rates(config: WorldConfig, n: int, rng: np.random.Generator) -> np.ndarray:
     """λ of n users, (n,) float32 a day: log-normal, some inactive, with mean ``config.streams``."""
     rate = np.exp(ACTIVITY_SPREAD * rng.standard_normal(n) - ACTIVITY_SPREAD**2 / 2)  # mean 1
-    rate[rng.random(n) < config.inactive] *= INACTIVE_RATE
-    mean = 1 - config.inactive * (1 - INACTIVE_RATE)
+    rate[rng.random(n) < INACTIVE] *= INACTIVE_RATE
+    mean = 1 - INACTIVE * (1 - INACTIVE_RATE)
     return (config.streams / mean * rate).astype(np.float32)
 
 
@@ -53,12 +55,12 @@ def first_streams(
     return Watches(user, title, launch[title] + np.minimum(wait, latest).astype(np.float64))
 
 
-def repeats(config: WorldConfig, form: np.ndarray, first: Watches, rng: np.random.Generator) -> Watches:
+def repeats(end_day: int, form: np.ndarray, first: Watches, rng: np.random.Generator) -> Watches:
     """Streams after the first ones, within days of them, most of series: form (T,) rows of FORMATS."""
     film_repeats = (1 - SERIES_SHARE * SERIES_REPEATS) / (1 - SERIES_SHARE)  # so that the average stays
-    mean = config.repeats * np.array([film_repeats, SERIES_REPEATS])  # in the order of FORMATS
+    mean = REPEATS * np.array([film_repeats, SERIES_REPEATS])  # in the order of FORMATS
     count = rng.poisson(mean[form[first.title]])
     again = Watches(*(np.repeat(column, count) for column in first))
     time = again.time + rng.exponential(REPEAT_DAYS, len(again.time))
-    in_log = time < config.end_day
+    in_log = time < end_day
     return Watches(again.user[in_log], again.title[in_log], time[in_log])

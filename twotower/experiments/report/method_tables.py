@@ -99,7 +99,7 @@ def run_data(record: Record) -> Table:
     table = Table([*map(data, ("method", "seed", *figures, "worst_territory"))])
     for method in record["methods"]:
         for i, seed in enumerate(method["seeds"]):
-            table.add(method["name"], seed, *(method[name][i] for name in figures), method["worst_territory"])
+            table.add(method["name"], seed, *(method[name][i] for name in figures), method.get("worst_territory"))
     return table
 
 
