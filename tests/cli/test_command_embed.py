@@ -110,6 +110,7 @@ def test_bad_input_is_one_line_and_leaves_no_vectors(world, options, fault):
     assert not Dataset.open("world").has_vectors
 
 
+@pytest.mark.slow
 def test_lastfm_has_the_reference_vectors(lastfm_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = [

@@ -140,7 +140,7 @@ def test_what_can_be_resumed_from_is_kept_but_is_no_run(tmp_path, kept):
         (run.path / kept).write_bytes(b"precious")
         raise KeyboardInterrupt
     assert (tmp_path / "run" / kept).read_bytes() == b"precious"
-    with pytest.raises(InputError, match=r"training did not finish \(no run.json\)"):
+    with pytest.raises(InputError, match=r"training did not finish; .* --resume \(no run.json\)"):
         RunReader(tmp_path / "run")
 
 
@@ -243,7 +243,7 @@ def test_a_damaged_run_json_is_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"format": 99}, "not format 1 of a run"), ({"seed": None}, "run.json: no 'seed' in it"),
+    [({"format": 99}, "of another version, expected format 1"), ({"seed": None}, "run.json: damaged, no 'seed' in it"),
      ({"overall": []}, "damaged")],
 )  # fmt: skip
 def test_a_run_json_of_something_else_is_refused(tmp_path, changes, message):

@@ -237,14 +237,14 @@ def test_test_pairs_without_a_positive_are_undefined_and_no_error(own_world, tmp
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without the JIT NumPy tells of overflows, too
 def test_a_loss_that_diverges_says_what_to_do(tiny_world, tmp_path):
     trainer = make_trainer(tiny_world, learning_rate=1e25)
-    with pytest.raises(InputError, match=r"the loss is \S+ after step 2: try a learning rate below 1e\+25"):
+    with pytest.raises(InputError, match=r"the loss is \S+ after step 2: train with a --learning-rate below 1e\+25"):
         trainer.run(NoWriter(tmp_path))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without the JIT NumPy tells of overflows, too
 def test_scores_that_diverge_after_the_last_step_say_what_to_do(tiny_world, tmp_path):
     settings = dict(learning_rate=1e25, epochs=1, batch_size=10**6)
-    diverged = r"scores are not finite after step 1: try a learning rate below 1e\+25"
+    diverged = r"scores are not finite after step 1: train with a --learning-rate below 1e\+25"
     with pytest.raises(InputError, match=diverged):
         make_trainer(tiny_world, **settings).run(NoWriter(tmp_path))
     trainer = make_trainer(tiny_world, {"title_offsets": "none"}, validation=0, **settings)

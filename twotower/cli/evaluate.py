@@ -160,7 +160,8 @@ def rescore(
     pairs, group = Sample(dataset, run.sample).test_pairs(), run.evaluation.territories.group
     if pairs.digest() != run.test_digest:
         if not is_like(run, dataset):
-            raise InputError(f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}")
+            raise InputError(f"{dataset.path}: the test pairs of sample {run.sample!r} have changed since {run.path}; "
+                "name a dataset that still has them (--dataset), or train again")
         groups, before = int(group.max()) + 1, len(pairs)
         group = groups_by_code(run, dataset.territories.code, groups)
         pairs = unseen_pairs(run, dataset, pairs, groups)
@@ -169,7 +170,7 @@ def rescore(
     if day is not None:
         days = sorted(set(pairs.day.tolist())) if note else list(run.evaluation.days)
         if day not in days:
-            raise InputError(f"--day {day}: the test days are {', '.join(map(str, days))}")
+            raise InputError(f"--day {day}: expected one of the test days, {', '.join(map(str, days))}")
         pairs = pairs.take(pairs.day == day)
     scores = score_pairs(run.path, dataset, pairs, progress)
     return evaluate_pairs(dataset, group, pairs, scores, progress), pairs, dataset, note

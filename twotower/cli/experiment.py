@@ -137,6 +137,9 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     build_config("default", True, [(str(file), settings)])  # with heads, to which some settings belong
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
-            raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")
+            raise InputError(
+                f"{file}: {section}.{min(own)} is set by the experiment: "
+                "leave it out of the file (see twotower experiment --help)"
+            )
     chosen = chosen_settings(options)
     return {section: {**settings.get(section, {}), **values} for section, values in chosen.items()}

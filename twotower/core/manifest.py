@@ -56,9 +56,12 @@ class Verification:
 class Files:
     """The files that a manifest names, each compared with what it says before it is used."""
 
-    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST):
-        """``source`` is the manifest's name, for messages. Errors: InputError for a list that is damaged."""
-        self.directory, self.source = directory, source
+    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST, advice: str = ""):
+        """For messages, ``source`` is the manifest's name and ``advice`` what to do about damage.
+
+        Errors: InputError for a list that is damaged.
+        """
+        self.directory, self.source, self.advice = directory, source, advice and f"; {advice}"
         self.facts: dict[str, Facts] = {}
         self._pinned: dict[str, np.ndarray] = {}
         home = directory.resolve()
@@ -89,9 +92,10 @@ class Files:
         for name in self.facts if names is None else names:
             path = self.where(name)
             if not path.is_file():
-                raise InputError(f"{path}: missing (named in {self.source})")
+                raise InputError(f"{path}: missing (named in {self.source}){self.advice}")
             if path.stat().st_size != self.facts[name]["bytes"]:
-                raise InputError(f"{path}: {path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}")
+                found = f"{path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}"
+                raise InputError(f"{path}: {found}{self.advice}")
 
     def path(self, name: str, progress: Progress = silent) -> Path:
         """Where a file is, after its contents were compared. Errors: InputError when it is missing or other."""
@@ -114,7 +118,7 @@ class Files:
         digests = _digests(f"checksums of {self.directory}", [self.where(name) for name in due], progress)
         for name, digest in zip(due, digests, strict=True):
             if digest != self.facts[name]["sha256"]:
-                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}")
+                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}{self.advice}")
             Verification.done.add(states[name])
 
     def array(

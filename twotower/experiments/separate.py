@@ -74,4 +74,4 @@ def members_of(part: Path, dataset: Dataset) -> np.ndarray:
     try:
         return np.isin(np.asarray(dataset.user_territory), read_record(part / PLAN)["territories"])
     except (KeyError, TypeError):
-        raise InputError(f"{part / PLAN}: damaged") from None
+        raise InputError(f"{part / PLAN}: damaged; remove {part} to train it again") from None

@@ -49,10 +49,10 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
             territories=shape["territories"],
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the weights of a two-tower model ({error})") from None
+        raise InputError(f"{path}: not the weights of a two-tower model ({error}); train again") from None
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity")
+            raise InputError(f"{path}: {name} holds NaN or infinity; train again with a lower --learning-rate")
     _fill(path, _named(model), arrays)
     model.title_offsets = arrays.get(OFFSETS)
     return model
@@ -81,7 +81,7 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     arrays, counters = _load(path)
     needed = _COUNTERS | ({OBJECTIVE_STEPS} if model.objective.steps is not None else set())
     if not counters.keys() >= needed or len(counters["adam_steps"]) != len(optimiser.steps):
-        raise InputError(f"{path}: not the training state of such a model")
+        raise InputError(f"{path}: not the training state of such a model; start a new run")
     if "best.params" in arrays:
         state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
     _fill(path, _training_arrays(model, optimiser, state), arrays)
@@ -131,7 +131,7 @@ def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not path.is_file():
-        raise InputError(f"{path}: missing")
+        raise InputError(f"{path}: missing; the run is incomplete, train again")
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -144,12 +144,12 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ValueError("its facts are no object")
         return arrays, facts
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not readable as weights ({error})") from None
+        raise InputError(f"{path}: not readable as weights ({error}); train again") from None
 
 
 def _fill(path: Path, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
     for name, target in targets.items():
         if name not in arrays or arrays[name].shape != target.shape or arrays[name].dtype != target.dtype:
             found = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "missing"
-            raise InputError(f"{path}: {name} is {found}, expected {target.dtype} {target.shape}")
+            raise InputError(f"{path}: {name} is {found}, expected {target.dtype} {target.shape}: damaged, train again")
         target[...] = arrays[name]

@@ -93,7 +93,7 @@ def resume(
     Errors: InputError when there is nothing to resume, or dataset or sample are not those of the run.
     """
     if not (path / PLAN).is_file():
-        raise InputError(f"{path}: no run to resume (it has no {PLAN})")
+        raise InputError(f"{path}: no run to resume (it has no {PLAN}); start one without --resume")
     if (path / RUN).is_file():
         raise InputError(f"{path}: this run has finished; there is nothing to resume")
     plan = read_record(path / PLAN)
@@ -104,9 +104,12 @@ def resume(
         groups, label = np.array(plan["groups"], np.int16), plan["label"]
         same = fingerprint(dataset, sampled) == plan["fingerprint"]
     except (KeyError, TypeError):
-        raise InputError(f"{path / PLAN}: damaged") from None
+        raise InputError(f"{path / PLAN}: damaged; start another run without --resume") from None
     if not same:
-        raise InputError(f"{sampled.path}: its pairs or vectors have changed since {path} was started")
+        raise InputError(
+            f"{sampled.path}: "
+            f"its pairs or vectors have changed since {path} was started; start another run without --resume"
+        )
     trainer = Trainer(dataset, sampled, groups, config, progress)
     trainer.checkpoint_every = checkpoint_every
     facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
@@ -119,10 +122,10 @@ def check_place(run_path: Path | None, label: str | None) -> None:
     """Errors: InputError when a run could not be written where it is meant to be."""
     path = run_path or next_run_path(RUNS, label or "baseline")
     if path.exists():
-        raise InputError(f"{path}: exists already; give another directory")
+        raise InputError(f"{path}: exists already; give another directory (--run)")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise InputError(f"{path}: cannot write in {parent}")
+        raise InputError(f"{path}: cannot write in {parent}; give another directory (--run)")
 
 
 def begin_run(

@@ -234,14 +234,15 @@ class RunReader:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.is_dir():
-            raise InputError(f"{self.path}: no such run")
+            raise InputError(f"{self.path}: no such run, expected a directory that twotower train wrote")
         if not (self.path / RUN).is_file():
             begun = (self.path / LOG).is_file()
-            raise InputError(f"{self.path}: {'training did not finish' if begun else 'not a run'} (no {RUN})")
+            found = "training did not finish; continue with twotower train --resume" if begun else "not a run"
+            raise InputError(f"{self.path}: {found} (no {RUN})")
         facts = read_record(self.path / RUN)
         if facts.get("format") != FORMAT_VERSION:
-            raise InputError(f"{self.path / RUN}: not format {FORMAT_VERSION} of a run")
-        self.facts, self.files = facts, Files(self.path, facts, RUN)
+            raise InputError(f"{self.path / RUN}: of another version, expected format {FORMAT_VERSION}; train again")
+        self.facts, self.files = facts, Files(self.path, facts, RUN, "train again")
         try:
             self.label: str = facts["label"]
             self.seed: int = facts["seed"]
@@ -257,9 +258,9 @@ class RunReader:
             self.parts = [self.path / name for name in facts.get("parts", ())]
             self.rival: str = facts.get("rival", "")
         except KeyError as error:
-            raise InputError(f"{self.path / RUN}: no {error} in it") from None
+            raise InputError(f"{self.path / RUN}: damaged, no {error} in it; train again") from None
         except (TypeError, ValueError) as error:
-            raise InputError(f"{self.path / RUN}: damaged ({error})") from None
+            raise InputError(f"{self.path / RUN}: damaged ({error}); train again") from None
         self.files.check_sizes(required_files(not self.parts and not self.rival))
 
     @property
@@ -337,7 +338,7 @@ def next_run_path(root: str | Path, label: str) -> Path:
     Errors: InputError when the label would not make a plain file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", label):
-        raise InputError(f"label {label!r}: expected letters, digits, '_', '-', '+' and '.'")
+        raise InputError(f"--label {label!r}: expected letters, digits, '_', '-', '+' and '.'")
     found = [re.match(r"(\d{3,})-", path.name) for path in Path(root).glob("*-*")]
     return Path(root) / f"{max((int(match[1]) for match in found if match), default=0) + 1:03d}-{label}"
 

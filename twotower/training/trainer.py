@@ -74,7 +74,8 @@ class Trainer:
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
             found = f"{counted(positives, 'positive')} among the {counted(len(self.pairs), 'training pair')}"
-            raise InputError(f"{sampled.path}: {found}, expected some of both labels")
+            remedy = "sample other users" if not positives else "users have watched every title, so nothing is negative"
+            raise InputError(f"{sampled.path}: {found}, expected some of both labels: {remedy}")
 
         tables = dataset.user_vectors, dataset.title_vectors
         self.members = user_groups(dataset, territory_group, model.groups)
@@ -260,7 +261,7 @@ class Trainer:
 
     def _diverged(self, what: str, steps: int) -> InputError:
         rate = self.config.train.learning_rate
-        return InputError(f"{what} after step {steps}: try a learning rate below {rate}")
+        return InputError(f"{what} after step {steps}: train with a --learning-rate below {rate}")
 
 
 def cut_log(path: Path, state: loop.TrainingState) -> None:
