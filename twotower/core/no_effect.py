@@ -67,6 +67,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
             lambda v: v["user_vectors"] and v["title_vectors"] and not (v["title_side"] or v["user_dims"]),
             "with own vectors of users and titles: there is no SVD",
         ),
+        Rule(("popularity",), lambda v: v["user_vectors"] and v["title_vectors"] and v["popularity"] is False,
+             "with own vectors of users and titles: they stand alone by default"),
         Rule(("text",), lambda v: v["text_dims"] == 0, "with --text-dims 0"),
         Rule(("title_side",), lambda v: v["title_side"] and v["user_dims"] == 0,
              "with --user-dims 0: it is a side of that SVD"),

@@ -5,7 +5,7 @@ from scipy import sparse
 
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
-from twotower.data.features.svd import truncated_svd, with_data
+from twotower.data.features.svd import truncated_svd
 from twotower.data.features.weighting import WEIGHTINGS, Weighting
 from twotower.data.memory.regression import logistic_regression
 
@@ -36,7 +36,7 @@ def choose_weighting(counts: sparse.csr_matrix, dims: int, power: float, progres
     title = np.concatenate([counts.indices[at], others.ravel()])
     row = np.concatenate([np.arange(len(users)), np.repeat(np.arange(len(users)), NEGATIVES)])
     label, fit = np.arange(len(title)) < len(users), row % 2 == 0
-    rest = with_data(counts, counts.data.copy())
+    rest = counts.copy()
     rest.data[at] = 0
     rest.eliminate_zeros()
     popularity = np.log1p(np.bincount(rest.indices, minlength=counts.shape[1]))[title, None]
