@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from twotower.core.manifest import digest_of
 from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import plain
 from twotower.core.storage import read_record, read_record_or_none, whole_file, write_record
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
