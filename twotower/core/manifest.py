@@ -37,6 +37,7 @@ from twotower.core.storage import (
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+RESTORE = "restore it, or make the directory again"
 GENERATION = "generation-"
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
@@ -72,7 +73,7 @@ class Files:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{directory / source}: its list of files is damaged") from None
+            raise InputError(f"{directory / source}: its list of files is damaged; {RESTORE}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.facts
@@ -88,9 +89,10 @@ class Files:
         for name in self.facts if names is None else names:
             path = self.where(name)
             if not path.is_file():
-                raise InputError(f"{path}: missing (named in {self.source})")
+                raise InputError(f"{path}: missing (named in {self.source}); {RESTORE}")
             if path.stat().st_size != self.facts[name]["bytes"]:
-                raise InputError(f"{path}: {path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}")
+                sizes = f"{path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}"
+                raise InputError(f"{path}: {sizes}; {RESTORE}")
 
     def path(self, name: str, progress: Progress = silent) -> Path:
         """Where a file is, after its contents were compared. Errors: InputError when it is missing or other."""
@@ -111,7 +113,7 @@ class Files:
         digests = _digests(f"checksums of {self.directory}", [self.where(name) for name in due], progress)
         for name, digest in zip(due, digests, strict=True):
             if digest != self.facts[name]["sha256"]:
-                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}")
+                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}; {RESTORE}")
             Verification.done.add(states[name])
 
     def array(
@@ -197,7 +199,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
-        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}")
+        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again with this version")
     Files(directory, manifest).check_sizes()
     return manifest
 
