@@ -199,7 +199,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
-        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again with this version")
+        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again")
     Files(directory, manifest).check_sizes()
     return manifest
 
