@@ -37,6 +37,7 @@ from twotower.core.storage import (
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+RESTORE = "restore it, or make the directory again"
 GENERATION = "generation-"
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
@@ -56,12 +57,12 @@ class Verification:
 class Files:
     """The files that a manifest names, each compared with what it says before it is used."""
 
-    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST, advice: str = ""):
+    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST, advice: str = RESTORE):
         """For messages, ``source`` is the manifest's name and ``advice`` what to do about damage.
 
         Errors: InputError for a list that is damaged.
         """
-        self.directory, self.source, self.advice = directory, source, advice and f"; {advice}"
+        self.directory, self.source, self.advice = directory, source, f"; {advice}"
         self.facts: dict[str, Facts] = {}
         self._pinned: dict[str, np.ndarray] = {}
         home = directory.resolve()
@@ -76,7 +77,7 @@ class Files:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{directory / source}: its list of files is damaged") from None
+            raise InputError(f"{directory / source}: its list of files is damaged; {RESTORE}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.facts
@@ -212,7 +213,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
-        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}")
+        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again")
     Files(directory, manifest).check_sizes()
     return manifest
 
