@@ -58,7 +58,8 @@ class Relus(threading.local):
 @contextmanager
 def watched_relus() -> Iterator[Relus]:
     """Watch the ReLUs of the textbook, in any thread."""
-    relus, originals = Relus(), {name: getattr(reference, name) for name in RELU_FUNCTIONS}
+    originals = {name: getattr(reference, name) for name in (*RELU_FUNCTIONS, "memory_score")}
+    relus, memory_score = Relus(), reference.memory_score
 
     def watch(operation: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         def watching(*arguments: Any) -> np.ndarray:
@@ -71,8 +72,13 @@ def watched_relus() -> Iterator[Relus]:
 
         return watching
 
+    def watching_memory(z: Any, m: Any, w: Any, A: np.ndarray, v: Any) -> np.ndarray:
+        relus.observe(m @ A[:-1] + A[-1], 0.0)
+        return memory_score(z, m, w, A, v)
+
     try:
-        vars(reference).update({name: watch(operation) for name, operation in originals.items()})
+        watched = {name: watch(originals[name]) for name in RELU_FUNCTIONS}
+        vars(reference).update(watched | {"memory_score": watching_memory})
         yield relus
     finally:
         vars(reference).update(originals)
