@@ -12,16 +12,15 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.experiments.methods import Method
 from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
-from twotower.training.job import PLAN
 from twotower.training.periods import train_and_score
 from twotower.training.predict import evaluate_pairs
-from twotower.training.run import RunReader, RunWriter
+from twotower.training.run import PLAN, RunReader, RunWriter
 from twotower.training.trainer import Trainer
 
 
@@ -36,14 +35,12 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
     names = [f"group-{k}" for k in range(plan.groups)]
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
     logits = np.empty(len(setup.test_pairs), np.float32)
+    facts["config"] = config.to_dict()
     with RunWriter(path, parts=names, **facts) as whole:
-        whole.save_config(config.to_dict())
         for k, name in enumerate(names):
             members = np.flatnonzero(groups == k)
             part = OfTerritories(dataset, sampled.name, members)
-            with RunWriter(path / name, **facts) as writer:
-                writer.save_config(config.to_dict())
-                write_json(writer.path / PLAN, {"territories": members.tolist()})
+            with RunWriter(path / name, **facts, plan={"territories": members.tolist()}) as writer:
                 try:
                     trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
                     train_and_score(trainer, part, len(setup.periods), writer, progress)
@@ -75,6 +72,6 @@ class OfTerritories(Sample):
 def members_of(part: Path, dataset: Dataset) -> np.ndarray:
     """Which users (U,) bool a part's model is for. Errors: InputError when it does not say so."""
     try:
-        return np.isin(np.asarray(dataset.user_territory), read_json(part / PLAN)["territories"])
+        return np.isin(np.asarray(dataset.user_territory), read_record(part / PLAN)["territories"])
     except (KeyError, TypeError):
         raise InputError(f"{part / PLAN}: damaged; remove {part} to train it again") from None
