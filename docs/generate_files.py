@@ -183,7 +183,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
 
 def short_name(section: str, name: str) -> str:
     """A file's name with what differs from run to run left out."""
-    name = re.sub(r"day-\d+", "day-NNNN", re.sub(r"^generation-\d+/", "", name))
+    name = re.sub(r"day-\d+", "day-NNNN", name)
     if section == "A dataset" and name.startswith("samples/"):
         return ""
     name = re.sub(r"^(test|update)/day-NNNN/\w+\.npy$", r"\1/day-NNNN/*.npy", name)
