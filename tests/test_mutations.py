@@ -115,7 +115,7 @@ MUTATIONS = LESSONS | {
         "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-mmoe]",
     ),
     "the textbook's gate without what the other experts lose": (
-        "model/reference.py",
+        "model/reference_variants.py",
         "g * (dg - (g * dg).sum(1, keepdims=True))",
         "g * dg",
         "model/test_reference.py::test_the_whole_model",
