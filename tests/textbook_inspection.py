@@ -1,12 +1,14 @@
 """What an inspection must find, by the textbook in float64: the same batch with one row a pair."""
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from subjects import stirred_subject
 
-from twotower.lab.attribution.tables import print_inspection
+from twotower.core.serialisation import plain
+from twotower.lab.attribution import inspection
 from twotower.lab.subject import Subject
 from twotower.model import reference
 
@@ -61,8 +63,13 @@ def stirred(world, name: str, **settings) -> Subject:
     return stirred_subject(world, **{**MODELS[name], **settings})
 
 
-def as_printed(record, width=80) -> str:
-    """The tables as a terminal of so many columns shows them."""
-    console = Console(width=width, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_inspection(record, console)
-    return console.export_text()
+def inspect(subject: Subject) -> dict:
+    """The record of an inspection, as JSON has it."""
+    return plain(inspection.inspect(subject))
+
+
+@functools.cache
+def looked_into(world: Path, name: str) -> tuple[Textbook, dict]:
+    """A textbook and the record of the same batch, which no test changes."""
+    subject = stirred(world, name)
+    return Textbook(subject), inspect(subject)
