@@ -184,7 +184,7 @@ MUTATIONS = LESSONS | {
         "metrics/significance.py",
         "adjusted[tested] = false_discovery_control(p[tested])",
         "adjusted[tested] = p[tested]",
-        "metrics/test_significance.py::test_what_is_better_alone_is_undecided_among_many_without_a_difference[benjamini-hochberg]",
+        "metrics/test_significance.py::test_what_is_better_alone_is_undecided_among_many_without_a_difference",
     ),
     "a prior of offsets that is judged by the pairs it was counted on": (
         "model/title_offsets.py",

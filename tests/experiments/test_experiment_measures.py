@@ -18,7 +18,7 @@ from twotower.experiments.measures import histograms, is_measured, shown_titles
 from twotower.experiments.methods import METHODS, find_methods
 from twotower.experiments.panel import choose_pairs, choose_panel, score_all
 from twotower.experiments.plan import Plan
-from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.report.tables import experiment_tables
 from twotower.experiments.setup import Setup, shuffled_heads
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import distance_records

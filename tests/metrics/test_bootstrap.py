@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks.coverage import BASELINE, METHOD, PAIRS, scored
+from benchmarks.coverage import BASELINE, METHOD, PAIRS, bootstrap_gains, scored
 from twotower.core.errors import InputError
 from twotower.core.jit import COMPILES
 from twotower.core.serialisation import plain
@@ -15,7 +15,6 @@ from twotower.metrics.bootstrap import (
     BootstrapGains,
     Population,
     Resampling,
-    bootstrap_gains,
     percentile_interval,
     with_seed_noise,
 )

@@ -8,7 +8,7 @@ from twotower.core.storage import read_json, write_file
 from twotower.experiments.measures import measure_missing
 from twotower.experiments.plan import RECORD, REPORT, TABLES, Plan, begin
 from twotower.experiments.record import make_record
-from twotower.experiments.report.csv_files import experiment_tables
+from twotower.experiments.report.tables import experiment_tables
 from twotower.experiments.runs import train_missing
 from twotower.experiments.schema import ExperimentRecord
 from twotower.experiments.setup import Setup

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, write_json
 from twotower.experiments.methods import BASELINES
-from twotower.experiments.parts import chain
+from twotower.experiments.parts import steps
 from twotower.experiments.plan import MEASURES, Plan
 from twotower.experiments.schema import FiguresRecord, GainsRecord, ScoresRecord
 from twotower.experiments.setup import Setup
@@ -151,9 +150,8 @@ def comparisons(plan: Plan) -> list[tuple[str, str]]:
     known = known if len(networks) <= len(BASELINES) + 4 else known[-1:]
     first = [(plan.main_method, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
     further = [(name, base) for name in others for base in known if names.index(name) > names.index(base)]
-    names = chain(plan)
-    steps = [(method, baseline) for baseline, method in pairwise(names)]
-    return list(dict.fromkeys([*first, *further, *steps]))
+    parts = [(method, baseline) for _, method, baseline in steps(plan)]
+    return list(dict.fromkeys([*first, *further, *parts]))
 
 
 class ExperimentGains:

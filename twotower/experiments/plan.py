@@ -17,6 +17,7 @@ from typing import Any
 
 from twotower.core.config import Config
 from twotower.core.errors import InputError
+from twotower.core.serialisation import flat
 from twotower.core.storage import read_json, write_json
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import Method, choose_roles
@@ -135,14 +136,6 @@ def check_same(file: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
             if key.startswith("samples."):
                 raise InputError(f"{file}: sample or vectors of {what} are no longer those that it was begun with")
             raise InputError(f"{file}: begun with {what} = {before[key]!r}, now {now[key]!r}; give another --name")
-
-
-def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    settings: dict[str, Any] = {}
-    for key, value in facts.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return settings
 
 
 def period_name(days: tuple[int, ...]) -> str:

@@ -297,7 +297,7 @@ class FeatureBuilder:
         for name in names:
             if name not in choice:
                 there = f"it has {', '.join(map(repr, choice))}" if choice else "it has none"
-                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there} (--text, --categorical)")
+                raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
 
 
 def counted_part(kind: str, columns: np.ndarray, values: Sequence[str] = ()) -> FeaturePart:
