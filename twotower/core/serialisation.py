@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def json_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Values for JSON: NumPy's as Python's, and null for what JSON lacks, NaN and infinity."""
+    """Values for JSON: a record by its fields, NumPy's as Python's, and null for what JSON lacks, NaN and infinity."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -9,19 +9,14 @@ from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
 
 SHRUNK_AWAY = 200  # pseudo-positives: a prior that leaves nothing of an offset
 FEW_SEEDS = ("No", "One", "Two", "Three", "Four")
-INGREDIENTS = (
-    ("upsampled", "baseline", "Active users alone"),
-    ("more-random", "baseline", "As many further random users instead"),
-    ("mtl-random", "baseline", "Heads without active users"),
-)
 
 
 
 def summary(record: ExperimentRecord) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
     parts = (
-        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, ingredient_sentences),
-        *(further_sentences, offset_sentences, bias_sentences, support_sentences),
+        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, further_sentences),
+        *(offset_sentences, bias_sentences, support_sentences),
     )
     return [sentence for part in parts for sentence in part(record)]
 
@@ -155,29 +150,16 @@ def worst_sentences(record: ExperimentRecord) -> list[str]:
     ]
 
 
-def ingredient_sentences(record: ExperimentRecord) -> list[str]:
-    """The gains of single ingredients, where the methods that isolate them were compared."""
-    sentences = []
-    for method, baseline, what in INGREDIENTS:
-        gains = comparison(record, method, baseline)
-        if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
-            sentences.append(f"{what} ({method} against {baseline}): {percent(gains['overall'])} over all pairs.")
-    return sentences
-
-
 def further_sentences(record: ExperimentRecord) -> list[str]:
-    """A sentence for each method that no other sentence compares: the last baseline first, else the main method."""
+    """A sentence for each method that no other sentence compares: over the last baseline, or under the main method."""
     main, baselines = record["main_method"], record["baselines"]
-    told = {main, *baselines} | {method for method, base, _ in INGREDIENTS if comparison(record, method, base)}
+    told = {main, *baselines[:1], *(part["method"] for part in record["parts"])}
     sentences = []
     for name in (method["name"] for method in record["methods"] if method["name"] not in told):
         pairs = [*((name, baseline) for baseline in reversed(baselines)), (main, name)]
-        pair = next((pair for pair in pairs if comparison(record, *pair)), None)
-        gains = comparison(record, *pair) if pair else None
-        if pair and gains:
-            method, baseline = pair
-            overall = gains["overall"]
-            sentences.append(f"{method} against {baseline}, all pairs: {standing(overall)}, {percent(overall)}.")
+        for gains in [gains for pair in pairs if (gains := comparison(record, *pair))][:1]:
+            models = f"{gains['method']} against {gains['baseline']}"
+            sentences.append(f"{models}, all pairs: {standing(gains['overall'])}, {percent(gains['overall'])}.")
     return sentences
 
 
@@ -187,9 +169,8 @@ def offset_sentences(record: ExperimentRecord) -> list[str]:
     runs = [run for run in method.get("title_offsets") or () if run and "group_prior" in run]
     if not runs:
         return []
-    level = {"group": "group", "territory": "territory"}[runs[0]["level"]]
-    known = [run["group_prior"] for run in runs if run["group_prior"] is not None]
-    priors = sorted(prior for prior in known if prior < SHRUNK_AWAY)
+    level = runs[0]["level"]
+    priors = sorted(prior for run in runs if (prior := run["group_prior"]) is not None and prior < SHRUNK_AWAY)
     sentences = []
     if len(priors) < len(runs):
         sentences.append(

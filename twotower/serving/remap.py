@@ -184,11 +184,8 @@ def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) ->
             f"{sampled.path}: resampled since {run.path}, whose training users are therefore unknown; train again"
         )
     if dataset.user_ids is None or original.user_ids is None:
-        raise InputError(
-            f"{dataset.path}: without user ids, "
-            f"the training users of {run.path} are unknown, and so are others; "
-            "evaluate it on its own dataset"
-        )
+        unknown = f"without user ids, the training users of {run.path} are unknown"
+        raise InputError(f"{dataset.path}: {unknown}; evaluate it on its own dataset")
     trained_on = np.zeros(original.n_users + 1, bool)  # the last is for users who are not in it
     trained_on[sampled.train_users] = True
     group = groups_by_code(run, dataset.territories.code, groups)
