@@ -14,11 +14,10 @@ from collections.abc import Callable
 
 import click
 import numpy as np
-import scipy.sparse as sp
 
 from benchmarks.machine import processor
 from twotower.data.memory.knowledge import Knowledge, ones
-from twotower.data.memory.memory import Memory, training_terms
+from twotower.data.memory.memory import Memory, blocks_of_days, training_terms
 from twotower.data.sample import Pairs
 
 ALPHA = 8  # negatives per positive of the training pairs
@@ -46,7 +45,7 @@ def made_up(users: int, pairs: int, titles: int, territories: int, labels: int, 
 
 def check() -> None:
     """Errors: AssertionError where the terms of a small log are not what their definitions say."""
-    known = made_up(400, 6000, 60, 9, 500)
+    known = made_up(400, 6000, 60, 9, 60)
     memory = Memory.of(known)
     X = known.watched.toarray().astype(np.float64)
     gram = X.T @ X
@@ -59,12 +58,14 @@ def check() -> None:
     np.testing.assert_allclose(memory.ease.toarray(), B, atol=1e-5)
     world = np.log((known.history.sum(0) + 0.5) / (400 + 1))
     np.testing.assert_allclose(memory.tables[0, 3], world, atol=1e-5)
-    counts = [known.without_labels_of(fold) for fold in range(3)]
-    m = training_terms(known)
-    for fold, left in enumerate(counts):
-        own = np.flatnonzero(known.fold[known.pairs.user] == fold)[:50]
-        expected = Memory.of(left).of_pairs(known.pairs.user[own], known.pairs.title[own])
-        np.testing.assert_allclose(m[own], expected, atol=1e-4)
+    some = np.arange(0, len(known.pairs), 7)  # no label of the user's fold, nor of a later block of days
+    block, m = blocks_of_days(known.pairs.day), training_terms(known)[some]
+    for n, (i, user) in enumerate(zip(some, known.pairs.user[some], strict=True)):
+        before = known.only(known.pairs.take(block < block[i]))
+        if block[i] == 0:
+            before = known.only(known.pairs.take(block == 0)).without_labels_of(known.fold[user])
+        expected = Memory.of(before).of_pairs(user[None], known.pairs.title[i : i + 1])
+        np.testing.assert_allclose(m[n], expected[0], atol=1e-4)
 
 
 def peak() -> float:

@@ -1,5 +1,7 @@
 """What ``twotower embed`` prints: the parts of user and title vectors, and the spectrum of the history."""
 
+from itertools import pairwise
+
 import numpy as np
 from rich.console import Console
 
@@ -28,11 +30,11 @@ def vectors_table(summary: EmbedSummary) -> Table:
 
 def spectrum_table(spectrum: Spectrum) -> Table:
     """What the first columns of the history's SVD hold, up to a few of them."""
-    columns = [Column("history columns", TEXT), Column("% of the history", decimal(1)), Column("effective users", COUNT)]
+    counts = [Column("effective users", COUNT), Column("fewest", COUNT)]
     caption = "effective users: how many users a column is about, the median and the least of those columns"
-    table = Table([*columns, Column("fewest", COUNT)], caption=caption)
+    table = Table([Column("history columns", TEXT), Column("% of the history", decimal(1)), *counts], caption=caption)
     ends = np.unique(np.ceil(len(spectrum.users) * np.array([0, 1 / 4, 1 / 2, 1])).astype(int))
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         users = spectrum.users[start:end]
         name = f"{start + 1} to {end}" if end > start + 1 else f"{end}"
         table.add(name, 100 * spectrum.energy[end - 1], round(np.median(users)), round(users.min()))

@@ -269,11 +269,11 @@ class FeatureBuilder:
         if not len(s):
             return
         self.spectrum = Spectrum(np.cumsum(s**2) / np.square(self.history_matrix.data).sum(), users)
-        few = int((users < FEW_USERS).sum())
-        if few:
-            what = f"{counted(few, 'column')} of the history of users {'is' if few == 1 else 'are'} about a handful of them"
+        few = counted(int((users < FEW_USERS).sum()), "history column")
+        if (users < FEW_USERS).any():
+            what = f"{few} with fewer than {FEW_USERS} effective users: a handful of users fill them"
             remedy = "try --weighting regularised or bm25, fewer --user-dims, or a smaller --history-power"
-            self.notes.append(f"Warning: {what} (fewer than {FEW_USERS} effective users); {remedy}.")
+            self.notes.append(f"Warning: {what}; {remedy}.")
 
     def _factorise(self, name: str, A: sparse.csr_matrix, dims: int) -> Factors:
         self.progress(f"SVD of {name}", 0, 1)

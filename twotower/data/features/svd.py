@@ -34,7 +34,7 @@ class Factors:
 
 
 def effective_rows(columns: np.ndarray) -> np.ndarray:
-    """Rows that each column of (n, F) is about: (Σ u²)² / Σ u⁴, its participation ratio, (F,); n where all are alike."""
+    """Rows that each column of (n, F) is about: its participation ratio (Σ u²)² / Σ u⁴, (F,)."""
     total, of_squares = np.zeros((2, columns.shape[1]))
     for start in range(0, len(columns), BLOCK_ROWS):
         squares = np.square(columns[start : start + BLOCK_ROWS], dtype=np.float64)
