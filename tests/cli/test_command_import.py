@@ -186,7 +186,7 @@ def test_an_existing_dataset_is_replaced_only_on_demand(here):
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ([], "no watch log: expected --events FILE or --market TERRITORY FILE"),
+        ([], "no watch log: expected --events FILE, --market TERRITORY FILE or --sql QUERY"),
         (["--events", "none.csv"], "none.csv: No such file or directory"),
         (["--events", "log.csv"], "log.csv: no column 'user'; it has 'who', 'what', 'where', 'when'"),
         (["--events", "log.csv", *COLUMNS, "--time", "what"], "log.csv, line 2, column 'what': 'alpha' is not a time"),

@@ -37,9 +37,10 @@ OPTIONS = {
     "group_prior": ("--group-prior 1", 1, "--title-offsets territory"),
     "batchnorm": ("--batchnorm group", "group", "--mtl"),
     "output": ("--output relu", "relu", ""),
-    "memory": ("--memory", True, ""),
+    "memory": ("--no-memory", False, ""),
+    "memory_units": ("--memory-units 3", 3, ""),
     "learned_logit": ("--no-learned-logit", False, ""),
-    "epochs": ("--epochs 2", 2, ""),
+    "epochs": ("--epochs 2", 2, "--no-memory"),
     "batch_size": ("--batch-size 64", 64, ""),
     "learning_rate": ("--learning-rate 0.01", 0.01, ""),
     "beta1": ("--beta1 0.5", 0.5, ""),
@@ -79,9 +80,6 @@ def config(*options: str, preset="default", file=None, mtl=False, known=None, **
 
 def settings_of(config: Config) -> dict:
     return config.to_dict()["model"] | config.to_dict()["train"]
-
-
-# ---------------------------------------------------------------- options
 
 
 def test_there_is_an_option_for_every_setting():
@@ -146,9 +144,8 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     kept = ran(tiny_world, tmp_path / "run", "--mtl", "--groups", "3", "--seed", "4").config
     assert kept["model"] == {
         **{"hidden": 8, "groups": 3, "head": "lowrank", "rank": 8, "experts": 4, "title_bias": True},
-        **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0},
-        **{"group_prior": 0.0},
-        **{"batchnorm": "all", "output": "linear", "memory": False, "learned_logit": True},
+        **{"territory_bias": False, "title_offsets": "territory", "offset_prior": 5.0, "group_prior": 0.0},
+        **{"batchnorm": "all", "output": "linear", "memory": True, "memory_units": 16, "learned_logit": True},
     }
     assert (kept["train"]["seed"], kept["train"]["patience"]) == (4, 2)
     again = ran(tiny_world, tmp_path / "again", "--config", str(tmp_path / "run" / "config.toml"))
@@ -160,6 +157,7 @@ def test_the_effective_settings_are_kept_with_the_run(tiny_world, tmp_path):
     [
         ("--rank 3", "--rank has no effect with --head none"),
         ("--mtl --head plain --rank 3", "--rank has no effect with --head plain"),
+        ("--no-memory --memory-units 3", "--memory-units has no effect with --no-memory"),
         ("--mtl --experts 3", "--experts has no effect with --head lowrank"),
         ("--debias-strength 1", "--debias-strength has no effect without --debias"),
         ("--head-decay 1", "options: train.head_decay = 1.0: expected 0 without heads (see --mtl)"),

@@ -2,13 +2,15 @@
 
 import pytest
 
-from twotower.core.config import Config
+from twotower.core.config import Config, ModelConfig
 from twotower.core.errors import InputError
 from twotower.core.presets import MOST_SHRINKING, build_config
 
 
-def test_without_anything_it_is_the_default():
-    assert build_config() == Config()
+def test_without_anything_it_is_the_default_with_memory_and_the_paper_has_none():
+    assert build_config() == Config(ModelConfig(memory=True))
+    assert build_config(settings={"model": {"memory": False}}) == Config()
+    assert not build_config("paper").model.memory
 
 
 def test_the_paper_is_to_the_letter_and_its_heads_are_plain():

@@ -109,7 +109,7 @@ def test_white_space_around_and_within_names_does_not_make_others(write):
     ("row", "column", "fault"),
     [
         (",alpha,DE,2024-01-01", "user", "'' is not a user"),
-        ("  ,alpha,DE,2024-01-01", "user", "'  ' is not a user"),
+        ("  ,alpha,DE,2024-01-01", "user", "'' is not a user"),
         ("ann,NaN,DE,2024-01-01", "title", "'NaN' is not a title"),
         ("ann,alpha,NULL,2024-01-01", "territory", "'NULL' is not a territory"),
         ("ann,alpha,DE,soon", "time", "'soon' is not a time"),

@@ -1,5 +1,7 @@
 """Memory of users and titles: what is left out, what is empty, and what a file must hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,16 +10,16 @@ from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.memory.files import load_memory, save_memory
 from twotower.data.memory.knowledge import FOLDS, Knowledge, ones
-from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory, training_terms
+from twotower.data.memory.memory import BLOCKS, TERMS, TITLE_TERMS, Memory, blocks_of_days, training_terms
 from twotower.data.memory.neighbours import NEIGHBOURS, profile_cosines, profile_scores
 from twotower.data.sample import Pairs
 
 USERS, TITLES = 90, 11
 
 
-def known_of(rng, territories=3, titles=TITLES, history=0.2, group=None, rate=0.3) -> Knowledge:
+def known_of(rng, territories=3, titles=TITLES, history=0.2, group=None, rate=0.3, days=1) -> Knowledge:
     user, title = np.repeat(np.arange(USERS), titles), np.tile(np.arange(titles, dtype=np.int32), USERS)
-    label, day = (rng.random(len(user)) < rate).astype(np.float32), rng.integers(0, 20, len(user)).astype(np.int32)
+    label, day = (rng.random(len(user)) < rate).astype(np.float32), rng.integers(0, days, len(user)).astype(np.int32)
     watched = sp.csr_array((rng.random((USERS, titles)) < history).astype(np.float32))
     group = np.zeros(territories, np.int64) if group is None else np.array(group)
     where = rng.integers(0, territories, USERS), group, np.ones((titles, territories), bool)
@@ -46,9 +48,21 @@ def test_the_terms_of_a_users_pairs_do_not_depend_on_any_label_of_the_user(rng):
     assert sorted(np.bincount(known.fold).tolist()) == [USERS // FOLDS] * FOLDS
 
 
+def test_where_there_are_days_a_pair_knows_the_labels_of_earlier_days_alone(rng):
+    known = known_of(rng, days=20)
+    before, day, block = training_terms(known), known.pairs.day, blocks_of_days(known.pairs.day)
+    assert [day[block == b].max() < day[block == b + 1].min() for b in range(BLOCKS - 1)] == [True] * (BLOCKS - 1)
+    for changed in range(BLOCKS):
+        label = np.where(block == changed, 1 - known.pairs.label, known.pairs.label).astype(np.float32)
+        after = training_terms(known.only(replace(known.pairs, label=label)))
+        same = [np.array_equal(after[block == b], before[block == b]) for b in range(BLOCKS)]
+        assert same[1 : changed + 1] == [True] * changed and not any(same[changed + 1 :])
+
+
 @pytest.mark.parametrize(
     "changes",
-    [{"history": 0}, {"territories": 1}, {"titles": 2}, {"titles": 1}, {"group": [0, 2, 2]}, {"rate": 0}, {"rate": 1}],
+    [{"history": 0}, {"days": 20}, {"territories": 1}, {"titles": 2}, {"titles": 1}, {"group": [0, 2, 2]}, {"rate": 0},
+     {"rate": 1}],
     ids=str,
 )
 def test_terms_are_finite_however_little_is_known(rng, changes):

@@ -178,5 +178,5 @@ def test_a_missing_file_is_named(tmp_path):
 def test_without_pyarrow_parquet_is_one_line_on_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "own.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.dataset", None)
     assert "pip install 'twotower[parquet]'" in fault_of(tmp_path / "own.parquet")

@@ -244,7 +244,6 @@ def test_parquet_values_become_the_text_that_a_csv_file_would_have(tmp_path):
     assert second == ("", "", "2", "0.500000000", "", "", "", "", "")
 
 
-@pytest.mark.parametrize("reader", ["blocks", "fast_blocks"])
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
@@ -254,11 +253,11 @@ def test_parquet_values_become_the_text_that_a_csv_file_would_have(tmp_path):
         (lambda pa: pa.array([0], pa.timestamp("us", "Mars/Phobos")), "column 'user': timestamp[us, tz=Mars/Phobos]"),
     ],
 )
-def test_a_parquet_column_that_is_no_text_is_named(tmp_path, reader, make, fault):
+def test_a_parquet_column_that_is_no_text_is_named(tmp_path, make, fault):
     pa = pytest.importorskip("pyarrow")
     table = open_table(parquet(tmp_path / "log.parquet", user=make(pa)))
     with pytest.raises(InputError) as caught:
-        list(getattr(table, reader)(["user"]))
+        list(table.blocks(["user"]))
     assert fault in str(caught.value)
 
 
@@ -267,7 +266,7 @@ def test_two_parquet_columns_of_one_name_are_refused(tmp_path):
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pa.table([pa.array(["a"])] * 2, names=["user", "user"]), tmp_path / "log.parquet")
-    assert fault_of(tmp_path / "log.parquet") == ": two columns are called 'user'"
+    assert fault_of(tmp_path / "log.parquet").startswith(": two columns have one name")
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path, write):
@@ -282,7 +281,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path, write):
 
 def test_without_pyarrow_parquet_is_one_line_on_what_to_install(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.dataset", None)
     assert fault_of(write(b"PAR1", "log.parquet")) == ": Parquet needs pyarrow: pip install 'twotower[parquet]'"
 
 

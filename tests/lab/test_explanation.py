@@ -16,6 +16,7 @@ from twotower.data.sample import Sample
 from twotower.lab.explain import explanation
 from twotower.lab.explain.explanation import SHOWN, explain, ranks
 from twotower.lab.explain.ids import find_row
+from twotower.lab.explain.memory_part import Recalled
 from twotower.metrics.local_titles import count_positives, title_locality
 from twotower.serving.open_run import open_memory, open_model, score_pairs
 from twotower.serving.recommend import recommend
@@ -240,7 +241,7 @@ def test_memory_is_told_by_term_and_by_title_of_the_history(run_of, data, kind):
     user, title = 77, 11
     found = of(run_of(kind), data, user, title, top=3)
     part = found["memory"]
-    assert [term["term"] for term in part["terms"]] == list(TERMS)
+    assert [term["term"] for term in part["terms"]] == [*TERMS, "active units"]
     assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(found["terms"]["memory"], abs=1e-5)
     for term in part["terms"]:
         assert term["contribution"] == pytest.approx(term["value"] * (term["weight"] + term["deviation"]), abs=1e-5)
@@ -257,11 +258,13 @@ def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, d
     user, title = 77, 11
     part = of(run_of("memory"), data, user, title, top=99)["memory"]
     model, _ = open_model(run_of("memory"), data)
-    memory, w = open_memory(run_of("memory"), data, model), model.score.weights_of_memory()[0]
-    with_history = memory.of_users(np.array([user]), w)[0, title]
+    memory = open_memory(run_of("memory"), data, model)
+    pair = Recalled(memory, model).of_pair(user, title, int(data.user_territory[user]), 0)
+    linear = pair.shared + pair.own  # the units that are active for this pair included
+    with_history = memory.of_users(np.array([user]), linear)[0, title]
     for name in ("cosines", "ease"):
         getattr(memory, name).data[:] = 0
-    lost = with_history - memory.of_users(np.array([user]), w)[0, title]
+    lost = with_history - memory.of_users(np.array([user]), linear)[0, title]
     assert sum(of_title["contribution"] for of_title in part["titles"]) == pytest.approx(lost, abs=1e-4)
     assert abs(lost) > 1e-3
 

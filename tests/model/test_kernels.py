@@ -11,7 +11,7 @@ from twotower.model import reference
 from twotower.model.engine import kernels
 
 #: Kernels that change their first arguments instead of filling new ones.
-IN_PLACE = {"sum_parts": 1, "adam": 3, "head_output": 1, "head_output_backward": 1}
+IN_PLACE = {"sum_parts": 1, "adam": 3, "head_output": 1, "head_output_backward": 1, "memory_score": 1}
 KERNELS = [name for name in vars(kernels) if hasattr(getattr(kernels, name), "py_func")] or [
     node.name for node in ast.parse(Path(kernels.__file__).read_text("utf-8")).body if isinstance(node, ast.FunctionDef)
 ]
@@ -28,6 +28,7 @@ def inputs(name, dtype, rng, n=11, D=37):
     title[0] = 6  # the textbook takes the number of titles from the last one
     V, per_pair = rng.standard_normal((7, D)).astype(dtype), rng.standard_normal(20).astype(dtype)
     flat = [rng.standard_normal(n).astype(dtype) for _ in range(4)]
+    layer, units = rng.standard_normal((D + 1, 5)).astype(dtype), rng.standard_normal(5).astype(dtype)
     return {
         "moments": lambda: [matrix(), counts],
         "batchnorm_relu": lambda: [matrix(), row(), row(), row(), row(), 0.0],
@@ -39,6 +40,8 @@ def inputs(name, dtype, rng, n=11, D=37):
         "binary_cross_entropy": lambda: [5 * per_pair, (per_pair > 0).astype(dtype), 20],
         "user_gradient": lambda: [per_pair, V, start, title],
         "title_gradient": lambda: [per_pair, matrix(), user, title, np.array([0, D])],
+        "memory_score": lambda: [flat[0], matrix(), row(), layer, units],
+        "memory_score_backward": lambda: [flat[0], matrix(), layer, units],
         "sum_parts": lambda: [flat[0], np.stack(flat[1:])],
         "adam": lambda: [flat[0], flat[1], flat[2] ** 2, flat[3], 1e-3, 0.9, 0.999, 1e-8, 3],
     }[name]()

@@ -48,7 +48,8 @@ def test_a_cell_is_drawn_to_what_holds_everywhere_by_a_prior_of_its_own():
     where = np.array([0, 0, 0, 1]), np.array([0, 0]), np.zeros(4, int), np.array([1, 1, 1, 0]), np.full(4, HALF), 1
     for_all = math.log((3 + 2) / (2 + 2))
     p = 5 / (5 + 4)  # the odds of one half, times 5/4
-    expected = [for_all + math.log((3 + 7) / (3 * p + 7)), for_all + math.log((0 + 7) / (p + 7))]
+    r = (3 + 0.5) / (4 * p + 0.5)  # what is left over everywhere
+    expected = [for_all + math.log((n + 7 * r) / (e * p + 7)) - math.log(r) for n, e in ((3, 3), (0, 1))]
     np.testing.assert_allclose(offsets("territory", where, 2.0, 7.0)[:, 0], expected, rtol=1e-6)
 
 
@@ -132,8 +133,18 @@ def test_what_all_territories_have_in_common_is_counted_once():
     # one title, expected at one half; territory 0 takes it twice of two times, territory 1 once of two times
     where = np.array([0, 0, 1, 1]), np.zeros(2, int), np.zeros(4, int), np.array([1, 1, 1, 0]), np.full(4, HALF), 1
     everywhere = 4 / 3  # 3 + 1 where 2 + 1 were expected; then 8/7 are expected of either territory
-    of_each = [[math.log(everywhere * 3 / (15 / 7))], [math.log(everywhere * 2 / (15 / 7))]]
+    r = (3 + 0.5) / (16 / 7 + 0.5)
+    of_each = [[math.log(everywhere * (n + r) / (15 / 7) / r)] for n in (2, 1)]
     np.testing.assert_allclose(offsets("territory", where), of_each, rtol=1e-6)
+
+
+@pytest.mark.parametrize("prior", [1.0, 50.0])
+def test_what_a_title_has_left_over_everywhere_is_no_preference_of_a_cell(prior):
+    """Twice as many positives as expected, in cells of 20 and of 2000 pairs alike: nothing is a cell's own."""
+    cell = np.repeat([0, 1], [20, 2000])
+    labels = (np.arange(2020) % 5 < 2).astype(int)  # two in five, where one is expected
+    found = shrunken_offsets(cell, np.zeros(2020, int), labels, np.full(2020, -math.log(4)), (2, 1), prior)
+    assert np.abs(found).max() < 1e-3
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 1e3))

@@ -74,9 +74,11 @@ def test_gradients_of_memory_over_many_tiles_and_chunks(rng):
     batch = make_batch(rng, pairs=2500, users=900, titles=60)
     loss, expected = exact(network, batch)
     assert network.loss_and_gradients(batch).total == pytest.approx(loss, rel=1e-5)
-    for name in ("memory.w", "memory.d"):
-        np.testing.assert_allclose(network.grads[name], expected[name], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(network.grads["memory.d"].sum(0), network.grads["memory.w"], rtol=1e-5, atol=1e-7)
+    for name in ("memory.w", "memory.A", "memory.v", "memory.d", "memory.e"):
+        assert np.abs(expected[name]).max() > 1e-3, name
+        np.testing.assert_allclose(network.grads[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for shared, own in (("memory.w", "memory.d"), ("memory.v", "memory.e")):
+        np.testing.assert_allclose(network.grads[own].sum(0), network.grads[shared], rtol=1e-5, atol=1e-7)
 
 
 def test_memory_of_another_width_is_refused_before_a_kernel_sees_it(rng):

@@ -76,7 +76,12 @@ def test_with_memory_the_formula_is_the_score(tiny_world, tmp_path, name, users)
     lives_in = [codes.index(code) for code in column(out / "users.csv", "territory")]
     cos = history @ cosines / np.sqrt(np.maximum(history.sum(1), 1))[:, None]
     own = a[:, :1] * cos + a[:, 1:2] * np.log(cos + 0.001) + a[:, 2:3] * (history @ ease) + a[:, 3:]
-    logits = embeddings @ titles.T + bias[lives_in] + own
+    units, of_user, of_title = (np.load(out / f"{array}.npy") for array in ("units", "unit_user", "unit_title"))
+    of_pair = np.stack([cos, np.log(cos + 0.001), history @ ease, np.ones_like(cos)], axis=-1)  # (n, T, 4)
+    hidden = np.maximum(of_title[lives_in] + np.einsum("ntx,nxj->ntj", of_pair, of_user), 0)
+    layer = np.einsum("nj,ntj->nt", units, hidden)
+    assert np.abs(layer - layer[:, :1]).max() > 0.01, "and so do its units"
+    logits = embeddings @ titles.T + bias[lives_in] + own + layer
 
     rows, n = np.arange(data.n_users) if users is None else users, data.n_titles
     every = {"user": np.repeat(rows, n), "title": np.tile(np.arange(n), len(rows)), "label": np.zeros(len(rows) * n)}
@@ -85,7 +90,8 @@ def test_with_memory_the_formula_is_the_score(tiny_world, tmp_path, name, users)
     assert np.abs(own - own[:, :1]).max() > 0.01, "histories matter"
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert "log(cos + 0.001)" in manifest["formula"]
-    assert {"memory.npy", "history.npz", "cosines.npz", "ease.npz"} < set(manifest["files"])
+    named = {"memory.npy", "history.npz", "cosines.npz", "ease.npz", "units.npy", "unit_user.npy", "unit_title.npy"}
+    assert named < set(manifest["files"])
 
 
 def test_some_users_in_the_order_asked_for(runs, tiny_world, tmp_path):

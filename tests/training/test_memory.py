@@ -18,6 +18,7 @@ from twotower.data.sample import Sample
 from twotower.experiments.panel import score_all
 from twotower.metrics.average_precision import average_precision
 from twotower.model.engine.topk import NO_TITLE
+from twotower.model.memory import MemoryWeights
 from twotower.serving.open_run import open_model, score_pairs
 from twotower.serving.recommend import recommend, user_terms
 from twotower.training.job import resume
@@ -129,7 +130,7 @@ def test_a_network_with_memory_can_be_looked_into(run, command):
 
 
 def test_weights_start_without_the_labels_of_validation_users(tiny_world):
-    trainer = make_trainer(tiny_world, {"memory": True}, validation=0.3)
+    trainer = make_trainer(tiny_world, {"memory": True, "memory_units": 0}, validation=0.3)
     expected, _ = logistic_regression(trainer.pairs.memory, trainer.pairs.label)
     np.testing.assert_allclose(trainer.model.params["memory.w"], expected, rtol=1e-5)
     everything, _ = logistic_regression(trainer.learned.memory, trainer.learned.label)
@@ -138,9 +139,9 @@ def test_weights_start_without_the_labels_of_validation_users(tiny_world):
 
 def test_recommendations_do_not_depend_on_the_order_of_blocks(tiny_world, run):
     memory = load_memory(run.path / MEMORY, Dataset.open(tiny_world))
-    w = np.random.default_rng(0).normal(size=(6, len(TERMS))).astype(np.float32)
-    rows = np.array([3, 1, 4, 15, 9, 2])
-    expected, add = memory.of_users(rows, w), user_terms(memory, rows, w)
+    rng, rows = np.random.default_rng(0), np.array([3, 1, 4, 15, 9, 2])
+    w, A, v = (rng.normal(size=n).astype(np.float32) for n in ((6, len(TERMS)), (len(TERMS) + 1, 5), (6, 5)))
+    expected, add = memory.of_users(rows, w, None, memory.layer(A), v), user_terms(memory, rows, MemoryWeights(w, A, v))
     tiles = np.array([0, 2, 4]), np.array([1, 3, 5])
     for which, first in ((tiles[0], 10), (tiles[1], 0), (tiles[1], 20), (tiles[0], 0), (tiles[1], 10)):
         dots = np.zeros((3, 10), np.float32)

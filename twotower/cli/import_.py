@@ -10,8 +10,8 @@ from twotower.cli.config_options import ShortHelp
 
 FILE = click.Path(path_type=Path)
 COMMON = {
-    "events", "markets", "user", "title", "territory", "time", "time_format", "users", "titles", "train_days",
-    "test_days", "overwrite",
+    "events", "markets", "sql", "database", "user", "title", "territory", "time", "time_format", "users", "titles",
+    "train_days", "test_days", "overwrite",
 }  # fmt: skip
 
 
@@ -22,7 +22,7 @@ COMMON = {
     multiple=True,
     type=FILE,
     metavar="FILE",
-    help="Watch events: a file, a folder or a quoted glob pattern; repeatable.",
+    help="Watch events: a file, a folder, a quoted glob pattern or - for standard input; repeatable.",
 )
 @click.option(
     "--market",
@@ -31,6 +31,12 @@ COMMON = {
     type=(str, FILE),
     metavar="TERRITORY FILE",
     help="A file of watch events of one territory; repeatable.",
+)
+@click.option("--sql", metavar="QUERY", help="A query whose rows are watch events, asked of --database.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="postgresql://USER@HOST/NAME, or a file of DuckDB or SQLite.  [default: DuckDB itself, which reads files]",
 )
 @click.option("--user", default="user", show_default=True, metavar="COL", help="Column of user ids.")
 @click.option("--title", default="title", show_default=True, metavar="COL", help="Column of title ids.")
@@ -105,6 +111,9 @@ COMMON = {
     help="A title is available in a territory if at least N users there watched it before the test days; "
     "0: everywhere.",
 )
+@click.option(
+    "--where", metavar="SQL", help="Keep only rows of files for which this is true: \"event = 'view' AND n > 60\"."
+)
 @click.option("--from", "from_date", metavar="DATE", help="Leave out events before this day (YYYY-MM-DD).")
 @click.option("--until", "until_date", metavar="DATE", help="Leave out events after this day (YYYY-MM-DD).")
 @click.option(
@@ -129,6 +138,16 @@ COMMON = {
     "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of text files, such as latin-1."
 )
 @click.option("--no-header", is_flag=True, help="The first line is data; columns are called 1, 2, 3 …")
+@click.option("--users-separator", metavar="TEXT", help="Separator of the --users table.  [default: as --separator]")
+@click.option("--users-encoding", metavar="NAME", help="Its encoding.  [default: as --encoding]")
+@click.option(
+    "--users-no-header/--users-header", default=None, help="Whether it has no header line.  [default: as --no-header]"
+)
+@click.option("--titles-separator", metavar="TEXT", help="Separator of the --titles table.  [default: as --separator]")
+@click.option("--titles-encoding", metavar="NAME", help="Its encoding.  [default: as --encoding]")
+@click.option(
+    "--titles-no-header/--titles-header", default=None, help="Whether it has no header line.  [default: as --no-header]"
+)
 @click.option("--no-quotes", is_flag=True, help='Treat " as an ordinary character.')
 @click.option("--backslash-escapes", is_flag=True, help=r"Quotes in quoted fields are written \".  [default: detected]")
 @click.option("--skip-lines", default=0, type=click.IntRange(min=0), metavar="N", help="Skip the first N lines.")
@@ -137,8 +156,8 @@ COMMON = {
 def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     """Turn watch logs into a dataset.
 
-    Events are CSV, JSON lines or Parquet, compressed or not, in files or folders; the format is detected from the
-    content, and folders such as day=2024-03-01 are columns.
+    Events are CSV, JSON lines, Parquet, ORC or Feather, compressed or not, in files or folders, or the rows of a query;
+    the format is detected from the content, and folders such as day=2024-03-01 are columns.
     The last days are for testing, the days before them for training, and everything earlier is history, from which
     user vectors are built.
 
@@ -146,6 +165,7 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
     Example:
       twotower import shop --events log.csv.gz --territory country --time date
       twotower import film --market DE de.csv --market FR fr.csv --titles films.csv
+      twotower import shop --sql "SELECT user, title, territory, time FROM events" --database postgresql://me@host/shop
     """
     from twotower.cli.summaries.dataset import print_import
     from twotower.data.ingest.import_log import ImportConfig, import_logs

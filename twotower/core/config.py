@@ -21,6 +21,7 @@ BATCHNORM_MOMENTUM = 0.1  # weight of the newest batch in the running statistics
 SMALLEST_EPS = 1e-30  # of Adam: in float32 a much smaller one is 0, and so is the denominator of a dead unit
 LARGEST_HIDDEN = 1 << 16  # a layer of this width has 16 GiB of weights
 LARGEST_EXPERTS = 256
+LARGEST_UNITS = 1024
 MEMORY_TERMS = 14  # F of m(u, t); data/memory computes and names them
 
 HEADS = ("none", "plain", "residual", "lowrank", "mmoe", "cross-stitch", "market-gate")
@@ -29,7 +30,7 @@ OUTPUTS = ("linear", "relu")
 OFFSETS = ("none", "title", "group", "territory")
 CELL_OFFSETS = ("group", "territory")  # the levels at which a title has more than one offset
 BATCHNORMS = ("all", "group")
-TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty")
+TASK_WEIGHTS = ("equal", "count", "inverse", "uncertainty", "dro", "cvar")
 DEBIASES = ("none", "ipw", "logq", "penalty")
 BATCHINGS = ("pairs", "positives", "users")
 
@@ -58,13 +59,16 @@ class ModelConfig:
     )
     output: str = setting("linear", "Activation of the last layer of each tower.", choices=OUTPUTS)
     memory: bool = setting(False, "Add memory to the score: counts of titles, and how well they fit a user's history.")
+    memory_units: int = setting(
+        16, "ReLU units over the terms of memory; 0: a linear form alone.", low=0, high=LARGEST_UNITS
+    )
     learned_logit: bool = setting(True, "Learn s and c in z = s·<U, V> + c; otherwise s = 1 and c = 0.")
 
     def __post_init__(self) -> None:
         validate(self, "model")
         one_group, cells = self.groups == 1, self.title_offsets in CELL_OFFSETS
         for ok, name, expected in (
-            (one_group or self.multi_task, "groups", "1 without heads or a title bias (see --mtl)"),
+            (one_group or self.multi_task, "groups", "1 without heads, a title bias or memory (see --mtl)"),
             (self.head not in RANKED or self.rank <= self.hidden, "rank", f"from 1 to hidden = {self.hidden}"),
             (not (one_group and self.title_offsets == "group"), "title_offsets", "title or territory with one group"),
             (not (one_group and self.batchnorm == "group"), "batchnorm", "all with one group"),
@@ -76,7 +80,7 @@ class ModelConfig:
     @property
     def multi_task(self) -> bool:
         """Whether groups have parameters of their own."""
-        return self.head != "none" or self.title_bias
+        return self.head != "none" or self.title_bias or (self.memory and self.groups > 1)
 
     @property
     def user_pools(self) -> int:
@@ -115,8 +119,10 @@ class TrainConfig:
     bias_decay: float = setting(0.0, "Weight decay (AdamW) of the groups' title biases.", low=0)
     tower_decay: float = setting(0.0, "Weight decay (AdamW) of the towers' matrices.", low=0)
     task_weights: str = setting(
-        "equal", "Weight of a group's pairs in the loss; uncertainty learns the weights.", choices=TASK_WEIGHTS
-    )
+        "equal", "Weight of a group's pairs in the loss; uncertainty learns it, dro follows the losses, cvar keeps the "
+        "worse half of the groups.",
+        choices=TASK_WEIGHTS,
+    )  # fmt: skip
     pcgrad: bool = setting(
         False, "PCGrad: remove conflicts between the groups' gradients of the towers; one pass per group."
     )

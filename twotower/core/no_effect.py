@@ -24,6 +24,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "train": (
         Rule(("rank",), lambda v: v["head"] not in RANKED, "with --head {head}"),
         Rule(("experts",), lambda v: v["head"] != "mmoe", "with --head {head}"),
+        Rule(("memory_units",), lambda v: not v["memory"], "with --no-memory"),
         Rule(("offset_prior",), lambda v: v["title_offsets"] == "none", "with --title-offsets none"),
         Rule(("debias_strength",), lambda v: v["debias"] == "none", "without --debias"),
         Rule(("patience", "validations_per_epoch"), lambda v: v["validation"] == 0, "with --validation 0"),
@@ -40,8 +41,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "without --time",
         ),
         Rule(("history_share",), lambda v: v["time"] is not None, "with --time"),
-        Rule(("users_id",), lambda v: v["users"] is None, "without --users"),
-        Rule(("titles_id", "join_titles", "title_weight"), lambda v: v["titles"] is None, "without --titles"),
+        Rule(
+            ("users_id", "users_separator", "users_encoding", "users_no_header"),
+            lambda v: v["users"] is None,
+            "without --users",
+        ),
+        Rule(
+            ("titles_id", "join_titles", "title_weight", "titles_separator", "titles_encoding", "titles_no_header"),
+            lambda v: v["titles"] is None,
+            "without --titles",
+        ),
+        Rule(("database",), lambda v: v["sql"] is None, "without --sql"),
+        Rule(("where",), lambda v: v["sql"] is not None, "with --sql: write the condition into the query"),
     ),
     "embed": (
         Rule(

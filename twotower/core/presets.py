@@ -29,6 +29,7 @@ class Preset:
 #: ``paper`` is the text to the letter, kept for study: it collapses on rare positives.
 PRESETS = {
     "default": Preset(
+        model={"memory": True},
         mtl_model={"head": "lowrank", "title_bias": True, "title_offsets": "territory"},
         mtl_train={"head_decay": 10.0, "bias_decay": 30.0},
     ),

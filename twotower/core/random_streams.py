@@ -19,6 +19,7 @@ class Stream(IntEnum):
     UPDATE_ORDER = 13  # the same when training goes on with later days; path: first day
     OFFSET_FOLDS = 14  # folds of users that the prior of title offsets is chosen on
     GRADIENT_SURGERY = 15  # order of the groups in PCGrad; path: step
+    MEMORY_FIT = 16  # order of the pairs that memory is fitted on
     # sampling
     TEST_USERS = 30  # test users, and development users
     RANDOM_USERS = 31  # training users

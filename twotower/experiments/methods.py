@@ -19,7 +19,8 @@ DEFAULT_RIVALS = ("popular", "item-knn", "ease", "counts")
 DEFAULT_METHODS = ("baseline", "upsampled", "mtl", "mtl-random", "more-random", *DEFAULT_RIVALS)
 MAIN_METHOD = "mtl"  # the method that an experiment is about, where it is among those asked for
 BASELINES = ("baseline", "upsampled")  # what it is evaluated against, as in the paper
-TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior", "memory")  # of the model; others are groups' own
+#: Of the model, for all methods; others are groups' own.
+TOWER_SETTINGS = ("hidden", "output", "learned_logit", "offset_prior", "memory", "memory_units")
 COMMON_OFFSETS = ("none", "title")  # the other levels of title offsets are what groups or territories have
 GROUP_TRAINING = ("head_decay", "bias_decay", "task_weights", "pcgrad")  # of training, for groups
 OWN_OFFSETS = {"title_offsets": "territory"}
@@ -110,16 +111,20 @@ METHODS: dict[str, Method] = {
         ),
         _heads("lowrank", "Residual heads of low rank.", head="lowrank", title_bias=False),
         _heads("lowrank-bias", "Low-rank heads, and a linear title bias per group.", head="lowrank", title_bias=True),
+        _heads("memory-per-group", "No heads: one model, and memory weights per group.", head="none", title_bias=False),
         Method("offsets", "No heads: one model, and an offset per title and territory.", model=OWN_OFFSETS),
         Method("separate", "One model per group of territories, trained on its users alone.", separate=True),
         Method("no-offsets", "As upsampled, without title offsets.", model={"title_offsets": "none"}),
         _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
         _heads("mmoe", "Shared low-rank experts and a gate per group.", head="mmoe"),
+        _heads("market-gate", "A gate per territory on the user embedding.", head="market-gate"),
         _heads("cross-stitch", "Dense heads, mixed across groups by learned weights.", head="cross-stitch"),
         _training("unshrunk", "As mtl, without weight decay of the heads.", head_decay=0.0, bias_decay=0.0),
         _training("by-count", "As mtl, with groups weighted by their number of pairs.", task_weights="count"),
         _training("inverse-frequency", "As mtl, with equal weight for every group.", task_weights="inverse"),
         _training("uncertainty", "As mtl, with learned group weights (uncertainty).", task_weights="uncertainty"),
+        _training("group-dro", "As mtl, with group weights that follow the losses (group DRO).", task_weights="dro"),
+        _training("cvar", "As mtl, with the mean loss of the worse half of the groups (CVaR).", task_weights="cvar"),
         _training("pcgrad", "As mtl, with conflicting gradients of groups projected away (PCGrad).", pcgrad=True),
         _remedy("ipw", "One model for all, with inverse propensity weights.", debias="ipw"),
         _remedy("logq", "One model for all, with log popularity subtracted from the logits (logQ).", debias="logq"),

@@ -109,11 +109,13 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
         scores[who, first : first + dots.shape[1]] = dots
 
     retrieval.scan(Users(dataset.user_vectors, rows, group, kind), keep, progress)
-    memory, weights = open_memory(run, dataset, model), model.score.weights_of_memory()
-    if memory is not None and weights is not None:
+    memory = open_memory(run, dataset, model)
+    if memory is not None:
+        weights = model.memory_weights()
+        own, layer = weights.rows(group), memory.layer(weights.layer)
         for start in range(0, len(rows), MEMORY_ROWS):
             part = slice(start, start + MEMORY_ROWS)
-            scores[part] += memory.logits(rows[part], weights[group[part]])
+            scores[part] += memory.logits(rows[part], own.linear[part], layer, own.units[part])
     if not np.isfinite(scores).all():
         raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     return scores

@@ -24,6 +24,10 @@ from twotower.model.reference_variants import Terms as Terms
 from twotower.model.reference_variants import correlation_penalty as correlation_penalty
 from twotower.model.reference_variants import group_moments as group_moments
 from twotower.model.reference_variants import group_sums as group_sums
+from twotower.model.reference_variants import softmax as softmax
+from twotower.model.reference_variants import softmax_backward as softmax_backward
+from twotower.model.reference_variants import stitch as stitch
+from twotower.model.reference_variants import stitch_backward as stitch_backward
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -142,18 +146,6 @@ def sigmoid(z):
     return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
 
 
-def softmax(L):
-    """Shares (n, E) of each row's logits, which add up to 1."""
-    e = np.exp(L - L.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)  # (n, E)
-
-
-def softmax_backward(dg, g):
-    """Gradient of ``softmax`` for its logits, given its output."""
-    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
-    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
-
-
 class ExpandedBatch(NamedTuple):
     """A batch with one row a pair, as a framework would see it."""
 
@@ -191,13 +183,29 @@ def score(p, s, c, k, U, V, batch, mine, model):
     if model.title_bias and model.territory_bias:
         z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
     if model.memory:
-        z = z + batch.memory[mine] @ memory_weights(p, k)
+        z = memory_score(z, batch.memory[mine], *memory_weights(p, k))
     return dots, z
 
 
+def memory_score(z, m, w, A, v):
+    """z (n,) + <m, w> + <h, v> with h = relu(m A + a), of the memory terms m (n,F) of pairs; a is the last row of A."""
+    return z + m @ w + np.maximum(m @ A[:-1] + A[-1], 0) @ v
+
+
+def memory_score_backward(dz, m, A, v):
+    """Gradients of ``memory_score`` for w, A and v."""
+    # forward: h = relu(Y), Y = m A + a   so: dw = mᵀ dz, dv = hᵀ dz, dY = dz vᵀ where Y > 0, dA = mᵀ dY, da = Σ dY
+    Y = m @ A[:-1] + A[-1]
+    dY = np.where(Y > 0, np.outer(dz, v), 0).astype(dz.dtype)
+    return m.T @ dz, np.vstack([m.T @ dY, dY.sum(0)]), np.maximum(Y, 0).T @ dz
+
+
 def memory_weights(p, k):
-    """The weights (F,) of memory terms for group k: w, and where there are several groups what each adds, d_k."""
-    return p["memory.w"] + p["memory.d"][k] if "memory.d" in p else p["memory.w"]
+    """w + d_k (F,), A (F+1,H) and v + e_k (H,) of group k; without units H is 0, and a single group adds nothing."""
+    w, v = p["memory.w"], p.get("memory.v", np.zeros(0))
+    if "memory.d" in p:
+        w, v = w + p["memory.d"][k], v + p.get("memory.e", np.zeros((k + 1, 0)))[k]
+    return w, p.get("memory.A", np.zeros((len(w) + 1, 0))), v
 
 
 def masked_logits(p, A, V, batch, model):
@@ -307,17 +315,6 @@ def head_backward(
     return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
 
 
-def stitch(alpha, W):
-    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
-    return np.tensordot(alpha, W, 1)
-
-
-def stitch_backward(dmixed, alpha, W):
-    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
-    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
-    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
-
-
 def loss_and_gradients(
     params: Arrays, batch: ExpandedBatch, model: ModelConfig, terms: Terms | None = None, *, masked: bool = True
 ) -> tuple[float, dict[str, np.ndarray]]:
@@ -368,9 +365,13 @@ def loss_and_gradients(
         if model.title_bias:
             grads["title_bias.C"][k] = dz @ batch.title_features[mine]
         if model.memory:
-            grads["memory.w"] += dz @ batch.memory[mine]
-        if "memory.d" in p:
-            grads["memory.d"][k] = dz @ batch.memory[mine]
+            dw, dA_memory, dv = memory_score_backward(dz, batch.memory[mine], *memory_weights(p, k)[1:])
+            own = {"memory.d": dw, "memory.e": dv}
+            for name, grad in {"memory.w": dw, "memory.A": dA_memory, "memory.v": dv}.items():
+                if name in p:
+                    grads[name] += grad
+            for name in own.keys() & p.keys():
+                grads[name][k] = own[name]
         dV[mine] += s * dz[:, None] * U
         dU = s * dz[:, None] * V[mine]
         if model.territory_bias:

@@ -1,8 +1,32 @@
-"""The textbook of variants beside the main path: batch-norm per group, and terms that objectives add to the loss."""
+"""The textbook of variants beside the main path: gates and mixed layers of heads, batch-norm per group, terms of
+objectives."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
+
+
+def softmax(L):
+    """Shares (n, E) of each row's logits, which add up to 1."""
+    e = np.exp(L - L.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)  # (n, E)
+
+
+def softmax_backward(dg, g):
+    """Gradient of ``softmax`` for its logits, given its output."""
+    # forward: g_e = exp(L_e)/Σ exp(L)   so: ∂g_e/∂L_f = g_e·(1[e=f] − g_f), dL_f = g_f·(dg_f − Σ_e g_e·dg_e)
+    return g * (dg - (g * dg).sum(1, keepdims=True))  # (n, E)
+
+
+def stitch(alpha, W):
+    """Each head's layer as a mixture of all groups': α (K,K) and W (K,D,D) → W̃ (K,D,D)."""
+    return np.tensordot(alpha, W, 1)
+
+
+def stitch_backward(dmixed, alpha, W):
+    """Gradients of ``stitch`` for α and W: every head moves all layers that it is made of."""
+    # forward: W̃_k = Σ_j α_kj W_j   so: dα_kj = <dW̃_k, W_j>, dW_j = Σ_k α_kj dW̃_k
+    return np.tensordot(dmixed, W, ([1, 2], [1, 2])), np.tensordot(alpha.T, dmixed, 1)
 
 
 def group_sums(X, group):

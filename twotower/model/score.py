@@ -1,10 +1,9 @@
 """The score: the logit of a user for a title, in training, prediction and retrieval.
 
-    z = s·<U, V> + c + <X, C_k> + <m, w + d_k>     p = sigmoid(z)
+    z = s·<U, V> + c + <X, C_k> + memory(m)        p = sigmoid(z)
 
 U (D,) embedding of the user under the head of group k · V (D,) embedding of the title · X (F_t,) the title's features ·
-m (F,) the memory terms of the pair, with weights w that all share and what a group adds to them, d_k (Wide & Deep,
-Cheng et al. 2016). What the model does not have is left out.
+m (F,) the memory terms of the pair (see ``memory``). What the model does not have is left out.
 In training and prediction a pair at a time, in retrieval all titles for a tile of users: there c and the title's bias
 are one offset per title. ``reference.score`` is the same in the textbook.
 """
@@ -13,18 +12,18 @@ import math
 
 import numpy as np
 
-from twotower.core.config import MEMORY_TERMS, ModelConfig
+from twotower.core.config import ModelConfig
 from twotower.core.jit import njit
 from twotower.model.batch import Batch
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads, column_spans
 from twotower.model.loss import PairWork
+from twotower.model.memory import MemoryPart
 from twotower.model.parameters import Arena, Floats, Owner, Parameter, constant
 
 
 class Score:
-    """The scale s, the bias c and, where the model has them, the groups' title biases C (K, F_t) and the weights of
-    memory, w (F,) and d (K, F)."""
+    """The scale s, the bias c and, where the model has them, the groups' title biases C (K, F_t) and memory."""
 
     @staticmethod
     def parameters(model: ModelConfig, title_width: int, base_rate: float) -> dict[str, Parameter]:
@@ -42,30 +41,21 @@ class Score:
         if model.title_bias:
             declared["title_bias.C"] = Parameter((model.groups, title_width), owner="group", decay="bias")
         if model.memory:
-            declared["memory.w"] = Parameter((MEMORY_TERMS,))
-            if model.groups > 1:
-                declared["memory.d"] = Parameter((model.groups, MEMORY_TERMS), owner="group", decay="bias")
+            declared |= MemoryPart.parameters(model)
         return declared
 
     def __init__(self, params: Arena, grads: Arena, model: ModelConfig):
         self.s, self.c, self.C = params["logit.scale"], params["logit.bias"], params.get("title_bias.C")
         self.ds, self.dc, self.dC = grads["logit.scale"], grads["logit.bias"], grads.get("title_bias.C")
-        self.w, self.d = params.get("memory.w"), params.get("memory.d")
-        self.dw, self.dd = grads.get("memory.w"), grads.get("memory.d")
-        self.learned, self.groups = model.learned_logit, model.groups
-        self.memory_weights: Floats | None = None  # (K, F)
+        self.learned = model.learned_logit
+        self.memory = MemoryPart(params, grads, model) if model.memory else None
         self.title_bias: Floats | None = None  # (K, T) of a batch's titles
 
     def begin(self, batch: Batch) -> None:
-        """The title biases of a batch, and the weights of memory under each head."""
+        """The title biases of a batch."""
         self.title_bias = None if self.C is None else self.C @ batch.title_features.T
-        self.memory_weights = self.weights_of_memory()
-
-    def weights_of_memory(self) -> Floats | None:
-        """w + d_k of every group (K, F), if the model has memory."""
-        if self.w is None:
-            return None
-        return np.tile(self.w, (self.groups, 1)) if self.d is None else self.w + self.d
+        if self.memory is not None:
+            self.memory.begin()
 
     def forward(self, work: PairWork, batch: Batch, rows: slice, group: int, U: Floats, V: Floats) -> slice:
         """Dot products and logits of the pairs of a tile's user rows, U (n, D); returns the pairs as a span."""
@@ -77,8 +67,8 @@ class Score:
         np.add(z, self.c, out=z)
         if self.title_bias is not None:
             np.add(z, self.title_bias[group][batch.pair_title[span]], out=z)
-        if self.memory_weights is not None:
-            np.add(z, batch.memory[span] @ self.memory_weights[group], out=z)
+        if self.memory is not None:
+            self.memory.forward(z, batch.memory[span], group)
         return span
 
     def backward_users(self, dU: Floats, work: PairWork, batch: Batch, rows: slice, span: slice, V: Floats) -> None:
@@ -108,13 +98,8 @@ class Score:
                 if span.start < span.stop:
                     by_title = work.total_by(batch.pair_title[span], dz[span], T)
                     self.dC[k] = by_title.astype(np.float32) @ batch.title_features
-
-        if self.dw is not None:
-            # forward: z = … + <m, w + d_k>   so: dd_k = Σ dz·m over the pairs of group k, and dw = Σ_k dd_k
-            own = np.stack([dz[span] @ batch.memory[span] for span in spans])
-            np.sum(own, axis=0, out=self.dw)
-            if self.dd is not None:
-                self.dd[...] = own
+        if self.memory is not None:
+            self.memory.backward(dz, batch.memory[:B], spans)
 
     def title_terms(self, X: Floats, groups: int) -> Floats:
         """What is added to s·<U, V> of titles with features X (T, F_t), for users of each group: (K, T)."""

@@ -1,12 +1,14 @@
 """Title offsets: post-hoc corrections of title logits, global, per group or per territory.
 
-    offset(cell, title) = log( (positives + prior) / (expected positives + prior) )
+    offset(title)       = log( (N + prior) / (E + prior) )
+    offset(cell, title) = log( (n + prior·r) / (e + prior) ) − log r,     r = (N + ½) / (E + ½)
 
-A cell is the whole world, a group or a territory. "Expected" sums the probabilities that the network gives to the
-cell's training pairs of the title. Equally many pseudo-positives on both sides (``prior``) shrink the offset of a cell
-with little data towards 0: the posterior mean of a rate with a Gamma prior of mean 1 under Poisson counts (empirical
-Bayes; Clayton & Kaldor 1987), close to a random intercept per title and cell. Nothing here has a gradient: offsets are
-computed once the weights are final.
+n are the positives of a title in a cell, a group or a territory, and e the expected ones; N and E are those of all
+cells. r is what the title has left over everywhere: a cell is compared with that, and not with nothing, so that what
+all cells share is no preference of each. "Expected" sums the probabilities that the network gives to training pairs.
+Pseudo-positives (``prior``) shrink the offset of a cell with little data towards 0: the posterior mean of a rate with a
+Gamma prior under Poisson counts (empirical Bayes; Clayton & Kaldor 1987), close to a random intercept per title and
+cell. Nothing here has a gradient: offsets are computed once the weights are final.
 
 How much groups or territories differ varies between logs, so their prior is selected on held-out pairs by log loss.
 Where preferences of cells do not persist, the selected prior is infinite and their offsets are 0.
@@ -63,8 +65,9 @@ def choose_prior(
         )
         key = cell[held_out].astype(np.int64) * shape[1] + title[held_out]
         n, e, y, z = positives[key], expected[key], labels[held_out], logits[held_out]
+        r = left_over(positives, expected, shape)[key]
         for i, prior in enumerate(PRIORS):
-            with_offset = z + log_ratio(n, e, prior)
+            with_offset = z + log_ratio(n, e, prior, r)
             loss[i] += np.logaddexp(0, with_offset).sum() - with_offset @ y
             progress("trying priors", turn * len(PRIORS) + i + 1, len(turns) * len(PRIORS))
     return PRIORS[int(np.argmin(loss))]
@@ -80,18 +83,31 @@ def observed_and_expected(
     return np.bincount(key, labels, size), np.bincount(key, expected, size)
 
 
-def log_ratio(positives: np.ndarray, expected: np.ndarray, prior: float) -> np.ndarray:
-    """Log of observed over expected, shrunk towards 0 by the prior."""
+def left_over(positives: np.ndarray, expected: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """r of each cell's title, (cells · T,): the title's observed over its expected positives in all cells."""
+    N, E = positives.reshape(shape).sum(0), expected.reshape(shape).sum(0)
+    return np.tile((N + 0.5) / (E + 0.5), shape[0])
+
+
+def log_ratio(
+    positives: np.ndarray, expected: np.ndarray, prior: float, r: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Log of observed over expected, over that of all cells, ``r``; shrunk towards 0 by the prior."""
     if math.isinf(prior):
         return np.zeros_like(expected)
-    return np.log((positives + prior) / (expected + prior))
+    return np.log((positives + prior * r) / (expected + prior)) - np.log(r)
 
 
 def shrunken_offsets(
     cell: np.ndarray, title: np.ndarray, labels: np.ndarray, logits: np.ndarray, shape: tuple[int, int], prior: float
 ) -> np.ndarray:
-    """Offset of each cell and title, (cells, T) float64, from pairs (n,) with their logits; 0 where there is none."""
-    return log_ratio(*observed_and_expected(cell, title, labels, logits, shape), prior).reshape(shape)
+    """Offset of each cell and title, (cells, T) float64, from pairs (n,) with their logits; 0 where there is none.
+
+    A single cell is all there is: its offset is that of the title.
+    """
+    n, e = observed_and_expected(cell, title, labels, logits, shape)
+    r = left_over(n, e, shape) if shape[0] > 1 else 1.0
+    return log_ratio(n, e, prior, r).reshape(shape)
 
 
 def fit_offsets(

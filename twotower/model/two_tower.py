@@ -22,6 +22,7 @@ from twotower.model.engine.threads import Threads, Tile, chunked_tiles
 from twotower.model.heads import head_parameters, make_head
 from twotower.model.layers import Dense, GradientSums, Scratch, ScratchPool
 from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork
+from twotower.model.memory import MemoryWeights
 from twotower.model.parameters import Arena, Decay, Floats, Parameter, in_order, make_arena, owned_spans
 from twotower.model.score import Score
 from twotower.model.tower import Tower, TowerBatch, TowerWork
@@ -115,6 +116,12 @@ class TwoTower:
         ]
         groups = owned_spans(self.params, self.parameters, "group", self.config.groups, [part])
         return [shared, *groups, *owned_spans(self.params, self.parameters, "territory", self.territories, [part])]
+
+    def memory_weights(self) -> MemoryWeights:
+        """What memory terms are weighed with. Raises ValueError for a model without memory."""
+        if self.score.memory is None:
+            raise ValueError("a model without memory")
+        return self.score.memory.weights()
 
     def pack(self) -> None:
         """Lay out all weights for the matrix product."""

@@ -18,6 +18,12 @@ no inner product, and are added as the manifest's formula says:
     cosines.npz, ease.npz      (T, T) float32   weights between titles
                                CSR, as scipy.sparse.load_npz reads: data, indices, indptr, shape
 
+and, where its ReLU layer has H units, three more:
+
+    units.npy                  (n, H) float32   weights of the units of each user
+    unit_user.npy              (n, 4, H) float32   coefficients of the units, as in memory.npy
+    unit_title.npy             (C, T, H) float32   what a title brings the units in a territory
+
 The network is not needed to score with them. Availability, launch days and watched titles are not part of the arrays:
 ``recommend`` applies them.
 """
@@ -35,9 +41,9 @@ from twotower.core.storage import reserve_array, write_csv
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
+from twotower.model.memory import MemoryWeights
 from twotower.model.retrieval import Retrieval, Users
 from twotower.serving.open_run import open_memory, open_model, user_rows
-from twotower.serving.recommend import territory_terms
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
@@ -46,6 +52,10 @@ FORMULA = "logit = users[user] · titles[title] + bias[territory of the user, ti
 MEMORY_FORMULA = (
     f"{FORMULA} + a[0]·cos + a[1]·log(cos + {SMALLEST_COSINE}) + a[2]·ease + a[3], where a = memory[user], "
     "cos = (history[user] · cosines)[title] / √max(1, titles in history[user]), ease = (history[user] · ease)[title]"
+)
+UNIT_FORMULA = (
+    f"{MEMORY_FORMULA}, + units[user] · max(0, unit_title[territory of the user, title] + b[0]·cos + "
+    f"b[1]·log(cos + {SMALLEST_COSINE}) + b[2]·ease + b[3]), where b = unit_user[user]"
 )
 
 
@@ -77,7 +87,7 @@ def export(
     rows = user_rows(dataset, users)
     with StagedDirectory(out, overwrite, plain=True) as staged:
         model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
-        memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
+        memory = open_memory(run_path, dataset, model)
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.config.hidden, staged.path
@@ -90,9 +100,10 @@ def export(
             U.flush()
         bias = retrieval.territory_bias(territory_group)
         bias = bias if model.title_offsets is None else bias + model.title_offsets
-        if memory is not None and weights is not None:
-            bias = bias + territory_terms(memory, weights, territory_group)
-            write_memory(path, memory, rows, weights[group])
+        if memory is not None:
+            weights = model.memory_weights()
+            bias = bias + memory.of_territories(weights.rows(territory_group).linear)
+            write_memory(path, memory, rows, weights.rows(group))
         bias[territory_group == UNKNOWN] = -np.inf
         np.save(path / "titles.npy", retrieval.V)
         np.save(path / "bias.npy", bias)
@@ -100,16 +111,21 @@ def export(
         facts = {
             "run": Path(run_path).name,
             "twotower": __version__,
-            "formula": FORMULA if memory is None else MEMORY_FORMULA,
+            "formula": FORMULA if memory is None else UNIT_FORMULA if model.config.memory_units else MEMORY_FORMULA,
         }
         counts = {"users": len(rows), "titles": dataset.n_titles, "territories": dataset.n_territories, "width": D}
         staged.commit({**facts, "counts": counts}, progress)
     return Exported(**counts)
 
 
-def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: np.ndarray) -> None:
-    """What the histories of users (n,) add to logits; weights (n, F) of the users."""
-    np.save(path / "memory.npy", memory.coefficients(rows, weights))
+def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWeights) -> None:
+    """What the histories of users (n,) add to logits, and what units of the ReLU layer; weights of the users."""
+    np.save(path / "memory.npy", memory.coefficients(rows, weights.linear))
+    if weights.units.size:
+        np.save(path / "units.npy", weights.units)
+        of_units = [memory.coefficients(rows, unit[:-1]) for unit in weights.layer.T]
+        np.save(path / "unit_user.npy", np.stack(of_units, axis=2))
+        np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles)
     for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)
 

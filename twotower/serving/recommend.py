@@ -16,6 +16,7 @@ from twotower.core.progress import Progress, silent
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.memory.memory import Memory
 from twotower.model.engine.topk import NO_TITLE
+from twotower.model.memory import MemoryWeights
 from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
 from twotower.serving.open_run import open_memory, open_model, user_rows
 from twotower.training.predict import user_groups
@@ -82,9 +83,10 @@ def recommend(
         group = user_groups(dataset, territory_group, model.config.groups)[rows]
         territory = np.asarray(dataset.head_territory)[rows]
         bias, own = title_bias(retrieval, model.title_offsets, dataset, territory_group, day), None
-        if memory is not None and (weights := model.score.weights_of_memory()) is not None:
-            bias = bias + territory_terms(memory, weights, territory_group)
-            own = user_terms(memory, rows, weights[group])
+        if memory is not None:
+            weights = model.memory_weights()
+            bias = bias + memory.of_territories(weights.rows(territory_group).linear)
+            own = user_terms(memory, rows, weights.rows(group))
         choice = Candidates(
             bias,
             np.asarray(dataset.user_territory)[rows],
@@ -95,20 +97,17 @@ def recommend(
     return Recommendations(rows, title, score)
 
 
-def territory_terms(memory: Memory, weights: np.ndarray, territory_group: np.ndarray) -> np.ndarray:
-    """What memory adds to the logits of titles in territories (C, T), under the weights (K, F) of their groups (C,)."""
-    return memory.of_territories(weights[territory_group if len(weights) > 1 else np.zeros_like(territory_group)])
-
-
-def user_terms(memory: Memory, rows: np.ndarray, weights: np.ndarray) -> Consumer:
-    """Adds to blocks of logits what memory makes of users' histories; weights (n, F) of the users in ``rows`` (n,)."""
+def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,)."""
     kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
+    layer = memory.layer(weights.layer)
 
     def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
         if getattr(kept, "which", None) is not which:
             out = getattr(kept, "terms", None)
             out = None if out is None or len(out) < len(which) else out  # another array would be new pages
-            kept.which, kept.terms = which, memory.of_users(rows[which], weights[which], out)
+            linear, v = weights.linear[which], weights.units[which]
+            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add

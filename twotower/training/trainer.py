@@ -21,11 +21,11 @@ from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
 from twotower.data.memory.files import save_memory
 from twotower.data.memory.memory import Memory
-from twotower.data.memory.regression import logistic_regression
 from twotower.data.sample import Pairs, Sample, concatenate
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.results import Evaluation
 from twotower.model.engine import gemm
+from twotower.model.parameters import Floats
 from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
@@ -33,9 +33,11 @@ from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 from twotower.training.records import OffsetFacts, step_figures, validation_record
-from twotower.training.remembering import known_to, remember
+from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
+
+FIRST_SCALE = 1.0  # of the towers' part of the logit, where memory has been fitted before
 
 
 class Trainer:
@@ -81,12 +83,24 @@ class Trainer:
         self.model.objective = make_objective(config, *of_pairs, len(tables[1]))
         self.state = loop.TrainingState()
         if self.pairs.memory is not None:
-            self.model.params["memory.w"][:], _ = logistic_regression(self.pairs.memory, self.pairs.label)
+            self.start_from_memory(self.pairs.memory)
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
         terms = MEMORY_TERMS * model.memory
         self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories, terms)
         self.scorer = make_scorer(self.model, dataset, territory_group, self.memory)
+
+    def start_from_memory(self, terms: Floats) -> None:
+        """Begin with memory that was fitted alone, and with towers that add next to nothing: they learn the rest."""
+        params = self.model.params
+        layer = params.get("memory.A", np.empty((terms.shape[1] + 1, 0), np.float32))
+        fitted = fit_memory(terms, self.pairs.label, layer, self.config.train.seed)
+        params["memory.w"][:] = fitted.linear
+        if layer.size:
+            params["memory.A"][:], params["memory.v"][:] = fitted.layer, fitted.units
+        if self.config.model.learned_logit:
+            params["logit.bias"][0] = fitted.bias
+            params["logit.scale"][0] *= FIRST_SCALE
 
     def steps(self) -> int:
         """Batches an epoch."""

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
-from twotower.core.jit import COMPILES
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
@@ -101,7 +100,9 @@ def _compile_retrieval() -> None:
     scores = profile_scores(history, weights)
     start, title, _ = parts(history)
     coefficients = np.ones((USERS, 4), np.float32)
-    combine_profiles(scores, start, title, *parts(weights), *parts(weights), coefficients, np.float32(1))
+    units = np.zeros((1, TITLES, 1), np.float32), np.zeros((USERS, 4, 1), np.float32), np.zeros((USERS, 1), np.float32)
+    both = *parts(weights), *parts(weights)
+    combine_profiles(scores, start, title, *both, coefficients, np.float32(1), np.zeros(USERS, np.int64), *units)
 
 
 def _warm_up_sampling(directory: Path) -> None:
@@ -116,23 +117,13 @@ def _warm_up_sampling(directory: Path) -> None:
 
 
 def _warm_up_import(directory: Path) -> None:
-    """A log of few events with long notes, large enough to be read by kernels; and columns of integers."""
-    from twotower.data.ingest.blocks import FAST_FROM_BYTES
-    from twotower.data.ingest.columns import IntegerColumn
-    from twotower.data.ingest.days import Days
+    """A log of a few events, and the kernels that find the distinct ones."""
     from twotower.data.ingest.import_log import ImportConfig, import_logs
-    from twotower.data.ingest.string_table import FIRST_SLOTS
-    from twotower.data.ingest.vocabulary import Vocabulary
 
-    events = FIRST_SLOTS  # of as many users, more than fit into the first table of spellings
-    note = "." * (FAST_FROM_BYTES // events if COMPILES else 0)
-    lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02},{note}\n' for i in range(events))
+    lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02}\n' for i in range(100))
     log = directory / "log.csv"
-    log.write_text("user,title,territory,time,note\n" + "".join(lines), encoding="utf-8")
+    log.write_text("user,title,territory,time\n" + "".join(lines), encoding="utf-8")
     import_logs(directory / "log", ImportConfig(events=(log,), time="time", available_after=1))
-    numbers = IntegerColumn(np.arange(events))
-    Vocabulary().codes(numbers)
-    Days().codes(numbers)
 
 
 class _Pairs:

@@ -9,9 +9,8 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.storage import load_array
-from twotower.data.ingest.arrow_columns import arrow_texts
+from twotower.data.ingest.arrow_table import ArrowTable
 from twotower.data.ingest.cleaning import MISSING, clean_id
-from twotower.data.ingest.parquet_table import ParquetTable
 from twotower.data.ingest.tables import Table, open_table
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -65,7 +64,7 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(ids)}
     row_of = np.full(len(ids), -1, np.int64)  # the table's row of each id
     vectors = np.empty((len(ids), 0), np.float32)
-    for start, names, block in _parquet_blocks(table) if isinstance(table, ParquetTable) else _text_blocks(table):
+    for start, names, block in _arrow_blocks(table) if isinstance(table, ArrowTable) else _text_blocks(table):
         if start == 0:
             vectors = np.empty((len(ids), block.shape[1]), np.float32)
         if block.shape[1] != vectors.shape[1]:
@@ -115,16 +114,16 @@ def _numbers(texts: list[str], where: Callable[[int], str]) -> np.ndarray:
     return numbers
 
 
-def _parquet_blocks(table: ParquetTable) -> Iterator[Block]:
+def _arrow_blocks(table: ArrowTable) -> Iterator[Block]:
     start = 0
     for batch in table.batches(table.columns):
-        names, *columns = (table.column(batch, name) for name in table.columns)
-        ids = cast(list[str], table.values(table.columns[0], names, arrow_texts))
+        names, *columns = batch.columns
+        ids = table.texts(table.columns[0], names)
         yield start, ids, _float32(_arrow_numbers(table, columns, start))
         start += len(batch)
 
 
-def _arrow_numbers(table: ParquetTable, columns: list[Any], start: int) -> np.ndarray:
+def _arrow_numbers(table: ArrowTable, columns: list[Any], start: int) -> np.ndarray:
     """Columns of numbers, or a single one of lists of them, as (n, F)."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -144,7 +143,7 @@ def _arrow_numbers(table: ParquetTable, columns: list[Any], start: int) -> np.nd
     return np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
 
 
-def _check_numeric(table: ParquetTable, kind: Any, name: str) -> None:
+def _check_numeric(table: ArrowTable, kind: Any, name: str) -> None:
     import pyarrow as pa
 
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):

@@ -1,32 +1,30 @@
-"""Arrow arrays as columns of values or texts. Imports pyarrow when called: it is an extra."""
+"""Arrow columns as texts or codes. Imports pyarrow when called: it is an extra."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from twotower.data.ingest.columns import DictionaryColumn, IntegerColumn, TextColumn, TimeColumn, Values
-
 EXACT = 2.0**53  # floats below hold every whole number
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
 _WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
-SECONDS_A_DAY = 86_400
-UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def arrow_texts(column: Any) -> list[str]:
     """Arrow values as text: null as "", whole floats and decimals as integers (ids of a column with NaN, or NUMERIC),
     lists joined by ``|``.
     """
-    from pyarrow import string, types
+    from pyarrow import large_string, types
 
-    if types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = plain(column)
     if types.is_floating(column.type):
         return ["" if x is None or x != x else number_text(x) for x in column.to_pylist()]
-    if types.is_list(column.type) or types.is_large_list(column.type):
+    if is_list(column.type):
         return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
-    texts = [x or "" for x in column.cast(string()).to_pylist()]
+    if is_uuid(column.type):
+        return [str(x or "") for x in column.to_pylist()]
+    texts = [x or "" for x in column.cast(large_string()).to_pylist()]
     return [_WHOLE.sub("", text) for text in texts] if types.is_decimal(column.type) else texts
 
 
@@ -35,44 +33,36 @@ def number_text(x: float) -> str:
     return str(int(x)) if x.is_integer() and abs(x) < EXACT else repr(x)
 
 
-def arrow_values(column: Any) -> list[str] | Values:
-    """Arrow text, whole numbers, dates and times in their own memory; other types as a list of texts."""
-    from pyarrow import ArrowInvalid, int32, int64, types
-
-    kind = column.type
-    if types.is_dictionary(kind):
-        values = arrow_values(column.dictionary)
-        if isinstance(values, TextColumn):
-            return DictionaryColumn(values, column.indices.cast(int32()).fill_null(-1).to_numpy())
-    elif types.is_string(kind) or types.is_large_string(kind):
-        return _texts(column.fill_null("") if column.null_count else column)
-    elif types.is_integer(kind):
-        try:
-            return IntegerColumn(_numbers(column.cast(int64())), _missing(column))
-        except ArrowInvalid:  # beyond 63 bits
-            pass
-    elif types.is_date(kind) or (types.is_timestamp(kind) and kind.tz in (None, "UTC")):
-        days = types.is_date32(kind)
-        units = 1 if days else SECONDS_A_DAY * UNITS_A_SECOND["ms" if types.is_date64(kind) else kind.unit]
-        value = _numbers((column.view(int32()) if days else column).cast(int64()))
-        return TimeColumn(value, units, _missing(column), lambda: arrow_texts(column))
-    return arrow_texts(column)
-
-
-def _texts(column: Any) -> TextColumn:
-    """A string array without nulls."""
+def plain(column: Any) -> Any:
+    """A column without dictionary, and without what an extension adds to its values, other than UUIDs."""
     from pyarrow import types
 
-    _, offsets, data = column.buffers()
-    width = np.int64 if types.is_large_string(column.type) else np.int32
-    ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-    return TextColumn(np.frombuffer(data or b"", np.uint8), ends[:-1], ends[1:])
+    if types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    if hasattr(column.type, "storage_type") and not is_uuid(column.type):
+        return column.cast(column.type.storage_type)
+    return column
 
 
-def _numbers(column: Any) -> np.ndarray:
-    """An int64 array (n,), 0 where missing."""
-    return (column.fill_null(0) if column.null_count else column).to_numpy()
+def is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
-def _missing(column: Any) -> np.ndarray | None:
-    return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+def is_uuid(kind: Any) -> bool:
+    return getattr(kind, "extension_name", "") == "arrow.uuid"
+
+
+def by_value(column: Any, codes: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+    """Codes (n,) int32 of a chunked column by those of its distinct values, in order of appearance; -1 where null."""
+    from pyarrow import ArrowNotImplementedError
+
+    try:
+        chunks = plain(column).dictionary_encode().chunks  # they share one dictionary
+    except ArrowNotImplementedError:  # lists, UUIDs
+        return codes(arrow_texts(column))
+    if not chunks:
+        return np.empty(0, np.int32)
+    index = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in chunks])
+    return np.append(codes(arrow_texts(chunks[0].dictionary)), np.int32(-1))[index]

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twotower.core.errors import InputError
-from twotower.data.ingest.columns import Values
 
 BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
-FAST_ROWS = 1 << 19  # the same of Parquet files, by the fast reader
-FAST_CHARACTERS = 1 << 20  # and of CSV files
-FAST_FROM_BYTES = 1 << 22  # bytes: smaller files are read sooner than kernels are loaded
+FAST_ROWS = 1 << 22  # the same for the fast reader: each distinct value in them becomes a text once
+FAST_BYTES = 1 << 28  # of a block of the fast reader
+BATCH_ROWS = 1 << 18  # of the Arrow batches that it is put together from
+FAST_FROM_BYTES = 1 << 22  # smaller text files are read sooner than DuckDB is loaded
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Block:
     """Some rows of a table: ``columns[i][j]`` is row ``start + j`` of the i-th column asked for."""
 
     start: int
-    columns: Sequence[list[str] | Values]
+    columns: Sequence[list[str] | Any]  # texts, or chunked Arrow columns
     ragged: int = 0  # rows left out: too few or too many fields
 
 

@@ -68,27 +68,18 @@ class CsvTable:
         words = ["CSV", f"separator {names.get(self.separator, repr(self.separator))}", self.form.encoding]
         return ", ".join([*words, *([self.packed] if self.packed else []), *(["backslash escapes"] * self.escapes)])
 
-    def blocks(
-        self,
-        names: Sequence[str],
-        skip_ragged: bool = False,
-        progress: Progress = silent,
-        start: int = 0,
-        lines: int = 0,
-    ) -> Iterator[Block]:
+    def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
         """The columns ``names``, ``BLOCK_ROWS`` rows at a time; blank lines are not rows.
-
-        start, lines: the first row, and how many lines are before it.
 
         Errors: InputError with the line for a row with a wrong number of fields (unless ``skip_ragged``), an unclosed
         quote, text in another encoding, and a damaged gzip file.
         """
         text, raw = self._open()
-        size, before = self.path.stat().st_size, lines or self.skip
+        size, start = self.path.stat().st_size, 0
         fields = [itemgetter(self.columns.index(name)) for name in names]
         with text:
-            reader = self._reader(text, lines)
-            with self._errors(reader, before):
+            reader = self._reader(text)
+            with self._errors(reader):
                 rows = filter(None, reader)
                 while block := list(islice(rows, blocks.BLOCK_ROWS)):
                     whole = self._whole(block, start, skip_ragged)
@@ -96,51 +87,13 @@ class CsvTable:
                     start += len(block)
                     progress(f"reading {self.path.name} (kB)", -(-raw.tell() // 1000), -(-size // 1000))
 
-    def fast_blocks(
-        self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent
-    ) -> Iterator[Block]:
-        """The same rows without an object per field; after the first malformed or unusual row, by ``blocks``."""
-        from twotower.data.ingest.csv_rows import RowReader
-
-        usual = len(self.separator.encode()) == 1 and not self.escapes
-        if not usual:
-            yield from self.blocks(names, skip_ragged, progress)
-            return
-        columns = list(dict.fromkeys(names))
-        wanted = [self.columns.index(name) for name in columns]
-        reader = RowReader(self.separator, self.form.quotes, len(self.columns), wanted, FIELD_CHARACTERS, skip_ragged)
-        text, raw = self._open()
-        size = self.path.stat().st_size
-        start = lines = 0
-        rest = b""
-        with text, suppress(csv.Error, UnicodeError, OSError, *DAMAGED):
-            lines = self.skip
-            for _ in range(lines):
-                text.readline()
-            if self.form.header:
-                next(self._parse([text.readline()], self.separator))
-                lines += 1
-            while usual:
-                piece = text.read(blocks.FAST_CHARACTERS)
-                rest += piece.encode()
-                rows = reader.read(rest, last=not piece)
-                fields = dict(zip(columns, rows.columns, strict=True))
-                yield Block(start, [fields[name] for name in names], rows.ragged)
-                progress(f"reading {self.path.name} (kB)", -(-raw.tell() // 1000), -(-size // 1000))
-                start += len(rows.columns[0]) + rows.ragged
-                lines += rows.lines
-                rest = rest[rows.used :]
-                usual = not rows.fault and len(rest) < 8 * blocks.FAST_CHARACTERS
-                if usual and not piece:
-                    return
-        yield from self.blocks(names, skip_ragged, progress, start, lines)
-
     def where(self, row: int, column: str | None = None) -> str:
         """``FILE, line N, column 'C'`` of a row counted from 0, found by reading up to it once more."""
         with self._open()[0] as text:
             reader = self._reader(text)
-            for _ in islice(filter(None, reader), row + 1):
-                pass
+            with self._errors(reader):
+                for _ in islice(filter(None, reader), row + 1):
+                    pass
         return f"{self.path}, line {self.skip + reader.line_num}" + (f", column {column!r}" if column else "")
 
     def _whole(self, block: list[list[str]], start: int, skip_ragged: bool) -> list[list[str]]:
@@ -163,12 +116,12 @@ class CsvTable:
         encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         return io.TextIOWrapper(stream, encoding, newline=""), raw
 
-    def _reader(self, text: io.TextIOWrapper, lines: int = 0) -> Any:
-        """A csv reader at the first row of data, or after so many lines."""
+    def _reader(self, text: io.TextIOWrapper) -> Any:
+        """A csv reader at the first row of data."""
         reader = self._parse(text, self.separator)
-        for _ in range(lines or self.skip):
+        for _ in range(self.skip):
             text.readline()
-        if not lines and self.form.header:
+        if self.form.header:
             next(reader)
         return reader
 
@@ -180,7 +133,8 @@ class CsvTable:
             lines, separator = (line.replace(several, UNIT) for line in lines), UNIT
         elif self.form.quotes:
             escape = "\\" if self.escapes else None
-            return csv.reader(lines, delimiter=separator, escapechar=escape, strict=strict)
+            spaces = not separator.isspace()  # a, "b, c" is two fields
+            return csv.reader(lines, delimiter=separator, escapechar=escape, strict=strict, skipinitialspace=spaces)
         return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
 
     def _rows(self, lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -196,21 +150,21 @@ class CsvTable:
         return [(self.form.header and clean(text)) or str(i) for i, text in enumerate(fields, 1)]
 
     @contextmanager
-    def _errors(self, reader: Any = None, lines: int = 0) -> Iterator[None]:
-        """Reading errors as one line with the place, ``lines`` after that of the reader."""
+    def _errors(self, reader: Any = None) -> Iterator[None]:
+        """Reading errors as one line with the place."""
         try:
             yield
         except csv.Error as error:
             hint = ' (--no-quotes reads quotes as ordinary characters, --backslash-escapes \\" as a quote)'
             hint = hint if self.form.quotes else ""
-            raise InputError(f"{self.path}, line {lines + reader.line_num}: {error}{hint}") from None
+            raise InputError(f"{self.path}, line {self.skip + reader.line_num}: {error}{hint}") from None
         except UnicodeDecodeError as error:
             line, byte = self._undecodable_line(), error.object[error.start]
             fault = f"byte {byte:#04x} is not {self.form.encoding}"
             other = "utf-16" if self._begins_as_utf_16() else "latin-1"
             raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as {other}") from None
         except (*DAMAGED, OSError) as error:
-            after = lines + (reader.line_num if reader else 0)
+            after = self.skip + (reader.line_num if reader else 0)
             raise InputError(f"{self.path}, after line {after}: damaged {self.packed} file ({error})") from None
 
     def _begins_as_utf_16(self) -> bool:

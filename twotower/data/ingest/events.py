@@ -1,25 +1,29 @@
 """Raw logs → events: ids as numbers, times as days, a few bytes per event."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.data.ingest.arrow_columns import arrow_texts
+from twotower.data.ingest.arrow_table import ArrowTable
 from twotower.data.ingest.blocks import FAST_FROM_BYTES, Block, CsvFormat
 from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, LostDigitsError, clean
-from twotower.data.ingest.columns import Values
 from twotower.data.ingest.csv_table import CsvTable
 from twotower.data.ingest.days import Days, fitting_formats
-from twotower.data.ingest.growing import GrowingArray
-from twotower.data.ingest.parquet_table import ParquetTable
-from twotower.data.ingest.tables import Table, open_table
+from twotower.data.ingest.duck import REMEDY, DuckTable, Unfit, has_duckdb, rewritten
+from twotower.data.ingest.json_table import JsonTable
+from twotower.data.ingest.queries import Query, QueryTable
+from twotower.data.ingest.tables import Table, check_columns, open_table
 from twotower.data.ingest.vocabulary import NONE, Vocabulary, order_of_appearance
 
 USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # roles of columns
@@ -28,12 +32,13 @@ MISSING_TERRITORY = ("fail", "drop", "unknown")  # what to do with events withou
 UNKNOWN = "unknown"  # the territory of those that are kept
 COUNTED_ROWS = 1_000_000  # at most, to say how many are bad
 SOME_TIMES = 100  # unreadable ones, to suggest a format
+SLOW = f"slowly, without DuckDB ({REMEDY} reads large files several times as fast)"
 FEW_BAD_ROWS = 0.05  # share of bad rows up to which leaving them out is offered
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of watch events; ``territory`` is that of all events, where there is no column.
+    """One file of watch events, or a query; ``territory`` is that of all events, where there is no column.
 
     ``partition``: columns that the names of folders say (``day=2024-03-01``), with the one value of this file.
     """
@@ -41,6 +46,7 @@ class LogFile:
     path: Path
     territory: str | None = None
     partition: Mapping[str, str] = field(default_factory=dict)
+    query: Query | None = None  # in place of a file
 
 
 @dataclass(frozen=True)
@@ -107,30 +113,42 @@ def read_log(
     progress: Progress = silent,
     missing_territory: str = "fail",
     most_rows: float = np.inf,
+    condition: str = "",
 ) -> EventLog:
-    """Read a log from one or more files, packed or not.
+    """Read a log from one or more files, packed or not, and from queries.
+
+    condition: an SQL expression; only rows for which it is true are events.
 
     Errors: InputError with file, line and column for a missing or NaN id, a time that can't be read and a row
     with a wrong number of fields, unless ``skip_bad_rows``, which counts them instead; with the file for one
     that can't be read or lacks a column; and when no file has an event.
     """
-    reader = _LogReader(columns, skip_bad_rows, missing_territory)
+    reader = _LogReader(columns, skip_bad_rows, missing_territory, condition)
     # All are opened before the first is read: a wrong column name of the last file must not cost an hour.
-    tables = [open_table(file.path, form, list(reader.columns_of(file).values())) for file in files]
+    tables = [open_log(file, form, list(reader.columns_of(file).values())) for file in files]
     for file, table in zip(files, tables, strict=True):
-        if isinstance(table, ParquetTable):
-            for what, name in reader.columns_of(file).items():
-                if what in (USER, TITLE):
-                    table.check_ids(name)
-                elif what == TIME:
-                    table.check_times(name)
+        for what, name in reader.columns_of(file).items():
+            if what in (USER, TITLE) and isinstance(table, ArrowTable | JsonTable):
+                table.check_ids(name)
+            elif what == TIME and isinstance(table, ArrowTable):
+                table.check_times(name)
     for file, table in zip(files, tables, strict=True):
         reader.read(file, table, progress, most_rows)
-    if not len(reader.rows[USER]):
+    if not reader.n_rows():
         left_out = "".join(f"; {counted(rows, 'row')} left out: {why}" for why, rows in reader.skipped.items() if rows)
-        raise InputError(f"{', '.join(str(file.path) for file in files)}: no events{left_out}")
-    kinds = [table.description if isinstance(table, CsvTable) else type(table).__name__[:-5] for table in tables]
-    return replace(reader.finish(), formats=tuple(dict.fromkeys(kinds)))
+        chosen = f" for which {condition}" if condition else ""
+        raise InputError(f"{', '.join(str(file.path) for file in files)}: no events{chosen}{left_out}")
+    formats = [table.description for table in tables] + [SLOW] * reader.is_slow
+    return replace(reader.finish(), formats=tuple(dict.fromkeys(formats)))
+
+
+def open_log(file: LogFile, form: CsvFormat | None, needed: Sequence[str]) -> Table:
+    """The table of a file or a query. Errors: those of ``open_table``."""
+    if file.query is None:
+        return open_table(file.path, form, needed)
+    table = QueryTable(file.query)
+    check_columns(table, needed)
+    return table
 
 
 def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -144,8 +162,8 @@ def one_ahead(pool: Executor, blocks: Iterator[Block]) -> Iterator[Block]:
 class _LogReader:
     """Collects the events of several files with one vocabulary per column."""
 
-    def __init__(self, columns: LogColumns, skip_bad_rows: bool, missing_territory: str = "fail"):
-        self.names_of_columns = columns
+    def __init__(self, columns: LogColumns, skip_bad_rows: bool, missing_territory: str = "fail", condition: str = ""):
+        self.names_of_columns, self.condition = columns, condition
         self.skip_bad_rows, self.missing_territory = skip_bad_rows, missing_territory
         self.unreadable_times: list[str] = []  # some of those left out
         self.columns = {USER: columns.user, TITLE: columns.title}  # role → column
@@ -154,8 +172,12 @@ class _LogReader:
         self.columns |= {INFO + name: name for name in columns.info}
         self.names = {what: Vocabulary(what in (USER, TITLE)) for what in (*self.columns, TERRITORY)}
         self.days = Days(columns.time_format)
-        self.rows = {what: GrowingArray(np.int32) for what in (*self.columns, TERRITORY)}
+        self.rows: dict[str, list[np.ndarray]] = {what: [] for what in (*self.columns, TERRITORY)}
         self.skipped: Counter[str] = Counter()
+        self.is_slow = False  # for want of DuckDB
+
+    def n_rows(self) -> int:
+        return sum(map(len, self.rows[USER]))
 
     def columns_of(self, file: LogFile) -> dict[str, str]:
         """``columns``, without the territory for a file that has one of its own."""
@@ -167,37 +189,61 @@ class _LogReader:
 
     def read(self, file: LogFile, table: Table, progress: Progress, most: float = np.inf) -> None:
         """Add the events of a file; stop after the block in which ``most`` rows are reached."""
-        columns = self.columns_of(file)
-        names = list(columns.values())
-        for what in columns if table.n_rows else ():
-            self.rows[what].reserve(table.n_rows)
-        if table.path.stat().st_size < FAST_FROM_BYTES:
-            for block in table.blocks(names, self.skip_bad_rows, progress):
-                codes = dict(zip(columns, map(partial(self.codes, file, table), columns, block.columns), strict=True))
-                self.keep(file, table, block, codes)
-                if block.start + len(block.columns[0]) >= most:
-                    break
+        names = list(self.columns_of(file).values())
+        if self.condition:
+            try:
+                self.read_fast(file, DuckTable(table, names, self.condition, file.partition), progress, most)
+            except Unfit:
+                assert isinstance(table, CsvTable | JsonTable)
+                with rewritten(table, self.skip_bad_rows) as (copy, ragged):
+                    self.skipped["wrong number of fields"] += ragged
+                    self.read_fast(file, DuckTable(copy, names, self.condition, file.partition), progress, most)
             return
-        with ThreadPoolExecutor() as pool:  # kernels and most of reading hold no lock
-            for block in one_ahead(pool, table.fast_blocks(names, self.skip_bad_rows, progress)):
-                values = pool.map(partial(self.codes, file, table), columns, block.columns)
-                codes = dict(zip(columns, values, strict=True))
-                self.keep(file, table, block, codes)
-                if block.start + len(block.columns[0]) >= most:
-                    break
+        if isinstance(table, QueryTable) or table.path.stat().st_size >= FAST_FROM_BYTES:
+            with suppress(Unfit):
+                self.read_fast(
+                    file, table if isinstance(table, ArrowTable) else DuckTable(table, names), progress, most
+                )
+                return
+            self.is_slow = not has_duckdb()
+        self.read_blocks(file, table, table.blocks(names, self.skip_bad_rows, progress), map, most)
 
-    def codes(self, file: LogFile, table: Table, what: str, values: list[str] | Values) -> np.ndarray:
-        """The values of a column as codes or days, (n,) int32. Errors: InputError for bytes that are no text."""
+    def read_fast(self, file: LogFile, table: ArrowTable, progress: Progress, most: float) -> None:
+        """Add all events of a file or, if DuckDB turns out to be ``Unfit`` for it, none."""
+        before = {what: len(parts) for what, parts in self.rows.items()}, self.skipped.copy()
+        names = list(self.columns_of(file).values())
+        try:
+            with ThreadPoolExecutor() as pool:  # most of reading and of finding distinct values holds no lock
+                self.read_blocks(file, table, one_ahead(pool, table.fast_blocks(names, progress)), pool.map, most)
+        except Unfit:
+            for what, parts in self.rows.items():
+                del parts[before[0][what] :]
+            self.skipped = before[1]
+            raise
+
+    def read_blocks(
+        self, file: LogFile, table: Table, blocks: Iterator[Block], map_: Callable[..., Iterable], most: float
+    ) -> None:
+        columns = self.columns_of(file)
+        for block in blocks:
+            values = map_(partial(self.codes, file, table), columns, block.columns)
+            self.keep(file, table, block, dict(zip(columns, values, strict=True)))
+            if block.start + len(block.columns[0]) >= most:
+                break
+
+    def codes(self, file: LogFile, table: Table, what: str, values: list[str] | Any) -> np.ndarray:
+        """The values of a column as codes or days, (n,) int32. Errors: InputError for what is no text or id."""
+        name = self.columns_of(file).get(what, "")
         try:
             return (self.days if what == TIME else self.names[what]).codes(values)
         except LostDigitsError as error:
-            where = f"{table.path}, column {self.columns_of(file)[what]!r}"
+            where = f"{table.path}, column {name!r}"
             expected = "write ids as text or as 64-bit integers"
             raise InputError(f"{where}: {str(error)!r} is a rounded number, not an id; {expected}") from None
-        except UnicodeDecodeError:  # Parquet does not check what it calls text, and fields are decoded late
-            if not isinstance(table, ParquetTable):
+        except ValueError as error:  # of Arrow, or UnicodeDecodeError: Parquet does not check what it calls text
+            if not isinstance(table, ArrowTable):
                 raise
-            raise table.not_text(self.columns_of(file)[what]) from None
+            raise table.not_text(name, error) from None
 
     def keep(self, file: LogFile, table: Table, block: Block, codes: dict[str, np.ndarray]) -> None:
         """Add the good rows of a block. Errors: InputError for the first of the others, unless they are skipped."""
@@ -224,9 +270,9 @@ class _LogReader:
             raise self.bad_row(file, table, block, codes, required, int(np.argmax(kept & ~good)))
         self.skipped["wrong number of fields"] += block.ragged
         if TIME in columns and len(self.unreadable_times) < SOME_TIMES:
-            texts = block.columns[list(columns).index(TIME)]
-            bad_rows = np.flatnonzero(codes[TIME] == NONE)[:SOME_TIMES].tolist()
-            self.unreadable_times += [text for text in (texts[row] for row in bad_rows) if clean(text) not in MISSING]
+            times = block.columns[list(columns).index(TIME)]
+            texts = [text_at(times, row) for row in np.flatnonzero(codes[TIME] == NONE)[:SOME_TIMES].tolist()]
+            self.unreadable_times += [text for text in texts if clean(text) not in MISSING]
         if file.territory is not None:
             codes[TERRITORY] = np.full(len(good), self.names[TERRITORY][file.territory], np.int32)
         for what, column in codes.items():
@@ -235,6 +281,7 @@ class _LogReader:
     def repeated_headers(self, table: Table, columns: dict[str, str], codes: dict[str, np.ndarray]) -> np.ndarray:
         """Which rows are the header once more, as where files were put one behind the other: (n,) bool."""
         again = np.zeros(len(codes[USER]), bool)
+        table = table.table if isinstance(table, DuckTable) else table
         if isinstance(table, CsvTable) and table.form.header:
             names = [what for what in (USER, TITLE, TERRITORY) if what in columns]
             header = [self.names[what].get(columns[what], NONE) for what in names]
@@ -253,16 +300,16 @@ class _LogReader:
         if what not in columns:
             name = self.columns[what]
             return InputError(f"{table.path}: {name} = {file.partition[name]!r} is not a {what}")
-        text = block.columns[list(columns).index(what)][row]
+        text = text_at(block.columns[list(columns).index(what)], row)
         form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
-        fault = f"{table.where(block.start + row, columns[what])}: {text!r} is not a {what}{form}"
-        counter = _LogReader(self.names_of_columns, True, self.missing_territory)
+        fault = f"{table.where(block.start + row, columns[what])}: {text.strip()!r} is not a {what}{form}"
+        counter = _LogReader(self.names_of_columns, True, self.missing_territory, self.condition)
         try:
             counter.read(file, table, silent, COUNTED_ROWS)
         except InputError:  # a fault further on has its turn later
             return InputError(fault)
         n_bad = sum(counter.skipped.values())
-        n_rows = n_bad + len(counter.rows[USER])
+        n_rows = n_bad + counter.n_rows()
         hints = []
         if what == TIME and not self.days.form and text.strip() not in MISSING:
             forms = fitting_formats(counter.unreadable_times)[:3]
@@ -278,7 +325,7 @@ class _LogReader:
 
     def finish(self) -> EventLog:
         """All of them as one log."""
-        codes = {what: rows.finish() for what, rows in self.rows.items() if len(rows)}
+        codes = {what: np.concatenate(self.rows.pop(what)) for what in list(self.rows) if self.rows[what]}
         columns = {what: Column(column, self.names[what].names) for what, column in codes.items() if what != TIME}
         return EventLog(
             user=columns[USER],
@@ -288,3 +335,8 @@ class _LogReader:
             info={what.removeprefix(INFO): columns[what] for what in columns if what.startswith(INFO)},
             skipped={reason: rows for reason, rows in self.skipped.items() if rows},
         )
+
+
+def text_at(values: list[str] | Any, row: int) -> str:
+    """One of a column's values as text."""
+    return values[row] if isinstance(values, list) else arrow_texts(values.slice(row, 1))[0]

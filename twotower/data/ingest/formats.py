@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from twotower.core.errors import InputError
 
-PARQUET, JSON, TEXT = "parquet", "json", "text"
+PARQUET, ORC, FEATHER, JSON, TEXT = "parquet", "orc", "feather", "json", "text"
+COLUMNAR = {b"PAR1": PARQUET, b"ORC": ORC, b"ARROW1": FEATHER}
 HEAD = 512  # bytes that are enough to tell
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 PACKINGS: dict[bytes, tuple[str, Any]] = {
@@ -22,9 +23,7 @@ PACKINGS: dict[bytes, tuple[str, Any]] = {
 REFUSED: dict[bytes, tuple[str, str]] = {
     b"PK\x03\x04": ("a zip archive", "unpack it first"),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook of the old kind", "save its sheet as CSV (UTF-8)"),
-    b"ORC": ("an ORC file", "write it as Parquet"),
-    b"ARROW1": ("an Arrow or Feather file", "write it as Parquet"),
-    b"FEA1": ("a Feather file", "write it as Parquet"),
+    b"FEA1": ("a Feather file of version 1", "write it as Parquet"),
     b"Obj\x01": ("an Avro file", "write it as Parquet"),
     b"\x28\xb5\x2f\xfd": ("a file packed with zstd", "unpack it first (zstd -d)"),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it first"),
@@ -40,7 +39,7 @@ REFUSED: dict[bytes, tuple[str, str]] = {
 
 
 def detect_format(path: Path) -> str:
-    """``PARQUET``, ``JSON`` (one object per line) or ``TEXT`` (delimited). Errors: InputError for anything else."""
+    """One of ``COLUMNAR``, ``JSON`` (one object per line) or ``TEXT`` (delimited). Errors: InputError for others."""
     if not path.is_file():
         try:
             reason = (
@@ -58,8 +57,9 @@ def detect_format(path: Path) -> str:
         raise InputError(f"{path}: {error.strerror}") from None
     if not head:
         raise InputError(f"{path}: the file is empty")
-    if head.startswith(b"PAR1"):
-        return PARQUET
+    for magic, form in COLUMNAR.items():
+        if head.startswith(magic):
+            return form
     if packing(path):
         stream, _ = open_binary(path)
         with stream:

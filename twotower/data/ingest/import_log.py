@@ -21,7 +21,7 @@ from twotower.data.first_streams import FirstStreams
 from twotower.data.ingest.blocks import CsvFormat
 from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.distinct import distinct_events, order_of_days
-from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, read_log
+from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, LogFile, read_log
 from twotower.data.ingest.log_files import log_files
 from twotower.data.ingest.plausibility import (
     implausible_days,
@@ -29,6 +29,7 @@ from twotower.data.ingest.plausibility import (
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
+from twotower.data.ingest.queries import Query, without_password
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
@@ -81,11 +82,20 @@ class ImportConfig:
     no_quotes: bool = False
     backslash_escapes: bool = False
     skip_lines: int = 0
+    users_separator: str | None = None  # of the table of users; None: as of the events, here and below
+    users_encoding: str | None = None
+    users_no_header: bool | None = None
+    titles_separator: str | None = None
+    titles_encoding: str | None = None
+    titles_no_header: bool | None = None
+    where: str | None = None  # an SQL expression of the events' columns: other rows are left out
+    sql: str | None = None  # a query whose rows are events
+    database: str | None = None  # that it asks; None: DuckDB itself
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.events or self.markets):
-            raise InputError("no watch log: expected --events FILE or --market TERRITORY FILE")
+        if not (self.events or self.markets or self.sql):
+            raise InputError("no watch log: expected --events FILE, --market TERRITORY FILE or --sql QUERY")
         if self.unknown_ids not in UNKNOWN_IDS:
             raise InputError(f"unknown_ids = {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
         if not 0 <= (self.history_share or 0) < 1:
@@ -114,15 +124,20 @@ class ImportConfig:
         refuse_no_effect("import", set_values(vars(self)), vars(self))
 
     def plain(self) -> dict[str, Any]:
-        """The config for JSON, with paths as text."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        """The config for JSON, with paths as text and without passwords."""
+        plain = json.loads(json.dumps(asdict(self), default=str))
+        return plain | {name: plain[name] and without_password(plain[name]) for name in ("sql", "database")}
 
-    @property
-    def form(self) -> CsvFormat:
-        separator = {"tab": "\t", r"\t": "\t"}.get(self.separator or "", self.separator)
-        return CsvFormat(
-            separator, self.encoding, not self.no_header, not self.no_quotes, self.backslash_escapes, self.skip_lines
-        )
+    def form(self, table: str = "events") -> CsvFormat:
+        """How text files of the events, or the table of ``users`` or ``titles``, are written."""
+        separator, encoding, no_header, skip_lines = self.separator, self.encoding, self.no_header, self.skip_lines
+        if table != "events":
+            own = [getattr(self, f"{table}_{name}") for name in ("separator", "encoding", "no_header")]
+            separator, encoding = own[0] or separator, own[1] or encoding
+            no_header = no_header if own[2] is None else own[2]
+            skip_lines = 0
+        separator = {"tab": "\t", r"\t": "\t"}.get(separator or "", separator)
+        return CsvFormat(separator, encoding, not no_header, not self.no_quotes, self.backslash_escapes, skip_lines)
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,8 @@ def import_logs(
         side = read_side_data(config)
         log = read_log(
             [file for path in config.events for file in log_files(path)]
-            + [file for name, path in config.markets for file in log_files(path, name)],
+            + [file for name, path in config.markets for file in log_files(path, name)]
+            + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
             LogColumns(
                 user=config.user,
                 title=config.title,
@@ -169,11 +185,12 @@ def import_logs(
                 time_format=config.time_format,
                 info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
             ),
-            config.form,
+            config.form(),
             config.skip_bad_rows,
             progress,
             config.missing_territory,
             most_rows,
+            config.where or "",
         )
         return write_log(writer, log, side, config)
 
@@ -183,12 +200,13 @@ def read_side_data(config: ImportConfig) -> SideData:
     users = titles = None
     if config.users is not None:
         users = read_side_table(
-            config.users, config.users_id or config.user, config.form, skip_bad_rows=config.skip_bad_rows
+            config.users, config.users_id or config.user, config.form("users"), skip_bad_rows=config.skip_bad_rows
         )
     if config.titles is not None:
         titles = read_side_table(
-            config.titles, config.titles_id or config.title, config.form, config.join_titles, config.title_weight,
-            ignore=[name for name in (config.user, config.time) if name], skip_bad_rows=config.skip_bad_rows,
+            config.titles, config.titles_id or config.title, config.form("titles"), config.join_titles,
+            config.title_weight, ignore=[name for name in (config.user, config.time) if name],
+            skip_bad_rows=config.skip_bad_rows,
         )  # fmt: skip
     from_users = users is not None and config.territory in users.columns and not config.markets
     territory = config.territory if from_users else None

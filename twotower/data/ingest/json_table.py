@@ -19,15 +19,20 @@ KEY_LINES = 10_000  # lines whose keys are the columns
 class JsonTable:
     """A file of JSON lines; ``columns`` are the keys of the first lines, in order of appearance."""
 
-    n_rows = 0  # unknown
+    description = "JSON lines"
 
     def __init__(self, path: Path):
         self.path = path
         keys: dict[str, None] = {}
+        self.lists: set[str] = set()  # keys with a list in one of the first lines
         for row in islice(self._rows(), KEY_LINES):
-            if row is not None:
-                keys |= dict.fromkeys(row)
+            keys |= dict.fromkeys(row or ())
         self.columns = list(keys)
+
+    def check_ids(self, name: str) -> None:
+        """Errors: InputError for a key of lists, where an id per row is expected."""
+        if name in self.lists:
+            raise InputError(f"{self.path}, column {name!r}: a list per row, expected one id; write one row per item")
 
     def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
         """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError with the line."""
@@ -37,8 +42,6 @@ class JsonTable:
             yield Block(start, [[row.get(name, "") for row in whole] for name in names], len(block) - len(whole))
             start += len(block)
             progress(f"reading {self.path.name}, rows", start, 0)
-
-    fast_blocks = blocks
 
     def where(self, row: int, column: str | None = None) -> str:
         """``FILE, line N, column 'C'`` of a row counted from 0."""
@@ -57,7 +60,8 @@ class JsonTable:
                         value = json.loads(line)
                         if not isinstance(value, dict):
                             raise ValueError("no object")
-                        yield dict(flatten(value))
+                        self.lists.update(key for key, item in flatten(value) if isinstance(item, list))
+                        yield {key: json_text(item) for key, item in flatten(value)}
                     except ValueError as error:
                         if not skip:
                             raise InputError(f"{self.path}, line {number}: not a JSON object ({error})") from None
@@ -66,13 +70,13 @@ class JsonTable:
                 raise InputError(f"{self.path}, after line {number}: not readable ({error})") from None
 
 
-def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys and texts of an object; those of nested ones as ``geo.country``."""
+def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values of an object; keys of nested ones as ``geo.country``."""
     for key, item in value.items():
         if isinstance(item, dict):
             yield from flatten(item, f"{prefix}{key}.")
         else:
-            yield prefix + key, json_text(item)
+            yield prefix + key, item
 
 
 def json_text(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 A log may be larger than memory, so only one block of rows is kept. Values stay text: ids are names.
 
-There are two readers. ``blocks`` is careful: lists of texts, by the csv module, and errors with their place.
-``fast_blocks`` is ten times as fast, without a Python object per field (columns.py). It gives the same rows, and
-leaves whatever is malformed or unusual to the careful one.
+There are two ways to read one. ``blocks`` is careful: lists of texts, by the csv and json modules, and errors with
+their place. The fast way is Arrow columns, without a Python object per field: those of typed files, and those that
+DuckDB makes of large text files (duck.py). It gives the same rows, and leaves what is malformed to the careful one.
 """
 
 import re
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twotower.core.errors import InputError
+from twotower.data.ingest.arrow_table import ArrowTable, ColumnarFile
 from twotower.data.ingest.blocks import CsvFormat, some_of
 from twotower.data.ingest.cleaning import MISSING
 from twotower.data.ingest.csv_table import CsvTable
-from twotower.data.ingest.formats import JSON, PARQUET, detect_format
+from twotower.data.ingest.formats import COLUMNAR, JSON, detect_format
 from twotower.data.ingest.json_table import JsonTable
-from twotower.data.ingest.parquet_table import ParquetTable
 
-Table = CsvTable | ParquetTable | JsonTable
+Table = CsvTable | JsonTable | ArrowTable
 
 
 def open_table(path: str | Path, form: CsvFormat | None = None, needed: Sequence[str] = ()) -> Table:
@@ -32,14 +32,20 @@ def open_table(path: str | Path, form: CsvFormat | None = None, needed: Sequence
     path = Path(path)
     kind = detect_format(path)
     table: Table
-    if kind == PARQUET:
-        table = ParquetTable(path)
+    if kind in COLUMNAR.values():
+        table = ColumnarFile(path, kind)
     else:
         table = JsonTable(path) if kind == JSON else CsvTable(path, form or CsvFormat(), needed)
+    check_columns(table, needed)
+    return table
+
+
+def check_columns(table: Table, needed: Sequence[str]) -> None:
+    """Errors: InputError for a column that the table lacks."""
     for name in needed:
         if name not in table.columns:
-            raise InputError(f"{path}: no column {name!r}; it has {some_of(table.columns)}{column_hint(table, name)}")
-    return table
+            has = f"it has {some_of(table.columns)}{column_hint(table, name)}"
+            raise InputError(f"{table.path}: no column {name!r}; {has}")
 
 
 def column_hint(table: Table, name: str) -> str:
@@ -64,5 +70,5 @@ def read_columns(table: Table, names: Sequence[str], skip_ragged: bool = False) 
     columns: list[list[str]] = [[] for _ in names]
     for block in table.blocks(names, skip_ragged):
         for column, values in zip(columns, block.columns, strict=True):
-            column += values if isinstance(values, list) else values.texts()
+            column += values
     return columns

@@ -5,11 +5,13 @@
     of a user and a title        how well the title goes with the user's history (cosines, EASE), the same times the log
                                  of the history's length, and that log
 
-What is counted for a training pair leaves out the labels of its user's fold, so that no label predicts itself.
+What is counted for a training pair is of the days before or, without days, of the users of other folds, so that no
+label predicts itself.
 """
 
 from collections.abc import Iterator
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +28,7 @@ from twotower.data.memory.neighbours import (
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 
 BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
+BLOCKS = 4  # of days, whose training pairs know the labels of the blocks before
 SMALLEST_COSINE = 1e-3  # added before the log
 
 TITLE_TERMS = (
@@ -35,6 +38,13 @@ USER_TERMS = ("cosine", "log cosine", "cosine × length", "length", "EASE", "EAS
 TERMS = TITLE_TERMS + USER_TERMS
 
 Array = np.ndarray
+
+
+class Layer(NamedTuple):
+    """A layer of H units over the terms, h = relu(m A + a), ready to be scored for all titles."""
+
+    weights: Array  # (F + 1, H) A, and a as its last row
+    of_titles: Array  # (C, T, H) float32: what territories and titles bring each unit, a included
 
 
 class Memory:
@@ -105,16 +115,35 @@ class Memory:
         a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
         return np.stack(a, axis=1).astype(np.float32)
 
-    def of_users(self, users: Array, w: Array, out: Array | None = None) -> Array:
+    def layer(self, weights: Array) -> Layer:
+        """A layer with these weights (F + 1, H)."""
+        C, T = self.tables.shape[1:]
+        of_titles = np.empty((C, T, weights.shape[1]), np.float32)
+        for j, unit in enumerate(weights.T):
+            of_titles[:, :, j] = self.of_territories(unit[:-1]) + unit[-1]
+        return Layer(weights, of_titles)
+
+    def of_users(
+        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None
+    ) -> Array:
         """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
 
-        ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        With a ``layer``, what its units add with weights v (n, H) is part of it: all of it, since that is no sum over
+        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed.
         """
         history = self.history[users]
         found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        if layer is None or v is None:
+            layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
+        of_units = np.empty((len(users), 4, v.shape[1]), np.float32)
+        for j, unit in enumerate(layer.weights.T):
+            of_units[:, :, j] = self.coefficients(users, unit[:-1])
         start, title, _ = parts(history)
         weights = *parts(self.cosines), *parts(self.ease)
-        combine_profiles(found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE))
+        combine_profiles(
+            found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
+            self.territory[users], layer.of_titles, of_units, np.ascontiguousarray(v),
+        )  # fmt: skip
         return found
 
     def living_in(self, territory: int, user: int) -> "Memory":
@@ -124,9 +153,10 @@ class Memory:
         moved.territory[user] = territory
         return moved
 
-    def logits(self, users: Array, w: Array) -> Array:
-        """w·m (n, T) float32 of users (n,) and all titles; w (n, F) by user."""
-        found = self.of_users(users, w) - (w / self.spread @ self.mean)[:, None].astype(np.float32)
+    def logits(self, users: Array, w: Array, layer: Layer | None = None, v: Array | None = None) -> Array:
+        """All that memory adds to the logits of users (n,) for all titles, (n, T) float32; w (n, F) and v by user."""
+        found = self.of_users(users, w, None, layer, v)
+        found -= (w / self.spread @ self.mean)[:, None].astype(np.float32)
         for f in range(len(TITLE_TERMS)):
             found += (w[:, f] / self.spread[f]).astype(np.float32)[:, None] * self.tables[f, self.territory[users]]
         return found
@@ -156,6 +186,30 @@ def title_terms(known: Knowledge) -> Array:
 
 
 def training_terms(known: Knowledge) -> Array:
+    """m (n, F) float32 of the training pairs, of which no label counts itself.
+
+    In a log with days it is what was known before: the pairs of each block of days know the labels of the blocks
+    before. Those of the first block, and of a log without days, leave out the labels of their user's fold.
+    """
+    m, block = np.empty((len(known.pairs), len(TERMS)), np.float32), blocks_of_days(known.pairs.day)
+    for number in range(int(block.max(initial=0)) + 1):
+        own = np.flatnonzero(block == number)
+        pairs = known.pairs.take(own)
+        if number:
+            m[own] = Memory.of(known.only(known.pairs.take(block < number))).of_pairs(pairs.user, pairs.title)
+        else:
+            m[own] = terms_by_fold(known.only(pairs))
+    return m
+
+
+def blocks_of_days(day: Array) -> Array:
+    """A block (n,) from 0 of each pair: ``BLOCKS`` of about equal size in the order of their days, as far as there are
+    days."""
+    edges = np.quantile(day, np.arange(1, BLOCKS) / BLOCKS) if len(day) else day
+    return np.unique(np.searchsorted(edges, day), return_inverse=True)[1]
+
+
+def terms_by_fold(known: Knowledge) -> Array:
     """m (n, F) float32 of the training pairs, each without the labels of its user's fold."""
     m = np.empty((len(known.pairs), len(TERMS)), np.float32)
     for fold in range(FOLDS):

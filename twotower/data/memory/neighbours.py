@@ -105,33 +105,42 @@ def add_profiles(
         add_neighbours(scores[r], title[start[r] : start[r + 1]], neighbour_start, neighbour, weight)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def combine_profiles(
     scores: np.ndarray, start: np.ndarray, title: np.ndarray,
     cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray,
     ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
     coefficient: np.ndarray, smallest: np.float32,
+    territory: np.ndarray, of_title: np.ndarray, of_unit: np.ndarray, unit_weight: np.ndarray,
 ) -> None:  # fmt: skip
     """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·ease + a₃; a (n, 4) float32 is ``coefficient``.
 
+    H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with ``of_unit`` (n, 4, H), plus
+    what a title has in a territory, ``of_title`` (C, T, H); ``territory`` (n,) is the user's.
     A row stays in the first-level cache: the (n, T) cosines never exist.
     """
-    cosine = np.empty(scores.shape[1], np.float32)
+    T, H, zero = scores.shape[1], unit_weight.shape[1], np.float32(0)
+    cosine, ease, logs = np.empty((3, T), np.float32)
     log_of_0 = np.float32(math.log(smallest))
     for r in range(len(scores)):
         row, own = scores[r], title[start[r] : start[r + 1]]
-        row[:] = 0
         cosine[:] = 0
+        ease[:] = 0
         add_neighbours(cosine, own, cosine_start, cosine_title, cosine_weight)
-        add_neighbours(row, own, ease_start, ease_title, ease_weight)
+        add_neighbours(ease, own, ease_start, ease_title, ease_weight)
         root = np.float32(math.sqrt(max(len(own), 1)))
         a0, a1, a2, a3 = coefficient[r, 0], coefficient[r, 1], coefficient[r, 2], coefficient[r, 3]
-        for t in range(len(row)):
+        for t in range(T):
             cosine[t] /= root
-            row[t] = a0 * cosine[t] + a2 * row[t] + a3
-        for t in range(len(row)):
-            log = log_of_0 if cosine[t] == 0 else np.float32(math.log(cosine[t] + smallest))
-            row[t] += a1 * log
+            logs[t] = log_of_0 if cosine[t] == 0 else np.float32(math.log(cosine[t] + smallest))
+            row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * ease[t] + a3
+        if H:
+            b0, b1, b2, b3, v = of_unit[r, 0], of_unit[r, 1], of_unit[r, 2], of_unit[r, 3], unit_weight[r]
+            for t in range(T):
+                own_title, total, c, log, e = of_title[territory[r], t], zero, cosine[t], logs[t], ease[t]
+                for j in range(H):
+                    total += v[j] * max(own_title[j] + b0[j] * c + b1[j] * log + b2[j] * e + b3[j], zero)
+                row[t] += total
 
 
 def inverse(A: np.ndarray) -> np.ndarray:

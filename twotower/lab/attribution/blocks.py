@@ -19,7 +19,7 @@ PARTS = {
     "territory": "territory",
     "memory": "memory",
 }
-GROUP_PREFIXES = ("head.", "title_bias.", "memory.d", "territory.")  # parameters with a part for each group
+GROUP_PREFIXES = ("head.", "title_bias.", "memory.d", "memory.e", "territory.")  # parameters with a part for each group
 BACKWARD_ORDER = ("logit", "head", "title bias", "memory", "territory", "experts", "user tower", "title tower")
 
 

@@ -50,8 +50,8 @@ def explain(
     row, t = find_row("user", user, dataset), find_row("title", title, dataset)
     run = RunReader(run_path)
     model, territory_group = open_model(run_path, dataset, np.array([row]))
-    memory, weights = open_memory(run_path, dataset, model), model.score.weights_of_memory()
-    recalled = None if memory is None or weights is None else Recalled(memory, model.params["memory.w"], weights)
+    memory = open_memory(run_path, dataset, model)
+    recalled = None if memory is None else Recalled(memory, model)
     compile_kernels(progress)
     K = model.config.groups
     home, own = int(dataset.head_territory[row]), int(user_groups(dataset, territory_group, K)[row])

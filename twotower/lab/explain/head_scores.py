@@ -64,7 +64,7 @@ def head_scores(
     terms = [terms_of(model, k, int(assumed[k]), t, A[k], U[k], v, x) for k in range(K)]
     if recalled is not None:
         for k, of_head in enumerate(terms):
-            of_head["memory"] = float(recalled.of_pair(row, t, int(assumed[k])) @ recalled.weights[k])
+            of_head["memory"] = recalled.of_pair(row, t, int(assumed[k]), k).total
     return HeadScores(U, v, terms, z)
 
 

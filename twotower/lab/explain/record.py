@@ -86,7 +86,7 @@ class MemoryTerm(TypedDict):
 
     term: str
     value: float  # in standard deviations from its mean over the training pairs
-    weight: float  # that all groups share
+    weight: float  # that all groups share, the active units of the ReLU layer included
     deviation: float  # of the group
     contribution: float  # to the logit
 
@@ -103,7 +103,7 @@ class WatchedTitle(TypedDict):
 
 
 class MemoryPart(TypedDict):
-    """<m, w + d_k> under the own head, by term and by title of the history."""
+    """What memory adds under the own head, by term and by title of the history."""
 
     terms: list[MemoryTerm]
     history: int  # titles

@@ -36,7 +36,10 @@ USER_TOWER, TITLE_TOWER = "user tower", "title tower"
 TOWERS = (USER_TOWER, TITLE_TOWER)
 GROUP_PREFIXES = ("head.", "title_bias.")  # parameters with a part for each group
 SHARED_PREFIXES = ("experts.", "stitch.")  # parameters of heads that all groups share by design
-PARTS = {"head": "head.", "title bias": "title_bias.", "memory": "memory.d", "territories": "territory."}
+PARTS: dict[str, tuple[str, ...]] = {
+    "head": ("head.",), "title bias": ("title_bias.",), "memory": ("memory.d", "memory.e"),
+    "territories": ("territory.",),
+}  # fmt: skip
 
 Gradients = dict[str, np.ndarray]  # of what one group owns, by block
 

@@ -2,7 +2,8 @@
 
 Each kernel works on a tile of rows while it is in cache, on one thread, without the GIL and without allocating; the
 layers above run tiles side by side. Callers check, kernels assume: arrays are C-contiguous and of one float type.
-The matrix products are in ``gemm``. ``adam``, ``head_output`` and ``sum_parts`` update in place.
+The matrix products are in ``gemm``. ``adam``, ``head_output``, ``memory_score`` and ``sum_parts``
+update in place.
 """
 
 import math
@@ -139,6 +140,51 @@ def title_gradient(dV, ddots, U, pair_user, pair_title, columns):
         weight, total, row = ddots[pair], dV[pair_title[pair], span], U[pair_user[pair], span]
         for j in range(total.size):
             total[j] += weight * row[j]
+
+
+@kernel
+def memory_score(z, m, w, A, v):
+    """z + <m, w> + <relu(m A + a), v> of each pair, in place; a is the last row of A."""
+    F, H = w.size, v.size
+    h = np.empty(H, z.dtype)
+    for i in range(z.size):
+        total = z[i]
+        for j in range(H):
+            h[j] = A[F, j]
+        for f in range(F):
+            x = m[i, f]
+            total += x * w[f]
+            for j in range(H):
+                h[j] += x * A[f, j]
+        for j in range(H):
+            total += max(h[j], z.dtype.type(0)) * v[j]
+        z[i] = total
+
+
+@kernel
+def memory_score_backward(dw, dA, dv, dz, m, A, v):
+    """Gradients of ``memory_score`` for its weights, summed over the pairs."""
+    F, H, zero = dw.size, v.size, dz.dtype.type(0)
+    h = np.empty(H, dz.dtype)
+    dw[:] = 0
+    dA[:] = 0
+    dv[:] = 0
+    for i in range(dz.size):
+        for j in range(H):
+            h[j] = A[F, j]
+        for f in range(F):
+            x = m[i, f]
+            dw[f] += dz[i] * x
+            for j in range(H):
+                h[j] += x * A[f, j]
+        for j in range(H):
+            dv[j] += dz[i] * max(h[j], zero)
+            h[j] = dz[i] * v[j] if h[j] > zero else zero
+            dA[F, j] += h[j]
+        for f in range(F):
+            x = m[i, f]
+            for j in range(H):
+                dA[f, j] += x * h[j]
 
 
 @kernel

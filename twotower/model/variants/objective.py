@@ -3,7 +3,8 @@
     L = 1/B Σ_i (w_i·BCE(z_i + o_i, y_i) + s_k(i)/2) + λ Σ_y corr(z, x | y)²
 
     w_i = title weight (by label and title) · group weight · e^(−s_k)      o_i by title, in training only
-    s_k is a group's log-variance, x a title's popularity; what is not asked for is not in L
+    s_k is a group's log-variance, x a title's popularity; what is not asked for is not in L. With dro or cvar the group
+    weight makes L the sum of q_k times the mean loss of group k, or the mean of the worst groups' (``robust``)
     (docs/explanation/maths.md, section 12)
 
 A model with the plain masked loss computes nothing of this.
@@ -22,6 +23,7 @@ from twotower.model.loss import BatchLoss, Losses, MaskedLoss, Network, PairWork
 from twotower.model.parameters import Floats
 from twotower.model.variants import debiasing, pcgrad
 from twotower.model.variants.penalty import correlation_penalty
+from twotower.model.variants.robust import WORST_SHARE, GroupDRO, weights_of_pairs, worst_groups
 from twotower.model.variants.uncertainty import Uncertainty
 
 
@@ -33,6 +35,10 @@ class PairTerms(BatchLoss):
     offset: Floats | None = None  # (B,) float32, on top of the logit
     dz: Floats | None = None  # (B,) float32, gradient of the penalty
     added: float = 0.0  # to the loss of the batch
+
+    def times(self, weight: Floats) -> Floats:
+        """The weights of the pairs, each times another (B,)."""
+        return weight if self.weight is None else self.weight * weight
 
     def tile(self, work: PairWork, span: slice, group: int, labels: Floats, scale: Floats, B: int) -> None:
         if self.offset is not None:
@@ -57,6 +63,8 @@ class Objective(MaskedLoss):
     popularity: Floats | None = None  # (T,) float32, for the penalty
     penalty: float = 0.0  # λ
     uncertainty: Uncertainty | None = None
+    dro: GroupDRO | None = None
+    worst_share: float = 0.0  # of the groups, whose losses alone count
     pcgrad_seed: int | None = None  # of the order in which gradients of groups are projected
 
     @property
@@ -65,6 +73,8 @@ class Objective(MaskedLoss):
 
     def begin(self, batch: Batch, logits: Callable[[], Floats]) -> PairTerms:
         terms = self.terms(batch)
+        if self.worst_share:
+            terms.weight = terms.times(self.weights_of_worst(batch, logits()))
         if self.penalty:
             assert self.popularity is not None
             x = self.popularity[batch.title_rows[batch.pair_title]]
@@ -84,12 +94,23 @@ class Objective(MaskedLoss):
             precision = np.exp(-self.uncertainty.log_variance)
             by_group = precision if by_group is None else precision * by_group
             added = float(pairs @ self.uncertainty.log_variance.astype(np.float64)) / (2 * len(title))
+        if self.dro is not None:
+            by_group = weights_of_pairs(self.dro.q, pairs)
         if by_group is not None:
             group_weight = np.repeat(by_group, pairs)
             weight = group_weight if weight is None else weight * group_weight
         if self.title_offset is not None:
             offset = self.title_offset[title]
         return PairTerms(weight, offset, added=added)
+
+    def weights_of_worst(self, batch: Batch, z: Floats) -> Floats:
+        """Weight (B,) float32 of each pair, so that only the groups with the largest mean losses count."""
+        starts = batch.pair_start[batch.segments]
+        pairs = np.diff(starts)
+        total = np.cumsum(np.logaddexp(0, z) - z * batch.labels, dtype=np.float64)
+        sums = np.diff(np.concatenate([[0.0], total])[starts])
+        share = worst_groups(sums / np.maximum(pairs, 1), pairs, self.worst_share)
+        return np.repeat(weights_of_pairs(share, pairs), pairs)
 
     def gradients(self, model: Network, batch: Batch, step: int) -> Losses:
         if self.pcgrad_seed is None:
@@ -99,8 +120,12 @@ class Objective(MaskedLoss):
     def update(self, losses: Losses, threads: Threads) -> None:
         if self.uncertainty is not None:
             self.uncertainty.update(losses.by_group, losses.pairs_by_group, threads)
+        if self.dro is not None:
+            self.dro.update(losses.by_group, losses.pairs_by_group)
 
     def state(self) -> dict[str, Floats]:
+        if self.dro is not None:
+            return {"q": self.dro.q}
         learned = self.uncertainty
         if learned is None:
             return {}
@@ -122,6 +147,10 @@ def make_objective(
     if settings.task_weights == "uncertainty":
         betas = settings.beta1, settings.beta2
         objective.uncertainty = Uncertainty(K, settings.learning_rate, *betas, settings.eps)
+    elif settings.task_weights == "dro":
+        objective.dro = GroupDRO(K)
+    elif settings.task_weights == "cvar":
+        objective.worst_share = WORST_SHARE
     elif settings.task_weights != "equal":
         objective.group_weight = debiasing.group_weights(np.bincount(group, minlength=K), settings.task_weights)
     negatives, positives = (np.bincount(title[label == y], minlength=titles) for y in (0, 1))
