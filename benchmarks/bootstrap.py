@@ -21,9 +21,10 @@ import sklearn
 from sklearn.metrics import average_precision_score
 
 from benchmarks import machine
+from benchmarks.coverage import bootstrap_gains
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.bootstrap import Population, bootstrap_gains
+from twotower.metrics.bootstrap import Population
 
 RESULTS = Path(__file__).parent / "results" / "bootstrap.json"
 PAIRS, USERS, TERRITORIES, PERIODS, SEEDS = 120_000, 10_000, 20, 3, 5

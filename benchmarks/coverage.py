@@ -17,8 +17,10 @@ from typing import Any
 import click
 import numpy as np
 
+from twotower.core.errors import InputError
+from twotower.core.progress import Progress, silent
 from twotower.metrics.average_precision import average_precision
-from twotower.metrics.bootstrap import bootstrap_gains, percentile_interval
+from twotower.metrics.bootstrap import BootstrapGains, Resampled, Resampling, percentile_interval
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
 METHOD, BASELINE = 1.4, 1.2  # how far positives are above negatives
@@ -38,6 +40,32 @@ def scored(rng: np.random.Generator, users: int, signals: np.ndarray) -> tuple[n
     shared = rng.normal(size=user.size) + 0.5 * taste
     scores = [s * labels * (1 + 0.5 * ease) + shared + 0.5 * rng.normal(size=user.size) for s in signals]
     return labels, np.array(scores, np.float32), user
+
+
+def bootstrap_gains(
+    labels: np.ndarray,
+    method: np.ndarray,
+    baseline: np.ndarray,
+    *pairs: Any,
+    progress: Progress = silent,
+    **options: Any,
+) -> BootstrapGains:
+    """The gain of ``method`` over ``baseline``, both (S, B) scores of S seeds matched one to one, with replicates.
+
+    What else there is, is that of ``Resampling``. Errors: InputError, also when the two tables differ in shape.
+    """
+    method, baseline = np.asarray(method), np.asarray(baseline)
+    if method.ndim != 2 or method.shape != baseline.shape or method.shape[1:] != np.shape(labels) or not len(method):
+        raise InputError(
+            f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {np.size(labels)} pairs"
+        )
+    resampling = Resampling(labels, *pairs, **options)
+    both = resampling.pr_auc(np.concatenate([method, baseline]), progress)
+    of_method, of_baseline = (
+        Resampled(both.measured[seeds], both.resampled[:, seeds])
+        for seeds in (slice(None, len(method)), slice(len(method), None))
+    )
+    return resampling.gains(of_method, of_baseline)
 
 
 def true_gain(rng: np.random.Generator, spread: float) -> float:

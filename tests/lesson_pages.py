@@ -2,11 +2,15 @@
 
 import pytest
 from browsers import DESKTOP
+from lab_records import from_json
 from made_up_lessons import EVIL, made_up_inspection, made_up_trace
 from textbook_inspection import Textbook, stirred
 
+from twotower.core.serialisation import plain
 from twotower.lab.attribution.inspection import inspect
-from twotower.lab.page import write_page
+from twotower.lab.attribution.record import Inspection
+from twotower.lab.page import write_page as write
+from twotower.lab.trace.record import Trace
 from twotower.lab.trace.trace import trace
 
 RECORDS = {
@@ -24,16 +28,29 @@ def textbook(tiny_world):
 
 
 @pytest.fixture(scope="module")
-def records(textbook):
+def made(textbook):
     return {"inspection": inspect(textbook.subject), **{name: make() for name, make in RECORDS.items()}}
 
 
 @pytest.fixture(scope="module")
-def addresses(records, tmp_path_factory):
+def records(made):
+    """The records as JSON has them."""
+    return {name: plain(record) for name, record in made.items()}
+
+
+@pytest.fixture(scope="module")
+def addresses(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lessons")
-    for name, record in records.items():
-        write_page(record, folder / f"{name}.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in records}
+    for name, record in made.items():
+        write(record, folder / f"{name}.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in made}
+
+
+def write_page(record, path, *mask) -> None:
+    """Write the page of a record, or of one as JSON has it."""
+    if isinstance(record, dict):
+        record = from_json({"inspection": Inspection, "trace": Trace}[record["kind"]], record)
+    write(record, path, *mask)
 
 
 @pytest.fixture

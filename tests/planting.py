@@ -19,7 +19,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 QUIET = ["-q", "--tb=no", "--no-header", "--color=no", "-o", "addopts=--import-mode=importlib"]
-OPTIONS = [*QUIET, *(word for plugin in ("cacheprovider", "xdist", "warnings") for word in ("-p", f"no:{plugin}"))]
+WITHOUT = ("cacheprovider", "xdist", "warnings", "unraisableexception")
+OPTIONS = [*QUIET, *(word for plugin in WITHOUT for word in ("-p", f"no:{plugin}"))]
 
 
 class Outcome(NamedTuple):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 from subjects import stirred_subject
 
-from twotower.lab.attribution.tables import print_inspection
+from twotower.core.serialisation import plain
+from twotower.lab.attribution import inspection
 from twotower.lab.subject import Subject
 from twotower.model import reference
 
@@ -61,8 +61,6 @@ def stirred(world, name: str, **settings) -> Subject:
     return stirred_subject(world, **{**MODELS[name], **settings})
 
 
-def as_printed(record, width=80) -> str:
-    """The tables as a terminal of so many columns shows them."""
-    console = Console(width=width, record=True, force_terminal=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_inspection(record, console)
-    return console.export_text()
+def inspect(subject: Subject) -> dict:
+    """The record of an inspection, as JSON has it."""
+    return plain(inspection.inspect(subject))

@@ -18,6 +18,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, rows_of, write_json
 from twotower.data.dataset import Dataset
 from twotower.data.features.embed import EmbedConfig, embed
@@ -250,7 +251,7 @@ class TwoTowerRecommender:
         from twotower.lab.explain.explanation import explain
 
         of = self._users.texts([user])[0], self._titles.texts([title])[0]
-        return cast(Mapping[str, Any], explain(self.run_, self.dataset_, *of))
+        return cast(Mapping[str, Any], plain(explain(self.run_, self.dataset_, *of)))
 
     # Keeping it
 

@@ -72,12 +72,12 @@ def flip(path, byte=-1):
 )
 def test_a_single_flipped_bit_is_found(own_world, name):
     flip(own_world / name)
-    assert failed(own_world).endswith(f"{name}: contents differ from the checksum in manifest.json")
+    assert f"{name}: contents differ from the checksum in manifest.json" in failed(own_world)
 
 
 def test_a_flipped_bit_of_a_sample_is_found(own_world):
     flip(own_world / "samples" / "default" / "test" / "day-0008" / "label.npy")
-    assert failed(own_world).endswith("test/day-0008/label.npy: contents differ from the checksum in manifest.json")
+    assert "test/day-0008/label.npy: contents differ from the checksum in manifest.json" in failed(own_world)
 
 
 def test_vectors_that_are_not_finite_are_found_whoever_wrote_them(own_world):
@@ -90,7 +90,7 @@ def test_vectors_that_are_not_finite_are_found_whoever_wrote_them(own_world):
 def test_an_incomplete_or_absent_dataset_is_named(own_world, tmp_path):
     assert failed(tmp_path / "nowhere").endswith("nowhere: no such directory; expected a dataset")
     (own_world / "titles.csv").unlink()
-    assert failed(own_world).endswith("titles.csv: missing (named in manifest.json)")
+    assert "titles.csv: missing (named in manifest.json)" in failed(own_world)
 
 
 def test_a_wrong_product_is_an_error(monkeypatch):

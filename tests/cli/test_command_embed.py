@@ -54,24 +54,34 @@ def test_every_setting_is_an_option_with_the_same_default():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], (14, 17)),
-        (["--user-dims", "4"], (7, 10)),
-        (["--no-territory-onehot"], (11, 17)),
-        (["--profile", "age", "--profile", "sex"], (18, 17)),
-        (["--text", "words"], (14, 16)),
-        (["--text-dims", "2"], (14, 13)),
-        (["--text", "words", "--categorical", "genre", "--categorical", "home"], (14, 20)),
-        (["--no-title-side"], (14, 6)),
-        (["--user-vectors", "x.npy"], (5, 17)),
-        (["--user-vectors", "x.npy", "--territory-onehot"], (8, 17)),
-        (["--title-vectors", "y.npy"], (14, 6)),
-        (["--title-vectors", "y.npy", "--title-side"], (14, 17)),
+        ([], (15, 21)),
+        (["--user-dims", "4"], (8, 14)),
+        (["--no-popularity"], (14, 17)),
+        (["--no-territory-onehot"], (12, 21)),
+        (["--profile", "age", "--profile", "sex"], (19, 21)),
+        (["--text", "words"], (15, 20)),
+        (["--text-dims", "2"], (15, 17)),
+        (["--text", "words", "--categorical", "genre", "--categorical", "home"], (15, 24)),
+        (["--no-title-side"], (15, 10)),
+        (["--user-vectors", "x.npy"], (5, 21)),
+        (["--user-vectors", "x.npy", "--territory-onehot"], (8, 21)),
+        (["--title-vectors", "y.npy"], (15, 6)),
+        (["--title-vectors", "y.npy", "--title-side"], (15, 17)),
+        (["--user-vectors", "x.npy", "--title-vectors", "y.npy", "--popularity"], (6, 10)),
     ],
 )
 def test_every_option_changes_the_vectors(world, options, expected):
     np.save("x.npy", np.ones((N_USERS, 5)))
     np.save("y.npy", np.ones((N_TITLES, 6)))
     assert widths(*options) == expected
+
+
+def test_each_weighting_gives_other_vectors(world):
+    made = set()
+    for name in ("degree", "regularised", "bm25", "idf", "none"):
+        widths("--weighting", name)
+        made.add(Dataset.open("world").user_vectors.tobytes())
+    assert len(made) == 5
 
 
 def test_vectors_are_replaced_only_on_demand(world):
@@ -95,6 +105,11 @@ def test_vectors_are_replaced_only_on_demand(world):
             ["--user-vectors", "nan.npy", "--title-vectors", "nan.npy", "--history-power", "2"],
             "--history-power has no effect with own vectors of users and titles",
         ),
+        (
+            ["--user-vectors", "nan.npy", "--title-vectors", "nan.npy", "--no-popularity"],
+            "--no-popularity has no effect with own vectors of users and titles",
+        ),
+        (["--weighting", "idf", "--user-dims", "0"], "--weighting has no effect with --user-dims 0"),
         (["--text", "words", "--text-dims", "0"], "--text has no effect with --text-dims 0"),
         (["--user-vectors", "none.npy"], "none.npy: No such file or directory"),
         (["--user-vectors", "nan.npy"], "nan.npy, row 2: NaN or infinity, in 28 of 30 rows"),
@@ -110,6 +125,7 @@ def test_bad_input_is_one_line_and_leaves_no_vectors(world, options, fault):
     assert not Dataset.open("world").has_vectors
 
 
+@pytest.mark.slow
 def test_lastfm_has_the_reference_vectors(lastfm_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = [
@@ -118,11 +134,11 @@ def test_lastfm_has_the_reference_vectors(lastfm_dir, tmp_path, monkeypatch):
         "--unknown-ids", "keep",
     ]  # fmt: skip
     assert CliRunner().invoke(cli, arguments).exit_code == 0
-    assert widths("--profile", "sex") == (192 + 159 + 2, 256 + 192)
+    assert widths("--profile", "sex") == (192 + 1 + 159 + 2, 256 + 192 + 1 + 32)
     dataset = Dataset.open("world")
     dataset.check_vectors()
     artist = {name: i for i, name in enumerate(dataset.title_ids)}
-    text, history = dataset.title_vectors[:, :256], dataset.title_vectors[:, 256:]
+    text, history = dataset.title_vectors[:, :256], dataset.title_vectors[:, 256:448]
     for part in (text, history):
         unit = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-9)
         likeness = unit @ unit[artist["metallica"]]

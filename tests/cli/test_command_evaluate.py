@@ -190,7 +190,7 @@ def test_a_place_where_no_csv_can_be_is_told_before_the_work(run, tmp_path, monk
     "arguments, message",
     [
         (["absent"], "absent: no such run"),
-        (["run", "--day", "7"], "--day 7: the test days are 60, 61"),
+        (["run", "--day", "7"], "--day 7: expected one of the test days, 60, 61"),
         (["run", "--csv", "absent/x.csv"], "cannot write"),
         (["run", "--by", "title", "--min-positives", "3"], "--min-positives has no effect with --by title"),
     ],

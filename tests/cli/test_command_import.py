@@ -192,9 +192,9 @@ def test_an_existing_dataset_is_replaced_only_on_demand(here):
         (["--events", "log.csv", *COLUMNS, "--time", "what"], "log.csv, line 2, column 'what': 'alpha' is not a time"),
         (["--events", "log.csv", *COLUMNS, "--titles", "log.csv", "--titles-id", "who"], "'ann' occurs a second time"),
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "z"], "no events are left of 5: 3 titles left out"),
-        (["--events", "log.csv", *COLUMNS, "--keep-titles", "("], "keep_titles = '(': no regular expression"),
+        (["--events", "log.csv", *COLUMNS, "--keep-titles", "("], "--keep-titles '(': not a regular expression"),
         (["--events", "log.csv", *COLUMNS, "--time", "when", "--test-days", "5"], "5 days: too few for 1 training"),
-        (["--events", "log.csv", *COLUMNS, "--seed", "-1"], "seed = -1: expected a whole number >= 0"),
+        (["--events", "log.csv", *COLUMNS, "--seed", "-1"], "--seed -1: expected a whole number >= 0"),
         (["--market", " ", "log.csv", *COLUMNS], "--market ' ' log.csv: expected a code or a name of a territory"),
         (
             ["--events", "log.csv", *COLUMNS, "--time", "when", "--time-format", "%d.%m.%Y"],
@@ -256,6 +256,7 @@ def test_lastfm_by_country_is_imported_as_it_is_counted(lastfm_dir, here):
             assert (dataset.territories.users[place], pairs[place]) == (int(row["users"]), int(row["pairs"]))
 
 
+@pytest.mark.slow
 def test_online_retail_is_imported_by_day(retail_dir, here):
     dataset = imported(
         "--events", str(retail_dir / "events.csv.gz"), "--title", "item", "--territory", "country", "--time", "date",

@@ -31,6 +31,13 @@ def drawn(world: str, *options: str) -> Sample:
     return Sample(Dataset.open(world))
 
 
+@pytest.fixture(scope="module")
+def usual(world):
+    """Configuration and digest of a sample without options."""
+    sample = drawn(world)
+    return sample.config, sample.train_pairs().digest()
+
+
 def test_it_draws_prints_and_says_what_is_next(world):
     result = run(world, "--overwrite")
     assert result.exit_code == 0
@@ -50,13 +57,10 @@ def test_its_defaults_are_those_of_the_configuration():
 @pytest.mark.parametrize(
     ("options", "field", "value"),
     [
-        (["--random-users", "30"], "random_users", 30),
         (["--random-users", "25%"], "random_users", "25%"),
         (["--random-users", "12.50%"], "random_users", "12.5%"),
         (["--active-users", "12"], "active_users", 12),
         (["--active-users", "10%"], "active_users", "10%"),
-        (["--active-users", "1"], "active_users", 1),
-        (["--active-users", "100%"], "active_users", "100%"),
         (["--test-users", "44"], "test_users", 44),
         (["--window", "1"], "window", 1),
         (["--quota", "equal"], "quota", "equal"),
@@ -67,11 +71,10 @@ def test_its_defaults_are_those_of_the_configuration():
         (["--seed", "5"], "seed", 5),
     ],
 )
-def test_every_option_changes_what_is_drawn(world, options, field, value):
-    before = drawn(world)
-    digest = before.train_pairs().digest()
+def test_every_option_changes_what_is_drawn(world, usual, options, field, value):
+    before, digest = usual
     after = drawn(world, *options)
-    assert after.config[field] == value and before.config[field] != value
+    assert after.config[field] == value and before[field] != value
     assert after.train_pairs().digest() != digest
 
 
@@ -120,8 +123,8 @@ def test_all_prints_every_territory(tmp_path):
         (["--test-users", "nan"], "'nan' is not a number of users"),
         (["--alpha", "lots"], "'lots' is neither a number nor 'auto'"),
         (["--alpha", "0"], "alpha = 0.0: expected a number above 0"),
-        (["--active-users", "100000"], "active_users = 100000: only"),
-        (["--test-users", "200"], "test_users = 200: expected fewer than the 200 users"),
+        (["--active-users", "100000"], "--active-users 100000: only"),
+        (["--test-users", "200"], "--test-users 200: expected fewer than the 200 users"),
         (["--active-users", "0", "--quota", "equal"], "--quota has no effect without active users (--active-users 0)"),
         (["--active-users", "0", "--window", "3"], "--window has no effect without active users (--active-users 0)"),
         (["--window", "0"], "window = 0: expected at least 1"),

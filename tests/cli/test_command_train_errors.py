@@ -30,7 +30,7 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--config nowhere.toml", "nowhere.toml: no such config file"),
+        ("--config nowhere.toml", "nowhere.toml: no such file, expected settings in TOML"),
         ("--epochs 0", "options: train.epochs = 0: expected at least 1"),
         ("--validation 1.5", "options: train.validation = 1.5: expected from 0 to below 1"),
         ("--learning-rate nan", "options: train.learning_rate = nan: expected a number"),
@@ -39,9 +39,9 @@ def here(tmp_path, monkeypatch) -> Path:
         ("--mtl --grouping nowhere.csv", "nowhere.csv: No such file or directory, expected a CSV"),
         ("--sample big", "no sample 'big' (samples: default); make one with: twotower sample"),
         ("--sample ..", "sample name '..': expected letters"),
-        ("--label a/b", "label 'a/b': expected letters"),
+        ("--label a/b", "--label 'a/b': expected letters"),
         ("--resume nowhere", "nowhere: no run to resume"),
-        ("--learning-rate 1e25", "try a learning rate below 1e+25"),
+        ("--learning-rate 1e25", "train with a --learning-rate below 1e+25"),
         ("--head heads", "Invalid value for '--head': 'heads' is not one of"),
         ("--epochs many", "Invalid value for '--epochs': 'many' is not a valid integer."),
         ("--epoch 3", "No such option"),
@@ -61,7 +61,7 @@ def test_bad_input_is_one_line_and_exit_code_2(here, tiny_world, options, messag
         ("epochs = 3\n", "c.toml: section = 'epochs': expected one of model, train"),
         ("[train]\nepochs = '3'\n", "c.toml: train.epochs = '3': expected a whole number"),
         ("[model]\nhead = 'heads'\n", "c.toml: model.head = 'heads': expected one of none, plain"),
-        ("[model\n", "c.toml: not a TOML file"),
+        ("[model\n", "c.toml: not readable as TOML"),
     ],
 )
 @pytest.mark.parametrize("mtl", [[], ["--mtl"]])
@@ -84,7 +84,7 @@ def test_a_dataset_that_is_none_is_named(here):
 
 def test_an_incomplete_dataset_is_named(own_world):
     (own_world / "events" / "day-0003" / "user.npy").unlink()
-    assert failed(own_world).endswith("events/day-0003/user.npy: missing (named in manifest.json)")
+    assert "events/day-0003/user.npy: missing (named in manifest.json)" in failed(own_world)
 
 
 def damage(world, name, change):
@@ -113,7 +113,7 @@ def test_zero_positives_are_named(own_world):
 
 def test_a_directory_that_cannot_be_written_is_named(here, tiny_world):
     Path("runs").write_text("a file")
-    assert failed(tiny_world) == f"runs/001-baseline: cannot write in {here / 'runs'}"
+    assert failed(tiny_world) == f"runs/001-baseline: cannot write in {here / 'runs'}; give another directory (--run)"
 
 
 @pytest.mark.parametrize("finished", [0, 2])

@@ -190,7 +190,7 @@ def test_a_file_that_is_not_toml_is_one_line_with_its_place(tmp_path):
     path = tmp_path / "settings.toml"
     for content in (b"[train]\nepochs = = 3\n", b"\xff\xfe\x00", b"[train"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"settings\.toml: not a TOML file") as caught:
+        with pytest.raises(InputError, match=r"settings\.toml: not readable as TOML") as caught:
             load_toml(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(b"[train]\nepochs = = 3\n")
@@ -199,9 +199,9 @@ def test_a_file_that_is_not_toml_is_one_line_with_its_place(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.toml: no such config file"):
+    with pytest.raises(InputError, match=r"nowhere\.toml: no such file, expected settings in TOML"):
         load_toml(tmp_path / "nowhere.toml")
-    with pytest.raises(InputError, match="not a TOML file"):
+    with pytest.raises(InputError, match="not readable as TOML"):
         load_toml(tmp_path)
 
 

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from lab_records import shown_by
 from subjects import stirred_subject
-from textbook_inspection import as_printed
 
 from twotower.core.formatting import decimal, in_words, is_number, minus, signed, visible
 from twotower.lab.attribution.inspection import inspect
+from twotower.lab.attribution.tables import print_inspection
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,10 @@ def test_a_number_in_a_table():
 
 def test_an_inspection_for_people_has_one_way_of_writing(tiny_world):
     record = inspect(stirred_subject(tiny_world))
-    record["conflict"]["cosine"][0][1] = record["conflict"]["cosine"][1][0] = -0.25
-    text = as_printed(record)
+    record.conflict[0].cosine[1] = record.conflict[1].cosine[0] = -0.25
+    text = shown_by(print_inspection, record)
     assert "−0.25" in text and not re.findall(r"-\d|\d%|\w'", text)
-    assert not [sentence for sentence in record["summary"] if re.search(r"\de[-−]\d", sentence)]
+    assert not [sentence for sentence in record.summary if re.search(r"\de[-−]\d", sentence)]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_groups_are_those_of_the_settings_else_of_the_caller_else_four():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("papers",), "preset 'papers': expected one of default, paper"),
+        (("papers",), "--preset 'papers': expected one of default, paper"),
         (("paper", False, {"train": {"epochs": 0}}), "settings: train.epochs = 0: expected at least 1"),
         (("paper", False, [("here", {"modle": {}})]), "here: section = 'modle': expected one of model, train"),
     ],

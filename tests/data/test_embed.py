@@ -11,7 +11,7 @@ from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.features import embed as module
 from twotower.data.features.embed import EmbedConfig, embed, one_hot_part
-from twotower.data.features.svd import degree_normalised
+from twotower.data.features.weighting import Weighting
 from twotower.data.territories import look_up
 
 
@@ -21,19 +21,19 @@ def world(tmp_path):
 
 
 def vectors(path: Path, **options) -> tuple[np.ndarray, np.ndarray]:
-    embed(path, EmbedConfig(**options), overwrite=True)
+    embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
     dataset = Dataset.open(path)
     return np.array(dataset.user_vectors), np.array(dataset.title_vectors)
 
 
 def parts(path: Path, **options) -> tuple[dict[str, int], dict[str, int]]:
-    summary = embed(path, EmbedConfig(**options), overwrite=True)
+    summary = embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
     return dict(summary.user_parts), dict(summary.title_parts)
 
 
 def fault_of(path: Path, **options) -> str:
     with pytest.raises(InputError) as caught:
-        embed(path, EmbedConfig(**options), overwrite=True)
+        embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,7 +78,8 @@ def test_history_vectors_span_the_leading_singular_vectors(world, power):
     np.add.at(counts, dataset.history(), 1)
     from scipy import sparse
 
-    U, s, Vt = np.linalg.svd(degree_normalised(sparse.csr_matrix(counts)).toarray(), full_matrices=False)
+    counts = sparse.csr_matrix(counts)
+    U, s, Vt = np.linalg.svd(Weighting.of("degree", counts).weigh(counts).toarray(), full_matrices=False)
     for made, singular in ((users, U[:, :4]), (titles, Vt[:4].T)):
         expected = singular * s[:4] ** (module.POWER if power is None else power)
         expected /= np.sqrt(np.mean(np.square(expected[1:])))  # the first has no history and does not count
@@ -102,7 +103,7 @@ def test_users_and_titles_that_have_no_vector_are_told_of(world):
 
 
 def test_dimensions_are_capped_by_the_rank_and_that_is_told(world):
-    summary = embed(world, EmbedConfig(text=("words",)))
+    summary = embed(world, EmbedConfig(text=("words",), popularity=False))
     assert dict(summary.user_parts)["history"] == N_TITLES - 1
     assert dict(summary.title_parts) == {"text": 5, "history": N_TITLES - 1}
     assert f"History: {N_TITLES - 1} columns, not 192: the rank of its matrix is no higher." in summary.notes
@@ -169,7 +170,7 @@ def test_own_vectors_with_ids_are_put_in_order(world, tmp_path):
 def test_what_vectors_are_made_of_is_kept_in_the_manifest(world):
     embed(world, EmbedConfig(user_dims=4, profile=("sex",)))
     provenance = Dataset.open(world).manifest["provenance"]["vectors"]
-    assert provenance["user_parts"] == [["history", 4], ["territory", 3], ["sex", 2]]
+    assert provenance["user_parts"] == [["history", 4], ["length", 1], ["territory", 3], ["sex", 2]]
     assert provenance["config"]["user_dims"] == 4
 
 
@@ -177,9 +178,9 @@ def test_vectors_that_exist_are_replaced_only_on_demand(world):
     embed(world, EmbedConfig(user_dims=4))
     with pytest.raises(InputError, match="has vectors already"):
         embed(world, EmbedConfig(user_dims=3))
-    assert Dataset.open(world).user_vectors.shape[1] == 7
+    assert Dataset.open(world).user_vectors.shape[1] == 8
     embed(world, EmbedConfig(user_dims=3), overwrite=True)
-    assert Dataset.open(world).user_vectors.shape[1] == 6
+    assert Dataset.open(world).user_vectors.shape[1] == 7
 
 
 def test_bad_input_leaves_the_vectors_as_they_were(world, tmp_path):
@@ -213,7 +214,7 @@ def test_one_hot_columns_are_the_values_in_order_of_the_alphabet():
 def test_ids_and_text_are_no_categories(monkeypatch):
     monkeypatch.setattr(module, "MAX_CATEGORIES", 2)
     assert one_hot_part("genre", ["a", "b"]).columns.shape == (2, 2)
-    with pytest.raises(InputError, match="column 'genre': 3 values, expected at most 2 categories"):
+    with pytest.raises(InputError, match="column 'genre': 3 values, expected at most 2 for --categorical"):
         one_hot_part("genre", ["a", "b", "c"])
 
 

@@ -283,9 +283,9 @@ def test_nothing_is_left_behind_after_an_error(imported, tmp_path):
     ("options", "fault"),
     [
         ({}, "no watch log"),
-        ({"unknown_ids": "maybe"}, "unknown_ids = 'maybe'"),
-        ({"history_share": 1.0}, "history_share = 1.0"),
-        ({"keep_titles": "("}, "no regular expression"),
+        ({"unknown_ids": "maybe"}, "--unknown-ids 'maybe'"),
+        ({"history_share": 1.0}, "--history-share 1.0"),
+        ({"keep_titles": "("}, "not a regular expression"),
         ({"train_days": 3}, "--train-days has no effect without --time"),
         ({"test_days": 3}, "--test-days has no effect without --time"),
         ({"train_days": 0, "test_days": 0}, "--train-days has no effect without --time"),

@@ -59,6 +59,14 @@ def test_where_there_are_days_a_pair_knows_the_labels_of_earlier_days_alone(rng)
         assert same[1 : changed + 1] == [True] * changed and not any(same[changed + 1 :])
 
 
+def test_how_many_days_labels_are_of_does_not_matter(rng):
+    """Half of the days have half of the labels, of the same titles."""
+    known = known_of(rng, days=20)
+    half = Memory.of(known.only(known.pairs.take(known.pairs.day < 10)))
+    column = TERMS.index("labels, world")
+    assert abs(half.tables[column].mean() - Memory.of(known).tables[column].mean()) < 0.05
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"history": 0}, {"days": 20}, {"territories": 1}, {"titles": 2}, {"titles": 1}, {"group": [0, 2, 2]}, {"rate": 0},

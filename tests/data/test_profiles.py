@@ -10,7 +10,7 @@ from made_up_logs import log
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.data.ingest import profiles
+from twotower.data.ingest import territory_names
 from twotower.data.ingest.events import NONE
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, majority
 from twotower.data.ingest.side_tables import SideTable
@@ -24,7 +24,7 @@ def homes(events, known=None):
     """Territories, the one of each user by code, and the notes."""
     notes = []
     ids, user = events.user.renumbered()
-    territories, home = assign_territories(events, known or SideData(), user, ids, notes)
+    territories, home, _ = assign_territories(events, known or SideData(), user, ids, notes)
     return territories, dict(zip(ids, [territories.code[i] for i in home], strict=True)), notes
 
 
@@ -72,7 +72,8 @@ def test_an_unknown_territory_stays_without_a_place_and_is_told():
     territories, home, notes = homes(log("ab", "xx", ["Atlantis", "DE"]))
     assert home == {"a": "Atlantis", "b": "DE"}
     assert np.isnan(territories.latitude[territories.index("Atlantis")])
-    assert notes == ["1 territory without a place, for no such country is known: 'Atlantis'."]
+    (note,) = notes
+    assert note.startswith("1 territory without a place, for no such country is known in English: 'Atlantis' (")
 
 
 def test_territories_may_come_from_the_table_of_users():
@@ -95,8 +96,8 @@ def test_a_log_without_territories_is_refused():
 
 
 def test_more_territories_than_users_can_carry_are_refused(monkeypatch):
-    monkeypatch.setattr(profiles, "MAX_TERRITORIES", 2)
-    with pytest.raises(InputError, match="3 territories, such as 'x1'; expected at most 2"):
+    monkeypatch.setattr(territory_names, "MAX_TERRITORIES", 2)
+    with pytest.raises(InputError, match="3 territories, such as 'x1', expected at most 2"):
         homes(log("abc", "xxx", ["x1", "x2", "x3"]))
 
 

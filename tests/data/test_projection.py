@@ -15,7 +15,10 @@ from twotower.data.features.embed import EmbedConfig, embed
 from twotower.data.features.projection import embed_with_basis
 from twotower.data.territories import look_up
 
-ALL = {"user_dims": 6, "profile": ("age", "sex"), "text": ("words",), "categorical": ("genre", "home")}
+ALL = {
+    "user_dims": 6, "profile": ("age", "sex"), "text": ("words",), "categorical": ("genre", "home"),
+    "popularity": False,
+}  # fmt: skip
 EVENTS = [("anna", "t3"), ("anna", "t5"), ("bert", "t5"), ("bert", "new"), ("carl", "new")]
 
 

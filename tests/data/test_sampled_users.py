@@ -95,7 +95,7 @@ def test_the_users_to_choose_by_are_the_same_whatever_is_trained_on(dataset, log
 
 
 def test_somebody_must_be_left_to_choose_by(dataset, log):
-    with pytest.raises(InputError, match="random_users = 130: no 50 users are left for --dev-users"):
+    with pytest.raises(InputError, match="--random-users 130: no 50 users are left for --dev-users"):
         sample_users(dataset, FirstStreams.read(log), replace(BASE, dev_users=True, random_users=130))
 
 

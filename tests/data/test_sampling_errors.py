@@ -56,11 +56,11 @@ def test_wrong_options_are_named(wrong, message):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"test_users": 200}, "test_users = 200: expected fewer than the 200 users"),
-        ({"random_users": 151}, "random_users = 151: expected at most the 150 of the 200 users"),
+        ({"test_users": 200}, "--test-users 200: expected fewer than the 200 users"),
+        ({"random_users": 151}, "--random-users 151: expected at most the 150 of the 200 users"),
         (
             {"active_users": 111},
-            "active_users = 111: only 91 other users have a first stream in the last 60 training days",
+            "--active-users 111: only 91 other users have a first stream in the last 60 training days",
         ),
     ],
 )

@@ -9,7 +9,12 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from twotower.data.features import svd as module
-from twotower.data.features.svd import degree_normalised, tf_idf, truncated_svd
+from twotower.data.features.svd import tf_idf, truncated_svd
+from twotower.data.features.weighting import Weighting
+
+
+def degree_normalised(counts):
+    return Weighting.of("degree", counts).weigh(counts)
 
 
 def random_counts(seed: int, n: int, m: int, density: float = 0.3) -> sparse.csr_matrix:

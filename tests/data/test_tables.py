@@ -125,7 +125,7 @@ def test_another_encoding_can_be_named(write):
     path = write("user,title\nu1,alpha\nu2,café\n".encode("latin-1"))
     assert rows_of(path, CsvFormat(encoding="latin-1"))[1] == ["u2", "café"]
     assert fault_of(path) == ", line 3: byte 0xe9 is not utf-8; --encoding names another, such as latin-1"
-    assert "unknown encoding 'utf8000'" in fault_of(path, CsvFormat(encoding="utf8000"))
+    assert "--encoding 'utf8000' is unknown" in fault_of(path, CsvFormat(encoding="utf8000"))
 
 
 def test_columns_come_in_the_order_asked_for_and_more_than_once(write):

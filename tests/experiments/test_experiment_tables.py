@@ -9,8 +9,7 @@ from rich.console import Console
 
 from twotower.core.formatting import decimal, interval, signed
 from twotower.experiments.report import fact_tables, method_tables, territory_tables, title_tables
-from twotower.experiments.report.csv_files import experiment_tables
-from twotower.experiments.report.terminal import print_experiment
+from twotower.experiments.report.tables import experiment_tables, print_experiment
 from twotower.experiments.report.wording import as_of
 from twotower.experiments.summary import gain_sentences
 from twotower.report.table import is_undefined, text_of

@@ -8,6 +8,7 @@ from sealing import reseal
 from tiny_runs import MTL, train
 
 from twotower.core.errors import InputError
+from twotower.core.serialisation import plain
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
 from twotower.data.memory.knowledge import read_history
@@ -74,7 +75,7 @@ def scores(run, data: Dataset, user: int) -> np.ndarray:
 
 
 def of(run, data: Dataset, user: int, title: int, **options) -> dict:
-    return explain(run, data, f"#{user}" if data.user_ids else str(user), f"#{title}", **options)
+    return plain(explain(run, data, f"#{user}" if data.user_ids else str(user), f"#{title}", **options))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -83,9 +84,9 @@ def test_the_terms_add_up_to_the_logit_that_scoring_gives(run_of, data, kind):
         expected = scores(run_of(kind), data, user)
         for title in TITLES:
             found = of(run_of(kind), data, user, title)
-            assert found["logit"] == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
-            assert sum(found["terms"].values()) == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
-            assert found["probability"] == pytest.approx(1 / (1 + np.exp(-expected[title])), rel=1e-4)
+            assert found["own"]["logit"] == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
+            assert sum(found["own"]["terms"].values()) == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
+            assert found["own"]["probability"] == pytest.approx(1 / (1 + np.exp(-expected[title])), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -98,24 +99,24 @@ def test_a_model_has_the_terms_of_its_settings_and_no_others(run_of, data, kind)
         expected += ["territory_dot"] + ["territory_bias"] * model.get("title_bias", False)
     expected += ["title_offset"] * (model.get("title_offsets") != "none") + ["memory"] * model.get("memory", False)
     found = of(run_of(kind), data, 3, 0)
-    assert list(found["terms"]) == expected
+    assert list(found["own"]["terms"]) == expected
     assert all(list(head["terms"]) == expected for head in found["heads"])
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["baseline", "paper", "lowrank"])
 def test_hidden_units_add_up_to_user_times_title(run_of, data, kind):
-    found = of(run_of(kind), data, 77, 11, top=8)
-    hidden, terms = found["hidden"], found["terms"]
+    found = of(run_of(kind), data, 77, 11)
+    hidden, terms = found["hidden"], found["own"]["terms"]
     dot = terms["dot"] if "dot" in terms else terms["tower"] + terms["head"]
-    assert hidden["positive"]["sum"] + hidden["negative"]["sum"] == pytest.approx(dot, abs=1e-12)
-    shown = [unit for sign in ("positive", "negative") for unit in hidden[sign]["largest"]]  # all 8 that there are
-    assert sum(unit["contribution"] for unit in shown) == pytest.approx(dot, abs=1e-12)
-    parts = {sign: [unit["contribution"] for unit in hidden[sign]["largest"]] for sign in ("positive", "negative")}
-    assert parts["positive"] == sorted(parts["positive"], reverse=True) and min(parts["positive"], default=1) > 0
-    assert parts["negative"] == sorted(parts["negative"]) and max(parts["negative"], default=-1) < 0
-    size = np.sort(np.abs([unit["contribution"] for unit in shown]))[::-1]
-    assert 1 <= hidden["effective"] <= hidden["units"] == 8
-    assert size[: hidden["half"]].sum() >= size.sum() / 2 > size[: hidden["half"] - 1].sum()
+    assert hidden["positive_sum"] + hidden["negative_sum"] == pytest.approx(dot, abs=1e-12)
+    assert hidden["negative_sum"] <= 0 <= hidden["positive_sum"]
+
+
+def test_half_and_effective_number_of_units_by_hand():
+    found = explanation.hidden_units(np.array([4.0, -2, 1, -1, 0]))
+    assert (found.positive, found.negative, found.positive_sum, found.negative_sum) == (2, 2, 5.0, -3.0)
+    assert found.half == 1 and found.effective == pytest.approx(64 / 22)
+    assert explanation.hidden_units(np.zeros(3)).half == 0
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if "groups" in MODELS[kind]])
@@ -144,9 +145,9 @@ def test_ranks_are_those_of_the_recommendations(run_of, data, kind):
     titles = [t for t in best.title[0].tolist() if t >= 0]
     for rank in (1, 2, len(titles)):
         found = of(run_of(kind), data, 77, titles[rank - 1])
-        assert found["titles"] == len(titles) and found["title"]["allowed"]
+        assert found["titles"] == len(titles) and found["available"] and not found["watched"]
         assert next(head["rank"] for head in found["heads"] if head["own"]) == rank
-        assert found["logit"] == pytest.approx(float(best.score[0, rank - 1]), rel=1e-5, abs=1e-5)
+        assert found["own"]["logit"] == pytest.approx(float(best.score[0, rank - 1]), rel=1e-5, abs=1e-5)
 
 
 def test_a_rank_is_among_what_is_allowed_and_the_title_itself():
@@ -157,12 +158,10 @@ def test_a_rank_is_among_what_is_allowed_and_the_title_itself():
 
 def test_what_is_not_open_to_the_user_says_so(run_of, data):
     user, title, _ = next(event for event in zip(*data.all_events(), strict=True))
-    found = of(run_of("lowrank"), data, int(user), int(title))["title"]
-    assert found["watched"] and not found["allowed"]
+    assert of(run_of("lowrank"), data, int(user), int(title))["watched"]
     title, home = np.argwhere(~np.asarray(data.availability))[0]
     user = np.flatnonzero(data.user_territory == home)[0]
-    found = of(run_of("lowrank"), data, int(user), int(title))["title"]
-    assert not found["available"] and not found["allowed"]
+    assert not of(run_of("lowrank"), data, int(user), int(title))["available"]
 
 
 @pytest.mark.parametrize("most", [1, SHOWN])
@@ -172,19 +171,19 @@ def test_what_moves_most_is_found_among_the_best_of_both_heads(run_of, data, kin
     found = of(run_of(kind), data, 77, 11, top=3)
     heads = {head["group"]: head for head in found["heads"]}
     own = scores(run_of(kind), data, 77)
-    (moved,) = found["moved"]
+    moved = found["moved"]
     there = Dataset.open(data.path)
     there.head_territory = np.array(data.user_territory)
-    there.head_territory[77] = data.territories.index(heads[moved["group"]]["territory"])
+    there.head_territory[77] = data.territories.index(heads[moved[0]["group"]]["territory"])
     there.user_territory = there.head_territory
     other = scores(run_of(kind), there, 77)
     open_to = recommend(run_of(kind), data, np.array([77]), top=30).title[0]
     open_to = open_to[open_to >= 0]
     best = {int(t) for z in (own, other) for t in open_to[np.argsort(-z[open_to])][:most]}
     expected = sorted(best, key=lambda t: -abs(own[t] - other[t]))[:3]
-    assert [title["row"] for title in moved["titles"]] == expected
-    for title in moved["titles"]:
-        t = title["row"]
+    assert [title["title"]["row"] for title in moved] == expected
+    for title in moved:
+        t = title["title"]["row"]
         assert (title["own_logit"], title["logit"]) == pytest.approx((own[t], other[t]), abs=1e-5)
         assert title["own_rank"] == 1 + (own[open_to] > own[t]).sum()
         assert title["rank"] == 1 + (other[open_to] > other[t]).sum()
@@ -222,8 +221,8 @@ def test_without_the_sample_all_but_the_kinds_and_base_rates_is_there(run_of, ow
     (own_world / "samples" / "default").rename(own_world / "samples" / "another")
     found = of(run_of("lowrank"), Dataset.open(own_world), 77, 11)
     assert found["sample"] is None and found["base_rates"] == [] and found["user"]["part"] is None
-    assert found["title"]["kind"] is None and found["moved"][0]["titles"][0]["home"] is None
-    assert sum(found["terms"].values()) == pytest.approx(found["logit"], rel=1e-5, abs=1e-5)
+    assert found["title"]["kind"] is None and found["moved"][0]["title"]["home"] is None
+    assert sum(found["own"]["terms"].values()) == pytest.approx(found["own"]["logit"], rel=1e-5, abs=1e-5)
 
 
 def test_half_precision_vectors_are_taken_as_they_are(run_of, own_world):
@@ -232,8 +231,8 @@ def test_half_precision_vectors_are_taken_as_they_are(run_of, own_world):
     data = Dataset.open(own_world)
     assert data.user_vectors.dtype == data.title_vectors.dtype == np.float16
     found, expected = of(run_of("territories"), data, 77, 11), scores(run_of("territories"), data, 77)[11]
-    assert found["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    assert sum(found["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert found["own"]["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert sum(found["own"]["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["memory", "memory and heads"])
@@ -242,7 +241,8 @@ def test_memory_is_told_by_term_and_by_title_of_the_history(run_of, data, kind):
     found = of(run_of(kind), data, user, title, top=3)
     part = found["memory"]
     assert [term["term"] for term in part["terms"]] == [*TERMS, "active units"]
-    assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(found["terms"]["memory"], abs=1e-5)
+    total = found["own"]["terms"]["memory"]
+    assert sum(term["contribution"] for term in part["terms"]) == pytest.approx(total, abs=1e-5)
     for term in part["terms"]:
         assert term["contribution"] == pytest.approx(term["value"] * (term["weight"] + term["deviation"]), abs=1e-5)
         assert kind == "memory and heads" or term["deviation"] == 0
@@ -271,7 +271,7 @@ def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, d
 
 def test_a_model_without_memory_has_no_part_of_it(run_of, data):
     found = of(run_of("lowrank"), data, 77, 11)
-    assert found["memory"] is None and "memory" not in found["terms"]
+    assert found["memory"] is None and "memory" not in found["own"]["terms"]
 
 
 def test_one_head_has_no_other_to_compare_with(run_of, data):

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from subjects import tiny_subject
-from textbook_inspection import CLOSE, MODELS, Textbook, stirred
+from textbook_inspection import CLOSE, MODELS, Textbook, inspect, stirred
 
 from twotower.lab.attribution.blocks import blocks_of
 from twotower.lab.attribution.gradients import running_statistics_kept
-from twotower.lab.attribution.inspection import inspect
 from twotower.model.reference import Terms, loss_and_gradients
 from twotower.model.variants.objective import Objective
 
@@ -120,7 +119,7 @@ def test_an_absent_group_sends_nothing_and_has_no_base_rate(tiny_world):
     for k in absent:
         assert record["groups"][k]["base_rate"] is None and record["groups"][k]["loss"] is None
         assert all(block["by_group"][k] == 0 for block in record["blocks"])
-        assert all(value is None for value in record["conflict"]["cosine"][k])
+        assert all(value is None for value in record["conflict"][k]["cosine"])
         own = [block for block in record["blocks"] if block["owner"] == k]
         assert own and all(block["gradient"] == 0 and block["update"] == 0 for block in own)
         assert all(block["share"] == [None] * 8 for block in own)

@@ -1,19 +1,21 @@
 """``twotower inspect``: what the record holds, in tables, as JSON and as a page."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from lab_records import frozen_record, shown_by
-from textbook_inspection import MODELS, Textbook, stirred
+from lab_records import from_json, frozen_record, shown_by
+from textbook_inspection import MODELS, Textbook, inspect, stirred
 from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
 from twotower.core.formatting import minus
+from twotower.lab.attribution import summary as words_of
 from twotower.lab.attribution import tables
-from twotower.lab.attribution.inspection import inspect
-from twotower.lab.attribution.summary import mask, no_gradient, summary, times_text
+from twotower.lab.attribution.record import Inspection, times_text
+from twotower.lab.attribution.summary import no_gradient
 from twotower.lab.attribution.tables import FEW, print_inspection
 from twotower.report.table import text_of
 from twotower.training.checkpoint import load_model
@@ -28,8 +30,22 @@ def run(*arguments, **environment):
     return result
 
 
-def shown(record, width=80) -> str:
-    return shown_by(print_inspection, record, width)
+def shown(record: dict, width=80) -> str:
+    return shown_by(print_inspection, from_json(Inspection, record), width)
+
+
+def summary(record: dict) -> list[str]:
+    return words_of.summary(from_json(Inspection, record))
+
+
+def cells(make, record: dict) -> list[list[str]]:
+    """The rows of a table as text."""
+    table = make(from_json(Inspection, record))
+    return [
+        ["undefined" if (text := text_of(cell, column)) is None else text
+         for cell, column in zip(row.cells, table.columns, strict=True)]
+        for row in table.rows
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +66,7 @@ def test_a_dataset_is_looked_into_with_a_fresh_network(tiny_world):
 def test_json_is_the_whole_record(tiny_world):
     record = json.loads(run(tiny_world, *SMALL, "--json").stdout)
     assert record["kind"] == "inspection" and record["format"] == 1
-    parts = {"subject", "groups", "blocks", "conflict", "leak", "dead", "rows", "rows_rule", "optimiser", "summary"}
+    parts = {"subject", "groups", "blocks", "conflict", "leak", "dead", "optimiser", "summary"}
     assert parts <= record.keys()
 
 
@@ -80,7 +96,7 @@ def test_inspecting_a_run_changes_no_file(finished):
 
 def test_the_batch_that_is_asked_for(tiny_world):
     first, second = (json.loads(run(tiny_world, *SMALL, "--json", "--batch", n).stdout) for n in (1, 2))
-    assert first["rows"] != second["rows"]
+    assert first["blocks"] != second["blocks"]
     assert "an epoch has the batches 1 to" in failing_line("inspect", tiny_world, *SMALL, "--batch", 999)
 
 
@@ -115,32 +131,24 @@ def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
     text = shown(record)
     for block in record["blocks"]:
         line = next(line for line in text.splitlines() if line.startswith(f"{block['name']} "))
-        assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
+        assert line.split()[2:] == [minus(f"{value:.3g}") for value in block["by_group"]]
 
 
 def test_the_output_is_as_approved(snapshot):
-    record = frozen_record("inspection")
-    snapshot(shown({**record, "summary": summary(record)}, 100))
-
-
-def cells(table) -> list[list[str]]:
-    """The rows of a table as text."""
-    return [
-        ["undefined" if (text := text_of(cell, column)) is None else text
-         for cell, column in zip(row.cells, table.columns, strict=True)]
-        for row in table.rows
-    ]  # fmt: skip
+    record = frozen_record(Inspection, "inspection")
+    record.summary = words_of.summary(record)
+    snapshot(shown_by(print_inspection, record, 100))
 
 
 def test_a_group_has_its_support_and_its_share(record):
-    for k, (group, row) in enumerate(zip(record["groups"], cells(tables.group_table(record)), strict=True)):
+    for group, row in zip(record["groups"], cells(tables.group_table, record), strict=True):
         counts = [str(group[name]) for name in ("pairs", "users", "positives")]
-        share = f"{100 * record['conflict']['share'][k]:.0f} %"
+        share = f"{100 * group['share']:.0f} %"
         assert row == [group["name"], *counts, f"{group['base_rate']:.3f}", f"{group['loss']:.3g}", share]
 
 
 def test_the_next_step_stands_beside_the_weights_that_it_moves(record):
-    rows = {row[0]: row[1:] for row in cells(tables.update_table(record))}
+    rows = {row[0]: row[1:] for row in cells(tables.update_table, record)}
     for block in record["blocks"]:
         if block["owner"] is None:
             assert rows[block["name"]] == [f"{block[name]:.3g}" for name in ("weight", "update", "ratio")]
@@ -150,12 +158,13 @@ def test_the_next_step_stands_beside_the_weights_that_it_moves(record):
 
 def test_cosines_are_those_of_their_two_groups(tiny_world):
     record = inspect(stirred(tiny_world, "low-rank", groups=6))
-    for j, (row, cosines) in enumerate(
-        zip(cells(tables.conflict_table(record)), record["conflict"]["cosine"], strict=True)
-    ):
+    rows = zip(cells(tables.conflict_table, record), record["conflict"], strict=True)
+    for j, (row, cosines) in enumerate((row, of["cosine"]) for row, of in rows):
         texts = ["–" if cosine is None else minus(f"{cosine:+.2f}") for cosine in cosines]
         assert row[2:] == ["1" if j == k and cosines[k] is not None else text for k, text in enumerate(texts)]
-    assert tables.cosine_cell(-0.25, False).tone == "bad" and tables.cosine_cell(-0.05, False).tone == ""
+    for cosine, tone in ((-0.25, "bad"), (-0.05, "")):
+        record["conflict"][0]["cosine"][1] = cosine
+        assert tables.conflict_table(from_json(Inspection, record)).rows[0].cells[3].tone == tone
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -181,7 +190,7 @@ def test_the_words_count_the_groups_that_have_rows(record):
     def words(*pairs: int) -> str:
         groups = [{**record["groups"][0], "pairs": n} for n in pairs]
         blocks = [{**b, "by_group": [1.0] * len(pairs)} for b in record["blocks"] if b["owner"] is None]
-        return mask({**record, "groups": groups, "blocks": blocks})[0]
+        return words_of.mask(from_json(Inspection, {**record, "groups": groups, "blocks": blocks}))[0]
 
     assert "from the rows of all 3 groups" in words(5, 5, 5)
     assert "from the rows of the 2 groups in the batch" in words(5, 0, 5)
@@ -191,8 +200,7 @@ def test_the_words_count_the_groups_that_have_rows(record):
 @pytest.mark.parametrize(("ratio", "told"), [(1, "1.0"), (0.042, "0.042"), (3.74, "3.7"), (9.96, "10"), (43.2, "43")])
 def test_a_ratio_has_two_digits(record, ratio, told):
     assert times_text(ratio) == told
-    of = {**record["leak"][0]["parts"]["head"], "own": 1.0, "others": ratio}
-    leak = [{**record["leak"][0], "parts": {"head": of}}]
+    leak = [{**record["leak"][0], "own": 1.0, "others": ratio, "ratio": ratio}]
     assert f" {told} ×" in shown({**record, "leak": leak})
 
 
@@ -208,16 +216,17 @@ def test_the_words_sound_the_alarm_when_something_leaks(record):
 
 
 def test_the_words_on_conflict_follow_the_cosines(record):
+    def said(cosines: list[list[float]]) -> str:
+        rows = [{"name": "", "norm": 1.0, "cosine": row} for row in cosines]
+        return " ".join(summary({**record, "conflict": rows}))
+
     def words(cosine: float) -> str:
-        matrix = [[1.0, cosine], [cosine, 1.0]]
-        return " ".join(summary({**record, "conflict": {**record["conflict"], "cosine": matrix}}))
+        return said([[1.0, cosine], [cosine, 1.0]])
 
     assert "conflict in 1 of 1 pairs of groups: cosine −0.40 (groups 0 and 1)" in words(-0.4)
     assert "nearly orthogonal: cosine +0.01" in words(0.01)
     three = [[1.0, -0.4, 0.0], [-0.4, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    several = {**record, "conflict": {**record["conflict"], "cosine": three}}
-    said = " ".join(summary(several))
-    assert "conflict in 1 of 3 pairs of groups: cosines from −0.40" in said
+    assert "conflict in 1 of 3 pairs of groups: cosines from −0.40" in said(three)
     assert "No two groups’ gradients of the towers conflict: cosine +0.60" in words(0.6)
 
 
@@ -232,9 +241,8 @@ def test_the_words_on_dead_units_are_of_each_heads_own_group(record):
 
 
 def test_a_large_ratio_is_a_whole_number(record):
-    leak = dict(record["leak"][0])
-    leak["parts"] = {"head": {"own": 0.002, "others": 2.5, "by_group": [0.002, 2.5]}}
-    record = {**record, "leak": [leak]}
+    leak = {"own": 0.002, "others": 2.5, "ratio": 1250.0, "by_group": [0.002, 2.5]}
+    record = {**record, "leak": [{**record["leak"][0], **leak}]}
     assert "send a head 1,250 times the gradient" in " ".join(summary(record)) and "1,250 ×" in shown(record)
 
 
@@ -278,8 +286,8 @@ def test_the_facts_of_the_subject_are_in_the_record(tiny_world, record):
 
 def test_a_reason_is_given_only_where_it_is_the_reason(record):
     def words(*still: str, zero: str = "") -> list[str]:
-        blocks = [{"parameter": name, "gradient": 0.0, "weight": 1.0} for name in still]
-        return no_gradient([*blocks, {"parameter": zero, "gradient": 1.0, "weight": 0.0}])
+        blocks = [SimpleNamespace(parameter=name, gradient=0.0, weight=1.0) for name in still]
+        return no_gradient([*blocks, SimpleNamespace(parameter=zero, gradient=1.0, weight=0.0)])
 
     tail = "no gradient, not even from own rows"
     assert words("head.P", zero="head.Q") == [

@@ -5,20 +5,24 @@ from math import hypot
 import numpy as np
 import pytest
 from browsers import PHONE
-from textbook_inspection import CLOSE, stirred
+from textbook_inspection import CLOSE, inspect, stirred
 
 from twotower.core.formatting import minus
-from twotower.lab.attribution.inspection import inspect
-from twotower.lab.page import write_page
 
 pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
-textbook, records, addresses, opened = (
+textbook, made, records, addresses, opened = (
     pages.textbook,
+    pages.made,
     pages.records,
     pages.addresses,
     pages.opened,
 )
-matrix, node, shown, table = pages.matrix, pages.node, pages.shown, pages.table
+matrix, node, shown, table, write_page = pages.matrix, pages.node, pages.shown, pages.table, pages.write_page
+
+
+def with_cosines(record: dict, cosines: list[list[float]]) -> dict:
+    rows = zip(record["conflict"], cosines, strict=True)
+    return {**record, "conflict": [{**row, "cosine": cosine} for row, cosine in rows]}
 
 
 def texts(page, block: str) -> list[str]:
@@ -30,8 +34,7 @@ def test_numbers_are_rounded_and_written_as_in_the_terminal(opened, addresses, r
     record, ties = records["inspection"], [0.15625, 0.0234375, 1.125, 10.25, 0.00002, 2.0**-12, 2.0**-20 * 1.25]
     blocks = [{**block, "by_group": [tie] * 3} for block, tie in zip(record["blocks"][-len(ties) :], ties, strict=True)]
     cosine = [[1.0, 0.125, -0.375], [0.125, 1.0, 0.625], [-0.375, 0.625, 1.0]]
-    changed = {**record, "blocks": blocks, "conflict": {**record["conflict"], "cosine": cosine}}
-    write_page(changed, tmp_path / "page.html")
+    write_page(with_cosines({**record, "blocks": blocks}, cosine), tmp_path / "page.html")
     addresses["ties"] = (tmp_path / "page.html").as_uri()
     page = opened("ties")
     expected = [minus(f"{tie:#.3g}") for tie in ties]
@@ -182,25 +185,10 @@ def test_a_picked_line_comes_into_sight_within_the_tables_own_region(opened):
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_row_shows_its_pairs_and_its_way_down(opened, records):
-    page = opened("inspection")
-    for row in records["inspection"]["rows"][::7]:
-        page.locator("#row").select_option(str(row["user"]))
-        lines = [[p["label"], p["probability"], p["dz"]] for p in row["pairs"]]
-        norms = [row["gradient"][name] for name in ("U", "A2", "Z2", "Z1")]
-        assert table(page, "one-row-body") == lines + [[None, norm] for norm in norms]
-        where = [f"head.{row['group']}", "user.2", "user.1"]
-        assert [shown(page, name) for name in where] == [norms[0], norms[2], norms[3]]
-    page.get_by_role("switch").click()  # single rows are measured with the mask on
-    assert page.get_by_role("combobox", name="One row").input_value() == ""
-
-
 def test_the_tables_beneath_show_the_record(opened, records):
     page, record = opened("inspection"), records["inspection"]
-    cosine, norms = record["conflict"]["cosine"], record["conflict"]["norm"]
-    assert table(page, "conflict-table") == [[*line, norm] for line, norm in zip(cosine, norms, strict=True)]
-    parts = [line["parts"][part] for part in record["leak"][0]["parts"] for line in record["leak"]]
-    leak = [[r["own"], r["others"], r["others"] / r["own"], *r["by_group"]] for r in parts]
+    assert table(page, "conflict-table") == [[*line["cosine"], line["norm"]] for line in record["conflict"]]
+    leak = [[r["own"], r["others"], r["ratio"], *r["by_group"]] for r in record["leak"]]
     names = [f"{part} {k}" for part in ("head", "title bias") for k in range(3)]
     assert page.locator("#leak-table tbody th").all_inner_texts() == names
     assert table(page, "leak-table") == [pytest.approx(line, rel=1e-12) for line in leak]
@@ -270,7 +258,7 @@ def test_a_dash_is_explained_where_a_group_has_no_rows(opened, addresses, record
 def test_a_cosine_of_nearly_0_is_no_conflict(opened, addresses, records, tmp_path):
     cosine = [[1.0, -0.004, -0.3], [-0.004, 1.0, 0.2], [-0.3, 0.2, 1.0]]
     record = records["inspection"]
-    write_page({**record, "conflict": {**record["conflict"], "cosine": cosine}}, tmp_path / "page.html")
+    write_page(with_cosines(record, cosine), tmp_path / "page.html")
     addresses["cosines"] = (tmp_path / "page.html").as_uri()
     marked = opened("cosines").locator("#conflict-table td.negative").all_inner_texts()
     assert marked == ["−0.30", "−0.30"]

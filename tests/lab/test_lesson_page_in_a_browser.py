@@ -7,8 +7,9 @@ from browsers import DESKTOP, PHONE, PROJECTOR
 from made_up_lessons import EVIL
 
 pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
-textbook, records, addresses, opened = (
+textbook, made, records, addresses, opened = (
     pages.textbook,
+    pages.made,
     pages.records,
     pages.addresses,
     pages.opened,
@@ -89,8 +90,8 @@ NAMES = """all => all.map(table => {
 
 def test_groups_whose_names_do_not_fit_are_numbered_and_a_legend_says_which_is_which(opened, addresses, tmp_path):
     record = pages.made_up_inspection(groups=8, name="Country")
-    for block in record["blocks"]:
-        block["by_group"] = [norm and 0.00123 for norm in block["by_group"]]
+    for block in record.blocks:
+        block.by_group = [norm and 0.00123 for norm in block.by_group]
     pages.write_page(record, tmp_path / "page.html")
     addresses["eight groups"] = (tmp_path / "page.html").as_uri()
     tables = "#matrix-table, #conflict-table, #leak-table, #dead-table"

@@ -9,16 +9,7 @@ import pytest
 import twotower
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
-from twotower.lab.gradcheck.planted_bugs import (
-    PLANTED,
-    changed_line,
-    known_bug,
-    place_of,
-    planted,
-    require_possible,
-    source_of,
-    wrong_function,
-)
+from twotower.lab.gradcheck.planted_bugs import PLANTED, known_bug, planted, require_possible
 from twotower.model import reference
 from twotower.model.engine import kernels
 
@@ -29,20 +20,20 @@ MTL = ModelConfig(hidden=8, groups=2, head="lowrank", rank=2)
 @pytest.mark.parametrize("bug", PLANTED.values(), ids=PLANTED)
 def test_the_right_text_stands_once_in_its_file_and_in_its_function(bug):
     assert (PACKAGE / bug.file).read_text("utf-8").count(bug.right) == 1
-    assert source_of(bug)[0].count(bug.right) == 1
+    assert bug.source()[0].count(bug.right) == 1
 
 
 @pytest.mark.parametrize("bug", PLANTED.values(), ids=PLANTED)
 def test_the_line_that_is_shown_is_that_of_the_file(bug):
-    number, right, wrong = changed_line(bug)
+    facts = bug.facts()
     lines = (PACKAGE / bug.file).read_text("utf-8").splitlines()
-    assert lines[number - 1].strip() == right != wrong
-    assert bug.right in right and bug.wrong in wrong
+    assert lines[facts.line - 1].strip() == facts.right != facts.wrong
+    assert bug.right in facts.right and bug.wrong in facts.wrong
 
 
 @pytest.mark.parametrize("bug", PLANTED.values(), ids=PLANTED)
 def test_a_bug_is_there_while_it_is_planted_and_gone_afterwards(bug):
-    holder, name = place_of(bug)
+    holder, name = bug.place()
     before = vars(holder)[name]
     with pytest.raises(ZeroDivisionError), planted(bug):
         assert vars(holder)[name] is not before
@@ -74,9 +65,9 @@ def test_a_planted_kernel_computes_the_wrong_formula_and_is_compiled_as_the_righ
 
 
 def test_a_text_that_no_longer_stands_there_is_told(monkeypatch):
-    bug = PLANTED["relu-gate"]._replace(right="if A[i, j] is open")
+    bug = dataclasses.replace(PLANTED["relu-gate"], right="if A[i, j] is open")
     with pytest.raises(ValueError, match=r"occurs 0 times in twotower\.model\.engine\.kernels\.relu_backward"):
-        wrong_function(bug)
+        bug.wrong_function()
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
@@ -93,5 +84,4 @@ def test_where_nothing_is_masked_the_mask_cannot_be_lost():
 
 def test_every_bug_explains_itself():
     for bug in PLANTED.values():
-        assert len(bug.why) > 200 and bug.maths[0] != bug.maths[1]
-        assert (Path(__file__).parents[1] / bug.tests).is_file()
+        assert len(bug.why) > 200 and len(set(bug.maths)) == 2

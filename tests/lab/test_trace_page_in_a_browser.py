@@ -5,20 +5,21 @@ import re
 import numpy as np
 import pytest
 
-from twotower.lab.page import write_page
-from twotower.lab.trace.text import flat, number_texts
+from twotower.core.serialisation import plain
+from twotower.lab.trace.numbers import number_texts
 from twotower.lab.trace.tiny_network import tiny_network
 from twotower.lab.trace.trace import trace
 from twotower.model import reference
 
 pages = pytest.importorskip("lesson_pages", reason="pages need jinja2 and matplotlib: pip install -e '.[report]'")
-textbook, records, addresses, opened = (
+textbook, made, records, addresses, opened = (
     pages.textbook,
+    pages.made,
     pages.records,
     pages.addresses,
     pages.opened,
 )
-node, table = pages.node, pages.table
+node, table, write_page = pages.node, pages.table, pages.write_page
 
 
 def array(page) -> list[list[float | None]]:
@@ -152,7 +153,7 @@ def test_numbers_are_written_as_in_the_terminal(opened, records):
     for place, step in enumerate(records["trace"]["runs"]["off"]["steps"][::3]):
         go_to(page, 3 * place)
         texts = page.locator("#array td[data-value]").evaluate_all("all => all.map(td => td.firstChild.textContent)")
-        assert texts == number_texts(flat(step["values"])), step["name"]
+        assert texts == number_texts(np.ravel(step["values"]).tolist()), step["name"]
 
 
 def test_the_next_step_that_the_mask_changes_is_the_next_that_differs(opened, records):
@@ -214,7 +215,7 @@ def test_it_plays_and_pauses(opened):
 
 @pytest.mark.parametrize("head", ["plain", "lowrank", "mmoe", "cross-stitch", "market-gate"])
 def test_every_kind_of_head_can_be_stepped_through(opened, addresses, tmp_path, head):
-    record = trace(head=head, group=1)
+    record = plain(trace(head=head, group=1, memory=True))
     write_page(record, tmp_path / "page.html")
     addresses[head] = (tmp_path / "page.html").as_uri()
     steps = record["runs"]["off"]["steps"]

@@ -1,16 +1,20 @@
 """A user's own model before the leak detector, and the example of a common bug."""
 
 import re
+import runpy
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from subjects import tiny_subject
 
 from twotower.core.errors import InputError
+from twotower.core.serialisation import plain
+from twotower.lab.leaks import user_model
 from twotower.lab.leaks.record import LABELS, TITLES, USERS
-from twotower.lab.leaks.user_model import find_leaks_in, load_function, load_module
+from twotower.lab.leaks.user_model import load_function
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "heads_with_their_own_batchnorm.py"
@@ -51,6 +55,11 @@ def subject(tiny_world):
     return tiny_subject(tiny_world, groups=3)
 
 
+def find_leaks_in(name: str, subject, draws: int = 3) -> dict:
+    """The record as JSON has it."""
+    return plain(user_model.find_leaks_in(name, subject, draws))
+
+
 def verdicts(name: str, subject) -> dict[str, set[str]]:
     """The verdicts on each kind of disturbance."""
     rows = find_leaks_in(name, subject, 2)["rows"]
@@ -74,7 +83,7 @@ def test_a_model_that_selects_its_rows_is_sealed(own, subject):
 def test_a_mask_that_multiplies_is_found_by_nan(own, subject):
     record = find_leaks_in(own(MODEL.format(select=MULTIPLIES)), subject, 1)
     for row in record["rows"]:
-        assert row["changed"] == 0 and row["verdict"] == ("isolated" if row["input"] == TITLES else "leak")
+        assert row["change"]["changed"] == 0 and row["verdict"] == ("isolated" if row["input"] == TITLES else "leak")
         assert row["input"] == TITLES or row["nan"]["changed"] > 0
 
 
@@ -193,7 +202,7 @@ def test_ctrl_c_in_a_model_is_ctrl_c(own, subject):
 
 @pytest.fixture(scope="module")
 def example():
-    return load_module(EXAMPLE)
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
 
 
 @pytest.mark.parametrize("select_first", [False, True])
@@ -215,7 +224,7 @@ def test_in_the_example_features_of_others_reach_a_head_though_labels_do_not(sub
     record = find_leaks_in(f"{EXAMPLE}:gradients", subject)
     for row in record["rows"]:
         assert row["verdict"] == ("leak" if row["input"] == USERS else "isolated")
-        assert row["changed"] == (row["elements"] if row["input"] == USERS else 0)
+        assert row["change"]["changed"] == (row["change"]["elements"] if row["input"] == USERS else 0)
     assert record["leaks"] == 3
 
 

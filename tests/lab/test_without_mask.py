@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from textbook_inspection import CLOSE, MODELS, Textbook, stirred
+from textbook_inspection import CLOSE, MODELS, Textbook, inspect, stirred
 
-from twotower.lab.attribution.inspection import inspect
 from twotower.model.variants.objective import Objective
 
 
@@ -37,9 +36,10 @@ def test_own_rows_send_what_they_send_with_the_mask_on(found):
 def test_a_heads_leak_is_the_sum_over_all_foreign_rows(found):
     textbook, record = found
     groups, model = len(record["groups"]), textbook.subject.model
-    own = [name for name in model.params if name.startswith(("head.", "title_bias."))]
-    for k, leak in enumerate(record["leak"]):
-        assert leak["head"] == k
+    assert [leak["head"] for leak in record["leak"]] == [*range(groups)] * (len(record["leak"]) // groups)
+    for leak in record["leak"]:
+        k, prefix = leak["head"], {"head": "head.", "title bias": "title_bias."}[leak["part"]]
+        own = [name for name in model.params if name.startswith(prefix)]
         everybody = textbook.gradients(textbook.batch.group != k, masked=False)
         others = np.sqrt(sum(np.sum(everybody[name][k] ** 2) for name in own))
         np.testing.assert_allclose(leak["others"], others, **CLOSE)
@@ -59,8 +59,8 @@ def test_an_absent_groups_head_would_get_foreign_rows_alone(tiny_world):
     record = inspect(stirred(tiny_world, "low-rank", groups=8))
     absent = [k for k, group in enumerate(record["groups"]) if not group["pairs"]]
     assert absent
-    for k in absent:
-        assert record["leak"][k]["own"] == 0 and record["leak"][k]["others"] > 0
+    for leak in record["leak"]:
+        assert leak["head"] not in absent or (leak["own"] == 0 < leak["others"] and leak["ratio"] is None)
 
 
 def test_weights_of_the_objective_count_for_foreign_rows_too(tiny_world):
@@ -68,8 +68,8 @@ def test_weights_of_the_objective_count_for_foreign_rows_too(tiny_world):
     plain = inspect(subject)["leak"]
     subject.model.objective = Objective(group_weight=np.array([3, 3], np.float32))
     tripled = inspect(subject)["leak"]
-    for k in range(2):
-        np.testing.assert_allclose(tripled[k]["by_group"], 3 * np.array(plain[k]["by_group"]), rtol=1e-5)
+    for leak, before in zip(tripled, plain, strict=True):
+        np.testing.assert_allclose(leak["by_group"], 3 * np.array(before["by_group"]), rtol=1e-5)
 
 
 def test_a_penalty_on_all_logits_stays_in_what_a_heads_own_rows_send(tiny_world):

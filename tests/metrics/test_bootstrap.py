@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks.coverage import BASELINE, METHOD, PAIRS, scored
+from benchmarks.coverage import BASELINE, METHOD, PAIRS, bootstrap_gains, scored
 from twotower.core.errors import InputError
 from twotower.core.jit import COMPILES
 from twotower.core.serialisation import plain
@@ -15,12 +15,11 @@ from twotower.metrics.bootstrap import (
     BootstrapGains,
     Population,
     Resampling,
-    bootstrap_gains,
     percentile_interval,
     with_seed_noise,
 )
-from twotower.metrics.rankings import LANES, weigh_blocks
 from twotower.metrics.significance import summarise
+from twotower.metrics.weighted_precision import LANES, weigh_blocks
 from twotower.training.warm_up import compile_kernels
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from twotower.core.errors import InputError
-from twotower.metrics.calibration import bin_of, calibration_by, reliability
+from twotower.metrics.calibration import bin_of, calibration_by, reliability, user_histograms
 
 LABELS = np.array([0, 1, 1, 1, 0])
 P = np.array([0.1, 0.2, 0.9, 1.0, 0.8])
@@ -87,3 +87,12 @@ def test_logits_are_refused():
         reliability(np.array([0, 1]), np.array([-1.0, 2.0]))
     with pytest.raises(InputError, match="NaN"):
         reliability(np.array([0, 1]), np.array([np.nan, 0.5]))
+
+
+def test_users_are_counted_by_the_probability_of_each_allowed_title(rng):
+    p, allowed = rng.random((50, 6)).astype(np.float32), rng.random((50, 6)) < 0.7
+    counts = user_histograms(p, allowed, bins=7)
+    for t in range(6):
+        assert counts[t].tolist() == np.histogram(p[allowed[:, t], t], np.linspace(0, 1, 8))[0].tolist()
+    with pytest.raises(InputError, match=r"allowed: bool \(50, 5\), expected \(50, 6\)"):
+        user_histograms(p, allowed[:, :5])

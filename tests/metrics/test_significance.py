@@ -11,7 +11,6 @@ from twotower.metrics.significance import (
     benjamini_hochberg,
     bootstrap_p,
     enough_support,
-    holm,
     sign_test,
     summarise,
     verdicts,
@@ -47,21 +46,15 @@ def test_the_sign_test_is_exact_and_two_sided(wins, n, p):
     assert sign_test(wins, n) == pytest.approx(p)
 
 
-def test_holm_multiplies_the_smallest_most():
-    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm(np.array([0.6, 0.5])), [1.0, 1.0])
-
-
 def test_benjamini_hochberg_divides_by_the_rank():
     np.testing.assert_allclose(benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])), [0.02, 0.04, 0.04, 0.02])
 
 
-@pytest.mark.parametrize("correct", [holm, benjamini_hochberg])
-def test_an_undefined_p_value_stays_so_and_costs_the_others_nothing(correct):
-    with_nan = correct(np.array([np.nan, 0.01, np.nan, 0.2]))
-    np.testing.assert_array_equal(with_nan[[1, 3]], correct(np.array([0.01, 0.2])))
+def test_an_undefined_p_value_stays_so_and_costs_the_others_nothing():
+    with_nan = benjamini_hochberg(np.array([np.nan, 0.01, np.nan, 0.2]))
+    np.testing.assert_array_equal(with_nan[[1, 3]], benjamini_hochberg(np.array([0.01, 0.2])))
     assert np.isnan(with_nan[[0, 2]]).all()
-    assert np.isnan(correct(np.full(3, np.nan))).all() and not correct(np.empty(0)).size
+    assert np.isnan(benjamini_hochberg(np.full(3, np.nan))).all() and not benjamini_hochberg(np.empty(0)).size
 
 
 def test_the_p_value_counts_replicates_on_the_other_side_of_zero():
@@ -114,17 +107,10 @@ def test_the_correction_is_among_the_judged_territories():
     evaluated = np.array(found["p"][:3])
     assert expected.shape == evaluated.shape
     np.testing.assert_allclose(found["p_adjusted"][:3], benjamini_hochberg(evaluated))
-    stricter = record_of(gains, np.ones(53, bool), correction="holm")
-    np.testing.assert_allclose(stricter["p_adjusted"][:3], holm(evaluated))
-    assert stricter["p_adjusted"] != found["p_adjusted"]
 
 
-@pytest.mark.parametrize("correction", ["holm", "benjamini-hochberg"])
-def test_what_is_better_alone_is_undecided_among_many_without_a_difference(correction):
-    alone, among = (
-        record_of(gains_of([2.2] + [0.0] * others), np.ones(1 + others, bool), correction=correction)
-        for others in (0, 20)
-    )
+def test_what_is_better_alone_is_undecided_among_many_without_a_difference():
+    alone, among = (record_of(gains_of([2.2] + [0.0] * others), np.ones(1 + others, bool)) for others in (0, 20))
     assert max(alone["p"][0], among["p"][0]) <= 0.05 < among["p_adjusted"][0]
     assert (alone["verdict"][0], among["verdict"][0]) == ("better", "undecided")
 

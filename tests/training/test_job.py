@@ -252,7 +252,7 @@ def test_runs_may_be_started_side_by_side(here, tiny_world, monkeypatch):
     [
         ("taken", None, "taken: exists already; give another directory"),
         ("file/run", None, r"file/run: cannot write in .*file"),
-        (None, "a/b", "label 'a/b': expected letters"),
+        (None, "a/b", "--label 'a/b': expected letters"),
     ],
 )
 def test_a_place_where_no_run_can_lie_is_refused_before_any_work(here, worlds_made, run_path, label, message):
@@ -272,6 +272,6 @@ def test_a_directory_without_permission_is_refused_before_any_work(here, monkeyp
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without the JIT NumPy tells of overflows, too
 def test_nothing_remains_of_a_run_that_failed_before_its_first_epoch(here, tiny_world):
-    with pytest.raises(InputError, match="try a learning rate below"):
+    with pytest.raises(InputError, match="train with a --learning-rate below"):
         TrainingJob(tiny_world, small_config(learning_rate=1e25), run_path=Path("run")).run(silent)
     assert list(here.iterdir()) == []

@@ -333,7 +333,7 @@ def test_a_sample_without_updates_says_how_to_make_another(own_world, tmp_path):
 def test_an_update_that_diverges_says_what_to_do(tiny_world, tmp_path, sampled):
     trainer = make_trainer(tiny_world)
     trainer.model.params.flat[:] = np.nan
-    with pytest.raises(InputError, match=r"the loss is nan after step 1: try a learning rate below 0\.001"):
+    with pytest.raises(InputError, match=r"the loss is nan after step 1: train with a --learning-rate below 0\.001"):
         trainer.update(sampled.update(8), NoWriter(tmp_path))
 
 

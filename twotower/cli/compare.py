@@ -54,8 +54,8 @@ def compare(
     """
     from twotower.core import serialisation, storage
     from twotower.experiments.comparison import compare_runs
-    from twotower.experiments.report.comparison import print_comparison
-    from twotower.experiments.report.csv_files import gains_csv
+    from twotower.experiments.report.tables import all_gains, print_comparison
+    from twotower.report.csv_table import csv_of
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
 
@@ -78,4 +78,4 @@ def compare(
     else:
         print_comparison(record, stdout_console())
     if csv_path:
-        storage.write_file(csv_path, gains_csv(record))
+        storage.write_file(csv_path, csv_of(*all_gains(record)))

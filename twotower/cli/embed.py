@@ -26,6 +26,16 @@ FILE = click.Path(path_type=Path)
     help="Exponent of the singular values: the larger, the more alike users who share titles become.  [default: 3]",
 )
 @click.option(
+    "--weighting",
+    type=click.Choice(["auto", "degree", "regularised", "bm25", "idf", "none"]),
+    help="How counts of the history are weighted before the SVD; auto: by held-out titles.  [default: auto]",
+)
+@click.option(
+    "--popularity/--no-popularity",
+    default=None,
+    help="Add columns of each title's share of viewers by territory, and of the length of histories.  [default: yes]",
+)
+@click.option(
     "--territory-onehot/--no-territory-onehot",
     default=None,
     help="Add one column per territory to the user vectors.  [default: yes]",

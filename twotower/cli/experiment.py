@@ -91,7 +91,7 @@ def experiment(
     from twotower.data.sampling.sample_config import SampleConfig
     from twotower.experiments import experiment
     from twotower.experiments.plan import EXPERIMENTS, Plan
-    from twotower.experiments.report.terminal import print_experiment
+    from twotower.experiments.report.tables import print_experiment
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
     from twotower.training.job import known_test_days
@@ -134,9 +134,12 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     Errors: InputError for those that an experiment makes itself, and for what is no setting.
     """
     settings = load_toml(file) if file is not None else {}
-    build_config("default", True, [(str(file), settings)])  # with heads, to which some settings belong
+    chosen = chosen_settings(options)
+    build_config("default", True, [(str(file), settings), ("options", chosen)])  # with heads: some settings are theirs
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
-            raise InputError(f"{file}: {section}.{min(own)} is set by the experiment; see its options")
-    chosen = chosen_settings(options)
+            raise InputError(
+                f"{file}: {section}.{min(own)} is set by the experiment: "
+                "leave it out of the file (see twotower experiment --help)"
+            )
     return {section: {**settings.get(section, {}), **values} for section, values in chosen.items()}

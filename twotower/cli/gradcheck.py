@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twotower.cli.subject_options import refuse_options, subject_options
+from twotower.cli.lab_output import json_option, refuse_options, show
+from twotower.cli.subject_options import subject_options
 from twotower.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--break", "bug", is_flag=False, flag_value="", metavar="[NAME]",
               help="Lesson: plant a known bug and see it caught. Without NAME: list the bugs.")
 @click.option("--all", "everything", is_flag=True, help="Show a row for every block, even for groups that agree.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")  # fmt: skip
+@json_option
 def gradcheck(
     subject: "Callable[[Progress], Subject]", pairs: int | None, bug: str | None, everything: bool, as_json: bool
 ) -> None:
@@ -37,26 +38,20 @@ def gradcheck(
       twotower gradcheck runs/001-mtl-4-upsampled --batch 3
       twotower gradcheck world --break batchnorm-mean
     """
-    from twotower.core.serialisation import json_text
     from twotower.lab.gradcheck.checks import check
-    from twotower.lab.gradcheck.planted_bugs import PLANTED, known_bug
-    from twotower.lab.gradcheck.tables import print_bugs, print_gradcheck
-    from twotower.report.progress import show_progress
-    from twotower.report.terminal import stdout_console
+    from twotower.lab.gradcheck.planted_bugs import bug_table, known_bug
+    from twotower.lab.gradcheck.tables import print_gradcheck
+    from twotower.report.terminal import print_table, stdout_console
 
     context = click.get_current_context()
     if bug == "":
         others = {str(p.name) for p in context.command.params} - {"bug", "source"}
         refuse_options(others, "with --break alone, which lists the bugs; expected --break NAME")
-        print_bugs(stdout_console(), ((each.name, each.sentence) for each in PLANTED.values()))
+        print_table(bug_table(), stdout_console())
         return
     if as_json:
         refuse_options(["everything"], "with --json, which has every block")
     planted = None if bug is None else known_bug(bug)
-    with show_progress() as progress:
-        record = check(subject(progress), pairs, planted, progress)
-    if as_json:
-        click.echo(json_text(record))
-    else:
-        print_gradcheck(record, stdout_console(), everything)
-    context.exit(0 if record["agrees"] == (planted is None) else 1)
+    record = show(lambda progress: check(subject(progress), pairs, planted, progress), as_json,
+                  lambda record, console: print_gradcheck(record, console, everything))  # fmt: skip
+    context.exit(0 if record.agrees == (planted is None) else 1)

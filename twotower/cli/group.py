@@ -45,7 +45,7 @@ def group(directory: Path, groups: int | None, majors: int, file: Path | None, n
     else:
         chosen = grouping_from_file(file, territories)
         if groups not in (None, count := int(chosen.max()) + 1):
-            raise InputError(f"{file}: has {counted(count, 'group')}, but --groups is {groups}")
+            raise InputError(f"{file}: has {counted(count, 'group')}, but --groups is {groups}: leave one of them out")
     territories = replace(territories, group=chosen)
     update_territories(dataset, territories)
     print_groups(stdout_console(), territories, territories.majors(majors), name_all)

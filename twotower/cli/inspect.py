@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twotower.cli.lab_output import json_option, page_option, show
 from twotower.cli.subject_options import subject_options
 from twotower.core.progress import Progress
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @subject_options
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of tables.")
-@click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Also write an interactive page.")
+@json_option
+@page_option
 def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path | None) -> None:
     """Show which groups' rows moved which weights in one batch.
 
@@ -31,22 +32,7 @@ def inspect(subject: Callable[[Progress], "Subject"], as_json: bool, page: Path 
       twotower inspect runs/001-mtl-4 --batch 3 --html batch.html
       twotower inspect world --head residual --groups 6 --json > batch.json
     """
-    from twotower.core.serialisation import json_text
     from twotower.lab.attribution.inspection import inspect as inspect_batch
     from twotower.lab.attribution.tables import print_inspection
-    from twotower.report.progress import show_progress
-    from twotower.report.terminal import stdout_console
 
-    if page:
-        from twotower.lab.page import check_place, write_page
-
-        check_place(page)
-    with show_progress() as progress:
-        record = inspect_batch(subject(progress), progress)
-    if page:
-        write_page(record, page)
-        click.echo(f"Saved to {page}.", err=True)
-    if as_json:
-        click.echo(json_text(record))
-    else:
-        print_inspection(record, stdout_console())
+    show(lambda progress: inspect_batch(subject(progress), progress), as_json, print_inspection, page)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twotower.cli.subject_options import refuse_options, subject_options
+from twotower.cli.lab_output import json_option, refuse_options, show
+from twotower.cli.subject_options import subject_options
 from twotower.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
               help="Check your own function instead; see docs/how-to/own-model.md.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(1), metavar="N", default=3, show_default=True,
               help="Perturbations of each input.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of a table.")
+@json_option
 def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: int, as_json: bool) -> None:
     """Check that no head learns from the rows of another group.
 
@@ -33,20 +34,17 @@ def leaks(subject: "Callable[[Progress], Subject]", model: str | None, draws: in
       twotower leaks runs/001-mtl-4-upsampled --batch 5
       twotower leaks world --model examples/heads_with_their_own_batchnorm.py:gradients
     """
-    from twotower.core.serialisation import json_text
     from twotower.lab.leaks.detector import find_leaks
+    from twotower.lab.leaks.record import LeakRecord
     from twotower.lab.leaks.tables import print_leaks
     from twotower.lab.leaks.user_model import find_leaks_in
-    from twotower.report.progress import show_progress
-    from twotower.report.terminal import stdout_console
 
     if model:
         refuse_options(("head", "hidden", "preset", "batchnorm"), "with --model, which replaces the network")
-    with show_progress() as progress:
+
+    def check(progress: Progress) -> LeakRecord:
         opened = subject(progress)
-        record = find_leaks_in(model, opened, draws, progress) if model else find_leaks(opened, draws, progress)
-    if as_json:
-        click.echo(json_text(record))
-    else:
-        print_leaks(stdout_console(), record)
-    click.get_current_context().exit(1 if record["leaks"] else 0)
+        return find_leaks_in(model, opened, draws, progress) if model else find_leaks(opened, draws, progress)
+
+    record = show(check, as_json, print_leaks)
+    click.get_current_context().exit(1 if record.leaks else 0)

@@ -1,16 +1,15 @@
 """The subject of ``inspect``, ``leaks`` and ``gradcheck``: the argument RUN or DIR, and its options."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from twotower.cli.config_options import config_from_options
+from twotower.cli.lab_output import refuse_options
 from twotower.core.config import BATCHNORMS, HEADS
-from twotower.core.errors import InputError
 from twotower.core.presets import PRESETS
 from twotower.core.progress import Progress
 
@@ -78,13 +77,3 @@ def open_subject(values: dict[str, Any], progress: Progress) -> "Subject":
     return subject.subject_of_dataset(
         source, config, values["sample_name"], grouping, **batch, progress=progress
     )
-
-
-def refuse_options(names: Iterable[str], reason: str) -> None:
-    """Errors: InputError where options of the current command were given that have no effect."""
-    context, names = click.get_current_context(), set(names)
-    default = None, ParameterSource.DEFAULT
-    flags = [str(p.opts[0]) for p in context.command.params
-             if p.name in names and context.get_parameter_source(str(p.name)) not in default]  # fmt: skip
-    if flags:
-        raise InputError(f"{', '.join(sorted(flags))} {'has' if len(flags) == 1 else 'have'} no effect {reason}")

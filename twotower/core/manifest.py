@@ -20,7 +20,7 @@ import numpy as np
 
 from twotower.core import storage
 from twotower.core.errors import InputError
-from twotower.core.locks import LOCK, create_held, is_abandoned, locked, remove, sweep
+from twotower.core.locks import LOCK, PARTIAL, create_held, is_abandoned, locked, remove, sweep
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import (
     array_header,
@@ -37,9 +37,11 @@ from twotower.core.storage import (
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+RESTORE = "restore it, or make the directory again"
 GENERATION = "generation-"
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+TOLD_BYTES = 1 << 28  # checksums of less take less than a second, and are not reported
 FLUSHES = 16  # at the same time: a disk takes them together
 
 Facts = dict[str, Any]  # of a file: bytes, sha256; of an array dtype and shape; path, where it is not the name
@@ -55,9 +57,12 @@ class Verification:
 class Files:
     """The files that a manifest names, each compared with what it says before it is used."""
 
-    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST):
-        """``source`` is the manifest's name, for messages. Errors: InputError for a list that is damaged."""
-        self.directory, self.source = directory, source
+    def __init__(self, directory: Path, manifest: Mapping[str, Any], source: str = MANIFEST, advice: str = RESTORE):
+        """For messages, ``source`` is the manifest's name and ``advice`` what to do about damage.
+
+        Errors: InputError for a list that is damaged.
+        """
+        self.directory, self.source, self.advice = directory, source, f"; {advice}"
         self.facts: dict[str, Facts] = {}
         self._pinned: dict[str, np.ndarray] = {}
         home = directory.resolve()
@@ -72,7 +77,7 @@ class Files:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{directory / source}: its list of files is damaged") from None
+            raise InputError(f"{directory / source}: its list of files is damaged; {RESTORE}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.facts
@@ -88,9 +93,10 @@ class Files:
         for name in self.facts if names is None else names:
             path = self.where(name)
             if not path.is_file():
-                raise InputError(f"{path}: missing (named in {self.source})")
+                raise InputError(f"{path}: missing (named in {self.source}){self.advice}")
             if path.stat().st_size != self.facts[name]["bytes"]:
-                raise InputError(f"{path}: {path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}")
+                found = f"{path.stat().st_size} bytes, {self.source} says {self.facts[name]['bytes']}"
+                raise InputError(f"{path}: {found}{self.advice}")
 
     def path(self, name: str, progress: Progress = silent) -> Path:
         """Where a file is, after its contents were compared. Errors: InputError when it is missing or other."""
@@ -108,10 +114,12 @@ class Files:
     def _verify(self, names: list[str], progress: Progress, again: bool = False) -> None:
         states = {name: _state(self.where(name), self.facts[name]) for name in names}
         due = [name for name in names if again or states[name] not in Verification.done]
+        if not again and sum(self.facts[name]["bytes"] for name in due) < TOLD_BYTES:
+            progress = silent
         digests = _digests(f"checksums of {self.directory}", [self.where(name) for name in due], progress)
         for name, digest in zip(due, digests, strict=True):
             if digest != self.facts[name]["sha256"]:
-                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}")
+                raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}{self.advice}")
             Verification.done.add(states[name])
 
     def array(
@@ -146,15 +154,18 @@ class Files:
 
     def pin(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Open arrays now, and keep them whatever happens to the directory: a mapped file outlives its name."""
+        names = list(names)
+        self.check_sizes(names)
+        if Verification.enabled:
+            self._verify(names, progress)
         for name in names:
-            self.path(name, progress)
             self._pinned[name] = self.array(name)
 
 
 def describe(directory: Path, progress: Progress = silent) -> dict[str, Facts]:
     """The facts of every file under ``directory`` but its manifest, by path relative to it."""
     outside = {directory / MANIFEST, directory / LOCK}
-    paths = [p for p in sorted(directory.rglob("*")) if p.is_file() and p not in outside]
+    paths = [p for p in sorted(directory.rglob("*")) if p.is_file() and p not in outside and PARTIAL not in p.name]
     return {
         path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": digest, **_array_facts(path)}
         for path, digest in zip(paths, _digests("checksums", paths, progress), strict=True)
@@ -171,6 +182,11 @@ def _array_facts(path: Path) -> Facts:
 def _state(path: Path, facts: Facts) -> tuple[Any, ...]:
     status = path.stat()
     return str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, facts["sha256"]
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return next(_digests("checksum", [path], silent))
 
 
 def _digests(stage: str, paths: list[Path], progress: Progress) -> Iterator[str]:
@@ -197,7 +213,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
-        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}")
+        raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again")
     Files(directory, manifest).check_sizes()
     return manifest
 
@@ -254,7 +270,7 @@ class StagedDirectory:
         Errors: InputError when someone else has made the target meanwhile and ``overwrite`` is false.
         """
         files = describe(self.path, progress)
-        self._flush()
+        flush_all(self.path)
         self._check_target()
         record = {"format": FORMAT_VERSION, **manifest, **of_files(files), "files": files}
         if self.plain or not (self.target / MANIFEST).exists():
@@ -275,7 +291,7 @@ class StagedDirectory:
         What it removes from the list of files is removed; what others have changed meanwhile is kept.
         """
         files = describe(self.path, progress)
-        self._flush()
+        flush_all(self.path)
         with locked(self.target, wait=True):
             manifest = read_manifest(self.target, kind)
             before = {_place(name, facts) for name, facts in manifest["files"].items()}
@@ -296,16 +312,18 @@ class StagedDirectory:
         write_record(self.target / MANIFEST, manifest | {"obsolete": sorted(gone)})
         clear(self.target)
 
-    def _flush(self) -> None:
-        if storage.DURABLE:
-            with ThreadPoolExecutor(FLUSHES) as threads:
-                list(threads.map(flush_to_disk, [*self.path.rglob("*"), self.path]))
-
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         os.close(self._handle)
         remove(self.path)
         remove_if_empty(self.made)
         name_place(error, self.given)
+
+
+def flush_all(directory: Path) -> None:
+    """Wait until everything in a directory is on the disk."""
+    if storage.DURABLE:
+        with ThreadPoolExecutor(FLUSHES) as threads:
+            list(threads.map(flush_to_disk, [*directory.rglob("*"), directory]))
 
 
 def swap(new: Path, old: Path) -> None:

@@ -56,16 +56,19 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "embed": (
         Rule(
-            ("user_dims", "history_power", "territory_onehot", "profile", "text", "text_dims", "categorical",
-             "title_side"), lambda v: v["basis_from"] is not None,
+            ("user_dims", "history_power", "weighting", "popularity", "territory_onehot", "profile", "text",
+             "text_dims", "categorical", "title_side"), lambda v: v["basis_from"] is not None,
             "with --basis-from {basis_from}: its vectors are made in the same way",
         ),
-        Rule(("history_power",), lambda v: v["user_dims"] == 0, "with --user-dims 0: it belongs to that SVD"),
+        Rule(("history_power", "weighting"), lambda v: v["user_dims"] == 0,
+             "with --user-dims 0: it belongs to that SVD"),
         Rule(
-            ("history_power",),
+            ("history_power", "weighting"),
             lambda v: v["user_vectors"] and v["title_vectors"] and not (v["title_side"] or v["user_dims"]),
             "with own vectors of users and titles: there is no SVD",
         ),
+        Rule(("popularity",), lambda v: v["user_vectors"] and v["title_vectors"] and v["popularity"] is False,
+             "with own vectors of users and titles: they stand alone by default"),
         Rule(("text",), lambda v: v["text_dims"] == 0, "with --text-dims 0"),
         Rule(("title_side",), lambda v: v["title_side"] and v["user_dims"] == 0,
              "with --user-dims 0: it is a side of that SVD"),

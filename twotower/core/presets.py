@@ -57,7 +57,7 @@ def build_config(
     Errors: InputError for an unknown preset, and for settings that are unknown or invalid.
     """
     if preset not in PRESETS:
-        raise InputError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
+        raise InputError(f"--preset {preset!r}: expected one of {', '.join(PRESETS)}")
     chosen, last = PRESETS[preset], [("settings", settings)] if isinstance(settings, Mapping) else list(settings)
     layers: list[Layer] = [(f"preset {preset}", {"model": chosen.model, "train": chosen.train})]
     if file is not None:

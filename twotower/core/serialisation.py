@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def json_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Values for JSON: NumPy's as Python's, and null for what JSON lacks, NaN and infinity."""
+    """Values for JSON: a record by its fields, NumPy's as Python's, and null for what JSON lacks, NaN and infinity."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -45,3 +48,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted names; what is no mapping has the name ``prefix``."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    result: dict[str, Any] = {}
+    for name, item in value.items():
+        result |= flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return result

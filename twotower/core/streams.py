@@ -46,7 +46,7 @@ def is_stream(path: Path) -> bool:
     """Whether a path is a pipe, a device or an open file of a process: such are written to, never replaced."""
     if path.is_relative_to("/proc") or path.is_relative_to("/dev/fd") or path in STREAMS:
         return True
-    return path.exists() and not path.is_file()
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def open_stream(path: Path) -> IO[str]:

@@ -110,7 +110,9 @@ class Dataset:
             self.has_time: bool = manifest["days"]["has_time"]
             _ = manifest["log"], manifest["provenance"]
         except KeyError as error:
-            raise InputError(f"{path / MANIFEST}: no {error}, so this is not a dataset") from None
+            raise InputError(
+                f"{path / MANIFEST}: no {error}, so this is not a dataset; twotower import makes one"
+            ) from None
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":

@@ -135,7 +135,10 @@ def _days_of(dataset: Dataset, stage: str, progress: Progress) -> Iterator[tuple
 
 def _check_rows(where: str, rows: np.ndarray, n: int) -> None:
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
-        raise InputError(f"{where}: from {rows.min()} to {rows.max()}, expected 0 to {n - 1}")
+        raise InputError(
+            f"{where}: from {rows.min()} to {rows.max()}, expected 0 to {n - 1}: "
+            "the dataset is damaged, import it again"
+        )
 
 
 @njit(cache=True, nogil=True)

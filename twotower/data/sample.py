@@ -169,13 +169,19 @@ class Sample:
         test = np.isin(self.test_users, self.train_users)
         if test.any():
             user = self.test_users[np.argmax(test)]
-            raise InputError(f"{self.path}: {test.sum()} users are both training and test users, such as {user}")
+            raise InputError(
+                f"{self.path}: {test.sum()} users are both training and test users, "
+                f"such as {user}; sample again with --overwrite"
+            )
         update = self.update_pairs(self.update_days)
         foreign = ~np.isin(update.user, self.train_users)
         if foreign.any():
             pair = int(np.argmax(foreign))
             where, user = self.path / "update" / f"day-{update.day[pair]:04d}", update.user[pair]
-            raise InputError(f"{where}: {foreign.sum()} update pairs are not of training users, such as {user}")
+            raise InputError(
+                f"{where}: {foreign.sum()} update pairs are not of training users, "
+                f"such as {user}; sample again with --overwrite"
+            )
         lengths = {"train_pairs": len(self.train_pairs()), "test_pairs": len(self.test_pairs())}
         return lengths | {"update_pairs": len(update)}
 

@@ -54,7 +54,7 @@ class Territories:
             if row is not None:
                 return row
         some = ", ".join(self.code[:3])
-        raise InputError(f"unknown territory {code_or_name!r}, expected a code or name such as {some}")
+        raise InputError(f"unknown territory {code_or_name!r}, expected a code or name in the dataset, such as {some}")
 
     @staticmethod
     def of_places(places: Iterable[Place]) -> "Territories":

@@ -225,7 +225,7 @@ def open_test_pairs(run: RunReader, path: Path) -> tuple[Dataset, Pairs]:
     dataset = Dataset.open(path)
     pairs = Sample(dataset, run.sample).test_pairs()
     if pairs.digest() != run.test_digest or dataset.territories.code != run.evaluation.territories.code:
-        raise InputError(f"{path}: the test pairs of sample {run.sample!r} have changed since {run.path}")
+        raise InputError(f"{path}: the test pairs of sample {run.sample!r} have changed since {run.path}; train again")
     return dataset, pairs
 
 
@@ -256,7 +256,7 @@ def open_runs(patterns: Iterable[str]) -> list[RunReader]:
     for pattern in patterns:
         paths = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
         if not paths and glob.has_magic(pattern):
-            raise InputError(f"{pattern}: no run matches")
+            raise InputError(f"{pattern}: no run matches, expected directories of runs, such as runs/*")
         for path in paths or [pattern]:
             runs.setdefault(Path(path).resolve(), RunReader(path))
     return list(runs.values())

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from twotower.core.formatting import duration
 from twotower.core.progress import DETAIL, Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record_or_none, write_record
 from twotower.experiments.methods import BASELINES
-from twotower.experiments.parts import chain
+from twotower.experiments.parts import steps
 from twotower.experiments.plan import MEASURES, Plan
 from twotower.experiments.schema import FiguresRecord, GainsRecord, ScoresRecord
 from twotower.experiments.setup import Setup
@@ -151,9 +150,8 @@ def comparisons(plan: Plan) -> list[tuple[str, str]]:
     known = known if len(networks) <= len(BASELINES) + 4 else known[-1:]
     first = [(plan.main_method, name) for name in [*plan.baselines, *(n for n in others if n not in plan.baselines)]]
     further = [(name, base) for name in others for base in known if names.index(name) > names.index(base)]
-    names = chain(plan)
-    steps = [(method, baseline) for baseline, method in pairwise(names)]
-    return list(dict.fromkeys([*first, *further, *steps]))
+    parts = [(method, baseline) for _, method, baseline in steps(plan)]
+    return list(dict.fromkeys([*first, *further, *parts]))
 
 
 class ExperimentGains:
@@ -199,7 +197,7 @@ class ExperimentGains:
             for pair in [pair for pair in missing if set(pair) <= set(resampled)]:
                 summary = self.test.gains(*(resampled[one] for one in pair))
                 record = gains_record("pr_auc", *pair, summary, self.order)
-                write_json(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
+                write_record(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
                 missing.remove(pair)
             awaited = {one for pair in missing for one in pair}
             resampled = {one: values for one, values in resampled.items() if one in awaited}
@@ -209,7 +207,8 @@ class ExperimentGains:
     def kept(self, method: str, baseline: str) -> GainsRecord | None:
         """A comparison that was made before, of the same runs."""
         file = self.file(method, baseline)
-        if file.is_file() and (kept := read_json(file)).get("origin") == self.origin(method, baseline):
+        kept = read_record_or_none(file)
+        if kept is not None and kept.get("origin") == self.origin(method, baseline):
             gains: GainsRecord = kept["gains"]
             return gains
         return None

@@ -4,26 +4,24 @@ They are kept beside the runs, ``measures/METHOD-SEED.json`` and ``.npz``, so th
 measures only what is new.
 """
 
-import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twotower.core.manifest import digest_of
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json, whole_file, write_file
+from twotower.core.storage import read_record, read_record_or_none, whole_file, write_record
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
 from twotower.experiments.plan import FORMAT_VERSION
 from twotower.experiments.rivals.runs import score_panel
+from twotower.experiments.schema import MeasuresRecord
 from twotower.experiments.setup import Setup
-from twotower.metrics.calibration import calibration_by, reliability
-from twotower.metrics.histograms import user_histograms
+from twotower.metrics.calibration import calibration_by, reliability, user_histograms
 from twotower.metrics.popularity_bias import BY_USER, measures, probability
 from twotower.metrics.recommended import RANKING_METRICS, ranking_metrics
 from twotower.training.run import RunReader
@@ -51,12 +49,14 @@ def measure_missing(setup: Setup, progress: Progress) -> Panel:
 def is_measured(setup: Setup, method: str, seed: int) -> bool:
     """Whether there are measures of the current run, on this panel."""
     path = setup.plan.measures_path(method, seed)
-    if not (path.is_file() and path.with_suffix(".npz").is_file()):
+    kept = read_record_or_none(path)
+    if kept is None or kept.get("of", kept.get("origin")) != origin(setup, method, seed):
         return False
-    return read_json(path).get("origin") == origin(setup, method, seed)
+    arrays = path.with_suffix(".npz")
+    return arrays.is_file() and digest_of(arrays) == kept.get("arrays")
 
 
-def origin(setup: Setup, method: str, seed: int) -> dict[str, Any]:
+def origin(setup: Setup, method: str, seed: int) -> dict[str, str | int]:
     """What measures depend on."""
     run = RunReader(setup.plan.run_path(method, seed))
     sample = setup.plan.method(setup.plan.main_method).sample
@@ -75,23 +75,14 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
             scores = score_panel(setup, method, panel.rows)
         else:
             scores = score_all(path, dataset, panel.rows, silent)
-    locality = panel.locality
-    bias = measures(
-        scores,
-        panel.allowed,
-        panel.territory,
-        panel.popularity,
-        locality.local,
-        locality.is_global,
-        panel.profile,
-    )
+    known = panel.popularity, panel.locality.local, panel.locality.is_global, panel.profile
+    bias = measures(scores, panel.allowed, panel.territory, *known)
     pairs, p = setup.test_pairs, probability(np.asarray(RunReader(path).scores))
     home = np.asarray(dataset.user_territory)[pairs.user]
     ece, excess = calibration_by(pairs.label, p, home, dataset.n_territories)
     curve = reliability(pairs.label, p)
     calibration = {**asdict(curve), "ece": curve.ece, "excess": curve.excess}
-    calibration["territories"] = {"ece": ece, "excess": excess}
-    arrays: dict[str, Any] = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
+    arrays = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
     ranked = ranking_metrics(bias.top, *panel.found)
     figures = dict(zip(RANKING_METRICS, ranked, strict=True)) | bias.by_user
     arrays["figures"] = np.stack([figures[name] for name in USER_FIGURES]).astype(np.float32)
@@ -99,13 +90,15 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
         arrays["histograms"] = histograms(setup, panel, scores)
     file.parent.mkdir(exist_ok=True)
     with whole_file(file.with_suffix(".npz")) as partial, open(partial, "wb") as out:
-        np.savez(out, **arrays)
-    record = {
-        "origin": origin(setup, method.name, seed),
-        "bias": {"overall": bias.overall, "territories": bias.territories},
-        "calibration": calibration,
-    }
-    write_file(file, json.dumps(plain(record)))
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+    record: MeasuresRecord = plain(
+        {
+            "origin": origin(setup, method.name, seed),
+            "bias": {"overall": bias.overall, "territories": bias.territories},
+            "calibration": {**calibration, "territories": {"ece": ece, "excess": excess}},
+        }
+    )
+    write_record(file, {**record, "arrays": digest_of(file.with_suffix(".npz"))})
 
 
 def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
@@ -113,7 +106,7 @@ def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
     first, file = (setup.plan.measures_path(method.name, s) for s in (0, seed))
     with whole_file(file.with_suffix(".npz")) as partial:
         shutil.copyfile(first.with_suffix(".npz"), partial)
-    write_file(file, json.dumps(read_json(first) | {"of": origin(setup, method.name, seed)}))
+    write_record(file, read_record(first) | {"of": origin(setup, method.name, seed)})
 
 
 def shown_titles(setup: Setup, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +135,7 @@ def histograms(setup: Setup, panel: Panel, scores: np.ndarray) -> np.ndarray:
         who, known = np.flatnonzero(panel.territory == c), titles[row][titles[row] >= 0]
         p = probability(scores[np.ix_(who, known)])
         allowed = panel.allowed[np.ix_(who, known)]
-        filled, _ = user_histograms(p, np.zeros(len(who), np.int64), 1, BINS, allowed)
-        counts[row, : len(known)] = filled[0]
+        counts[row, : len(known)] = user_histograms(p, allowed, BINS)
     return counts
 
 
@@ -152,15 +144,14 @@ class Measured:
 
     def __init__(self, setup: Setup):
         self.plan = setup.plan
-        runs = self.plan.runs()
-        self.of_runs: Mapping[tuple[str, int], dict[str, Any]] = {
-            (method.name, seed): read_json(self.plan.measures_path(method.name, seed)) for method, seed in runs
+        self.of_runs: dict[tuple[str, int], MeasuresRecord] = {
+            (method.name, seed): cast(MeasuresRecord, read_record(self.plan.measures_path(method.name, seed)))
+            for method, seed in self.plan.runs()
         }
 
     def array(self, method: str, seed: int, name: str) -> np.ndarray:
-        """Probabilities of the panel's probes of a kind, or the histograms of seed 0."""
-        path: Path = self.plan.measures_path(method, seed).with_suffix(".npz")
-        with np.load(path, allow_pickle=False) as arrays:
+        """Probabilities of the panel's probes of a kind, figures of users, or the histograms of seed 0."""
+        with np.load(self.plan.measures_path(method, seed).with_suffix(".npz"), allow_pickle=False) as arrays:
             return arrays[name]
 
     def figure(self, method: str, name: str) -> np.ndarray:
@@ -168,29 +159,10 @@ class Measured:
         row = USER_FIGURES.index(name)
         return np.stack([self.array(method, seed, "figures")[row] for seed in range(self.plan.seeds)])
 
-    def overall(self, method: str, measure: str) -> list[float]:
-        """A measure of all users, of each seed; NaN where undefined."""
-        return [number(self._bias(method, seed)["overall"][measure]) for seed in range(self.plan.seeds)]
+    def of(self, method: str) -> list[MeasuresRecord]:
+        """The measures of each seed."""
+        return [self.of_runs[method, seed] for seed in range(self.plan.seeds)]
 
-    def by_territory(self, method: str, measure: str) -> np.ndarray:
-        """A measure per territory of each seed (S, C)."""
-        return numbers([self._bias(method, seed)["territories"][measure] for seed in range(self.plan.seeds)])
-
-    def calibration_by_territory(self, method: str, name: str) -> np.ndarray:
-        """Expected calibration error or excess per territory of each seed (S, C)."""
-        return numbers([curve["territories"][name] for curve in self.calibration(method)])
-
-    def calibration(self, method: str) -> list[dict[str, Any]]:
-        """The reliability curve of each seed."""
-        return [self.of_runs[method, seed]["calibration"] for seed in range(self.plan.seeds)]
-
-    def _bias(self, method: str, seed: int) -> dict[str, Any]:
-        return self.of_runs[method, seed]["bias"]
-
-
-def numbers(rows: list[list[float | None]]) -> np.ndarray:
-    return np.array([[number(value) for value in row] for row in rows])
-
-
-def number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+    def overall(self, method: str, measure: str) -> np.ndarray:
+        """A measure of popularity bias of all users, of each seed (S,); NaN where undefined."""
+        return np.array([kept["bias"]["overall"][measure] for kept in self.of(method)], float)

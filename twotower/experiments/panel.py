@@ -117,7 +117,8 @@ def score_all(run: Path, dataset: Dataset, rows: np.ndarray, progress: Progress)
             part = slice(start, start + MEMORY_ROWS)
             scores[part] += memory.logits(rows[part], own.linear[part], layer, own.units[part])
     if not np.isfinite(scores).all():
-        raise InputError(f"{run}: {np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+        found = f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite"
+        raise InputError(f"{run}: {found}; train again with a lower --learning-rate")
     return scores
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from twotower.core.config import CELL_OFFSETS, Config
 from twotower.experiments.methods import GROUP_TRAINING
 from twotower.experiments.plan import Plan
+from twotower.experiments.report.wording import average, mean_of
 from twotower.experiments.schema import GainsRecord, MethodRecord, PartRecord
 
 WORDS = {"offsets": "title offsets", "memory": "memory weights per group", "heads": "heads"}
@@ -24,15 +25,18 @@ def ingredients(config: Config) -> frozenset[str]:
     """What of a model territories or groups have for themselves."""
     model = config.model
     parts = {
-        "heads": model.multi_task or model.territory_bias,
+        "heads": model.head != "none" or model.title_bias or model.territory_bias,
         "memory": model.memory and model.groups > 1,
         "offsets": model.title_offsets in CELL_OFFSETS,
     }
     return frozenset(part for part, there in parts.items() if there)
 
 
-def chain(plan: Plan) -> list[str]:
-    """Methods from one without any ingredient to the main one, on its sample; empty where there are none."""
+def steps(plan: Plan) -> list[tuple[str, str, str]]:
+    """What a part is, the method that has it, and the one that has not; the chain first, then parts alone.
+
+    Where the last step of the chain adds several ingredients, methods with a single one are set against its start.
+    """
     main = plan.method(plan.main_method)
     configs = {method.name: plan.config(method, 0) for method in plan.methods}
     own, goal = configs[main.name], ingredients(configs[main.name])
@@ -46,7 +50,15 @@ def chain(plan: Plan) -> list[str]:
     while names and names[-1] != main.name:
         further = [name for name, parts in known.items() if known[names[-1]] < parts < goal]
         names.append(min(further, key=lambda name: len(known[name])) if further else main.name)
-    return names
+    found = [(in_words(known[one] - known[base]), one, base) for base, one in pairwise(names)]
+    if found and len(known[names[-1]] - known[names[-2]]) > 1:
+        alone = [name for name, parts in known.items() if len(parts) == 1 and name not in names]
+        found += [(f"{in_words(known[name])}, alone", name, names[0]) for name in alone]
+    return found
+
+
+def in_words(parts: frozenset[str]) -> str:
+    return " and ".join(word for part, word in WORDS.items() if part in parts)
 
 
 def differs_by(one: Config, other: Config, parts: frozenset[str]) -> bool:
@@ -57,32 +69,15 @@ def differs_by(one: Config, other: Config, parts: frozenset[str]) -> bool:
 
 
 def part_records(plan: Plan, methods: Sequence[MethodRecord], gains: Sequence[GainsRecord]) -> list[PartRecord]:
-    """A record per step of the chain."""
-    names = chain(plan)
-    means = {method["name"]: mean_of_seeds(method) for method in methods}
+    """A record per step; the whole is what the main method has over the method without any ingredient."""
+    found = steps(plan)
+    means = {method["name"]: average(method["overall"]) for method in methods}
     compared = {(told["method"], told["baseline"]): told for told in gains}
+    whole = means[plan.main_method] - means[found[0][2]] if found else 0.0
     records: list[PartRecord] = []
-    for baseline, method in pairwise(names):
-        added = ingredients(plan.config(plan.method(method), 0)) - ingredients(plan.config(plan.method(baseline), 0))
+    for part, method, baseline in found:
         told = compared[method, baseline]
-        whole = means[names[-1]] - means[names[0]]
         share = (means[method] - means[baseline]) / whole if whole > 0 else None
-        where = told["major"] if told["major"]["evaluated"] else told["all"]
-        words = " and ".join(word for part, word in WORDS.items() if part in added)
-        records.append(
-            {
-                "part": words,
-                "method": method,
-                "baseline": baseline,
-                "overall": told["overall"],
-                "mean": where,
-                "share": share,
-            }
-        )
+        pair = {"part": part, "method": method, "baseline": baseline}
+        records.append({**pair, "overall": told["overall"], "mean": mean_of(told), "share": share})  # type: ignore[typeddict-item]
     return records
-
-
-def mean_of_seeds(method: MethodRecord) -> float:
-    """Overall PR-AUC; NaN where undefined."""
-    known = [value for value in method["overall"] if value is not None]
-    return sum(known) / len(known) if known else float("nan")

@@ -1,5 +1,6 @@
 """All results of an experiment as one record of plain values: ``experiment.json``."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import numpy as np
 from twotower.core.environment import environment_facts
 from twotower.core.progress import Progress
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json
 from twotower.core.version import __version__
 from twotower.experiments.gains import ExperimentGains, comparisons, figures_of
 from twotower.experiments.measures import Measured
@@ -18,6 +18,7 @@ from twotower.experiments.plan import FORMAT_VERSION, period_name
 from twotower.experiments.schema import (
     BiasRecord,
     CalibrationRecord,
+    Column,
     DatasetRecord,
     ExperimentRecord,
     MethodRecord,
@@ -37,9 +38,7 @@ from twotower.experiments.user_figures import change_records, of_experiment
 from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
 from twotower.metrics.popularity_bias import MEASURES
 from twotower.metrics.recommended import TOP
-from twotower.training.run import RUN, RunReader
-
-CALIBRATION = ("ece", "excess")  # its figures that are also given per territory
+from twotower.training.run import RunReader
 
 
 def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> ExperimentRecord:
@@ -71,12 +70,12 @@ def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) ->
         "gains": gained,
         "parts": part_records(plan, methods, gained),
         "k": TOP,
-        **of_experiment(gains, measured, panel),
+        **of_experiment(gains, measured, panel, progress),
         "titles": title_records(setup, panel, scores),
         "title_pairs": pair_records(setup, panel, scores),
         "title_kinds": kind_records(setup, panel, scores),
         "bias": {method.name: bias_record(gains, measured, method.name) for method in plan.methods},
-        "bias_changes": change_records(gains, measured, panel),
+        "bias_changes": change_records(gains, measured, panel, progress),
         "measures": {name: measure._asdict() for name, measure in MEASURES.items()},
         "calibration": {method.name: calibration_record(gains, measured, method.name) for method in plan.methods},
         "distances": distance_records(setup, panel, measured),
@@ -133,7 +132,7 @@ def method_record(setup: Setup, gains: ExperimentGains, name: str) -> MethodReco
     plan = setup.plan
     method, seeds = plan.method(name), list(range(plan.seeds))
     runs = [RunReader(plan.run_path(name, seed)) for seed in seeds]
-    facts = [read_json(run.path / RUN) for run in runs]
+    facts = [run.facts for run in runs]
     evaluated = gains.test.support()["evaluated"]  # (C,)
     pr_auc = np.stack([run.evaluation.territories.pr_auc for run in runs])  # (S, C)
     settings = plan.config(method, 0).to_dict()
@@ -175,33 +174,37 @@ def territory_records(setup: Setup, gains: ExperimentGains) -> list[TrainedTerri
     ]
 
 
+def over_seeds(kept: Sequence[Mapping[str, Column]], order: np.ndarray) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Mean and spread over seeds of columns per territory, territories in their ``order``."""
+    by_seed = {name: np.array([columns[name] for columns in kept], float)[:, order] for name in kept[0]}  # (S, C) each
+    means = {name: mean_defined(values, axis=0) for name, values in by_seed.items()}
+    return plain(means), plain({name: spread(values) for name, values in by_seed.items()})
+
+
 def bias_record(gains: ExperimentGains, measured: Measured, method: str) -> BiasRecord:
     """Every measure of popularity bias: mean and spread over seeds, of all users and per territory."""
-    by_territory = {name: measured.by_territory(method, name)[:, gains.order] for name in MEASURES}  # (S, C) each
-    return {
-        "overall": {name: list(mean_and_spread(np.array(measured.overall(method, name)))) for name in MEASURES},
-        "territories": {name: plain(mean_defined(values, axis=0)) for name, values in by_territory.items()},
-        "territory_spreads": {name: plain(spread(values)) for name, values in by_territory.items()},
-    }
+    territories, spreads = over_seeds([kept["bias"]["territories"] for kept in measured.of(method)], gains.order)
+    overall = {name: list(mean_and_spread(measured.overall(method, name))) for name in MEASURES}
+    return {"overall": plain(overall), "territories": territories, "territory_spreads": spreads}
 
 
 def calibration_record(gains: ExperimentGains, measured: Measured, method: str) -> CalibrationRecord:
     """The reliability curve of all seeds' test pairs together; its error and excess per territory, over seeds."""
-    curves = measured.calibration(method)
+    curves = [kept["calibration"] for kept in measured.of(method)]
     pairs = np.array([curve["pairs"] for curve in curves])  # (S, M)
-    by_territory = {name: measured.calibration_by_territory(method, name)[:, gains.order] for name in CALIBRATION}
+    territories, spreads = over_seeds([curve["territories"] for curve in curves], gains.order)
 
-    def pooled(column: str) -> np.ndarray:
-        values = np.array([[np.nan if x is None else x for x in curve[column]] for curve in curves], float)
-        return ratio(np.where(pairs > 0, values * pairs, 0.0).sum(axis=0), pairs.sum(axis=0))
+    def pooled(columns: Sequence[Column]) -> Column:
+        sums = np.where(pairs > 0, np.array(columns, float) * pairs, 0.0).sum(axis=0)
+        return plain(ratio(sums, pairs.sum(axis=0)))
 
     return {
         "edges": curves[0]["edges"],
-        "predicted": plain(pooled("predicted")),
-        "observed": plain(pooled("observed")),
+        "predicted": pooled([curve["predicted"] for curve in curves]),
+        "observed": pooled([curve["observed"] for curve in curves]),
         "pairs": pairs.sum(axis=0).tolist(),
-        "ece": float(np.mean([curve["ece"] for curve in curves])),
-        "excess": float(np.mean([curve["excess"] for curve in curves])),
-        "territories": {name: plain(mean_defined(values, axis=0)) for name, values in by_territory.items()},
-        "territory_spreads": {name: plain(spread(values)) for name, values in by_territory.items()},
+        "ece": plain(np.mean([curve["ece"] for curve in curves])),
+        "excess": plain(np.mean([curve["excess"] for curve in curves])),
+        "territories": territories,
+        "territory_spreads": spreads,
     }

@@ -6,6 +6,8 @@ period, [M] per bin, [S] per seed.
 
 from typing import Any, TypedDict
 
+from twotower.training.records import OffsetFacts
+
 Value = float | None
 Column = list[Value]
 
@@ -111,7 +113,7 @@ class MethodRecord(FiguresRecord):
     rival: bool
     settings: dict[str, dict[str, Any]]  # sections model and train of its configuration
     grouping: str
-    title_offsets: list[dict[str, Any] | None]  # [S] level and priors
+    title_offsets: list[OffsetFacts | None]  # [S] level and priors
     seconds: list[float]  # [S]
 
 
@@ -210,6 +212,33 @@ class KindRecord(TypedDict):
     upper_quartile: Value
 
 
+class SeedBias(TypedDict):
+    """Measures of popularity bias of one run, by name."""
+
+    overall: dict[str, Value]
+    territories: dict[str, Column]  # in the order of the dataset
+
+
+class SeedCalibration(TypedDict):
+    """The reliability curve of one run."""
+
+    edges: list[float]  # [M + 1]
+    predicted: Column  # [M]
+    observed: Column  # [M]
+    pairs: list[int]  # [M]
+    ece: Value
+    excess: Value
+    territories: dict[str, Column]  # ece and excess, in the order of the dataset
+
+
+class MeasuresRecord(TypedDict):
+    """What is kept of one run beside it, ``measures/METHOD-SEED.json``."""
+
+    origin: dict[str, str | int]
+    bias: SeedBias
+    calibration: SeedCalibration
+
+
 class BiasRecord(TypedDict):
     """Measures of popularity bias by name."""
 
@@ -218,16 +247,9 @@ class BiasRecord(TypedDict):
     territory_spreads: dict[str, Column]
 
 
-class CalibrationRecord(TypedDict):
-    """The reliability curve of the pairs of all seeds."""
+class CalibrationRecord(SeedCalibration):
+    """The reliability curve of the pairs of all seeds; means over seeds per territory."""
 
-    edges: list[float]  # [M + 1]
-    predicted: Column  # [M]
-    observed: Column  # [M]
-    pairs: list[int]  # [M]
-    ece: Value
-    excess: Value
-    territories: dict[str, Column]  # ece and excess
     territory_spreads: dict[str, Column]
 
 
@@ -309,3 +331,6 @@ class ExperimentRecord(ComparedRankings):
     calibration: dict[str, CalibrationRecord]
     distances: list[DistanceRecord]
     histograms: HistogramRecord
+
+
+Compared = ComparisonRecord | ExperimentRecord  # what tables of gains and rankings need

@@ -140,7 +140,10 @@ def open_samples(dataset: Dataset, plan: Plan, progress: Progress) -> dict[str, 
             opened[kind] = open_sample(dataset, kind, sample_config(kind, plan.sample, opened), progress)
     digests = {kind: sampled.test_users.tobytes() for kind, sampled in opened.items()}
     if len(set(digests.values())) > 1:
-        raise InputError(f"{dataset.path}: its samples {', '.join(digests)} have different test users")
+        raise InputError(
+            f"{dataset.path}: "
+            f"its samples {', '.join(digests)} have different test users; remove them, or give another --name"
+        )
     return opened
 
 

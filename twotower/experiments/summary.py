@@ -1,45 +1,37 @@
 """The record of an experiment in a few sentences."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from twotower.experiments.gains import ENOUGH_SEEDS
-from twotower.experiments.report.wording import all_pairs
+from twotower.experiments.report.wording import NEGLIGIBLE, all_pairs, average, mean_of, standing
+from twotower.experiments.schema import ChangeRecord, ExperimentRecord, GainsRecord, MeanRecord, PartRecord
 from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
 
-NEGLIGIBLE = 1.0  # percent: an interval around 0 that is within it on both sides shows that there is no gain
 SHRUNK_AWAY = 200  # pseudo-positives: a prior that leaves nothing of an offset
 FEW_SEEDS = ("No", "One", "Two", "Three", "Four")
-INGREDIENTS = (
-    ("upsampled", "baseline", "Active users alone"),
-    ("more-random", "baseline", "As many further random users instead"),
-    ("mtl-random", "baseline", "Heads without active users"),
-)
-
-Record = Mapping[str, Any]
-Mean = Mapping[str, Any]  # a mean gain with its interval: mean, low, high; None where undefined
 
 
-def summary(record: Record) -> list[str]:
+
+def summary(record: ExperimentRecord) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
     parts = (
-        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, ingredient_sentences),
-        *(further_sentences, offset_sentences, bias_sentences, support_sentences),
+        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, further_sentences),
+        *(offset_sentences, bias_sentences, support_sentences),
     )
     return [sentence for part in parts for sentence in part(record)]
 
 
-def comparison(record: Record, method: str, baseline: str) -> Mapping[str, Any] | None:
+def comparison(record: ExperimentRecord, method: str, baseline: str) -> GainsRecord | None:
     """The gains of one method over another, if they were compared."""
     return next((g for g in record["gains"] if (g["method"], g["baseline"]) == (method, baseline)), None)
 
 
-def rival_sentences(record: Record) -> list[str]:
+def rival_sentences(record: ExperimentRecord) -> list[str]:
     """Whether the network earns its keep over counting: the main method against the best of the simple rivals."""
     rivals = [method for method in record["methods"] if method["rival"] and None not in method["overall"]]
     if not rivals:
         return []
-    best = max(rivals, key=lambda method: sum(method["overall"]))["name"]
+    best = max(rivals, key=lambda method: average(method["overall"]))["name"]
     gains = comparison(record, record["main_method"], best)
     if gains is None:
         return []
@@ -54,19 +46,19 @@ def rival_sentences(record: Record) -> list[str]:
     return [f"{answer}: {record['main_method']} against {which}, {all_pairs(record)}: {percent(gains['overall'])}."]
 
 
-def main_sentences(record: Record) -> list[str]:
+def main_sentences(record: ExperimentRecord) -> list[str]:
     """What the main method gains over each baseline; its PR-AUC where there is nothing to compare it with."""
     told = [sentence for name in record["baselines"] for sentence in gain_sentences(record, name)]
     return told or [f"{record['main_method']} has nothing to be compared with: ask for another of --methods."]
 
 
-def gain_sentences(record: Record, baseline: str) -> list[str]:
+def gain_sentences(record: ExperimentRecord, baseline: str) -> list[str]:
     """The gain of the main method over a baseline: first whether there is one, then how large it is."""
     gains = comparison(record, record["main_method"], baseline)
     if gains is None:
         return []
     over = "major" if gains["major"]["evaluated"] else "all"
-    overall, mean, word = gains["overall"], gains[over], "major territories" if over == "major" else "territories"
+    overall, mean, word = gains["overall"], mean_of(gains), "major territories" if over == "major" else "territories"
     first = f"{verdict(record['main_method'], baseline, overall, mean)} "
     first += f"{all_pairs(record).capitalize()}: {percent(overall)}."
     if not mean["evaluated"]:
@@ -86,7 +78,7 @@ def gain_sentences(record: Record, baseline: str) -> list[str]:
     ]
 
 
-def verdict(method: str, baseline: str, overall: Mean, mean: Mean) -> str:
+def verdict(method: str, baseline: str, overall: MeanRecord, mean: MeanRecord) -> str:
     """Whether the method is better, by the intervals over all pairs and of the mean over territories."""
     known = {standing(gain) for gain in (overall, mean)} - {"unknown"}
     if len(known) == 2:
@@ -103,20 +95,11 @@ def verdict(method: str, baseline: str, overall: Mean, mean: Mean) -> str:
     }[known.pop() if known else "unknown"]
 
 
-def standing(gain: Mean) -> str:
-    """better, worse, no different or undecided by an interval, unknown without one."""
-    if gain["mean"] is None or gain["low"] is None:
-        return "unknown"
-    if -NEGLIGIBLE < gain["low"] <= 0 <= gain["high"] < NEGLIGIBLE:
-        return "no different"
-    return "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "undecided"
-
-
-def part_sentences(record: Record) -> list[str]:
+def part_sentences(record: ExperimentRecord) -> list[str]:
     """Which part of the main method's gain heads, memory per group and offsets have; whether memory is in it at all."""
     parts, sentences = record["parts"], []
     if len(parts) > 1:
-        whole = f"Of what {parts[-1]['method']} gains over {parts[0]['baseline']} in overall PR-AUC"
+        whole = f"Of what {record['main_method']} gains over {parts[0]['baseline']} in overall PR-AUC"
         told = (
             f"{part['part']} have {share_of(part)} ({part['method']} against {part['baseline']}: "
             f"{standing(part['overall'])}, {percent(part['overall'])})"
@@ -136,12 +119,12 @@ def part_sentences(record: Record) -> list[str]:
     return sentences
 
 
-def share_of(part: Record) -> str:
+def share_of(part: PartRecord) -> str:
     """``96 %``, or words where the whole is no gain."""
     return "no part that can be told" if part["share"] is None else f"{100 * part['share']:.0f} %".replace("-", "−")
 
 
-def ranking_sentences(record: Record) -> list[str]:
+def ranking_sentences(record: ExperimentRecord) -> list[str]:
     """Whether the first titles of the ranking are better, too."""
     users, k = sum(record["ranking_users"]), record["k"]
     return [
@@ -152,60 +135,42 @@ def ranking_sentences(record: Record) -> list[str]:
     ]
 
 
-def worst_sentences(record: Record) -> list[str]:
+def worst_sentences(record: ExperimentRecord) -> list[str]:
     """Where the main method is worst, and how far territories are apart, beside its baselines."""
     methods = {method["name"]: method for method in record["methods"]}
     names = [record["main_method"], *record["baselines"]]
     known = [name for name in names if methods[name]["worst_territory"] is not None]
     if known != names:
         return []
-    told = [f"{name} {mean(methods[name]['worst']):.4f} in {methods[name]['worst_territory']}" for name in names]
-    gaps = [f"{name} {mean(methods[name]['gap']):.4f}" for name in names]
+    told = [f"{name} {average(methods[name]['worst']):.4f} in {methods[name]['worst_territory']}" for name in names]
+    gaps = [f"{name} {average(methods[name]['gap']):.4f}" for name in names]
     return [
         f"Lowest PR-AUC of an evaluated territory: {', '.join(told)}. Gap between the highest and the lowest: "
         f"{', '.join(gaps)}."
     ]
 
 
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def ingredient_sentences(record: Record) -> list[str]:
-    """The gains of single ingredients, where the methods that isolate them were compared."""
-    sentences = []
-    for method, baseline, what in INGREDIENTS:
-        gains = comparison(record, method, baseline)
-        if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
-            sentences.append(f"{what} ({method} against {baseline}): {percent(gains['overall'])} over all pairs.")
-    return sentences
-
-
-def further_sentences(record: Record) -> list[str]:
-    """A sentence for each method that no other sentence compares: the last baseline first, else the main method."""
+def further_sentences(record: ExperimentRecord) -> list[str]:
+    """A sentence for each method that no other sentence compares: over the last baseline, or under the main method."""
     main, baselines = record["main_method"], record["baselines"]
-    told = {main, *baselines} | {method for method, base, _ in INGREDIENTS if comparison(record, method, base)}
+    told = {main, *baselines[:1], *(part["method"] for part in record["parts"])}
     sentences = []
     for name in (method["name"] for method in record["methods"] if method["name"] not in told):
         pairs = [*((name, baseline) for baseline in reversed(baselines)), (main, name)]
-        pair = next((pair for pair in pairs if comparison(record, *pair)), None)
-        gains = comparison(record, *pair) if pair else None
-        if pair and gains:
-            method, baseline = pair
-            overall = gains["overall"]
-            sentences.append(f"{method} against {baseline}, all pairs: {standing(overall)}, {percent(overall)}.")
+        for gains in [gains for pair in pairs if (gains := comparison(record, *pair))][:1]:
+            models = f"{gains['method']} against {gains['baseline']}"
+            sentences.append(f"{models}, all pairs: {standing(gains['overall'])}, {percent(gains['overall'])}.")
     return sentences
 
 
-def offset_sentences(record: Record) -> list[str]:
+def offset_sentences(record: ExperimentRecord) -> list[str]:
     """Whether title preferences of single groups or territories persist: the prior that shrinks their offsets."""
     method = next(method for method in record["methods"] if method["name"] == record["main_method"])
     runs = [run for run in method.get("title_offsets") or () if run and "group_prior" in run]
     if not runs:
         return []
-    level = {"group": "group", "territory": "territory"}[runs[0]["level"]]
-    known = [run["group_prior"] for run in runs if run["group_prior"] is not None]
-    priors = sorted(prior for prior in known if prior < SHRUNK_AWAY)
+    level = runs[0]["level"]
+    priors = sorted(prior for run in runs if (prior := run["group_prior"]) is not None and prior < SHRUNK_AWAY)
     sentences = []
     if len(priors) < len(runs):
         sentences.append(
@@ -221,7 +186,7 @@ def offset_sentences(record: Record) -> list[str]:
     return sentences
 
 
-def bias_sentences(record: Record) -> list[str]:
+def bias_sentences(record: ExperimentRecord) -> list[str]:
     """Whether local titles take more and global ones less of the top 10."""
     method, bias = record["main_method"], record["bias"]
     changes = {(told["baseline"], told["measure"]): told for told in record["bias_changes"]}
@@ -240,14 +205,15 @@ def bias_sentences(record: Record) -> list[str]:
     return sentences
 
 
-def points(change: Record) -> str:
+def points(change: ChangeRecord) -> str:
     """A change of a share: its direction, size and interval."""
-    mean, low, high = (None if change[key] is None else 100 * change[key] for key in ("mean", "low", "high"))
-    ends = "no interval" if low is None else f"95 % interval {low:+.1f} to {high:+.1f}"
-    return f"{change['direction']}: {mean:+.1f} points, {ends}".replace("-", "−")
+    low, high = change["low"], change["high"]
+    known = low is not None and high is not None
+    ends = f"95 % interval {100 * (low or 0):+.1f} to {100 * (high or 0):+.1f}" if known else "no interval"
+    return f"{change['direction']}: {100 * (change['mean'] or 0):+.1f} points, {ends}".replace("-", "−")
 
 
-def support_sentences(record: Record) -> list[str]:
+def support_sentences(record: ExperimentRecord) -> list[str]:
     """The limits of the experiment."""
     territories, seeds = record["territories"], len(record["methods"][0]["seeds"])
     evaluated = sum(territory["evaluated"] for territory in territories)
@@ -264,7 +230,7 @@ def support_sentences(record: Record) -> list[str]:
     return sentences + sample_sentences(record)
 
 
-def sample_sentences(record: Record) -> list[str]:
+def sample_sentences(record: ExperimentRecord) -> list[str]:
     """Labels whose existence shows in the pairs: what each sample lacks, with the methods that learn from it."""
     sentences = []
     for name, sample in record["samples"].items():
@@ -285,7 +251,7 @@ def share(measure: Sequence[float | None]) -> str:
     return f"{100 * (mean or 0):.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + " %"
 
 
-def percent(gain: Mean) -> str:
+def percent(gain: MeanRecord) -> str:
     """A mean gain with its interval: ``+1.20 % (95 % interval +0.30 to +2.10)``."""
     if gain["mean"] is None:
         return "undefined"

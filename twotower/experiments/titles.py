@@ -1,15 +1,14 @@
 """Local and global titles in an experiment: what each method makes of them. T titles, S seeds."""
 
-from typing import Any
-
 import numpy as np
 
+from twotower.core.serialisation import plain
 from twotower.experiments.measures import HISTOGRAM_SEED, Measured, shown_titles
 from twotower.experiments.panel import Panel
 from twotower.experiments.schema import DistanceRecord, HistogramRecord, KindRecord, TitlePairRecord, TitleRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.averages import mean_defined
-from twotower.metrics.distances import distance
+from twotower.metrics.distances import Distance, distance
 from twotower.metrics.title_gains import comparable_pairs, gains_of_kind, title_gains
 from twotower.training.run import RunReader
 
@@ -78,19 +77,9 @@ def kind_records(setup: Setup, panel: Panel, scores: dict[str, np.ndarray]) -> l
     for baseline in plan.baselines:
         gains = title_gains(scores[plan.main_method], scores[baseline])
         for name in KINDS:
-            of_kind = gains_of_kind(gains, (kind == name) & enough)
-            records.append(
-                {
-                    "method": plan.main_method,
-                    "baseline": baseline,
-                    "kind": name or "other",
-                    "titles": of_kind.titles,
-                    "ahead": of_kind.ahead,
-                    "lower_quartile": of_kind.lower_quartile,
-                    "median": of_kind.median,
-                    "upper_quartile": of_kind.upper_quartile,
-                }
-            )
+            of_kind = gains_of_kind(gains, (kind == name) & enough)._asdict()
+            pair = {"method": plan.main_method, "baseline": baseline, "kind": name or "other"}
+            records.append(plain(pair | of_kind))
     return records
 
 
@@ -110,18 +99,9 @@ def distance_records(setup: Setup, panel: Panel, measured: Measured) -> list[Dis
             for code, mask in masks.items():
                 if mask.any():
                     each = np.array([distance(method[mask], other[mask]) for method, other in by_seed])  # (S, 3)
-                    ks, wasserstein, shift = each.mean(axis=0)
-                    records.append(
-                        {
-                            "method": plan.main_method,
-                            "baseline": baseline,
-                            "kind": kind,
-                            "territory": code,
-                            "ks": ks,
-                            "wasserstein": wasserstein,
-                            "shift": shift,
-                        }
-                    )
+                    means = dict(zip(Distance._fields, each.mean(axis=0), strict=True))
+                    pair = {"method": plan.main_method, "baseline": baseline, "kind": kind, "territory": code}
+                    records.append(plain(pair | means))
     return records
 
 
@@ -133,10 +113,12 @@ def histogram_record(setup: Setup, panel: Panel, measured: Measured) -> Histogra
     counts = [measured.array(name, HISTOGRAM_SEED, "histograms") for name in methods]  # (c, m, bins) each
     codes = [dataset.territories.code[c] for c in territories]
     shown: dict[str, list[str]] = {}
-    histograms: dict[str, dict[str, Any]] = {}
+    histograms: dict[str, dict[str, list[list[int]]]] = {}
     for row, code in enumerate(codes):
         known = [(column, dataset.title_ids[t]) for column, t in enumerate(titles[row]) if t >= 0]
         shown[code] = [name for _, name in known]
-        histograms[code] = {name: [of_method[row, column] for of_method in counts] for column, name in known}
+        histograms[code] = {
+            name: [of_method[row, column].tolist() for of_method in counts] for column, name in known
+        }
     edges = np.linspace(0, 1, counts[0].shape[-1] + 1).tolist()
     return {"edges": edges, "methods": methods, "territories": codes, "titles": shown, "counts": histograms}

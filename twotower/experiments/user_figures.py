@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 from scipy.stats import t as student_t
 
+from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
 from twotower.experiments.gains import ExperimentGains, gains_record
@@ -56,7 +57,7 @@ class Rankings:
 
 
 def of_experiment(
-    gains: ExperimentGains, measured: Measured, panel: Panel
+    gains: ExperimentGains, measured: Measured, panel: Panel, progress: Progress
 ) -> ComparedRankings:
     """Users with something to find per territory, ranking metrics per method, and gains of the main one."""
     plan = gains.plan
@@ -64,24 +65,29 @@ def of_experiment(
     rankings = Rankings(panel.territory[some], gains.test.major, gains.order, plan.replicates)
     records: dict[str, RankingRecord] = {}
     kept: dict[str, dict[str, Resampled]] = {}
-    for method in plan.methods:
+    for done, method in enumerate(plan.methods):
+        progress("ranking metrics", done, len(plan.methods))
         values = np.stack([measured.figure(method.name, name)[:, some] for name in RANKING_METRICS], axis=1)
         found = rankings.resampled(values)
         records[method.name] = rankings.record(found)
         if method.rival or method.name in (plan.main_method, *plan.baselines):
             kept[method.name] = found
+    progress("ranking metrics", len(plan.methods), len(plan.methods))
     pairs = [(plan.main_method, other) for other in kept if other != plan.main_method]
     gained = [record for pair in pairs for record in rankings.gains(pair, *(kept[name] for name in pair))]
     users = rankings.users.population.residents[gains.order].tolist()
     return {"ranking_users": users, "rankings": records, "ranking_gains": gained}
 
 
-def change_records(gains: ExperimentGains, measured: Measured, panel: Panel) -> list[ChangeRecord]:
+def change_records(
+    gains: ExperimentGains, measured: Measured, panel: Panel, progress: Progress
+) -> list[ChangeRecord]:
     """Popularity bias of the main method against each baseline: over users and seeds where users have a figure each."""
     plan = gains.plan
     users = UserMeans(panel.territory, len(gains.order), generator(0, Stream.BOOTSTRAP, 1), plan.replicates)
     records: list[ChangeRecord] = []
-    for name in MEASURES:
+    for done, name in enumerate(MEASURES):
+        progress("changes of popularity bias", done + 1, len(MEASURES))
         of_users = name in BY_USER
         found = {m: users.means(measured.figure(m, name)) for m in (plan.main_method, *plan.baselines) if of_users}
         for baseline in plan.baselines:
@@ -95,9 +101,9 @@ def change_records(gains: ExperimentGains, measured: Measured, panel: Panel) -> 
     return records
 
 
-def over_seeds(method: list[float], baseline: list[float]) -> MeanRecord:
+def over_seeds(method: np.ndarray, baseline: np.ndarray) -> MeanRecord:
     """The difference of two means over seeds, with Welch's interval at S − 1 degrees of freedom."""
-    (new, new_spread), (old, old_spread) = (mean_and_spread(np.array(values)) for values in (method, baseline))
+    (new, new_spread), (old, old_spread) = (mean_and_spread(values) for values in (method, baseline))
     margin = float("nan")
     if len(method) > 1:
         margin = float(student_t.ppf(0.975, len(method) - 1)) * sqrt((new_spread**2 + old_spread**2) / len(method))

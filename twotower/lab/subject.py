@@ -3,23 +3,23 @@
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
 
 import numpy as np
 
-from twotower.core.config import Config
+from twotower.core.config import MEMORY_TERMS, Config, ModelConfig, TrainConfig
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.batches import Batch
+from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import epoch_batches
-from twotower.data.sample import Sample
+from twotower.data.sample import Pairs, Sample
 from twotower.data.territories import Territories
 from twotower.model.two_tower import TwoTower
 from twotower.serving.open_run import check_fits
 from twotower.training.checkpoint import load_model, load_training
 from twotower.training.job import choose_groups, open_dataset, open_sample
 from twotower.training.loop import TrainingState
+from twotower.training.predict import user_territories
 from twotower.training.run import LOG, RUN, TRAINING, RunReader
 from twotower.training.trainer import Trainer
 from twotower.training.warm_up import compile_kernels
@@ -27,7 +27,8 @@ from twotower.training.warm_up import compile_kernels
 NAMED_TERRITORIES = 3  # in the name of a group, the largest
 
 
-class SubjectFacts(TypedDict):
+@dataclass
+class SubjectFacts:
     """What every record of the lab says about its subject."""
 
     name: str
@@ -38,9 +39,14 @@ class SubjectFacts(TypedDict):
     pairs: int
     users: int
     titles: int
-    model: dict[str, Any]  # ModelConfig as plain values
-    train: dict[str, Any]  # TrainConfig as plain values
+    model: ModelConfig
+    train: TrainConfig
     widths: list[int]
+
+    def network(self, state: str) -> str:
+        """``world, as trained: lowrank heads, D 512, K 4.``"""
+        heads = "without heads" if self.model.head == "none" else f"{self.model.head} heads"
+        return f"{self.name}, {state}: {heads}, D {self.model.hidden}, K {self.model.groups}."
 
 
 @dataclass(frozen=True)
@@ -72,22 +78,28 @@ class Subject:
         """Group of each territory (C,)."""
         return self.trainer.territory_group
 
+    def make_batch(self, pairs: Pairs, members: np.ndarray | None = None) -> Batch:
+        """A batch of some pairs, with ``members`` (U,) as the users' groups instead of their own."""
+        trainer = self.trainer
+        territory, terms = user_territories(self.dataset, self.model), MEMORY_TERMS * self.config.model.memory
+        batcher = Batcher(
+            self.dataset.user_vectors, self.dataset.title_vectors, trainer.members if members is None else members,
+            self.config.model.groups, len(pairs), 1, territory, self.dataset.n_territories, terms,
+        )  # fmt: skip
+        return batcher.batch(pairs.user, pairs.title, pairs.label, pairs.memory if terms else None)
+
     def facts(self) -> SubjectFacts:
         """The subject's part of a record."""
-        config = self.config.to_dict()
-        return {
-            "name": self.name,
-            "trained": self.trained,
-            "dataset": self.dataset.path.name,
-            "sample": self.sample.name,
-            "batch": self.number,
-            "pairs": len(self.batch),
-            "users": len(self.batch.user_rows),
-            "titles": len(self.batch.title_rows),
-            "model": config["model"],
-            "train": config["train"],
-            "widths": list(self.model.widths),
-        }
+        batch, config = self.batch, self.config
+        sizes = len(batch), len(batch.user_rows), len(batch.title_rows)
+        return SubjectFacts(self.name, self.trained, self.dataset.path.name, self.sample.name, self.number, *sizes,
+                            config.model, config.train, list(self.model.widths))  # fmt: skip
+
+
+def pairs_of(batch: Batch) -> Pairs:
+    """The pairs of a batch by rows of the tables; their days are unknown and set to 0."""
+    user, title = batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title]
+    return Pairs(user, title, batch.labels, np.zeros(len(batch), np.int32), batch.memory)
 
 
 def is_run(path: Path) -> bool:
@@ -96,12 +108,9 @@ def is_run(path: Path) -> bool:
 
 
 def subject_of_run(
-    path: Path,
-    directory: Path | None = None,
-    number: int = 1,
-    batch_size: int | None = None,
+    path: Path, directory: Path | None = None, number: int = 1, batch_size: int | None = None,
     progress: Progress = silent,
-) -> Subject:
+) -> Subject:  # fmt: skip
     """A trained network with the settings, groups and sample of its run; ``directory`` is where its dataset is now.
 
     Errors: InputError when the run is incomplete, does not fit the dataset, or has no such batch.
@@ -144,17 +153,16 @@ def make_subject(
         config = replace(config, train=replace(config.train, batch_size=batch_size))
     compile_kernels(progress)
     trainer = Trainer(dataset, sample, territory_group, config, progress)
-    batch = one_batch(trainer, number)
     names = group_names(dataset.territories, territory_group, config.model.groups)
-    return Subject(name, False, trainer, sample, names, number, batch)
+    return Subject(name, False, trainer, sample, names, number, one_batch(trainer, number))
 
 
 def one_batch(trainer: Trainer, number: int) -> Batch:
     """Batch ``number``, from 1, of the first epoch, as a copy. Errors: InputError when there are fewer."""
     if not 1 <= number <= trainer.steps():
         raise InputError(f"--batch {number}: an epoch has the batches 1 to {trainer.steps()}")
-    pairs, batching = trainer.pairs, trainer.config.train.batching
-    order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), batching)
+    pairs = trainer.pairs
+    order = epoch_batches(pairs, trainer.batch_size, trainer.order(0), trainer.config.train.batching)
     index = next(islice(order, number - 1, None))
     memory = None if pairs.memory is None else pairs.memory[index]
     return trainer.batcher.batch(pairs.user[index], pairs.title[index], pairs.label[index], memory)

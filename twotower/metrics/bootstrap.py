@@ -28,7 +28,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,7 @@ from twotower.core.progress import Progress, silent
 from twotower.metrics.averages import mean_defined, spread
 from twotower.metrics.checks import check_column, check_key, check_labels, check_pairs, check_weights
 from twotower.metrics.gains import relative_gain
-from twotower.metrics.rankings import LANES, Ranking, empty_weights, order_by_score
+from twotower.metrics.weighted_precision import LANES, Ranking, empty_weights, order_by_score
 
 STAGE = "bootstrap"
 LEVEL = 0.95  # of intervals
@@ -222,32 +221,6 @@ class Resampling(Replicates):
             for count in done:
                 progress(STAGE, count, replicates)
         return Resampled(weigh(np.ones((self.population.size, 1), np.uint8))[..., 0], resampled)
-
-
-def bootstrap_gains(
-    labels: np.ndarray,
-    method: np.ndarray,
-    baseline: np.ndarray,
-    *pairs: Any,
-    progress: Progress = silent,
-    **options: Any,
-) -> BootstrapGains:
-    """The gain of ``method`` over ``baseline``, both (S, B) scores of S seeds matched one to one, with replicates.
-
-    What else there is, is that of ``Resampling``. Errors: InputError, also when the two tables differ in shape.
-    """
-    method, baseline = np.asarray(method), np.asarray(baseline)
-    if method.ndim != 2 or method.shape != baseline.shape or method.shape[1:] != np.shape(labels) or not len(method):
-        raise InputError(
-            f"scores {method.shape} and {baseline.shape}: expected two tables, seeds × {np.size(labels)} pairs"
-        )
-    resampling = Resampling(labels, *pairs, **options)
-    both = resampling.pr_auc(np.concatenate([method, baseline]), progress)
-    of_method, of_baseline = (
-        Resampled(both.measured[seeds], both.resampled[:, seeds])
-        for seeds in (slice(None, len(method)), slice(len(method), None))
-    )
-    return resampling.gains(of_method, of_baseline)
 
 
 def without_replicates(seeds: np.ndarray, overall_seeds: np.ndarray) -> BootstrapGains:

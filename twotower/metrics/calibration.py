@@ -12,7 +12,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.metrics.averages import ratio
-from twotower.metrics.checks import check_key, check_pairs
+from twotower.metrics.checks import check_column, check_key, check_pairs
 
 BINS = 20  # M, of equal width
 
@@ -87,3 +87,14 @@ def bin_of(probabilities: np.ndarray, bins: int) -> np.ndarray:
     if p.size and not (p.min() >= 0 and p.max() <= 1):  # NaN fails both
         raise InputError(f"probabilities: from {p.min()} to {p.max()}, expected 0 to 1")
     return np.minimum((p * bins).astype(np.int64), bins - 1)
+
+
+def user_histograms(probabilities: np.ndarray, allowed: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """How many users score each title how high: counts (T, bins) int64 of the allowed pairs, the paper's Figure 2.
+
+    ``probabilities`` (n, T); ``allowed`` (n, T) bool. Errors: InputError when shapes differ, and as for ``bin_of``.
+    """
+    allowed = check_column("allowed", allowed, np.shape(probabilities), "b")
+    n_titles = allowed.shape[1]
+    key = bin_of(probabilities, bins) + np.arange(n_titles) * bins
+    return np.bincount(key[allowed], minlength=n_titles * bins).reshape(n_titles, bins)

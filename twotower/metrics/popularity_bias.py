@@ -28,86 +28,63 @@ class Measure(NamedTuple):
     """What a figure is called, what it says, where it comes from, and which direction means less bias."""
 
     title: str
-    about: str
-    source: str
     better: str  # "higher", "lower" or "neither"
+    source: str
+    about: str
 
 
 MEASURES = {
     "mean_score": Measure(
-        "Mean score",
+        "Mean score", "neither", "",
         "Mean predicted probability over all allowed pairs. The scale for reading local and global scores.",
-        "",
-        "neither",
     ),
     "local_score": Measure(
-        "Mean score of local titles",
+        "Mean score of local titles", "neither", "Gampa et al. 2023, section 4.4",
         "Mean predicted probability of the titles local to the user's own territory.",
-        "Gampa et al. 2023, section 4.4",
-        "neither",
     ),
     "global_score": Measure(
-        "Mean score of global titles",
+        "Mean score of global titles", "neither", "Gampa et al. 2023, section 4.4",
         "Mean predicted probability of global titles.",
-        "Gampa et al. 2023, section 4.4",
-        "neither",
     ),
     "local_to_global": Measure(
-        "Local over global score",
+        "Local over global score", "higher", "after Gampa et al. 2023, section 4.4",
         "Mean score of local over that of global titles, for the same users: unchanged when all scores rise alike.",
-        "after Gampa et al. 2023, section 4.4",
-        "higher",
     ),
     "local_share": Measure(
-        "Local titles in the top 10",
+        "Local titles in the top 10", "higher", "",
         "Share of a user's top 10 that is local to the user's territory; users of territories with local titles.",
-        "",
-        "higher",
     ),
     "local_exposure": Measure(
-        "Exposure of local titles",
+        "Exposure of local titles", "higher", "Singh & Joachims 2018",
         "The same, each place weighted by 1 / log2(1 + rank): the first place counts 3.5 times the tenth.",
-        "Singh & Joachims 2018",
-        "higher",
     ),
     "global_share": Measure(
-        "Global titles in the top 10", "Share of a user's top 10 that is global titles.", "", "lower"
+        "Global titles in the top 10", "lower", "",
+        "Share of a user's top 10 that is global titles.",
     ),
     "global_exposure": Measure(
-        "Exposure of global titles",
+        "Exposure of global titles", "lower", "Singh & Joachims 2018",
         "The same, each place weighted by 1 / log2(1 + rank).",
-        "Singh & Joachims 2018",
-        "lower",
     ),
     "average_popularity": Measure(
-        "Average recommendation popularity",
+        "Average recommendation popularity", "lower", "ARP: Yin et al. 2012, Abdollahpouri et al. 2019",
         "Mean number of training positives of the titles in a user's top 10.",
-        "ARP: Yin et al. 2012, Abdollahpouri et al. 2019",
-        "lower",
     ),
     "long_tail_share": Measure(
-        "Long tail in the top 10",
+        "Long tail in the top 10", "higher", "APLT: Abdollahpouri et al. 2017, 2019",
         "Share of a user's top 10 outside the most popular titles that hold 80 % of the training positives.",
-        "APLT: Abdollahpouri et al. 2017, 2019",
-        "higher",
     ),
     "popularity_lift": Measure(
-        "Popularity lift",
+        "Popularity lift", "lower", "ΔGAP: Abdollahpouri et al. 2019",
         "How much more popular the top 10 of users are than what they watched themselves; 0: as popular.",
-        "ΔGAP: Abdollahpouri et al. 2019",
-        "lower",
     ),
     "gini": Measure(
-        "Gini of exposure",
+        "Gini of exposure", "lower", "Gini 1912; Fleder & Hosanagar 2009",
         "Inequality of the places that allowed titles get in the top 10s; 0: all the same, near 1: a few have all.",
-        "Gini 1912; Fleder & Hosanagar 2009",
-        "lower",
     ),
     "coverage": Measure(
-        "Catalogue coverage",
+        "Catalogue coverage", "higher", "Ge et al. 2010",
         "Share of the allowed titles that are in the top 10 of at least one user.",
-        "Ge et al. 2010",
-        "higher",
     ),
 }
 

@@ -76,19 +76,6 @@ def sign_test(wins: int, n: int) -> float:
     return float(binomtest(wins, n).pvalue) if n else 1.0
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p-values (C,), at any dependence: at 5 %, a wrong verdict *anywhere* in at most 5 % of experiments.
-
-    The i-th smallest of m is multiplied by m − i + 1, and none is below a smaller one's (Holm 1979).
-    """
-    p = np.asarray(p, np.float64)
-    adjusted = np.full(p.shape, np.nan)
-    rows = np.flatnonzero(~np.isnan(p))
-    rows = rows[np.argsort(p[rows], kind="stable")]
-    adjusted[rows] = np.minimum(1.0, np.maximum.accumulate(p[rows] * np.arange(len(rows), 0, -1)))
-    return adjusted
-
-
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """Adjusted p-values (C,): at 5 %, at most 5 % of the *verdicts* are expected to be wrong.
 
@@ -117,9 +104,6 @@ def bootstrap_p(replicates: np.ndarray) -> np.ndarray:
     return np.where(defined >= max(1, DEFINED_SHARE * len(replicates)), p, np.nan)
 
 
-CORRECTIONS = {"benjamini-hochberg": benjamini_hochberg, "holm": holm}
-
-
 def enough_support(
     gains: BootstrapGains, min_positives: int = ENOUGH_POSITIVES, min_users: int = ENOUGH_USERS
 ) -> np.ndarray:
@@ -142,7 +126,6 @@ def summarise(
     gains: BootstrapGains,
     major: np.ndarray,
     evaluated: np.ndarray | None = None,
-    correction: str = "benjamini-hochberg",
     level: float = LEVEL,
 ) -> GainSummary:
     """Gains of one method over another with intervals, p-values and verdicts.
@@ -153,7 +136,7 @@ def summarise(
     evaluated = enough_support(gains) if evaluated is None else np.asarray(evaluated, bool)
     low, high = percentile_interval(gains.replicates, level)
     p = bootstrap_p(gains.replicates)
-    p_adjusted = CORRECTIONS[correction](np.where(evaluated, p, np.nan))
+    p_adjusted = benjamini_hochberg(np.where(evaluated, p, np.nan))
     verdict = verdicts(gains.estimate, p_adjusted, evaluated, level)
 
     def over(chosen: np.ndarray) -> MeanOverTerritories:

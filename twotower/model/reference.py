@@ -9,7 +9,8 @@
     loss       Σ_k Σ_i mask_ik · BCE(z_ik, y_i) / B,  mask = one-hot of the row's group
 
 ``loss_and_gradients`` is the specification: it works on expanded batches, one row a pair, and knows nothing of unique
-rows, sorting or workspaces. ``kernels`` says the same under the same names, fast: its functions take their outputs
+rows, sorting or workspaces. What stands beside the loss is in ``reference_rows`` and
+``reference_variants``. ``kernels`` says the same under the same names, fast: its functions take their outputs
 first and then the parameters that stand here. Wherever ``floor`` appears, 0 makes a ReLU and −inf a linear layer.
 """
 
@@ -19,7 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, ModelConfig
-from twotower.model.batch import Batch
+from twotower.model.reference_rows import ExpandedBatch as ExpandedBatch
+from twotower.model.reference_rows import expand as expand
+from twotower.model.reference_rows import pair_dots as pair_dots
+from twotower.model.reference_rows import sum_parts as sum_parts
+from twotower.model.reference_rows import title_gradient as title_gradient
+from twotower.model.reference_rows import user_gradient as user_gradient
 from twotower.model.reference_variants import Terms as Terms
 from twotower.model.reference_variants import correlation_penalty as correlation_penalty
 from twotower.model.reference_variants import group_moments as group_moments
@@ -28,6 +34,7 @@ from twotower.model.reference_variants import softmax as softmax
 from twotower.model.reference_variants import softmax_backward as softmax_backward
 from twotower.model.reference_variants import stitch as stitch
 from twotower.model.reference_variants import stitch_backward as stitch_backward
+from twotower.model.reference_variants import weights_of_group_means as weights_of_group_means
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -48,7 +55,7 @@ def moments(Z, counts):
 
     Without the counts a repeated user would count once, which is a different model.
     """
-    mean = counts @ Z / counts.sum()  # (D,)
+    mean = counts @ Z / counts.sum()  # (D,) μ = Σᵢ zᵢ / B, each row as often as it occurs
     return mean, counts @ (Z - mean) ** 2  # (D,), (D,)
 
 
@@ -60,7 +67,7 @@ def batchnorm_relu(Z, mean, rstd, gamma, beta, floor):
 def relu_backward(dA, A, Z, mean, rstd, floor):
     """Gradient before the ReLU, and those of gamma and beta, which are its sums over the rows."""
     # forward: A = max(Y, floor), Y = gamma·Ẑ + beta   so: dY = dA where A > floor, dgamma = Σ dY·Ẑ, dbeta = Σ dY
-    dY = np.where(floor < A, dA, 0).astype(dA.dtype)  # (R, D)
+    dY = np.where(floor < A, dA, 0).astype(dA.dtype)  # (R, D) dY = dA where A > floor, else 0
     return dY, (dY * ((Z - mean) * rstd)).sum(0), dY.sum(0)  # (R, D), (D,), (D,)
 
 
@@ -71,7 +78,7 @@ def batchnorm_backward(dY, Z, counts, mean, rstd, gamma, dgamma, dbeta, B):
     """
     # forward: Ẑ = (Z − mean)·rstd, and each of a row's c copies moved the mean and the variance
     # so:      dZ = gamma·rstd·(dY − c·Σ dY/B − c·Ẑ·Σ(dY·Ẑ)/B)
-    Z_hat = (Z - mean) * rstd
+    Z_hat = (Z - mean) * rstd  # Ẑ = (Z − μ) ρ
     return gamma * rstd * (dY - counts[:, None] * (dbeta + Z_hat * dgamma) / B)  # (R, D)
 
 
@@ -85,43 +92,11 @@ def head_output_backward(dU, U, floor):
     return np.where(floor < U, dU, 0).astype(dU.dtype)  # (n, D)
 
 
-def pair_dots(U, V, pair_start, pair_title):
-    """Dot product of each pair: pairs pair_start[r]:pair_start[r+1] belong to user row r."""
-    users = np.repeat(np.arange(len(U)), np.diff(pair_start))
-    titles = pair_title[pair_start[0] : pair_start[-1]]
-    return (U[users] * V[titles]).sum(1)  # (pairs,)
-
-
 def binary_cross_entropy(z, y, B):
-    """Loss of each logit, and the gradient of their sum over ``B``."""
-    # log(1 + exp(−|z|)) neither overflows nor loses the small probabilities
+    """Loss of each logit, and the gradient of their sum over ``B``, without overflow for any logit."""
+    # ℓ = max(z, 0) − z y + log(1 + e^−|z|)
     loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     return loss, (sigmoid(z) - y) / B  # (n,), (n,)
-
-
-def user_gradient(ddots, V, pair_start, pair_title):
-    """Gradient of ``pair_dots`` for U, given the gradient of each dot product."""
-    # forward: dot_i = <U_u, V_t>   so: dU_u = Σ over the pairs of u of ddot_i · V_t
-    dU = np.zeros((len(pair_start) - 1, V.shape[1]), V.dtype)
-    users = np.repeat(np.arange(len(dU)), np.diff(pair_start))
-    span = slice(pair_start[0], pair_start[-1])
-    np.add.at(dU, users, ddots[:, None] * V[pair_title[span]])
-    return dU  # (R, D)
-
-
-def title_gradient(ddots, U, pair_user, pair_title, columns):
-    """Gradient of ``pair_dots`` for V, in the columns from ``columns[0]`` to ``columns[1]``."""
-    span = slice(*columns)
-    dV = np.zeros((pair_title.max() + 1, U[:, span].shape[1]), U.dtype)
-    np.add.at(dV, pair_title, ddots[:, None] * U[pair_user, span])
-    return dV  # (T, columns)
-
-
-def sum_parts(G, parts):
-    """A gradient and its parts (n, size) from other rows of the batch, added one after the other."""
-    for part in parts:
-        G = G + part
-    return G  # (size,)
 
 
 def adam(P, M, V, G, lr, beta1, beta2, eps, t):
@@ -129,10 +104,11 @@ def adam(P, M, V, G, lr, beta1, beta2, eps, t):
 
     ``t`` counts this block's own updates from 1: a head whose group is absent is not updated and does not count.
     """
-    M = beta1 * M + (1 - beta1) * G
-    V = beta2 * V + (1 - beta2) * G * G
-    M_hat, V_hat = M / (1 - beta1**t), V / (1 - beta2**t)
-    return P - lr * M_hat / (np.sqrt(V_hat) + eps), M, V
+    M = beta1 * M + (1 - beta1) * G  # m ← β₁ m + (1 − β₁) g
+    V = beta2 * V + (1 - beta2) * G * G  # v ← β₂ v + (1 − β₂) g²
+    M_hat, V_hat = M / (1 - beta1**t), V / (1 - beta2**t)  # m̂ = m / (1 − β₁ᵗ); v̂ = v / (1 − β₂ᵗ)
+    P = P - lr * M_hat / (np.sqrt(V_hat) + eps)  # θ ← θ − lr m̂ / (√v̂ + ε)
+    return P, M, V
 
 
 def decay(P, lr, rate):
@@ -142,32 +118,9 @@ def decay(P, lr, rate):
 
 def sigmoid(z):
     """1/(1 + e^−z), written so that neither tail overflows."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)
-
-
-class ExpandedBatch(NamedTuple):
-    """A batch with one row a pair, as a framework would see it."""
-
-    user_features: np.ndarray  # (B, F_u)
-    title_features: np.ndarray  # (B, F_t)
-    group: np.ndarray  # (B,) the group of the pair's territory
-    labels: np.ndarray  # (B,) 0 or 1
-    territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
-    memory: Any = None  # (B, F) memory terms of the pair, for models with memory
-
-
-def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
-    """One row a pair from a batch of unique rows."""
-    group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
-    return ExpandedBatch(
-        batch.user_features[batch.pair_user].astype(dtype),
-        batch.title_features[batch.pair_title].astype(dtype),
-        group[batch.pair_user],
-        batch.labels.astype(dtype),
-        batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
-        batch.memory.astype(dtype) if hasattr(batch, "memory") else None,
-    )
+    e = np.exp(-np.abs(z))  # e^−|z|, which cannot overflow
+    p = np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)  # p = 1 / (1 + e^−z)
+    return p
 
 
 def score(p, s, c, k, U, V, batch, mine, model):
@@ -176,14 +129,14 @@ def score(p, s, c, k, U, V, batch, mine, model):
     z = s·<U, V> + c + <X, C_k> + <X, C_r> + <m, w + d_k> with the title's features X, group k, the pair's territory r
     and its memory terms m; what a model does not have is left out.
     """
-    dots = (U * V[mine]).sum(1)
-    z = s * dots + c
+    dots = (U * V[mine]).sum(1)  # ⟨Uᵢ, Vᵢ⟩ = Σ over the D columns
+    z = s * dots + c  # z = s ⟨U, V⟩ + c
     if model.title_bias:
-        z = z + batch.title_features[mine] @ p["title_bias.C"][k]
+        z = z + batch.title_features[mine] @ p["title_bias.C"][k]  # z ← z + ⟨Xₜ, Cₖ⟩, Xₜ the title's features
     if model.title_bias and model.territory_bias:
-        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)
+        z = z + (batch.title_features[mine] * p["territory.C"][batch.territory[mine]]).sum(1)  # z ← z + ⟨Xₜ, Cᵣ⟩
     if model.memory:
-        z = memory_score(z, batch.memory[mine], *memory_weights(p, k))
+        z = memory_score(z, batch.memory[mine], *memory_weights(p, k))  # z ← z + ⟨m, w⟩ + ⟨h, v⟩
     return dots, z
 
 
@@ -195,8 +148,8 @@ def memory_score(z, m, w, A, v):
 def memory_score_backward(dz, m, A, v):
     """Gradients of ``memory_score`` for w, A and v."""
     # forward: h = relu(Y), Y = m A + a   so: dw = mᵀ dz, dv = hᵀ dz, dY = dz vᵀ where Y > 0, dA = mᵀ dY, da = Σ dY
-    Y = m @ A[:-1] + A[-1]
-    dY = np.where(Y > 0, np.outer(dz, v), 0).astype(dz.dtype)
+    Y = m @ A[:-1] + A[-1]  # Y = m A + a
+    dY = np.where(Y > 0, np.outer(dz, v), 0).astype(dz.dtype)  # dY = dz vᵀ where Y > 0, else 0
     return m.T @ dz, np.vstack([m.T @ dY, dY.sum(0)]), np.maximum(Y, 0).T @ dz
 
 
@@ -204,7 +157,7 @@ def memory_weights(p, k):
     """w + d_k (F,), A (F+1,H) and v + e_k (H,) of group k; without units H is 0, and a single group adds nothing."""
     w, v = p["memory.w"], p.get("memory.v", np.zeros(0))
     if "memory.d" in p:
-        w, v = w + p["memory.d"][k], v + p.get("memory.e", np.zeros((k + 1, 0)))[k]
+        w, v = w + p["memory.d"][k], v + p.get("memory.e", np.zeros((k + 1, 0)))[k]  # w + dₖ; v + eₖ
     return w, p.get("memory.A", np.zeros((len(w) + 1, 0))), v
 
 
@@ -242,9 +195,10 @@ def tower(
     tape = TowerTape(X, group, pairs, [])
     for layer, layer_floor in (("1", 0.0), ("2", floor)):
         below = A
-        Z = dense(below, p[f"{name}.W{layer}"])
-        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)
-        rstd = 1 / np.sqrt(squares / pairs + BATCHNORM_EPS)
+        Z = dense(below, p[f"{name}.W{layer}"])  # Z = X W, X the output of the layer below
+        mean, squares = moments(Z, ones) if group is None else group_moments(Z, group, pairs)  # Σᵢ (zᵢ − μ)² = B σ²
+        rstd = 1 / np.sqrt(squares / pairs + BATCHNORM_EPS)  # ρ = 1 / √(σ² + ε)
+        # A = max(γ ρ (Z − μ) + β, floor); a linear layer has the floor −∞
         A = batchnorm_relu(Z, mean, rstd, p[f"{name}.gamma{layer}"], p[f"{name}.beta{layer}"], layer_floor)
         tape.layers.append((below, Z, mean, rstd, A, layer_floor))
     return A, tape
@@ -255,29 +209,27 @@ def tower_backward(p: Arrays, name: str, dA: np.ndarray, tape: TowerTape) -> dic
     grads: dict[str, np.ndarray] = {}
     ones = np.ones(len(tape.X), dA.dtype)
     for layer, (below, Z, mean, rstd, A, floor) in zip("21", reversed(tape.layers), strict=True):
-        dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)
+        dY, dgamma, dbeta = relu_backward(dA, A, Z, mean, rstd, floor)  # dY; dγ = Σᵢ dyᵢ ẑᵢ; dβ = Σᵢ dyᵢ
         sums = dgamma, dbeta
         if tape.group is not None:  # gamma and beta are everybody's, but a row moved the moments of its group alone
             sums = group_sums(dY * ((Z - mean) * rstd), tape.group), group_sums(dY, tape.group)
+        # dZ = γ ρ (dY − Σ dy / B − Ẑ Σ(dy ẑ) / B)
         dZ = batchnorm_backward(dY, Z, ones, mean, rstd, p[f"{name}.gamma{layer}"], *sums, tape.pairs)
-        dW, dA = dense_backward(dZ, below, p[f"{name}.W{layer}"])
+        dW, dA = dense_backward(dZ, below, p[f"{name}.W{layer}"])  # dW = Xᵀ dZ; dA = dX = dZ Wᵀ
         grads |= {f"{name}.W{layer}": dW, f"{name}.gamma{layer}": dgamma, f"{name}.beta{layer}": dbeta}
     return grads
 
 
-def head(
-    p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None
-) -> np.ndarray:
+def head(p: Arrays, k: int, A: np.ndarray, model: ModelConfig, territory: Any = None) -> np.ndarray:
     """The user embedding under head ``k``; without heads the tower's output itself.
 
     ``territory`` is (n,), or None where it is not known: only a head with something per territory reads it.
-
     Cross-stitched heads are residual ones, with what ``stitch`` makes of all their layers in place of head.W.
     """
     if model.head == "none":
         return A
     if model.head == "mmoe":
-        gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r): r columns an expert
+        gate = np.repeat(softmax(A @ p["head.G"][k]), model.rank, axis=1)  # (n, E·r) g, in r columns an expert
         return head_output((gate * (A @ p["experts.P"])) @ p["experts.Q"], A, 0, 1, model.head_floor)
     if model.head == "market-gate":
         return head_output(A * p["territory.m"][territory], A, 0, 1, model.head_floor)
@@ -293,25 +245,25 @@ def head_backward(
     """Gradients of head ``k``'s parameters and of the tower's output, for the rows of group ``k``."""
     if model.head == "none":
         return {}, dU
-    dU = head_output_backward(dU, U, model.head_floor)
+    dU = head_output_backward(dU, U, model.head_floor)  # dU where U > floor, else 0
     if model.head == "mmoe":
-        H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])
-        gate = np.repeat(g, model.rank, axis=1)
-        dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])
-        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)
-        dP, dA = dense_backward(gate * dgated, A, p["experts.P"])
-        dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])
+        H, g = A @ p["experts.P"], softmax(A @ p["head.G"][k])  # H = A P; g = softmax(A Gₖ)
+        gate = np.repeat(g, model.rank, axis=1)  # g, in r columns an expert
+        dQ, dgated = dense_backward(dU, gate * H, p["experts.Q"])  # dQ = (g ⊗ H)ᵀ dU; S = dU Qᵀ
+        dlogits = softmax_backward((dgated * H).reshape(-1, model.experts, model.rank).sum(2), g)  # dL = g(dg − Σ g dg)
+        dP, dA = dense_backward(gate * dgated, A, p["experts.P"])  # dP = Aᵀ dH, dH = g ⊗ S; dA = dH Pᵀ
+        dG, dA_gate = dense_backward(dlogits, A, p["head.G"][k])  # dG = Aᵀ dL; dA through the gate = dL Gₖᵀ
         return {"experts.P": dP, "experts.Q": dQ, "head.G": dG}, dU + dA + dA_gate
     if model.head == "market-gate":
-        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])
-        np.add.at(dm, territory, dU * A)
+        m, dm = p["territory.m"][territory], np.zeros_like(p["territory.m"])  # mᵣ of each pair
+        np.add.at(dm, territory, dU * A)  # dmᵣ = Σᵢ dUᵢ ⊙ Aᵢ, over the rows of territory r
         return {"territory.m": dm}, dU * (1 + m)
     if model.head == "lowrank":
         P, Q = p["head.P"][k], p["head.Q"][k]
-        dQ, dH = dense_backward(dU, A @ P, Q)
-        dP, dA = dense_backward(dH, A, P)
+        dQ, dH = dense_backward(dU, A @ P, Q)  # dQ = (A P)ᵀ dU; dH = dU Qᵀ
+        dP, dA = dense_backward(dH, A, P)  # dP = Aᵀ dH; dA = dH Pᵀ
         return {"head.P": dP, "head.Q": dQ}, dU + dA
-    dW, dA = dense_backward(dU, A, p["head.W"][k])
+    dW, dA = dense_backward(dU, A, p["head.W"][k])  # dW = Aᵀ dU; dA = dU Wᵀ
     return {"head.W": dW, "head.b": dU.sum(0)}, dA + (model.head != "plain") * dU
 
 
@@ -329,11 +281,11 @@ def loss_and_gradients(
     """
     p, B = dict(params), len(batch.labels)
     if model.head == "cross-stitch":
-        p["head.W"] = stitch(p["head.alpha"], p["stitch.W"])
+        p["head.W"] = stitch(p["head.alpha"], p["stitch.W"])  # W̃ₖ = Σⱼ αₖⱼ Wⱼ
     of_group = batch.group if model.batchnorm == "group" else None
     A, user_tape = tower(p, "user", batch.user_features, model.tower_floor, of_group)
-    V, title_tape = tower(p, "title", batch.title_features, model.output_floor)
-    s, c = p["logit.scale"][0], p["logit.bias"][0]
+    V, title_tape = tower(p, "title", batch.title_features, model.output_floor)  # V = A of the title tower's layer 2
+    s, c = p["logit.scale"][0], p["logit.bias"][0]  # s starts at 1 / √D; c at the log-odds of the positives' share
 
     grads = {name: np.zeros_like(value) for name, value in p.items()}
     dA, dV, loss = np.zeros_like(A), np.zeros_like(V), 0.0
@@ -346,49 +298,53 @@ def loss_and_gradients(
             loss, dz_penalty = correlation_penalty(z, batch.labels, terms.popularity, terms.penalty)
     for k in range(model.groups):
         mine = batch.group == k  # column k of the one-hot mask
-        mine |= not masked
-        territory = batch.territory[mine] if len(batch.territory) else None
-        U = U_head = head(p, k, A[mine], model, territory)
+        mine |= not masked  # the mask off: 1 for every pair
+        territory = batch.territory[mine] if len(batch.territory) else None  # r, of each pair's user
+        U = U_head = head(p, k, A[mine], model, territory)  # U = headₖ(A): the user embedding
         if model.territory_bias:
-            U = U_head + p["territory.b"][territory]
+            U = U_head + p["territory.b"][territory]  # U ← U + bᵣ
         dots, z = score(p, s, c, k, U, V, batch, mine, model)
         z = z if terms is None else z + offsets[mine]
-        losses, dz = binary_cross_entropy(z, batch.labels[mine], B)
+        losses, dz = binary_cross_entropy(z, batch.labels[mine], B)  # dz = (p − y) / B
         if terms is not None:
             weight, s_k = weights[mine] * np.exp(-log_variance[k]), log_variance[k]
             grads["group.log_variance"][k] = (0.5 - weight * losses).sum() / B
             losses, dz = weight * losses + s_k / 2, weight * dz + dz_penalty[mine]
-        loss += losses.sum() / B
+        loss += losses.sum() / B  # L ← L + Σᵢ ℓᵢ / B
 
-        grads["logit.scale"] += dz @ dots
-        grads["logit.bias"] += dz.sum()
+        grads["logit.scale"] += dz @ dots  # ds ← ds + Σᵢ dzᵢ ⟨Uᵢ, Vᵢ⟩
+        grads["logit.bias"] += dz.sum()  # dc ← dc + Σᵢ dzᵢ
         if model.title_bias:
-            grads["title_bias.C"][k] = dz @ batch.title_features[mine]
+            grads["title_bias.C"][k] = dz @ batch.title_features[mine]  # dCₖ = Σᵢ dzᵢ Xₜ
         if model.memory:
+            # dw = Σᵢ dzᵢ mᵢ; dA = mᵀ dY, below it Σ dY; dv = Σᵢ dzᵢ hᵢ
             dw, dA_memory, dv = memory_score_backward(dz, batch.memory[mine], *memory_weights(p, k)[1:])
             own = {"memory.d": dw, "memory.e": dv}
             for name, grad in {"memory.w": dw, "memory.A": dA_memory, "memory.v": dv}.items():
                 if name in p:
-                    grads[name] += grad
-            for name in own.keys() & p.keys():
-                grads[name][k] = own[name]
-        dV[mine] += s * dz[:, None] * U
-        dU = s * dz[:, None] * V[mine]
+                    grads[name] += grad  # of all groups: added up
+            for name in own:
+                if name in p:
+                    grads[name][k] = own[name]  # of this group alone
+        dV[mine] += s * dz[:, None] * U  # dVᵢ ← dVᵢ + s dzᵢ Uᵢ, in the rows with mask 1
+        dU = s * dz[:, None] * V[mine]  # dUᵢ = s dzᵢ Vᵢ
         if model.territory_bias:
-            np.add.at(grads["territory.b"], batch.territory[mine], dU)
+            np.add.at(grads["territory.b"], batch.territory[mine], dU)  # dbᵣ ← dbᵣ + Σᵢ dUᵢ
         if model.title_bias and model.territory_bias:
+            # dCᵣ ← dCᵣ + Σᵢ dzᵢ Xₜ
             np.add.at(grads["territory.C"], batch.territory[mine], dz[:, None] * batch.title_features[mine])
-        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)
-        dA[mine] += dA_head
+        head_grads, dA_head = head_backward(p, k, dU, U_head, A[mine], model, territory)  # dA of the head
+        dA[mine] += dA_head  # dA ← dA + dA of the head, in the rows with mask 1
         for name, grad in head_grads.items():
             if name.startswith("head."):
-                grads[name][k] = grad
+                grads[name][k] = grad  # of this head alone
             else:
-                grads[name] += grad
+                grads[name] += grad  # of all heads: added up
 
     grads |= tower_backward(p, "title", dV, title_tape)
     grads |= tower_backward(p, "user", dA, user_tape)
     if model.head == "cross-stitch":
+        # dαₖⱼ = ⟨dW̃ₖ, Wⱼ⟩; dWⱼ = Σₖ αₖⱼ dW̃ₖ
         grads["head.alpha"], grads["stitch.W"] = stitch_backward(grads.pop("head.W"), p["head.alpha"], p["stitch.W"])
     if not model.learned_logit:
         grads["logit.scale"][:] = grads["logit.bias"][:] = 0

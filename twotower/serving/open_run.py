@@ -98,7 +98,8 @@ def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | N
     """
     if not model.config.memory:
         return None
-    run, path = RunReader(run_path), run_path / MEMORY
+    run = RunReader(run_path)
+    path = run.files.path(MEMORY)
     return remembered(run, path, dataset) if is_like(run, dataset) else load_memory(path, dataset)
 
 
@@ -107,18 +108,25 @@ def check_shapes(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
     widths = dataset.user_vectors.shape[1], dataset.title_vectors.shape[1]
     if widths != model.widths:
         trained = f"{run.path} was trained on {model.widths}"
-        raise InputError(f"{dataset.path}: its vectors are {widths} wide; {trained}")
+        raise InputError(
+            f"{dataset.path}: its vectors are {widths} wide; {trained} (twotower embed --basis-from {run.dataset})"
+        )
     group, groups = run.evaluation.territories.group, model.config.groups
     if groups > 1 and (group.min() < 0 or group.max() >= groups):
         actual = f"groups from {group.min()} to {group.max()}"
-        raise InputError(f"{run.path / TERRITORIES}: {actual}, expected 0 to {groups - 1}")
+        raise InputError(
+            f"{run.path / TERRITORIES}: {actual}, expected 0 to {groups - 1}: the run is damaged, train again"
+        )
 
 
 def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
     """Errors: InputError unless a run was trained on the vectors, territories and titles of a dataset."""
     check_shapes(run, dataset, model)
     if run.evaluation.territories.code != dataset.territories.code:
-        raise InputError(f"{dataset.path}: its territories are not those that {run.path} was trained on")
+        raise InputError(
+            f"{dataset.path}: its territories are not those that {run.path} was trained on; "
+            f"make its vectors with twotower embed --basis-from {run.dataset}, or train again"
+        )
     if run.vectors != dataset.identity["vectors"] and dataset.has_fitted_columns:
         other = f"its vectors are not those that {run.path} was trained on"
         hint = f"train a new model, or see twotower embed --basis-from {run.dataset}"
@@ -129,4 +137,7 @@ def check_fits(run: RunReader, dataset: Dataset, model: TwoTower) -> None:
             offsets = f"{run.path} has offsets for the {trained_on:,} titles that it was trained on"
             raise InputError(f"{dataset.path}: other titles; {offsets} (train without them: --title-offsets none)")
     if model.config.memory and run.titles != dataset.identity["titles"]:
-        raise InputError(f"{dataset.path}: other titles than those that {run.path} remembers (--memory)")
+        raise InputError(
+            f"{dataset.path}: other titles than those that {run.path} remembers (--memory); "
+            f"make its vectors with twotower embed --basis-from {run.dataset}, or train again"
+        )

@@ -54,7 +54,9 @@ def remapped(run: RunReader, model: TwoTower, dataset: Dataset) -> TwoTower:
         ids = run.evaluation.titles.title
         if model.title_offsets.shape != (len(table.code), len(ids)):
             found = f"offsets of shape {model.title_offsets.shape} for {len(table.code)} territories"
-            raise InputError(f"{run.path}: {found} and {len(ids)} titles in its tables")
+            raise InputError(
+                f"{run.path}: {found} and {len(ids)} titles in its tables: the run is damaged, train again"
+            )
         title = rows_of(dataset.title_ids, ids)
         moved.title_offsets = offsets_by_id(model.title_offsets, territory, title, table.users)
     return moved
@@ -134,9 +136,7 @@ def check_heads(run: RunReader, dataset: Dataset, territory_group: np.ndarray, u
         codes = [dataset.territories.code[c] for c in np.unique(territory[without_head])]
         where = f"{codes[0]!r}" if len(codes) == 1 else f"{len(codes)} territories, such as {codes[0]!r}"
         affected = f"{int(without_head.sum()):,} of {counted(len(territory), 'user')} live in {where}"
-        hint = (
-            "--unknown-territory skip leaves them out, shared serves them without a head; see --users, --territory"
-        )
+        hint = "--unknown-territory skip leaves them out, shared serves them without a head; see --users, --territory"
         raise InputError(f"{dataset.path}: {affected}, for which {run.path} has no head ({hint})")
 
 
@@ -180,14 +180,20 @@ def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) ->
     original = Dataset.open(run.dataset)
     sampled = Sample(original, run.sample)
     if sampled.test_pairs().digest() != run.test_digest:
-        raise InputError(f"{sampled.path}: resampled since {run.path}, whose training users are therefore unknown")
+        raise InputError(
+            f"{sampled.path}: resampled since {run.path}, whose training users are therefore unknown; train again"
+        )
     if dataset.user_ids is None or original.user_ids is None:
-        raise InputError(f"{dataset.path}: without user ids, the training users of {run.path} are unknown")
+        unknown = f"without user ids, the training users of {run.path} are unknown"
+        raise InputError(f"{dataset.path}: {unknown}; evaluate it on its own dataset")
     trained_on = np.zeros(original.n_users + 1, bool)  # the last is for users who are not in it
     trained_on[sampled.train_users] = True
     group = groups_by_code(run, dataset.territories.code, groups)
     valid = ~trained_on[rows_of(dataset.user_ids, original.user_ids)] & (group[dataset.head_territory] != UNKNOWN)
     remaining = pairs.take(valid[pairs.user])
     if not len(remaining):
-        raise InputError(f"{dataset.path}: no test pairs of users that {run.path} was not trained on")
+        raise InputError(
+            f"{dataset.path}: no test pairs of users that {run.path} was not trained on; "
+            "sample more with twotower sample --overwrite --test-users"
+        )
     return remaining

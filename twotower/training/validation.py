@@ -26,7 +26,7 @@ def split_users(pairs: Pairs, sampled: Sample, share: float, seed: int) -> tuple
     held = chosen_users[pairs.user]
     if not pairs.label[held].any():
         found = f"no positive among {len(chosen)} validation users"
-        raise InputError(f"{sampled.path}: {found}; raise --validation")
+        raise InputError(f"{sampled.path}: {found}; raise --validation, or set it to 0")
     return pairs.take(~held), pairs.take(held)
 
 

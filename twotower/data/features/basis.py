@@ -3,15 +3,17 @@
 The directions of an SVD are arbitrary: the same log with one more day gives others. So the factors are stored, and
 other users and titles are projected onto them:
 
-    user   history x (T,)  → x / √(its sum · the titles' sums) · V s^(p−1) / scale   of the titles that are known
+    user   history x (T,)  → x weighted · V s^(p−1) / scale, of the titles that are known
+           popularity      → (log of the history's length − shift) / scale
     title  words           → TF-IDF with the known words and their idf · V / scale
            history         → its row of V s^p / scale, or zeros where the title is not known
+           popularity      → (log share of viewers everywhere − shift) / scale; in territories, over that
     both   categories, territories → a column each, zeros for others
 
 On disk, in ``basis/`` of the dataset:
 
     basis.json               a BasisRecord
-    history-s.npy V weight   (k,), (T, k), (T,) float64: the factors, and the titles' sums in the weighted history
+    history-s.npy V weight   (k,), (T, k), (T,) float64: the factors, and what the weighting has of each title
     text-s.npy V idf         (k,), (m, k), (m,) float64
 """
 
@@ -25,12 +27,13 @@ from scipy import sparse
 from twotower.core.errors import InputError
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset
-from twotower.data.features.svd import Factors, count_matrix, degree_normalised, tf_idf
+from twotower.data.features.svd import Factors, count_matrix, tf_idf
 from twotower.data.features.text import count_words
+from twotower.data.features.weighting import Weighting
 from twotower.data.ingest.arrow_columns import LIST_MARK
 
 FACTS = "basis.json"
-KINDS = ("own", "history", "territory", "text", "categories")
+KINDS = ("own", "history", "length", "popularity", "local popularity", "territory", "text", "categories")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class History:
     """The SVD of the weighted history matrix."""
 
     titles: list[str]  # (T,) ids, in the order of V
-    weight: np.ndarray  # (T,) float64 sum of each title's column; 0 where nobody watched it
+    weighting: Weighting  # has 0 for a title that nobody watched
     factors: Factors
     power: float  # of the singular values
 
@@ -46,9 +49,9 @@ class History:
         """(U, T) history of these titles, with their weights."""
         user, title = dataset.history()
         row = rows_of(dataset.title_ids, self.titles)[title]
-        known = (row >= 0) & (self.weight[row] > 0)
+        known = (row >= 0) & (self.weighting.titles[row] > 0)
         counts = count_matrix(user[known], row[known], (dataset.n_users, len(self.titles)))
-        return degree_normalised(counts, self.weight)
+        return self.weighting.weigh(counts)
 
     def users(self, matrix: sparse.csr_matrix) -> np.ndarray:
         """A vector for each row of a ``matrix``: (U, k) float32."""
@@ -84,8 +87,9 @@ class Part(NamedTuple):
     kind: str  # one of KINDS
     name: str  # of categories: their column
     width: int
-    scale: float = 1.0  # what comes from an SVD is divided by it
+    scale: float = 1.0  # what comes from an SVD, or counts viewers, is divided by it
     values: tuple[str, ...] = ()  # one column each: categories, or territory codes
+    shift: float = 0.0  # subtracted before, from what counts viewers
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,10 @@ class Basis:
         facts: dict[str, Any] = {name: [part._asdict() for part in getattr(self, name)] for name in ("users", "titles")}
         arrays: dict[str, np.ndarray] = {}
         if self.history is not None:
+            weighting = self.history.weighting
             facts["history"] = {"titles": self.history.titles, "power": self.history.power}
-            arrays |= _named("history", self.history.factors, weight=self.history.weight)
+            facts["history"]["weighting"] = weighting.facts()
+            arrays |= _named("history", self.history.factors, weight=weighting.titles)
         if self.text is not None:
             facts["text"] = {"columns": self.text.columns, "words": self.text.words}
             arrays |= _named("text", self.text.factors, idf=self.text.idf)
@@ -118,7 +124,8 @@ class Basis:
             history = text = None
             if "history" in facts:
                 ids, power = facts["history"]["titles"], float(facts["history"]["power"])
-                history = History(ids, *_arrays(dataset, "history", "weight", len(ids)), power)
+                of_titles, factors = _arrays(dataset, "history", "weight", len(ids))
+                history = History(ids, Weighting(titles=of_titles, **facts["history"]["weighting"]), factors, power)
             if "text" in facts:
                 columns, words = facts["text"]["columns"], facts["text"]["words"]
                 idf, factors = _arrays(dataset, "text", "idf", len(words))

@@ -18,17 +18,17 @@ from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset, VectorsRecord
 from twotower.data.dataset_writer import write_vectors
 from twotower.data.features.basis import Basis, History, Part, Text, indicators, joined, scaled, values_in
+from twotower.data.features.choosing import choose_weighting
 from twotower.data.features.own_vectors import read_vectors
+from twotower.data.features.popularity import history_counts, largest_territories, length_of_history, log_shares
 from twotower.data.features.svd import (
     Factors,
-    column_sums,
-    count_matrix,
-    degree_normalised,
     inverse_document_frequency,
     tf_idf,
     truncated_svd,
 )
 from twotower.data.features.text import count_words
+from twotower.data.features.weighting import WEIGHTINGS, Weighting
 
 USER_DIMS = 192  # default dimensions of the history's SVD
 _NUMBERS = re.compile(r"[\d.,|+-]*")  # lists of numbers too, and nothing at all
@@ -48,6 +48,8 @@ class EmbedConfig:
 
     user_dims: int | None = None  # dimensions of the history's SVD; None: USER_DIMS
     history_power: float | None = None  # exponent of its singular values; None: POWER
+    weighting: str | None = None  # of the history: one of WEIGHTINGS; None or "auto": chosen by held-out titles
+    popularity: bool | None = None  # columns that count viewers; None: yes
     territory_onehot: bool | None = None  # None: yes
     profile: tuple[str, ...] = ()  # columns of users.csv, one-hot
     text: tuple[str, ...] = ()  # columns of titles.csv; none: all that are not categorical
@@ -166,6 +168,8 @@ class FeatureBuilder:
             yield FeaturePart(Part("own", "own", self.own_users.shape[1]), self.own_users)
         if default or config.user_dims is not None:
             yield self._svd_part("history", "user", self.history.users(self.history_matrix))
+        if (default if config.popularity is None else config.popularity) and self.counts.nnz:
+            yield counted_part("length", length_of_history(self.counts))
         if default if config.territory_onehot is None else config.territory_onehot:
             onehot = np.eye(dataset.n_territories, dtype=np.float32)
             part = Part("territory", "territory", len(onehot), values=tuple(dataset.territories.code))
@@ -175,7 +179,7 @@ class FeatureBuilder:
 
     def title_parts(self) -> Iterator[FeaturePart]:
         """Own vectors, text, categorical columns, and the title columns of the history's SVD."""
-        config, titles = self.config, self.dataset.titles
+        config, dataset, titles = self.config, self.dataset, self.dataset.titles
         default = self.own_titles is None
         if self.own_titles is not None:
             yield FeaturePart(Part("own", "own", self.own_titles.shape[1]), self.own_titles)
@@ -191,6 +195,11 @@ class FeatureBuilder:
             yield one_hot_part(name, titles[name])
         if default if config.title_side is None else config.title_side:
             yield self._svd_part("history", "title", self.history.factors.columns(self.power))
+        if (default if config.popularity is None else config.popularity) and self.counts.nnz:
+            codes = largest_territories(dataset)
+            everywhere, there = log_shares(dataset, self.counts, codes)
+            yield counted_part("popularity", everywhere)
+            yield counted_part("local popularity", there, codes)
 
     def _text_columns(self) -> list[str]:
         """The columns of titles that are text by default: all that are neither categorical nor numbers alone."""
@@ -208,20 +217,35 @@ class FeatureBuilder:
     @cached_property
     def counts(self) -> sparse.csr_matrix:
         """(U, T) how often each user watched each title before day 0."""
-        user, title = self.dataset.history()
-        return count_matrix(user, title, (self.dataset.n_users, self.dataset.n_titles))
+        return history_counts(self.dataset)
 
     @cached_property
     def history_matrix(self) -> sparse.csr_matrix:
         """(U, T) the same, weighted."""
-        return degree_normalised(self.counts)
+        return self.weighting.weigh(self.counts)
+
+    @property
+    def dims(self) -> int:
+        """Columns of the history's SVD, unless its rank is lower."""
+        return USER_DIMS if self.config.user_dims is None else self.config.user_dims
+
+    @cached_property
+    def weighting(self) -> Weighting:
+        """That of the history; by default the one that tells held-out titles best."""
+        name = self.config.weighting or "auto"
+        if name == "auto":
+            measured = choose_weighting(self.counts, self.dims, self.power, self.progress)
+            name = next(iter(measured), WEIGHTINGS[0])
+            values = ", ".join(f"{other} {value:.4f}" for other, value in measured.items())
+            by = f"by held-out titles (average precision: {values})" if measured else "too few users to choose"
+            self.notes.append(f"Weighting of the history: {name}, {by}.")
+        return Weighting.of(name, self.counts)
 
     @cached_property
     def history(self) -> History:
         """The SVD of the history, for users and titles."""
-        dims = USER_DIMS if self.config.user_dims is None else self.config.user_dims
-        factors = self._factorise("history", self.history_matrix, dims)
-        self.history_basis = History(self.dataset.title_ids, column_sums(self.counts), factors, self.power)
+        factors = self._factorise("history", self.history_matrix, self.dims)
+        self.history_basis = History(self.dataset.title_ids, self.weighting, factors, self.power)
         return self.history_basis
 
     def _factorise(self, name: str, A: sparse.csr_matrix, dims: int) -> Factors:
@@ -249,6 +273,19 @@ class FeatureBuilder:
                 raise InputError(f"{self.dataset.path}: no {what} column {name!r}; {there}")
 
 
+def counted_part(kind: str, columns: np.ndarray, values: Sequence[str] = ()) -> FeaturePart:
+    """Columns (n, F) that count viewers, shifted to mean 0 and scaled together to mean square 1."""
+    shift = float(columns.mean())
+    spread = float(columns.std())
+    part = Part(kind, kind, columns.shape[1], spread if spread > 1e-6 else 1.0, tuple(values), shift)
+    return FeaturePart(part, shifted(part, columns))
+
+
+def shifted(part: Part, columns: np.ndarray) -> np.ndarray:
+    """What counts viewers (n, F), shifted and scaled: float32."""
+    return ((columns - part.shift) / part.scale).astype(np.float32)
+
+
 def missing_note(name: str, what: str, filled: np.ndarray) -> list[str]:
     """A note on users or titles whose row (n,) is not ``filled``."""
     missing = int(np.count_nonzero(~filled))
@@ -268,5 +305,7 @@ def categories(name: str, texts: Sequence[str]) -> list[str]:
     """
     values = sorted(set().union(*map(values_in, texts)))
     if len(values) > MAX_CATEGORIES:
-        raise InputError(f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} categories")
+        raise InputError(
+            f"column {name!r}: {len(values):,} values, expected at most {MAX_CATEGORIES:,} for --categorical"
+        )
     return values

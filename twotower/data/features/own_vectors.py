@@ -80,7 +80,8 @@ def _read_table(path: Path, what: str, ids: Sequence[str]) -> np.ndarray:
             vectors[at] = block[i]
     if (row_of < 0).any():
         first = ids[int(np.argmax(row_of < 0))]
-        raise InputError(f"{path}: {(row_of < 0).sum():,} of {len(ids):,} {what}s have no vector, such as {first!r}")
+        raise InputError(f"{path}: {(row_of < 0).sum():,} of {len(ids):,} {what}s have no vector, such as {first!r}; "
+            "add theirs, or import without them")
     _check_finite(vectors, lambda row: f"{table.where(int(row_of[row]))}, {what} {ids[row]!r}")
     return vectors
 

@@ -1,10 +1,12 @@
 """Project the users and titles of a dataset onto the basis of another: a newer log, for a trained model."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
 import numpy as np
+from scipy import sparse
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -12,8 +14,9 @@ from twotower.core.progress import Progress, silent
 from twotower.core.storage import rows_of
 from twotower.data.dataset import Dataset, Origin, VectorsRecord
 from twotower.data.features.basis import Basis, Part, indicators, scaled, values_in
-from twotower.data.features.embed import EmbedSummary, FeaturePart, missing_note, write
+from twotower.data.features.embed import EmbedSummary, FeaturePart, missing_note, shifted, write
 from twotower.data.features.own_vectors import read_vectors
+from twotower.data.features.popularity import history_counts, length_of_history, log_shares
 
 
 def embed_with_basis(
@@ -88,6 +91,11 @@ class FeatureProjector:
             if width != widths[0]:
                 raise InputError(f"{file}: {counted(width, 'dimension')}, the vectors of {self.other} have {widths[0]}")
 
+    @cached_property
+    def counts(self) -> sparse.csr_matrix:
+        """(U, T) how often each user watched each title before day 0."""
+        return history_counts(self.dataset)
+
     def user_columns(self, part: Part) -> np.ndarray:
         """The columns of a part of the users' vectors, (U, F) float32."""
         dataset, history = self.dataset, self.basis.history
@@ -98,6 +106,8 @@ class FeatureProjector:
             columns = history.users(history.matrix(dataset))
             self.progress("projecting histories", 1, 1)
             return self._svd_columns(part, "user", columns)
+        if part.kind == "length":
+            return shifted(part, length_of_history(self.counts))
         if part.kind == "territory":
             return self._territories(part)
         return self._categories(part, dataset.user_columns[part.name])
@@ -109,6 +119,9 @@ class FeatureProjector:
             return self.own["title"]
         if part.kind == "history" and history is not None:
             return self._svd_columns(part, "title", history.of_titles(self.dataset.title_ids))
+        if part.kind in ("popularity", "local popularity"):
+            everywhere, there = log_shares(self.dataset, self.counts, part.values)
+            return shifted(part, everywhere if part.kind == "popularity" else there)
         if part.kind == "text" and text is not None:
             return self._svd_columns(part, "title", text.of_titles(titles))
         return self._categories(part, titles[part.name])

@@ -57,37 +57,16 @@ def tf_idf(counts: sparse.csr_matrix, idf: np.ndarray | None = None) -> sparse.c
     """
     idf = inverse_document_frequency(counts) if idf is None else idf
     weights = (1.0 + np.log(counts.data)) * idf[counts.indices]  # (nnz,)
-    row = _row_of_entry(counts)
-    return _with_data(counts, weights / np.sqrt(np.bincount(row, weights**2, minlength=counts.shape[0]))[row])
+    row = row_of_entry(counts)
+    return with_data(counts, weights / np.sqrt(np.bincount(row, weights**2, minlength=counts.shape[0]))[row])
 
 
-def column_sums(counts: sparse.csr_matrix) -> np.ndarray:
-    """The sum of 1 + ln count over each column of counts (n, m): (m,)."""
-    return np.bincount(counts.indices, 1.0 + np.log(counts.data), minlength=counts.shape[1])
-
-
-def degree_normalised(counts: sparse.csr_matrix, sums: np.ndarray | None = None) -> sparse.csr_matrix:
-    """W = 1 + ln count divided by √(its row's sum · its column's sum) of W: (n, m).
-
-    ``sums`` (m,) are the columns' sums, of W itself unless given.
-
-    A title that everybody watched says little about anyone's taste, nor does one user among a title's many;
-    unweighted, the first singular vectors would be spent on what is popular. The largest singular value is 1.
-    Source: Dhillon 2001, Co-clustering documents and words using bipartite spectral graph partitioning.
-    """
-    weights = 1.0 + np.log(counts.data)  # (nnz,)
-    row, column = _row_of_entry(counts), counts.indices
-    of_columns = column_sums(counts) if sums is None else sums
-    product = np.bincount(row, weights, minlength=counts.shape[0])[row] * of_columns[column]
-    return _with_data(counts, weights / np.sqrt(product))
-
-
-def _row_of_entry(A: sparse.csr_matrix) -> np.ndarray:
+def row_of_entry(A: sparse.csr_matrix) -> np.ndarray:
     """(nnz,) the row that each stored entry stands in."""
     return np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
 
 
-def _with_data(A: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
+def with_data(A: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
     """A matrix with the places of A and other values (nnz,)."""
     return sparse.csr_matrix((data, A.indices, A.indptr), shape=A.shape)
 

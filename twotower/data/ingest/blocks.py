@@ -26,7 +26,7 @@ class CsvFormat:
 
     def __post_init__(self) -> None:
         if self.separator is not None and (not self.separator or set(self.separator) & set('\r\n"')):
-            raise InputError(f"separator {self.separator!r}: expected one or more characters, none of them a quote")
+            raise InputError(f"--separator {self.separator!r}: expected one or more characters, none of them a quote")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ class CsvTable:
         try:
             self.encoding = codecs.lookup(form.encoding).name
         except LookupError:
-            raise InputError(f"{path}: unknown encoding {form.encoding!r}, expected one such as latin-1") from None
+            raise InputError(
+                f"{path}: --encoding {form.encoding!r} is unknown, expected one such as utf-8 or latin-1"
+            ) from None
         self.packed = packing(path)
         self.skip = form.skip_lines  # lines before the first row
         with self._open()[0] as text, self._errors():

@@ -97,9 +97,9 @@ class ImportConfig:
         if not (self.events or self.markets or self.sql):
             raise InputError("no watch log: expected --events FILE, --market TERRITORY FILE or --sql QUERY")
         if self.unknown_ids not in UNKNOWN_IDS:
-            raise InputError(f"unknown_ids = {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
+            raise InputError(f"--unknown-ids {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
         if not 0 <= (self.history_share or 0) < 1:
-            raise InputError(f"history_share = {self.history_share}: expected from 0 to less than 1")
+            raise InputError(f"--history-share {self.history_share}: expected from 0 to less than 1")
         for name in ("from_date", "until_date"):
             try:
                 date.fromisoformat(getattr(self, name) or "2000-01-01")
@@ -108,16 +108,16 @@ class ImportConfig:
                 raise InputError(f"{flag} {getattr(self, name)!r}: expected a date such as 2024-03-01") from None
         if self.missing_territory not in MISSING_TERRITORY:
             expected = ", ".join(MISSING_TERRITORY)
-            raise InputError(f"missing_territory = {self.missing_territory!r}: expected {expected}")
+            raise InputError(f"--missing-territory {self.missing_territory!r}: expected {expected}")
         if self.seed < 0:
-            raise InputError(f"seed = {self.seed}: expected a whole number >= 0")
+            raise InputError(f"--seed {self.seed}: expected a whole number >= 0")
         for territory, file in self.markets:
             if clean(territory) in MISSING:
                 raise InputError(f"--market {territory!r} {file}: expected a code or a name of a territory")
         try:
             re.compile(self.keep_titles or "")
         except re.error as error:
-            raise InputError(f"keep_titles = {self.keep_titles!r}: no regular expression ({error})") from None
+            raise InputError(f"--keep-titles {self.keep_titles!r}: not a regular expression ({error})") from None
         if (self.train_days == 0) != (self.test_days == 0):
             zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
             raise InputError(f"--{zero}-days 0: expected --{other}-days 0 as well, for a log to score only")
@@ -302,7 +302,8 @@ def select_days(log: EventLog, config: ImportConfig, notes: list[str]) -> EventL
     if last is not None:
         keep &= log.day <= last
     if not keep.any():
-        raise InputError(f"no events are left of {len(log):,} from {config.from_date} until {config.until_date}")
+        options = f"--from {config.from_date}, --until {config.until_date}"
+        raise InputError(f"no events are left of {len(log):,} ({options})")
     if not keep.all():
         notes.append(f"{counted(int((~keep).sum()), 'event')} left out: before --from or after --until.")
     return log if keep.all() else log.take(keep)

@@ -17,12 +17,14 @@ def log_files(path: Path, territory: str | None = None) -> list[LogFile]:
         found = sorted(file for file in path.rglob("*") if _holds_data(file.relative_to(path)) and file.is_file())
         found = [file for file in found if file.stat().st_size]
         if not found:
-            raise InputError(f"{path}: a folder without data files")
+            raise InputError(
+                f"{path}: a folder without data files, expected CSV, JSON lines or Parquet in it (--events)"
+            )
         return [LogFile(file, territory, partition(file.relative_to(path).parts[:-1])) for file in found]
     if not path.exists() and glob.has_magic(str(path)):
         names = sorted(glob.glob(str(path), recursive=True))
         if not names:
-            raise InputError(f"{path}: no file matches this pattern")
+            raise InputError(f"{path}: no file matches this pattern (--events)")
         fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
         files = [file for name in names for file in log_files(Path(name), territory)]
         return [LogFile(f.path, territory, partition(f.path.parts[fixed:-1])) for f in files]

@@ -56,7 +56,10 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
     train = train_days if train_days is not None else min(TRAIN_DAYS, max(1, (n - test) // 2))
     if train + test > n:
         days = "1 day" if n == 1 else f"{n} days"
-        raise InputError(f"the log has events of {days}: too few for {train} training and {test} test days")
+        raise InputError(
+            f"the log has events of {days}: "
+            f"too few for {train} training and {test} test days; lower --train-days or --test-days"
+        )
     place = np.searchsorted(dates, ordinal)
     day = place - (n - train - test)
     counts = np.bincount(place, minlength=n)

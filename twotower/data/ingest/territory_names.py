@@ -99,8 +99,8 @@ def without_a_place(places: Sequence[Place], reading: str | None) -> list[str]:
     if not unknown or reading == "other":
         return []
     what = counted(len(unknown), "territory", "territories")
-    remedy = "--territory-names FILE maps spellings to countries, --places FILE gives places"
-    return [f"{what} without a place, for no such country is known in English: {some_of(unknown)} ({remedy})."]
+    known = "for no such country is known in English"
+    return [f"{what} without a place, {known}: {some_of(unknown)} (--territory-names, --places)."]
 
 
 def doubtful_countries(names: Sequence[str]) -> tuple[list[str], list[str]]:

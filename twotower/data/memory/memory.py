@@ -68,6 +68,10 @@ class Memory:
         neighbours = cosine_neighbours(known.watched), ease_neighbours(known.watched)
         memory = cls(known.history, known.territory, title_terms(known), *neighbours)
         memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
+        labels = TERMS.index("labels, world")  # over the mean title's: shares of labels grow with the days counted
+        mean = np.log(np.exp(memory.tables[labels]).mean())
+        memory.tables[labels] -= mean
+        memory.unwatched[labels] -= mean
         return memory
 
     def standardise(self, m: Array) -> Array:

@@ -58,7 +58,8 @@ class PairSampler:
             available = " of an available title" if len(possible) else ""
             raise InputError(
                 f"{self.dataset.path}: {who} no first stream{available} {where} "
-                f"on days {days.start}–{days.stop - 1}: sample more users"
+                f"on days {days.start}–{days.stop - 1}; sample more users (--random-users, "
+                "--active-users, --test-users)"
             )
         seed, stream = self.config.seed, NEGATIVES_OF[split]
         key = int(seed_sequence(seed, stream).generate_state(1, np.uint64)[0])

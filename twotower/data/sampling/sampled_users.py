@@ -35,20 +35,20 @@ def sample_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) 
     """Test, random and active users, disjoint. Errors: InputError when there are not so many."""
     n_test = how_many(config.test_users, dataset.n_users)
     if n_test >= dataset.n_users:
-        raise InputError(f"test_users = {n_test}: expected fewer than the {dataset.n_users} users of the dataset")
+        raise InputError(f"--test-users {n_test}: expected fewer than the {dataset.n_users} users of the dataset")
     everyone = generator(config.seed, Stream.TEST_USERS).permutation(dataset.n_users)
     test, others = np.sort(everyone[:n_test]), np.sort(everyone[n_test:])
 
     n_random = how_many(config.random_users, len(others))
     if n_random > len(others):
         rest = f"{len(others)} of the {dataset.n_users} users that are not test users"
-        raise InputError(f"random_users = {n_random}: expected at most the {rest}")
+        raise InputError(f"--random-users {n_random}: expected at most the {rest}; sample fewer test or random users")
     others = generator(config.seed, Stream.RANDOM_USERS).permutation(others)
     if config.dev_users:
         n_dev = min(n_test, len(others) // DEV_SHARE)
         others, test = others[: len(others) - n_dev], np.sort(others[len(others) - n_dev :])
         if n_dev == 0 or n_random > len(others):
-            raise InputError(f"random_users = {n_random}: no {max(n_dev, 1)} users are left for --dev-users")
+            raise InputError(f"--random-users {n_random}: no {max(n_dev, 1)} users are left for --dev-users")
     random, others = others[:n_random], others[n_random:]
 
     recent = watched.count(max(0, dataset.train_days - config.window), dataset.train_days)
@@ -58,7 +58,10 @@ def sample_users(dataset: Dataset, watched: FirstStreams, config: SampleConfig) 
         n_active = min(n_active, len(pool))
     if n_active > len(pool):
         when = f"in the last {config.window} training days" if dataset.has_time else "at all"
-        raise InputError(f"active_users = {n_active}: only {len(pool)} other users have a first stream {when}")
+        raise InputError(
+            f"--active-users {n_active}: "
+            f"only {len(pool)} other users have a first stream {when}; ask for fewer, or a share"
+        )
     active = sample_active(dataset, watched, config, random, pool, n_active)
 
     train = np.concatenate([random, active])

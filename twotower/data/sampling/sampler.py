@@ -82,6 +82,7 @@ def automatic_alpha(dataset: Dataset, watched: FirstStreams) -> float:
     streamers = watched.users_per_day(dataset.train_days).mean()
     if streamers == 0:
         raise InputError(
-            f"{dataset.path}: no first stream on days 0–{dataset.train_days - 1}, so --alpha auto has no value"
+            f"{dataset.path}: no first stream on days 0–{dataset.train_days - 1}, "
+            "so --alpha auto has no value; set a number"
         )
     return float(dataset.n_users / streamers)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotower.core.formatting import count, is_number
-from twotower.experiments.report.wording import Record
+from twotower.core.serialisation import flat
+from twotower.experiments.schema import ExperimentRecord
 from twotower.report.table import TEXT, Cell, Column, Table
 
 NOT_STATED = Cell(None, hint="not stated")
@@ -21,17 +22,7 @@ def in_words(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    result: dict[str, Any] = {}
-    for name, item in value.items():
-        result |= flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return result
-
-
-def side_by_side(id: str, title: str, first: str, settings: Mapping[str, Any]) -> Table:
+def side_by_side(id: str, title: str, first: str, settings: Mapping[str, object]) -> Table:
     """Settings of several things: a row per setting, a column per thing; rows that differ first."""
     by_thing = [flat(value) for value in settings.values()]
     names = dict.fromkeys(name for values in by_thing for name in values)
@@ -42,16 +33,16 @@ def side_by_side(id: str, title: str, first: str, settings: Mapping[str, Any]) -
     return table
 
 
-def settings_table(record: Record) -> Table:
+def settings_table(record: ExperimentRecord) -> Table:
     settings = {method["name"]: method["settings"] for method in record["methods"]}
     return side_by_side("settings-table", "Settings per method, those that differ first", "Setting", settings)
 
 
-def sample_table(record: Record) -> Table:
+def sample_table(record: ExperimentRecord) -> Table:
     return side_by_side("sample-table", "Samples, what differs first", "Fact", record["samples"])
 
 
-def fact_table(facts: Mapping[str, Any], id: str, title: str) -> Table:
+def fact_table(facts: Mapping[str, object], id: str, title: str) -> Table:
     """One mapping of the record: a row per fact that it states."""
     table = Table([Column("Fact", TEXT), Column("Value", TEXT)], title, id=id)
     for name, value in flat(facts).items():
@@ -60,15 +51,15 @@ def fact_table(facts: Mapping[str, Any], id: str, title: str) -> Table:
     return table
 
 
-def dataset_table(record: Record) -> Table:
+def dataset_table(record: ExperimentRecord) -> Table:
     facts = {name: value for name, value in record["dataset"].items() if name != "about"}
     return fact_table(facts, "dataset-table", "The data")
 
 
-def provenance_table(record: Record) -> Table:
+def provenance_table(record: ExperimentRecord) -> Table:
     title = "Where the data come from and how they were read"
     return fact_table(record["dataset"]["about"], "provenance-table", title)
 
 
-def environment_table(record: Record) -> Table:
+def environment_table(record: ExperimentRecord) -> Table:
     return fact_table(record["environment"], "environment-table", "The machine and its software")

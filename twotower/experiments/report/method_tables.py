@@ -7,15 +7,14 @@ import numpy as np
 
 from twotower.core import formatting
 from twotower.core.formatting import is_number
-from twotower.experiments.report.cells import TONES, interval_cell, mean_cell, territory_cell
+from twotower.experiments.report.cells import TONES, mean_cells, mean_columns, territory_cell
 from twotower.experiments.report.territory_tables import tested
-from twotower.experiments.report.wording import Record
+from twotower.experiments.report.wording import values
+from twotower.experiments.schema import Compared, ExperimentRecord, Value
 from twotower.metrics.averages import mean_and_spread
 from twotower.report.pivot import pivoted
 from twotower.report.table import (
     COUNT,
-    GAIN,
-    INTERVAL,
     PERCENT,
     SCORE,
     TEXT,
@@ -72,13 +71,13 @@ CHANGE_INTERVAL = Kind(lambda ends: " to ".join(map(write_change, ends)))
 WANTED = {"higher": "more", "lower": "less"}
 
 
-def over_seeds(values: Sequence[float | None]) -> tuple[float, float] | None:
+def over_seeds(values: Sequence[Value]) -> tuple[float, float] | None:
     """Mean and spread of the defined ones among the values of several runs."""
     known = [value for value in values if is_number(value)]
     return mean_and_spread(np.array(known)) if known else None
 
 
-def method_table(record: Record) -> Table:
+def method_table(record: Compared) -> Table:
     """What each method is, and its figures over seeds; compared runs have fewer facts than an experiment."""
     known = record["methods"][0]
     words = [(key, column) for key, column in WORDS.items() if key in known]
@@ -87,23 +86,24 @@ def method_table(record: Record) -> Table:
     title = f"Methods, {OVER_SEEDS}; overall: the test pairs of all periods in one ranking"
     table = Table([*columns, *(column for _, column in figures)], title, id="method-table")
     for method in record["methods"]:
-        values = (over_seeds(method[key]) for key, _ in figures)
+        means = map(over_seeds, values(method, *(key for key, _ in figures)))
         seeds = ", ".join(map(str, method["seeds"]))
-        table.add(method["name"], *(method[key] for key, _ in words), seeds, *values)
+        table.add(method["name"], *values(method, *(key for key, _ in words)), seeds, *means)
     return table
 
 
-def run_data(record: Record) -> Table:
+def run_data(record: Compared) -> Table:
     """A row per run."""
     figures = [key for key in FIGURES if key in record["methods"][0]]
     table = Table([*map(data, ("method", "seed", *figures, "worst_territory"))])
     for method in record["methods"]:
         for i, seed in enumerate(method["seeds"]):
-            table.add(method["name"], seed, *(method[name][i] for name in figures), method.get("worst_territory"))
+            found = (column[i] for column in values(method, *figures))
+            table.add(method["name"], seed, *found, method.get("worst_territory"))
     return table
 
 
-def bias_table(record: Record) -> Table:
+def bias_table(record: ExperimentRecord) -> Table:
     """Popularity bias: a row per method and measure, of all users and of each territory where any is defined."""
     columns = [
         data("method"),
@@ -114,7 +114,7 @@ def bias_table(record: Record) -> Table:
     ]
     table, bias = Table(columns), record["bias"]
     known = [
-        any(values[c] is not None for of in bias.values() for values in of["territories"].values())
+        any(column[c] is not None for of in bias.values() for column in of["territories"].values())
         for c in range(len(record["territories"]))
     ]
     for method, of in bias.items():
@@ -128,7 +128,7 @@ def bias_table(record: Record) -> Table:
     return table
 
 
-def overall_bias_table(record: Record, measures: Sequence[str] | None = None) -> Table:
+def overall_bias_table(record: ExperimentRecord, measures: Sequence[str] | None = None) -> Table:
     """Popularity bias of all users: a row per measure (all, or those named), a column per method."""
     title = f"Popularity bias over all test users, {OVER_SEEDS}"
     chosen = record["measures"] if measures is None else measures
@@ -138,7 +138,7 @@ def overall_bias_table(record: Record, measures: Sequence[str] | None = None) ->
     return pivoted(replace(long, rows=rows), "method", "mean", keep, title, "bias-table")
 
 
-def bias_territory_tables(record: Record) -> list[Table]:
+def bias_territory_tables(record: ExperimentRecord) -> list[Table]:
     """Popularity bias per territory: a table per measure, a column per method."""
     long, tables = bias_table(record), []
     for i, (name, measure) in enumerate(record["measures"].items()):
@@ -149,7 +149,7 @@ def bias_territory_tables(record: Record) -> list[Table]:
     return tables
 
 
-def change_table(record: Record) -> Table:
+def change_table(record: ExperimentRecord) -> Table:
     """How much the main method's popularity bias differs from that of its baselines: a row per measure."""
     columns = [
         *map(data, ("method", "baseline")),
@@ -174,30 +174,25 @@ def change_table(record: Record) -> Table:
     return table
 
 
-def part_table(record: Record) -> Table:
+def part_table(record: ExperimentRecord) -> Table:
     """What each part of the main method brings, and its share in the whole."""
     columns = [
         Column("Part", TEXT, ("part",)),
         Column("Models", TEXT, on=("terminal", "page")),
         *map(data, ("method", "baseline")),
-        Column("Gain over all pairs", GAIN, ("overall_mean",)),
-        Column("95 % interval", INTERVAL, ("overall_low", "overall_high")),
-        Column("Mean of territories", GAIN, ("mean",)),
-        Column("95 % interval", INTERVAL, ("low", "high")),
+        *mean_columns("Gain over all pairs", "overall"),
+        *mean_columns("Mean of territories", "mean"),
         Column("Share of the gain", PERCENT, ("share",)),
     ]
     title = f"Parts of {record['main_method']}: gains in percent, and shares in overall PR-AUC"
     table = Table(columns, title, id="part-table")
     for part in record["parts"]:
-        cells = []
-        for mean in (part["overall"], part["mean"]):
-            cells += [mean_cell(mean), interval_cell(mean["low"], mean["high"])]
-        names = part["method"], part["baseline"]
+        names, cells = (part["method"], part["baseline"]), [*mean_cells(part["overall"]), *mean_cells(part["mean"])]
         table.add(part["part"], " over ".join(names), *names, *cells, part["share"])
     return table
 
 
-def calibration_table(record: Record) -> Table:
+def calibration_table(record: ExperimentRecord) -> Table:
     """Expected calibration error per method."""
     columns = [
         Column("Method", TEXT),
@@ -211,7 +206,7 @@ def calibration_table(record: Record) -> Table:
     return table
 
 
-def reliability_data(record: Record) -> Table:
+def reliability_data(record: ExperimentRecord) -> Table:
     """The reliability curve of each method: a row per bin, pairs of all seeds; its error is in each row."""
     table = Table([*map(data, ("method", "low", "high", "pairs", "predicted", "observed", "ece"))])
     for method, curve in record["calibration"].items():
@@ -221,7 +216,7 @@ def reliability_data(record: Record) -> Table:
     return table
 
 
-def calibration_territory_table(record: Record) -> Table:
+def calibration_territory_table(record: ExperimentRecord) -> Table:
     """Calibration in each territory with test pairs: a row per method and territory, and the support it rests on."""
     columns = [
         data("method"),
@@ -236,13 +231,13 @@ def calibration_territory_table(record: Record) -> Table:
     table = Table(columns)
     for method, of in record["calibration"].items():
         for c, territory in tested(record):
-            support = (territory[key] for key in ("major", "evaluated", "test_pairs", "test_positives"))
-            values = ((of["territories"][name][c], of["territory_spreads"][name][c]) for name in CALIBRATION)
-            table.add(method, territory_cell(territory), *support, *values, minor=not territory["major"])
+            support = values(territory, "major", "evaluated", "test_pairs", "test_positives")
+            found = ((of["territories"][name][c], of["territory_spreads"][name][c]) for name in CALIBRATION)
+            table.add(method, territory_cell(territory), *support, *found, minor=not territory["major"])
     return table
 
 
-def calibration_territory_tables(record: Record) -> list[Table]:
+def calibration_territory_tables(record: ExperimentRecord) -> list[Table]:
     """Calibration per territory: a table per figure, a column per method."""
     table, keep = calibration_territory_table(record), ("Territory", "Test pairs", "Test positives")
     return [

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from twotower.experiments.report.cells import interval_cell, mean_cell, territory_cell, won_cell
-from twotower.experiments.report.wording import Record
+from twotower.experiments.report.cells import count_cells, count_columns, mean_cells, mean_columns, territory_cell
+from twotower.experiments.report.wording import values
+from twotower.experiments.schema import Compared, MeanRecord
 from twotower.metrics.recommended import RANKING_METRICS
 from twotower.report.pivot import pivoted
-from twotower.report.table import COUNT, GAIN, INTERVAL, LEVEL, TEXT, Column, Kind, Table, data
+from twotower.report.table import COUNT, LEVEL, TEXT, Column, Table, data
 
 
 def title_of(metric: str, k: int) -> str:
@@ -20,7 +21,7 @@ def level_keys(metric: str) -> tuple[str, str, str]:
     return metric, f"{metric}_low", f"{metric}_high"
 
 
-def ranking_table(record: Record) -> Table:
+def ranking_table(record: Compared) -> Table:
     """A row per method: the mean of all users of each metric, and of the territories with enough users."""
     columns = [Column("Method", TEXT, ("method",)), Column("Mean over", TEXT, ("over",))]
     for metric in RANKING_METRICS:
@@ -28,17 +29,17 @@ def ranking_table(record: Record) -> Table:
     title = f"The {record['k']} titles recommended to {sum(record['ranking_users']):,} users, with 95 % intervals"
     table = Table(columns, title, id="ranking-table")
     for method, of in record["rankings"].items():
-        for over, words in (("overall", "users"), ("macro", "territories")):
-            table.add(method, words, *(level(of[over][metric]) for metric in RANKING_METRICS))
+        for means, words in ((of["overall"], "users"), (of["macro"], "territories")):
+            table.add(method, words, *(level(means[metric]) for metric in RANKING_METRICS))
     return table
 
 
-def level(of: Any) -> tuple[Any, ...] | None:
+def level(of: MeanRecord) -> tuple[Any, ...] | None:
     """A mean with its interval; None where it is undefined."""
     return None if of["mean"] is None else (of["mean"], of["low"], of["high"])
 
 
-def ranking_territory_table(record: Record) -> Table:
+def ranking_territory_table(record: Compared) -> Table:
     """A row per method, metric and territory with users that have something to find."""
     columns = [
         Column("Method", TEXT, ("method",)),
@@ -49,15 +50,15 @@ def ranking_territory_table(record: Record) -> Table:
     ]
     table = Table(columns, "Ranking metrics per territory", id="ranking-territory-table")
     for method, of in record["rankings"].items():
-        for metric, values in of["territories"].items():
+        for metric, means in of["territories"].items():
             for c, territory in enumerate(record["territories"]):
                 if users := record["ranking_users"][c]:
-                    found = level({key: values[key][c] for key in ("mean", "low", "high")})
+                    found = level({"mean": means["mean"][c], "low": means["low"][c], "high": means["high"][c]})
                     table.add(method, metric, territory_cell(territory), users, found, minor=not territory["major"])
     return table
 
 
-def ranking_territory_tables(record: Record) -> list[Table]:
+def ranking_territory_tables(record: Compared) -> list[Table]:
     """The same as a table per metric, with a column per method."""
     long, tables = ranking_territory_table(record), []
     for metric in RANKING_METRICS:
@@ -68,33 +69,26 @@ def ranking_territory_tables(record: Record) -> list[Table]:
     return tables
 
 
-def ranking_gain_table(record: Record) -> Table:
+def ranking_gain_table(record: Compared) -> Table:
     """A row per comparison and metric: relative gain over all users, and the mean over territories."""
     columns = [
         Column("Models", TEXT, on=("terminal", "page")),
         *map(data, ("method", "baseline")),
         Column("Metric", TEXT, ("metric",)),
-        Column("Gain over all users", GAIN, ("overall_mean",)),
-        Column("95 % interval", INTERVAL, ("overall_low", "overall_high")),
-        Column("Mean of territories", GAIN, ("all_mean",)),
-        Column("95 % interval", INTERVAL, ("all_low", "all_high")),
-        Column("Won", Kind(lambda pair: f"{pair[0]} of {pair[1]}"), ("all_won", "all_evaluated")),
-        Column("Better", COUNT, ("all_better",)),
-        Column("Worse", COUNT, ("all_worse",)),
+        *mean_columns("Gain over all users", "overall"),
+        *mean_columns("Mean of territories", "all"),
+        *count_columns("all"),
     ]
     title = "Gains of ranking metrics in percent; territories with enough users who have something to find"
     table = Table(columns, title, id="ranking-gain-table")
     for told in record["ranking_gains"]:
-        cells: list[Any] = []
-        for key in ("overall", "all"):
-            cells += [mean_cell(told[key]), interval_cell(told[key]["low"], told[key]["high"])]
         names = told["method"], told["baseline"]
-        counts = won_cell(told["all"]), told["all"]["better"], told["all"]["worse"]
-        table.add(" over ".join(names), *names, title_of(told["metric"], record["k"]), *cells, *counts)
+        cells = [*mean_cells(told["overall"]), *mean_cells(told["all"]), *count_cells(told["all"])]
+        table.add(" over ".join(names), *names, title_of(told["metric"], record["k"]), *cells)
     return table
 
 
-def ranking_gain_data(record: Record) -> Table:
+def ranking_gain_data(record: Compared) -> Table:
     """A row per comparison, metric and territory."""
     keys = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")
     table = Table([*map(data, ("method", "baseline", "metric", "territory", *keys))])
@@ -102,5 +96,5 @@ def ranking_gain_data(record: Record) -> Table:
         for c, territory in enumerate(record["territories"]):
             if record["ranking_users"][c]:
                 names = told["method"], told["baseline"], told["metric"], territory["code"]
-                table.add(*names, *(told[key][c] for key in keys))
+                table.add(*names, *(column[c] for column in values(told, *keys)))
     return table

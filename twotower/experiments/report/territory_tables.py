@@ -1,22 +1,25 @@
 """Tables of an experiment with territories as rows: support (Table 1), gains (Table 2), PR-AUC; and their means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twotower.experiments.report.cells import (
-    WON,
+    count_cells,
+    count_columns,
     gain_cell,
     interval_cell,
-    mean_cell,
+    mean_cells,
+    mean_columns,
     sign_test_hint,
     territory_cell,
     verdict_cell,
-    won_cell,
 )
-from twotower.experiments.report.wording import Record, all_pairs
+from twotower.experiments.report.wording import all_pairs, values
+from twotower.experiments.schema import Compared, ExperimentRecord, GainsRecord, TerritoryRecord, Value
 from twotower.report.pivot import pivoted
 from twotower.report.table import (
     COUNT,
+    EVERYWHERE,
     GAIN,
     INTERVAL,
     PERCENT,
@@ -30,15 +33,13 @@ from twotower.report.table import (
     decimal,
 )
 
-MEANS = (("major", "Mean of the major territories"), ("all", "Mean of all evaluated territories"))
 
-
-def tested(record: Record) -> list[tuple[int, Mapping[str, Any]]]:
+def tested(record: Compared) -> list[tuple[int, TerritoryRecord]]:
     """The territories with test pairs, with their positions."""
     return [(c, territory) for c, territory in enumerate(record["territories"]) if territory["test_pairs"]]
 
 
-def support_table(record: Record) -> Table:
+def support_table(record: ExperimentRecord) -> Table:
     """Table 1: users and positives of every territory, in every sample."""
     samples = list(record["samples"])
     columns = [
@@ -64,13 +65,13 @@ def support_table(record: Record) -> Table:
             t["group"],
             t["users"],
             *(t["train_positives"][name] for name in samples),
-            *(t[name] for name in ("test_users", "test_pairs", "test_positives", "base_rate", "major", "evaluated")),
+            *values(t, "test_users", "test_pairs", "test_positives", "base_rate", "major", "evaluated"),
             minor=not t["major"],
         )
     return table
 
 
-def gain_columns(record: Record) -> list[Column]:
+def gain_columns(record: Compared) -> list[Column]:
     """The columns of Table 2."""
     periods = [period["name"] for period in record["periods"]]
     shown: tuple[Renderer, ...] = ("terminal", "page", "csv") if len(periods) > 1 else ("csv",)  # one is the average
@@ -90,7 +91,7 @@ def gain_columns(record: Record) -> list[Column]:
     ]
 
 
-def gain_table(record: Record, gains: Mapping[str, Any], id: str = "", majors_only: bool = False) -> Table:
+def gain_table(record: Compared, gains: GainsRecord, id: str = "", majors_only: bool = False) -> Table:
     """Table 2, one method over another: gain per territory and period, average, interval, verdict."""
     title = f"Relative gain of PR-AUC of {gains['method']} over {gains['baseline']}, percent"
     table = Table(gain_columns(record), title, id=id)
@@ -102,7 +103,7 @@ def gain_table(record: Record, gains: Mapping[str, Any], id: str = "", majors_on
             gains["baseline"],
             territory_cell(territory),
             territory["major"],
-            *(gain_cell(values[c], territory) for values in gains["by_period"]),
+            *(gain_cell(of_period[c], territory) for of_period in gains["by_period"]),
             gain_cell(gains["average"][c], territory, gains["verdict"][c]),
             gains["spread"][c],
             interval_cell(gains["low"][c], gains["high"][c]),
@@ -113,67 +114,59 @@ def gain_table(record: Record, gains: Mapping[str, Any], id: str = "", majors_on
             minor=not territory["major"],
         )
     blanks = [""] * len(record["periods"])
-    for key, label in (*MEANS, ("overall", all_pairs(record).capitalize())):
-        mean = gains[key]
-        won = "" if key == "overall" else f"won {mean['won']} of {mean['evaluated']}"
-        ends = interval_cell(mean["low"], mean["high"])
-        heading = Cell(label, hint=sign_test_hint(mean))
+    major, every, overall = gains["major"], gains["all"], gains["overall"]
+    for mean, label, won in (
+        (major, "Mean of the major territories", f"won {major['won']} of {major['evaluated']}"),
+        (every, "Mean of all evaluated territories", f"won {every['won']} of {every['evaluated']}"),
+        (overall, all_pairs(record).capitalize(), ""),
+    ):
         if mean["mean"] is not None:
-            table.total("", "", heading, "", *blanks, mean_cell(mean), "", ends, "", "", won, "")
+            average, ends = mean_cells(mean)
+            heading = Cell(label, hint=sign_test_hint(mean))
+            table.total("", "", heading, "", *blanks, average, "", ends, "", "", won, "")
     return table
 
 
-def comparison_table(record: Record, gains: Sequence[Mapping[str, Any]]) -> Table:
+def comparison_table(record: Compared, gains: Sequence[GainsRecord]) -> Table:
     """Comparisons, a row each: over all pairs, and over the major territories, or all where none can be evaluated."""
     over = "major" if any(each["major"]["evaluated"] for each in gains) else "all"
     columns = [data("method"), data("baseline"), Column("Models", TEXT, on=("terminal", "page"))]
-    for key, heading in (("overall", "Gain over all pairs"), ("major", "Mean gain"), ("all", "Mean gain")):
-        on: tuple[Renderer, ...] = ("terminal", "page", "csv") if key in ("overall", over) else ("csv",)
-        columns += [
-            Column(heading, GAIN, (f"{key}_mean",), on),
-            Column("95 % interval", INTERVAL, (f"{key}_low", f"{key}_high"), on),
-        ]
-        if key != "overall":
-            columns += [
-                Column("Won", WON, (f"{key}_won", f"{key}_evaluated"), on),
-                Column("Better", COUNT, (f"{key}_better",), on),
-                Column("Worse", COUNT, (f"{key}_worse",), on),
-                Column("Sign test p", decimal(3), (f"{key}_sign_p",), on),
-            ]
+    columns += mean_columns("Gain over all pairs", "overall")
+    for key in ("major", "all"):
+        on: tuple[Renderer, ...] = EVERYWHERE if key == over else ("csv",)
+        columns += [*mean_columns("Mean gain", key, on), *count_columns(key, on)]
+        columns.append(Column("Sign test p", decimal(3), (f"{key}_sign_p",), on))
     which = "major territories" if over == "major" else "territories"
     title = f"Gains in percent: over {all_pairs(record)}, and the mean over the {which} that can be evaluated"
     table = Table(columns, title, id="comparison-table")
     for each in gains:
-        cells: list[Any] = []
-        for key in ("overall", "major", "all"):
-            mean = each[key]
-            cells += [mean_cell(mean), interval_cell(mean["low"], mean["high"])]
-            if key != "overall":
-                cells += [won_cell(mean), mean["better"], mean["worse"], mean["sign_p"]]
+        cells: list[Any] = mean_cells(each["overall"])
+        for mean in (each["major"], each["all"]):
+            cells += [*mean_cells(mean), *count_cells(mean), mean["sign_p"]]
         table.add(each["method"], each["baseline"], f"{each['method']} over {each['baseline']}", *cells)
     return table
 
 
-def score_table(record: Record) -> Table:
+def score_table(record: Compared) -> Table:
     """PR-AUC: a row per method and territory; its average over periods and seeds, in CSV also each period."""
     periods = [period["name"] for period in record["periods"]]
     columns = [data("method"), Column("Territory", TEXT, ("territory",)), Column("Base rate", PERCENT, ("base_rate",))]
     table = Table([*columns, *map(data, periods), Column("PR-AUC", SCORE, ("average",))])
     for method, of in record["pr_auc"].items():
         for c, territory in tested(record):
-            values = (values[c] for values in of["by_period"])
+            by_period = (scores[c] for scores in of["by_period"])
             average = Cell(of["average"][c], hint=no_positives(of["average"][c]))
-            row = (method, territory_cell(territory), territory["base_rate"], *values, average)
+            row = (method, territory_cell(territory), territory["base_rate"], *by_period, average)
             table.add(*row, minor=not territory["major"])
     return table
 
 
-def scores_by_method(record: Record) -> Table:
+def scores_by_method(record: Compared) -> Table:
     """PR-AUC per territory: a column per method."""
     title = "PR-AUC per territory and method, averaged over periods and seeds; chance gives the base rate"
     return pivoted(score_table(record), "method", "average", ("Territory", "Base rate"), title, "score-table")
 
 
-def no_positives(score: float | None) -> str:
+def no_positives(score: Value) -> str:
     """Why a PR-AUC is undefined."""
     return "undefined: no positives" if score is None else ""

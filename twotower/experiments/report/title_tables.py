@@ -4,7 +4,8 @@ from itertools import pairwise
 
 from twotower.experiments.report.cells import interval_cell
 from twotower.experiments.report.territory_tables import no_positives
-from twotower.experiments.report.wording import Record
+from twotower.experiments.report.wording import values
+from twotower.experiments.schema import ExperimentRecord
 from twotower.report.table import (
     COUNT,
     GAIN,
@@ -24,11 +25,11 @@ SHOWN_TITLES = 200  # at most, on the page; CSV has all
 FEW_POSITIVES = "undefined: too few positives in the test"
 
 
-def title_names(record: Record) -> dict[str, str]:
+def title_names(record: ExperimentRecord) -> dict[str, str]:
     return {title["id"]: title["name"] for title in record["titles"]}
 
 
-def pair_table(record: Record, top: int | None = None) -> Table:
+def pair_table(record: ExperimentRecord, top: int | None = None) -> Table:
     """Table 3: a local and a global title with comparable positives per territory, and the gain on each."""
     names, baselines = title_names(record), record["baselines"]
     columns = [
@@ -43,14 +44,15 @@ def pair_table(record: Record, top: int | None = None) -> Table:
     table = Table(columns, title, id="pair-table")
     for pair in record["title_pairs"][:top]:
         for kind in ("local", "global"):
-            gains = [pair["gains"][name][kind] for name in baselines]
+            id, positives = values(pair, kind, f"{kind}_positives")
+            gains = [gain for name in baselines for gain in values(pair["gains"][name], kind)]
             cells = (Cell(gain, hint="" if gain is not None else FEW_POSITIVES) for gain in gains)
-            table.add(pair["territory"], kind, pair[kind], names[pair[kind]], pair[f"{kind}_positives"], *cells)
+            table.add(pair["territory"], kind, id, names[id], positives, *cells)
         table.section()
     return table
 
 
-def kind_table(record: Record) -> Table:
+def kind_table(record: ExperimentRecord) -> Table:
     """The gains on all titles of a kind, because single pairs are anecdotes."""
     columns = [
         data("method"),
@@ -70,7 +72,7 @@ def kind_table(record: Record) -> Table:
     return table
 
 
-def title_table(record: Record, shown: bool = False) -> Table:
+def title_table(record: ExperimentRecord, shown: bool = False) -> Table:
     """All titles with the figures behind their kind, and PR-AUC per method; ``shown``: local and global ones alone."""
     titles, methods = record["titles"], list(record["pr_auc"])
     if shown:
@@ -90,13 +92,13 @@ def title_table(record: Record, shown: bool = False) -> Table:
     table = Table(columns, "Local and global titles, by training data alone", id="title-table")
     for title in titles:
         home = Cell(title["home_territory"], hint="" if title["home_territory"] else "no home")
-        rule = (title[name] for name in ("share", "lift", "train_positives", "test_positives"))
+        rule = values(title, "share", "lift", "train_positives", "test_positives")
         scores = (Cell(title["pr_auc"][name], hint=no_positives(title["pr_auc"][name])) for name in methods)
         table.add(title["id"], title["name"], title["kind"], home, *rule, *scores)
     return table
 
 
-def distance_table(record: Record) -> Table:
+def distance_table(record: ExperimentRecord) -> Table:
     """How differently two models score the same titles for the same users."""
     columns = [
         data("method"),
@@ -117,7 +119,7 @@ def distance_table(record: Record) -> Table:
     return table
 
 
-def histogram_data(record: Record) -> Table:
+def histogram_data(record: ExperimentRecord) -> Table:
     """Users of a territory by their probability of a title, under the models of Figure 2: a column per bin."""
     shown = record["histograms"]
     bins = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(shown["edges"])]

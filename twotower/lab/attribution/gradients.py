@@ -11,10 +11,11 @@ the matrix was computed.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from twotower.data.batches import Batch
 from twotower.lab.attribution.blocks import Block
 from twotower.model.adam import Adam
 from twotower.model.engine.threads import Threads
@@ -47,7 +48,7 @@ def running_statistics_kept(model: TwoTower) -> Iterator[None]:
 
 
 def gradient_matrix(
-    model: TwoTower, batch: Any, blocks: list[Block], whole: Arena, tick: Callable[[], None] = lambda: None
+    model: TwoTower, batch: Batch, blocks: list[Block], whole: Arena, tick: Callable[[], None] = lambda: None
 ) -> GradientMatrix:
     """Run a backward pass per group and compare it with the gradient of the ``whole`` batch.
 
@@ -107,23 +108,19 @@ def copy_of(arena: Arena) -> Arena:
     return other
 
 
-def copied_optimiser(optimiser: Adam) -> Adam:
-    """An optimiser with the same moments and step counts, on a copy of the parameters."""
-    blocks = optimiser.shared, optimiser.group_blocks
-    other = Adam(copy_of(optimiser.params), *blocks, optimiser.lr, *optimiser.betas, optimiser.eps)
-    other.m.flat[:], other.v.flat[:] = optimiser.m.flat, optimiser.v.flat
-    other.steps = list(optimiser.steps)
-    other.decays = [list(spans) for spans in optimiser.decays]
-    return other
-
-
 def update_norms(
     optimiser: Adam, grads: Arena, present: Iterable[int], blocks: list[Block], threads: Threads
 ) -> np.ndarray:
-    """Norm (N,) of what Adam's next step adds to each block, weight decay included; the optimiser stays unchanged.
+    """Norm (N,) of what Adam's next step adds to each block, weight decay included; it is undone afterwards.
 
     The block of an absent group is not updated: 0.
     """
-    stepped = copied_optimiser(optimiser)
-    stepped.update(grads, present, threads)
-    return np.array([np.linalg.norm(block.of(stepped.params) - block.of(optimiser.params)) for block in blocks])
+    arenas = optimiser.params, optimiser.m, optimiser.v
+    before, steps = [copy_of(arena) for arena in arenas], list(optimiser.steps)
+    try:
+        optimiser.update(grads, present, threads)
+        return np.array([np.linalg.norm(block.of(optimiser.params) - block.of(before[0])) for block in blocks])
+    finally:
+        for arena, old in zip(arenas, before, strict=True):
+            arena.flat[:] = old.flat
+        optimiser.steps[:] = steps

@@ -1,19 +1,16 @@
 """Inspect one batch: which groups' rows moved which block, and what else the pass shows.
 
 The order of work follows what the model's workspaces hold: one pass over the whole batch; what can be read from it
-(dead units, single rows, Adam's step on copies); then a pass per group with the mask, and one per group without it.
+(dead units, Adam's next step); then a pass per group with the mask, and one per group without it.
 """
-
-from typing import cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
-from twotower.core.version import __version__
-from twotower.lab.attribution.activations import activations, dead_units
-from twotower.lab.attribution.blocks import PARTS, Block, blocks_of, in_backward_order
+from twotower.lab.attribution.blocks import Block, blocks_of, in_backward_order, part_of
+from twotower.lab.attribution.dead_units import dead_units
 from twotower.lab.attribution.gradients import (
     GradientMatrix,
     conflict,
@@ -22,14 +19,11 @@ from twotower.lab.attribution.gradients import (
     running_statistics_kept,
     update_norms,
 )
-from twotower.lab.attribution.record import BlockGradient, GroupFacts, Inspection, Leak, LeakNorms
-from twotower.lab.attribution.rows import RULE, user_rows
+from twotower.lab.attribution.record import BlockGradient, Conflict, GroupFacts, Inspection, Leak, OptimiserFacts
 from twotower.lab.attribution.summary import summary
 from twotower.lab.attribution.without_mask import UnmaskedGradients, gradients_without_mask
 from twotower.lab.subject import Subject
 from twotower.model.loss import Losses
-
-FORMAT = 1
 
 
 def inspect(subject: Subject, progress: Progress = silent) -> Inspection:
@@ -43,94 +37,63 @@ def inspect(subject: Subject, progress: Progress = silent) -> Inspection:
 
     with threadpool_limits(1, "blas"), running_statistics_kept(model):
         losses = model.loss_and_gradients(batch)
-        whole, A = copy_of(model.grads), activations(model, batch)
+        whole, dead = copy_of(model.grads), dead_units(model, batch)
         tick()
-        rows, dead = user_rows(subject, A), dead_units(model, batch, A)
         blocks = in_backward_order(blocks_of(model, subject.territory_group))
         updates = update_norms(optimiser, whole, losses.present, blocks, model.threads)
-        unmasked = gradients_without_mask(model, batch, whole)
+        unmasked = gradients_without_mask(subject, whole)
         tick()
         matrix = gradient_matrix(model, batch, blocks, whole, tick)
-    towers = [block.name for block in blocks if block.part in ("user tower", "title tower")]
-    record: Inspection = {
-        "format": FORMAT,
-        "kind": "inspection",
-        "twotower": __version__,
-        "subject": subject.facts(),
-        "loss": losses.total,
-        "optimiser": {"steps": optimiser.steps[0], "fresh": optimiser.steps[0] == 0, "learning_rate": optimiser.lr},
-        "groups": group_facts(subject, losses),
-        "blocks": block_gradients(subject, blocks, matrix, unmasked, updates),
-        "conflict": {**conflict(matrix.towers)._asdict(), "blocks": towers},  # type: ignore[typeddict-item]
-        "leak": leaks(unmasked),
-        "dead": dead,
-        "rows_rule": RULE,
-        "rows": rows,
-        "summary": [],
-    }
-    record = cast(Inspection, plain(record))
-    record["summary"] = summary(record)
+    norm, cosine, share = map(plain, conflict(matrix.towers))
+    record = Inspection(
+        subject=subject.facts(),
+        loss=plain(losses.total),
+        optimiser=OptimiserFacts(optimiser.steps[0], optimiser.steps[0] == 0, optimiser.lr),
+        groups=[group_facts(subject, losses, k, share[k]) for k in range(K)],
+        blocks=[block_gradient(subject, block, n, matrix, unmasked, updates) for n, block in enumerate(blocks)],
+        conflict=[Conflict(*of_group) for of_group in zip(subject.group_names, norm, cosine, strict=True)],
+        leak=leaks(unmasked, K),
+        dead=dead,
+        summary=[],
+    )
+    record.summary = summary(record)
     return record
 
 
-def group_facts(subject: Subject, losses: Losses) -> list[GroupFacts]:
-    """Rows and mean loss of each group."""
-    batch = subject.batch
-    bounds = batch.pair_start[batch.segments]
-    groups: list[GroupFacts] = []
-    for k, name in enumerate(subject.group_names):
-        pairs = losses.pairs_by_group[k]
-        positives = int(batch.labels[bounds[k] : bounds[k + 1]].sum())
-        groups.append({
-            "name": name,
-            "pairs": pairs,
-            "users": int(batch.segments[k + 1] - batch.segments[k]),
-            "positives": positives,
-            "base_rate": positives / pairs if pairs else None,
-            "loss": losses.by_group[k] * len(batch.labels) / pairs if pairs else None,
-        })  # fmt: skip
-    return groups
+def group_facts(subject: Subject, losses: Losses, k: int, share: float | None) -> GroupFacts:
+    """Rows and mean loss of a group."""
+    batch, pairs = subject.batch, losses.pairs_by_group[k]
+    start, stop = batch.pair_start[batch.segments[k : k + 2]]
+    users, positives = int(np.diff(batch.segments)[k]), int(batch.labels[start:stop].sum())
+    rate, loss = (positives / pairs, plain(losses.by_group[k] * len(batch) / pairs)) if pairs else (None, None)
+    return GroupFacts(subject.group_names[k], pairs, users, positives, rate, loss, share)
 
 
-def block_gradients(
-    subject: Subject, blocks: list[Block], matrix: GradientMatrix, unmasked: UnmaskedGradients, updates: np.ndarray
-) -> list[BlockGradient]:
-    """The matrix of blocks × groups, a record per block."""
-    records: list[BlockGradient] = []
-    for n, block in enumerate(blocks):
-        weight = float(np.linalg.norm(block.of(subject.model.params)))
-        cells = unmasked.blocks.get(block.parameter)
-        records.append({
-            "name": block.name,
-            "parameter": block.parameter,
-            "owner": block.owner,
-            "part": block.part,
-            "layer": block.layer,
-            "shape": list(block.shape),
-            "weight": weight,
-            "gradient": matrix.whole[n],
-            "by_group": matrix.by_group[n].tolist(),
-            "share": matrix.share[n].tolist(),
-            "remainder": matrix.remainder[n],
-            "unmasked": None if cells is None or block.owner is None else cells[block.owner].tolist(),
-            "update": updates[n],
-            "ratio": updates[n] / weight if weight else None,
-        })  # fmt: skip
+def block_gradient(
+    subject: Subject, block: Block, n: int, matrix: GradientMatrix, unmasked: UnmaskedGradients, updates: np.ndarray
+) -> BlockGradient:
+    """A row of the matrix of blocks × groups."""
+    weight, cells = block.norm(subject.model.params), unmasked.blocks.get(block.parameter)
+    return BlockGradient(
+        **block.identity(),
+        weight=plain(weight),
+        gradient=plain(matrix.whole[n]),
+        by_group=plain(matrix.by_group[n]),
+        share=plain(matrix.share[n]),
+        remainder=plain(matrix.remainder[n]),
+        unmasked=None if cells is None or block.owner is None else plain(cells[block.owner]),
+        update=plain(updates[n]),
+        ratio=plain(updates[n] / weight) if weight else None,
+    )
+
+
+def leaks(unmasked: UnmaskedGradients, groups: int) -> list[Leak]:
+    """What each group's part of the network would get without the mask; empty where groups own no parameters."""
+    records = []
+    for part in dict.fromkeys(map(part_of, unmasked.blocks)):
+        by_group, others = unmasked.of(part)
+        for k in range(groups):
+            own, rest = plain(by_group[k, k]), plain(others[k])
+            ratio = rest / own if own and rest is not None else None
+            records.append(Leak(k, part, own, rest, ratio, plain(by_group[k])))
     return records
-
-
-def leaks(unmasked: UnmaskedGradients) -> list[Leak]:
-    """What each head would get without the mask, in total and by part; empty where groups own no parameters."""
-    if not unmasked.blocks:
-        return []
-    prefixes = list(dict.fromkeys(name.partition(".")[0] for name in unmasked.blocks))
-    total, parts = unmasked.of(), {PARTS[prefix]: unmasked.of(f"{prefix}.") for prefix in prefixes}
-    return [
-        {"head": k, **leak_norms(k, *total), "parts": {part: leak_norms(k, *norms) for part, norms in parts.items()}}
-        for k in range(len(total[1]))
-    ]
-
-
-def leak_norms(k: int, by_group: np.ndarray, others: np.ndarray) -> LeakNorms:
-    """Row k of such norms."""
-    return {"own": by_group[k, k], "others": others[k], "by_group": by_group[k].tolist()}

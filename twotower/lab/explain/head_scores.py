@@ -29,8 +29,7 @@ from twotower.model.two_tower import TwoTower
 class HeadScores:
     """One user under every head, and the logits of all titles."""
 
-    U: np.ndarray  # (K, D) float64
-    v: np.ndarray  # (D,) float64 of the title
+    units: np.ndarray  # (K, D) float64: s·U·V of the title
     terms: list[dict[str, float]]  # of its logit under each head
     logits: np.ndarray  # (K, T) float32, as in scoring
 
@@ -65,7 +64,7 @@ def head_scores(
     if recalled is not None:
         for k, of_head in enumerate(terms):
             of_head["memory"] = recalled.of_pair(row, t, int(assumed[k]), k).total
-    return HeadScores(U, v, terms, z)
+    return HeadScores(float(model.params["logit.scale"][0]) * U * v, terms, z)
 
 
 def textbook_embeddings(

@@ -70,8 +70,8 @@ def memory_part(
     pair = recalled.of_pair(user, title, home, own)
     names, values = [*TERMS, UNITS], [*pair.m, 1.0]
     shared, deviation = [*pair.shared, pair.constant[0]], [*pair.own, pair.constant[1]]
-    terms: list[MemoryTerm] = [
-        {"term": name, "value": float(m), "weight": float(w), "deviation": float(d), "contribution": float(m * (w + d))}
+    terms = [
+        MemoryTerm(name, float(m), float(w), float(d), float(m * (w + d)))
         for name, m, w, d in zip(names, values, shared, deviation, strict=True)
         if name != UNITS or recalled.weights.layer.size
     ]
@@ -81,21 +81,13 @@ def memory_part(
         matrix[:, [title]].toarray()[:, 0][history].astype(np.float64) for matrix in (memory.cosines, memory.ease)
     )
     part = parts_of_history(memory, user, pair.shared + pair.own, cosine, ease)
-    labels = dataset.titles.get("name", dataset.title_ids)
+    ids, labels = dataset.title_ids, dataset.titles.get("name", dataset.title_ids)
     related = np.flatnonzero((cosine != 0) | (ease != 0))
-    largest = related[np.argsort(-np.abs(part[related]), kind="stable")][:top]
-    titles: list[WatchedTitle] = [
-        {
-            "id": dataset.title_ids[history[i]],
-            "name": labels[history[i]] or dataset.title_ids[history[i]],
-            "row": int(history[i]),
-            "cosine": float(cosine[i]),
-            "ease": float(ease[i]),
-            "contribution": float(part[i]),
-        }
-        for i in largest
+    titles = [
+        WatchedTitle(ids[t], int(t), labels[t] or ids[t], float(cosine[i]), float(ease[i]), float(part[i]))
+        for i, t in ((i, history[i]) for i in related[np.argsort(-np.abs(part[related]), kind="stable")][:top])
     ]
-    return {"terms": terms, "history": len(history), "related": len(related), "titles": titles}
+    return MemoryPart(terms, len(history), len(related), titles)
 
 
 def parts_of_history(

@@ -1,9 +1,18 @@
 """The record of an explained score: what ``explain --json`` prints and what its tables show."""
 
-from typing import TypedDict
+from dataclasses import dataclass
+
+from twotower.core.formatting import decimal, minus
+from twotower.core.version import __version__
+from twotower.report.record_table import shown
+from twotower.report.table import COUNT, TEXT, Kind
+
+TERM = Kind(lambda value: minus(f"{value:+.4f}"))
+PROBABILITY = Kind(lambda value: decimal(value, 4))
 
 
-class UserFacts(TypedDict):
+@dataclass
+class UserFacts:
     """The user."""
 
     id: str
@@ -15,7 +24,8 @@ class UserFacts(TypedDict):
     part: str | None  # of the run's sample: "training", "test" or neither
 
 
-class TitleKind(TypedDict):
+@dataclass
+class TitleFacts:
     """A title, and whether it is local or global by the training positives; None where these are not available."""
 
     id: str
@@ -27,52 +37,29 @@ class TitleKind(TypedDict):
     lift: float | None
     positives: int | None
 
-
-class TitleFacts(TitleKind):
-    """The explained title."""
-
-    available: bool  # in the user's territory
-    watched: bool
-    allowed: bool  # available and not watched
+    def kind_text(self) -> str:
+        """Local, global or neither."""
+        if self.kind is None:
+            return "unknown"
+        return f"local to {self.home}" if self.kind == "local" else self.kind or "neither"
 
 
-class MovedTitle(TitleKind):
+@dataclass
+class MovedTitle:
     """A title whose logit another head changes."""
 
-    own_logit: float
-    logit: float
-    own_rank: int
-    rank: int
+    group: int = shown("head", Kind(str, numeric=False))
+    title: TitleFacts = shown("title", Kind(lambda title: title.name, numeric=False))
+    locality: str = shown("kind", TEXT)
+    own_logit: float = shown("own logit", TERM)
+    logit: float = shown("logit", TERM)
+    change: float = shown("change", TERM, lambda change: "good" if change > 0 else "bad")
+    own_rank: int = shown("own rank", COUNT)
+    rank: int = shown("rank", COUNT)
 
 
-class HiddenUnit(TypedDict):
-    """One hidden unit's part of s·<U, V>."""
-
-    unit: int
-    u: float
-    v: float
-    contribution: float
-
-
-class UnitsOfSign(TypedDict):
-    """The units with contributions of one sign."""
-
-    units: int
-    sum: float
-    largest: list[HiddenUnit]
-
-
-class HiddenUnits(TypedDict):
-    """s·<U, V> by hidden unit."""
-
-    units: int
-    half: int  # units that hold half of all magnitude
-    effective: float  # (Σ|x|)²/Σx²: D where all are equal, 1 for a single unit
-    positive: UnitsOfSign
-    negative: UnitsOfSign
-
-
-class BaseRate(TypedDict):
+@dataclass
+class BaseRate:
     """Positives among training pairs."""
 
     of: str  # "all", "title" or "title_in_territory"
@@ -81,28 +68,31 @@ class BaseRate(TypedDict):
     rate: float | None
 
 
-class MemoryTerm(TypedDict):
+@dataclass
+class MemoryTerm:
     """One memory term of the pair."""
 
-    term: str
-    value: float  # in standard deviations from its mean over the training pairs
-    weight: float  # that all groups share, the active units of the ReLU layer included
-    deviation: float  # of the group
-    contribution: float  # to the logit
+    term: str = shown("memory term", TEXT)
+    value: float = shown("value", TERM)  # in standard deviations from its mean over the training pairs
+    weight: float = shown("weight", TERM)  # that all groups share, the active units of the ReLU layer included
+    deviation: float = shown("of the group", TERM)
+    contribution: float = shown("contribution", TERM)  # to the logit
 
 
-class WatchedTitle(TypedDict):
+@dataclass
+class WatchedTitle:
     """A title of the user's history, and what it brings the explained one."""
 
     id: str
-    name: str
     row: int
-    cosine: float  # of the two titles' viewers
-    ease: float
-    contribution: float  # to the logit: its part of the terms that are sums over the history
+    name: str = shown("watched before", TEXT)
+    cosine: float = shown("cosine", TERM)  # of the two titles' viewers
+    ease: float = shown("EASE", TERM)
+    contribution: float = shown("contribution", TERM)  # its part of the terms that are sums over the history
 
 
-class MemoryPart(TypedDict):
+@dataclass
+class MemoryPart:
     """What memory adds under the own head, by term and by title of the history."""
 
     terms: list[MemoryTerm]
@@ -111,7 +101,20 @@ class MemoryPart(TypedDict):
     titles: list[WatchedTitle]  # with the largest contributions
 
 
-class HeadScore(TypedDict):
+@dataclass
+class HiddenUnits:
+    """s·<U, V> by hidden unit."""
+
+    positive: int  # units with contributions above 0
+    positive_sum: float
+    negative: int
+    negative_sum: float
+    half: int  # units that hold half of all magnitude
+    effective: float  # (Σ|x|)²/Σx²: D where all are equal, 1 for a single unit
+
+
+@dataclass
+class HeadScore:
     """The score under one head."""
 
     group: int
@@ -125,31 +128,25 @@ class HeadScore(TypedDict):
     rank: int
 
 
-class MovedTitles(TypedDict):
-    """The titles that a head moves most."""
-
-    group: int
-    titles: list[MovedTitle]
-
-
-class Explanation(TypedDict):
+@dataclass(kw_only=True)
+class Explanation:
     """Why one user gets one title with this score."""
 
-    format: int
-    kind: str
-    twotower: str
     run: str
     dataset: str
     sample: str | None
     head: str
     user: UserFacts
     title: TitleFacts
-    terms: dict[str, float]
-    logit: float
-    probability: float
+    available: bool  # the title, in the user's territory
+    watched: bool
+    own: HeadScore
     memory: MemoryPart | None  # None: a model without memory
     base_rates: list[BaseRate]
     hidden: HiddenUnits
     titles: int  # that the user may be recommended
     heads: list[HeadScore]
-    moved: list[MovedTitles]
+    moved: list[MovedTitle]
+    kind: str = "explanation"
+    format: int = 1
+    twotower: str = __version__

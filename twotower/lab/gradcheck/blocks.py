@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.lab.attribution.blocks import Block
 from twotower.lab.gradcheck.finite_differences import Difference, Direction
-from twotower.lab.gradcheck.record import BlockCheck, Comparison, ElementComparison
+from twotower.lab.gradcheck.record import BlockCheck, Comparison
 
 LARGEST, RANDOM = 1, 2  # elements of a block, beside the one where engine and textbook are furthest apart
 
@@ -34,7 +34,6 @@ class CheckedBlock:
         self.block, self.places, self.shape, self.engine = block, places, gradient.shape, engine
         self.textbook = gradient.reshape(-1)[places]  # (n,)
         errors = np.nan_to_num(np.abs(self.engine - self.textbook), nan=np.inf)
-        self.furthest = float(errors.max())
         self.largest = float(np.abs(self.textbook).max())
         self.scale = max(self.largest, TERMS_TOLERANCE / ENGINE_TOLERANCE * terms)
         by_size = np.argsort(-np.abs(self.textbook), kind="stable")
@@ -42,10 +41,10 @@ class CheckedBlock:
         for n in by_size[: LARGEST + 1].tolist():
             if len(self.selected) <= LARGEST:
                 self.selected.setdefault(n, "largest")
-        for n in rng.integers(0, len(self.places), RANDOM).tolist():
+        for n in rng.integers(0, len(places), RANDOM).tolist():
             self.selected.setdefault(n, "random")
         self.norm = float(np.linalg.norm(self.textbook))
-        self.along = rng.standard_normal(len(self.places))
+        self.along = rng.standard_normal(len(places))
 
     def directions(self) -> list[Direction]:
         """Directions of the differences: each selected element, then a random direction of the block."""
@@ -63,53 +62,29 @@ class CheckedBlock:
 
     def record(self, differences: list[Difference]) -> BlockCheck:
         """The three gradients side by side at each element, the worst first, and along the random direction."""
-        elements: list[ElementComparison] = [
-            {
-                "index": list(self.index(n)),
-                "selected": why,
-                **compare(self.textbook[n], self.engine[n], difference, abs(self.textbook[n]), self.scale),
-            }
+        elements = [
+            compare(list(self.index(n)), why, self.textbook[n], self.engine[n], difference, abs(self.textbook[n]),
+                    self.scale)
             for (n, why), difference in zip(self.selected.items(), differences[:-1], strict=True)
-        ]
-        elements.sort(key=lambda element: -max(element["textbook_error"] or 0.0, element["engine_error"]))
+        ]  # fmt: skip
         along = float(self.textbook @ self.along), float(self.engine @ self.along)
-        direction = compare(*along, differences[-1], self.norm, max(self.norm, self.scale))
-        return {
-            "name": self.block.name,
-            "parameter": self.block.parameter,
-            "owner": self.block.owner,
-            "part": self.block.part,
-            "layer": self.block.layer,
-            "shape": list(self.block.shape),
-            "size": len(self.places),
-            "norm": self.norm,
-            "largest": self.largest,
-            "furthest": self.furthest,
-            "elements": elements,
-            "direction": direction,
-            "agrees": direction["agrees"] and all(element["agrees"] for element in elements),
-        }
+        return BlockCheck(
+            **self.block.identity(), size=len(self.places), norm=self.norm, largest=self.largest,
+            elements=sorted(elements, key=lambda element: -element.worst),
+            direction=compare(None, "direction", *along, differences[-1], self.norm, max(self.norm, self.scale)),
+        )  # fmt: skip
 
 
 def compare(
-    textbook: float, engine: float, difference: Difference, numeric_scale: float, engine_scale: float
-) -> Comparison:
+    index: list[int] | None, selected: str, textbook: float, engine: float, difference: Difference,
+    numeric_scale: float, engine_scale: float,
+) -> Comparison:  # fmt: skip
     """One derivative by all three. A difference across a kink of a ReLU proves nothing: its error is None."""
-    numeric = difference.value
-    allowed = NUMERIC_TOLERANCE * max(numeric_scale, abs(numeric)) + difference.noise
-    textbook_error = None if difference.kinks else relative_to(abs(textbook - numeric), allowed)
+    allowed = NUMERIC_TOLERANCE * max(numeric_scale, abs(difference.value)) + difference.noise
+    textbook_error = None if difference.kinks else relative_to(abs(textbook - difference.value), allowed)
     engine_error = relative_to(abs(engine - textbook), ENGINE_TOLERANCE * engine_scale)
-    return {
-        "textbook": float(textbook),
-        "engine": float(engine),
-        "numeric": numeric,
-        "step": difference.step,
-        "kinks": difference.kinks,
-        "extrapolated": difference.extrapolated,
-        "textbook_error": textbook_error,
-        "engine_error": engine_error,
-        "agrees": not max(textbook_error or 0.0, engine_error) > 1,
-    }
+    return Comparison(index, selected, float(textbook), float(engine), difference.value, difference.step,
+                      difference.kinks, difference.extrapolated, textbook_error, engine_error)  # fmt: skip
 
 
 def relative_to(error: float, allowed: float) -> float:

@@ -26,6 +26,9 @@ STEPS_OF_ELEMENT = (1e-5, 1e-6, 1e-7, 1e-8)
 STEPS_OF_DIRECTION = (1e-6, 1e-7, 1e-8)
 #: Rounding of a loss, in units of float64's 2.2e-16 of it. Measured on 256 pairs at D 512: below 1.
 ULPS = 16
+#: A ReLU's input nearer to 0 than this may have the other sign in float32, and then another gradient.
+#: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until no input is so near.
+NEAR_A_KINK = 2e-6
 RELU_FUNCTIONS = ("batchnorm_relu", "head_output")  # of the reference; the last argument is the floor
 
 
@@ -58,7 +61,8 @@ class Relus(threading.local):
 @contextmanager
 def watched_relus() -> Iterator[Relus]:
     """Watch the ReLUs of the textbook, in any thread."""
-    relus, originals = Relus(), {name: getattr(reference, name) for name in RELU_FUNCTIONS}
+    originals = {name: getattr(reference, name) for name in (*RELU_FUNCTIONS, "memory_score")}
+    relus, memory_score = Relus(), reference.memory_score
 
     def watch(operation: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         def watching(*arguments: Any) -> np.ndarray:
@@ -71,8 +75,13 @@ def watched_relus() -> Iterator[Relus]:
 
         return watching
 
+    def watching_memory(z: Any, m: Any, w: Any, A: np.ndarray, v: Any) -> np.ndarray:
+        relus.observe(m @ A[:-1] + A[-1], 0.0)
+        return memory_score(z, m, w, A, v)
+
     try:
-        vars(reference).update({name: watch(operation) for name, operation in originals.items()})
+        watched = {name: watch(originals[name]) for name in RELU_FUNCTIONS}
+        vars(reference).update(watched | {"memory_score": watching_memory})
         yield relus
     finally:
         vars(reference).update(originals)

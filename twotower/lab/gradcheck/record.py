@@ -1,13 +1,19 @@
 """The record of a gradient check: what ``gradcheck --json`` prints and what its tables show."""
 
-from typing import TypedDict
+import math
+from dataclasses import dataclass
 
+from twotower.core.version import __version__
+from twotower.lab.attribution.blocks import BlockName
 from twotower.lab.subject import SubjectFacts
 
 
-class Comparison(TypedDict):
+@dataclass
+class Comparison:
     """One derivative by all three, with errors in units of what is tolerated."""
 
+    index: list[int] | None  # of the element in the parameter; None: along a random direction of the block
+    selected: str  # "furthest", "largest", "random" or "direction"
     textbook: float
     engine: float
     numeric: float
@@ -16,70 +22,56 @@ class Comparison(TypedDict):
     extrapolated: bool
     textbook_error: float | None  # textbook against difference; None with kinks
     engine_error: float  # engine against textbook
-    agrees: bool
+
+    @property
+    def worst(self) -> float:
+        return max(self.textbook_error or 0.0, self.engine_error)
 
 
-class ElementComparison(Comparison):
-    """A single element of a block."""
-
-    index: list[int]  # in the parameter
-    selected: str  # "furthest", "largest" or "random"
-
-
-class BlockCheck(TypedDict):
+@dataclass(kw_only=True)
+class BlockCheck(BlockName):
     """One block of parameters."""
 
-    name: str
-    parameter: str
-    owner: int | None
-    part: str
-    layer: int | None
-    shape: list[int]
     size: int
     norm: float  # of the textbook's gradient
     largest: float  # element of it
-    furthest: float  # largest difference of engine and textbook
-    elements: list[ElementComparison]  # worst first
-    direction: Comparison  # along a random direction of the block
-    agrees: bool
+    elements: list[Comparison]  # worst first
+    direction: Comparison
+    agrees: bool = False
+
+    def __post_init__(self) -> None:
+        self.agrees = self.worst <= 1
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        return [*self.elements, self.direction]
+
+    @property
+    def worst(self) -> float:
+        """The largest error, in units of what is tolerated."""
+        return max(math.inf if math.isnan(part.worst) else part.worst for part in self.comparisons)
 
 
-class MaskCheck(TypedDict):
-    """The largest element of the gradient of what a group owns."""
+@dataclass
+class StepCheck:
+    """One step of Adam: the worst weight of all, and whether absent groups kept theirs."""
 
-    group: int
-    own: float  # from the whole batch
-    others: float  # from the pairs of other groups, in the engine
-    absent: float  # in a batch without the group, in the engine
-    textbook: float  # in a batch without the group, in the textbook
-    agrees: bool
-
-
-class BlockStep(TypedDict, total=False):
-    """Adam's step on one block; the last six keys only where the block is updated."""
-
-    name: str
-    owner: int | None
-    present: bool
-    unchanged: bool  # whatever is absent keeps its weights and moments bit for bit
-    error: float  # in units of what is tolerated
-    agrees: bool
+    step: int
+    absent: list[int]  # groups without pairs
+    unchanged: bool  # their weights and moments, bit for bit
+    block: str
     index: list[int]
     t: int  # updates of the block so far
     gradient: float
     textbook: float
     engine: float
-
-
-class StepCheck(TypedDict):
-    """One step of Adam."""
-
-    step: int
-    blocks: list[BlockStep]
+    error: float  # in units of what is tolerated
+    wrong: list[str]  # blocks
     agrees: bool
 
 
-class LossCheck(TypedDict):
+@dataclass
+class LossCheck:
     """The loss of the batch."""
 
     textbook: float
@@ -87,7 +79,8 @@ class LossCheck(TypedDict):
     agrees: bool
 
 
-class BatchFacts(TypedDict):
+@dataclass
+class BatchFacts:
     """The batch of the check."""
 
     pairs: int
@@ -102,7 +95,8 @@ class BatchFacts(TypedDict):
     tries: int
 
 
-class BugFacts(TypedDict):
+@dataclass
+class BugFacts:
     """A planted bug."""
 
     name: str
@@ -116,21 +110,18 @@ class BugFacts(TypedDict):
     why: str
 
 
-class GradcheckRecord(TypedDict):
+@dataclass(kw_only=True)
+class GradcheckRecord:
     """The whole check."""
 
-    format: int
-    kind: str
-    twotower: str
     subject: SubjectFacts
     groups: list[str]
     batch: BatchFacts
-    tolerances: dict[str, float]
     bug: BugFacts | None
     loss: LossCheck
     blocks: list[BlockCheck]
-    masked: list[MaskCheck]
     steps: list[StepCheck]
     agrees: bool
-
-
+    kind: str = "gradcheck"
+    format: int = 1
+    twotower: str = __version__

@@ -2,88 +2,61 @@
 
 import numpy as np
 
-from twotower.core.config import MEMORY_TERMS
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batch
 from twotower.data.sample import Pairs, concatenate
-from twotower.lab.subject import Subject
-from twotower.training.predict import user_territories
+from twotower.lab.subject import Subject, pairs_of
 
-USERS = 8  # per group, at least, if there are so many: batch-norm over two or three rows leaves float32 no digits
+USERS = 8  # per group, at least, with its own batch-norm: over two or three rows it leaves float32 no digits
+PAIRS_OF_A_USER = 2  # in turn, so that users repeat as in training and none is most of a group
 
 
 class SmallBatches:
     """Batches of at most ``pairs`` training pairs of a subject, taken evenly from its groups.
 
-    The pairs are those of the subject's own batch in its order, where pairs of one user are adjacent, so users repeat
-    as in training; one user is at most an eighth of a group as long as there are others. Training pairs are added for a
-    group that the batch lacks, and for one of fewer than USERS users with a batch-norm per group. A group without any
-    pairs stays absent.
+    The pairs are those of the subject's own batch, with other training pairs where a group has too few users. A group
+    without any pairs stays absent.
     """
 
     def __init__(self, subject: Subject, pairs: int):
-        trainer = subject.trainer
-        self.groups = subject.config.model.groups
-        self.members = trainer.members  # (U,) group of each user
-        tables = trainer.dataset.user_vectors, trainer.dataset.title_vectors
-        territory = user_territories(trainer.dataset, trainer.model)
-        self.memory = trainer.memory
-        self.batcher = Batcher(
-            *tables, self.members, self.groups, pairs, 1, territory, trainer.dataset.n_territories,
-            0 if self.memory is None else MEMORY_TERMS,
-        )  # fmt: skip
-        own, training = pairs_of(subject.batch), trainer.pairs
-        by_group, fewest = [], USERS if trainer.model.config.batchnorm == "group" else 1
-        for k in range(self.groups):
-            group = own.take(self.members[own.user] == k)
-            if len(np.unique(group.user)) < fewest:
-                others = (self.members[training.user] == k) & ~np.isin(training.user, group.user)
-                more = interleave_users(training.take(others), 2)
-                group = concatenate([group, more.take(np.arange(min(pairs, len(more))))])
-            by_group.append(group)
-        self.quotas = even_quotas(np.array([len(group) for group in by_group]), pairs)
-        most = np.maximum(2, self.quotas // USERS)
-        self.by_group = [interleave_users(group, n) for group, n in zip(by_group, most.tolist(), strict=True)]
+        self.subject, self.members = subject, subject.trainer.members  # (U,) group of each user
+        own, training = pairs_of(subject.batch), subject.trainer.pairs
+        if training.memory is None:
+            own = Pairs(own.user, own.title, own.label, own.day)
+        self.by_group, fewest = [], USERS if subject.config.model.batchnorm == "group" else 1
+        for k in range(subject.config.model.groups):
+            of_group = own.take(self.members[own.user] == k)
+            if len(np.unique(of_group.user)) < fewest:
+                others = (self.members[training.user] == k) & ~np.isin(training.user, of_group.user)
+                more = interleave_users(training.take(others))
+                of_group = concatenate([of_group, more.take(np.arange(min(pairs, len(more))))])
+            self.by_group.append(interleave_users(of_group))
+        self.quotas = even_quotas(np.array([len(group) for group in self.by_group]), pairs)
 
     def batch(self, skip: int = 0) -> Batch:
         """Pairs of every group: the first of each, or those after ``skip`` batches, cyclically."""
-        parts = []
-        for group, n in zip(self.by_group, self.quotas.tolist(), strict=True):
-            parts.append(group.take((skip * n + np.arange(n)) % max(1, len(group))))
-        return self.make(concatenate(parts))
+        groups = zip(self.by_group, self.quotas, strict=True)
+        return self.make([(skip * n + np.arange(n)) % max(1, len(group)) for group, n in groups])
 
     def other(self) -> Batch:
         """Other pairs of every group, three quarters as many, from the end.
 
         A network gets it before the batch under test, so that anything it keeps of the last batch is wrong.
         """
-        parts = []
-        for group, n in zip(self.by_group, self.quotas.tolist(), strict=True):
-            parts.append(group.take(np.arange(len(group) - -(-n * 3 // 4), len(group))))
-        return self.make(concatenate(parts))
+        groups = zip(self.by_group, self.quotas, strict=True)
+        return self.make([np.arange(len(group) - -(-n * 3 // 4), len(group)) for group, n in groups])
 
-    def restricted(self, batch: Batch, groups: list[int]) -> Batch:
-        """The pairs of some groups of a batch, as a batch of their own."""
-        pairs = pairs_of(batch)
-        return self.make(pairs.take(np.isin(self.members[pairs.user], groups)))
-
-    def make(self, pairs: Pairs) -> Batch:
-        """A batch of some pairs, with its own arrays."""
-        memory = None if self.memory is None else self.memory.of_pairs(pairs.user, pairs.title)
-        return self.batcher.batch(pairs.user, pairs.title, pairs.label, memory)
+    def make(self, places: list[np.ndarray]) -> Batch:
+        """A batch of the pairs in these places of each group."""
+        parts = [group.take(of_group) for group, of_group in zip(self.by_group, places, strict=True)]
+        return self.subject.make_batch(concatenate(parts))
 
 
-def pairs_of(batch: Batch) -> Pairs:
-    """The pairs of a batch by rows of the tables; their days are unknown and set to 0."""
-    user, title = batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title]
-    return Pairs(user, title, batch.labels, np.zeros(len(batch), np.int32))
-
-
-def interleave_users(pairs: Pairs, most: int) -> Pairs:
-    """The same pairs in another order: ``most`` of each user, user by user, then as many again, and so on."""
+def interleave_users(pairs: Pairs) -> Pairs:
+    """The same pairs in another order: two of each user, user by user, then as many again, and so on."""
     by_user = np.argsort(pairs.user, kind="stable")
     _, start, counts = np.unique(pairs.user[by_user], return_index=True, return_counts=True)
     turn = np.empty(len(by_user), np.intp)
-    turn[by_user] = (np.arange(len(by_user)) - np.repeat(start, counts)) // most
+    turn[by_user] = (np.arange(len(by_user)) - np.repeat(start, counts)) // PAIRS_OF_A_USER
     return pairs.take(np.argsort(turn, kind="stable"))
 
 

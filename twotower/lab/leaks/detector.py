@@ -23,23 +23,17 @@ from threadpoolctl import threadpool_limits
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
-from twotower.core.version import __version__
 from twotower.data.batches import Batch
+from twotower.lab.attribution.gradients import running_statistics_kept
 from twotower.lab.leaks.perturbation import OtherGroups, other_groups, perturbed, separate_titles, with_nan
-from twotower.lab.leaks.record import INPUTS, LABELS, TITLES, USERS, Change, Input, LeakRecord, LeakRow
+from twotower.lab.leaks.record import INPUTS, LABELS, TITLES, USERS, Change, GroupPairs, Input, LeakRecord, LeakRow
 from twotower.lab.subject import Subject
 from twotower.model.layers import BatchNormReLU, BatchStatistics
 from twotower.model.variants.objective import Objective
 
 DRAWS = 3  # perturbations of each input
 USER_TOWER, TITLE_TOWER = "user tower", "title tower"
-TOWERS = (USER_TOWER, TITLE_TOWER)
-GROUP_PREFIXES = ("head.", "title_bias.")  # parameters with a part for each group
 SHARED_PREFIXES = ("experts.", "stitch.")  # parameters of heads that all groups share by design
-PARTS: dict[str, tuple[str, ...]] = {
-    "head": ("head.",), "title bias": ("title_bias.",), "memory": ("memory.d", "memory.e"),
-    "territories": ("territory.",),
-}  # fmt: skip
 
 Gradients = dict[str, np.ndarray]  # of what one group owns, by block
 
@@ -48,7 +42,6 @@ class GroupedModel(Protocol):
     """A model with parameters for each group."""
 
     allowed: Mapping[Input, tuple[str, ...]]  # the towers through whose moments an input may act
-    towers: tuple[str, ...]  # those whose moments can be frozen
 
     def reference(self, batch: Batch, k: int) -> Gradients:
         """The gradients of group ``k`` for an unperturbed batch, whose moments can be frozen afterwards."""
@@ -74,32 +67,30 @@ class FrozenMoments(BatchNormReLU):
 class Network:
     """The network of a subject, as training computes it."""
 
-    towers: tuple[str, ...] = TOWERS
-
     def __init__(self, subject: Subject):
         self.subject, self.model = subject, subject.model
         users = (USER_TOWER,) if subject.model.config.batchnorm == "all" else ()
         self.allowed: Mapping[Input, tuple[str, ...]] = {LABELS: (), USERS: users, TITLES: (TITLE_TOWER,)}
-        self.names = [name for name in self.model.grads if name.startswith(GROUP_PREFIXES)]
-        self.shared = [name for name in self.model.grads if name.startswith(SHARED_PREFIXES)]
         objective = self.model.objective
         self.objective = replace(objective, penalty=0.0) if isinstance(objective, Objective) else objective
         self.moments: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
+    def names(self, owner: str) -> list[str]:
+        """The parameters with such an owner."""
+        return [name for name, parameter in self.model.parameters.items() if parameter.owner == owner]
+
     def reference(self, batch: Batch, k: int) -> Gradients:
         gradients = self.gradients(batch, k)
-        for tower, work in zip(TOWERS, (self.model.user_work, self.model.title_work), strict=True):
+        for tower, work in ((USER_TOWER, self.model.user_work), (TITLE_TOWER, self.model.title_work)):
             self.moments[tower] = [(s.mean.copy(), s.rstd.copy()) for s in (work.stats1, work.stats2)]
         return gradients
 
     def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
-        with np.errstate(all="ignore"), self._frozen(frozen):
+        with np.errstate(all="ignore"), self._frozen(frozen), running_statistics_kept(self.model):
             self.model.backward_pass(batch, self.objective)  # unchecked: inputs may be NaN
-        parts = {f"{name}[{k}]": self.model.grads[name][k].copy() for name in self.names}
-        members = np.flatnonzero(self.subject.territory_group == k)
-        for name in (name for name in self.model.grads if name.startswith("territory.")):
-            parts[f"{name} of its territories"] = self.model.grads[name][members]
-        return parts
+        grads, members = self.model.grads, np.flatnonzero(self.subject.territory_group == k)
+        parts = {f"{name}[{k}]": grads[name][k].copy() for name in self.names("group")}
+        return parts | {f"{name} of its territories": grads[name][members] for name in self.names("territory")}
 
     def accepts_nan(self, which: Input) -> bool:
         """Weights by label and title are looked up by label, so a NaN label would be an invalid index."""
@@ -108,9 +99,8 @@ class Network:
 
     @contextmanager
     def _frozen(self, names: Collection[str]) -> Iterator[None]:
-        """Some towers with frozen moments; running statistics are restored."""
-        model, running = self.model, self.model.running.flat.copy()
-        towers = dict(zip(TOWERS, (model.user_tower, model.title_tower), strict=True))
+        """Some towers with frozen moments."""
+        towers = {USER_TOWER: self.model.user_tower, TITLE_TOWER: self.model.title_tower}
         norms = {name: (tower.norm1, tower.norm2) for name, tower in towers.items()}
         for name in names:
             pairs = zip(norms[name], self.moments[name], strict=True)
@@ -120,19 +110,18 @@ class Network:
         finally:
             for name, tower in towers.items():
                 tower.norm1, tower.norm2 = norms[name]
-            model.running.flat[:] = running
 
 
 def find_leaks(subject: Subject, draws: int = DRAWS, progress: Progress = silent) -> LeakRecord:
     """The record of a subject's own network. Errors: InputError when it has only one group."""
     network = Network(subject)
     record = check_model(network, subject, draws, progress)
-    record["batchnorm"], record["shared"] = subject.model.config.batchnorm, network.shared
-    if network.shared:
-        record["notes"].append(f"Shared by design: {', '.join(network.shared)}. Rows of all groups update them.")
+    record.shared = [name for name in network.names("all") if name.startswith(SHARED_PREFIXES)]
+    if record.shared:
+        record.notes.append(f"Shared by design: {', '.join(record.shared)}. Rows of all groups update them.")
     if isinstance(subject.model.objective, Objective) and subject.model.objective.penalty:
         penalty = "the popularity penalty, a correlation over all pairs that acts on every head by design"
-        record["notes"].append(f"Excluded: {penalty}.")
+        record.notes.append(f"Excluded: {penalty}.")
     return record
 
 
@@ -152,61 +141,42 @@ def check_model(model: GroupedModel, subject: Subject, draws: int, progress: Pro
                 rows.append(check_input(model, batch, k, which, other_groups(batch, row_group, k), draws, rng))
     progress("perturbing rows of other groups", total, total)
     pairs = np.bincount(row_group[subject.batch.pair_user], minlength=groups).tolist()
-    return {
-        "format": 1,
-        "kind": "leaks",
-        "twotower": __version__,
-        "subject": subject.facts(),
-        "model": None,
-        "batchnorm": None,
-        "shared": [],
-        "draws": draws,
-        "groups": [{"name": name, "pairs": n} for name, n in zip(subject.group_names, pairs, strict=True)],
-        "rows": rows,
-        "leaks": sum(row["verdict"] == "leak" for row in rows),
-        "notes": [],
-    }
+    return LeakRecord(
+        subject=subject.facts(),
+        shared=[],
+        draws=draws,
+        groups=[GroupPairs(name, n) for name, n in zip(subject.group_names, pairs, strict=True)],
+        rows=rows,
+        leaks=sum(row.verdict == "leak" for row in rows),
+        notes=[],
+    )
 
 
 def check_input(
     model: GroupedModel, batch: Batch, k: int, which: Input, others: OtherGroups, draws: int, rng: np.random.Generator
 ) -> LeakRow:
-    """What perturbing an input outside group ``k`` changes in the group's gradient, and by which path."""
+    """What perturbing an input outside group ``k`` changes in the group's gradient, and whether past batch-norm."""
     n_perturbed, allowed = int(others.of(which).sum()), model.allowed[which]
     before = worst_after = model.reference(batch, k)
-    worst, direct, through = compare(before, before), compare(before, before), dict.fromkeys(model.towers, 0.0)
+    worst = direct = compare(before, before)
     for _ in range(draws if n_perturbed else 0):
         variant = perturbed(batch, which, others, rng)
         after = model.gradients(variant, k)
         change = compare(before, after)
-        if change["relative"] > worst["relative"]:
+        if change.relative > worst.relative:
             worst, worst_after = change, after
-        if change["changed"]:
-            by_frozen: dict[tuple[str, ...], Change] = {(): change}
-            for frozen in {*((tower,) for tower in model.towers), allowed} - {()}:
-                by_frozen[frozen] = compare(before, model.gradients(variant, k, frozen))
-            direct = max(direct, by_frozen[allowed], key=lambda change: change["relative"])
-            for tower in model.towers:
-                (other,) = set(TOWERS) - {tower}
-                through[tower] = max(through[tower], by_frozen[(other,)]["relative"])
+        if change.changed:
+            past = compare(before, model.gradients(variant, k, allowed)) if allowed else change
+            direct = max(direct, past, key=lambda change: change.relative)
     nan = None
-    if n_perturbed and model.accepts_nan(which) and not direct["changed"]:
+    if n_perturbed and model.accepts_nan(which) and not direct.changed:
         nan = compare(before, model.gradients(with_nan(batch, which, others), k, allowed))
-    leaks = direct["changed"] or (nan is not None and nan["changed"])
-    parts = {part: [name for name in before if name.startswith(prefix)] for part, prefix in PARTS.items()}
-    return {
-        "group": k,
-        "input": which,
-        "perturbed": n_perturbed,
-        **worst,
-        "blocks": [{"block": name, **compare(before, worst_after, [name])} for name in before],
-        "parts": {part: compare(before, worst_after, names)["relative"] for part, names in parts.items() if names}
-        if model.towers else None,
-        "through_moments": through if model.towers else None,
-        "direct": direct,
-        "nan": nan,
-        "verdict": "none" if not n_perturbed else "leak" if leaks else "batch-norm" if worst["changed"] else "isolated",
-    }  # fmt: skip
+    leaks = direct.changed or (nan is not None and nan.changed)
+    blocks = {name: compare(before, worst_after, [name]) for name in before}
+    return LeakRow(
+        k, which, n_perturbed, worst, blocks, direct, nan,
+        "none" if not n_perturbed else "leak" if leaks else "batch-norm" if worst.changed else "isolated",
+    )  # fmt: skip
 
 
 def compare(before: Gradients, after: Gradients, names: Collection[str] = ()) -> Change:
@@ -215,8 +185,8 @@ def compare(before: Gradients, after: Gradients, names: Collection[str] = ()) ->
     old, new = (np.concatenate([np.ravel(of[name]).astype(np.float64) for name in names]) for of in (before, after))
     changed = (old != new) & ~(np.isnan(old) & np.isnan(new))
     if not changed.any():
-        return {"changed": 0, "elements": len(old), "largest": 0.0, "relative": 0.0}
+        return Change(0, len(old), 0.0, 0.0)
     difference, size = new[changed] - old[changed], float(np.linalg.norm(old))
     relative = float(np.linalg.norm(difference)) / size if size else np.inf
     largest, relative = (np.inf if np.isnan(x) else float(x) for x in (np.abs(difference).max(), relative))
-    return {"changed": int(changed.sum()), "elements": len(old), "largest": largest, "relative": relative}
+    return Change(int(changed.sum()), len(old), largest, relative)

@@ -1,7 +1,9 @@
 """The record of the leak detector: what ``leaks --json`` prints and what its table shows."""
 
-from typing import Literal, TypedDict
+from dataclasses import dataclass
+from typing import Literal
 
+from twotower.core.version import __version__
 from twotower.lab.subject import SubjectFacts
 
 Input = Literal["labels", "user features", "title features"]
@@ -11,7 +13,8 @@ TITLES: Input = "title features"
 INPUTS: tuple[Input, ...] = (LABELS, USERS, TITLES)
 
 
-class Change(TypedDict):
+@dataclass
+class Change:
     """How one gradient differs from another."""
 
     changed: int  # elements
@@ -20,45 +23,40 @@ class Change(TypedDict):
     relative: float  # norm of the difference over the norm of the gradient before
 
 
-class BlockChange(Change):
-    """The change of one block."""
-
-    block: str
-
-
-class LeakRow(Change):
-    """What perturbing one input of all other groups' rows changes in a group's gradient: the largest of all draws."""
+@dataclass
+class LeakRow:
+    """What perturbing one input of all other groups' rows changes in a group's gradient."""
 
     group: int
     input: Input
     perturbed: int  # pairs, users or titles
-    blocks: list[BlockChange]
-    parts: dict[str, float] | None  # relative change of the head, title bias and territory offsets
-    through_moments: dict[str, float] | None  # relative change through the batch-norm moments of either tower alone
+    change: Change  # the largest of all draws
+    blocks: dict[str, Change]
     direct: Change  # with all moments frozen through which this input may act
     nan: Change | None  # with NaN as the input
     verdict: Literal["none", "isolated", "batch-norm", "leak"]
 
 
-class GroupPairs(TypedDict):
+@dataclass
+class GroupPairs:
     """A group and its pairs in the batch."""
 
     name: str
     pairs: int
 
 
-class LeakRecord(TypedDict):
+@dataclass(kw_only=True)
+class LeakRecord:
     """All groups, all inputs."""
 
-    format: int
-    kind: str
-    twotower: str
     subject: SubjectFacts
-    model: str | None  # FILE.py:NAME of a user's model
-    batchnorm: str | None
+    model: str | None = None  # FILE.py:NAME of a user's model
     shared: list[str]  # parameters of heads that all groups share by design
     draws: int
     groups: list[GroupPairs]
     rows: list[LeakRow]
     leaks: int
     notes: list[str]
+    kind: str = "leaks"
+    format: int = 1
+    twotower: str = __version__

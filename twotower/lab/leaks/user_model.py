@@ -5,13 +5,12 @@
 Every error is one line that names the user's file and, where there is one, its line number.
 """
 
-import importlib.util
+import runpy
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ class UserModel:
     """A user's function as a model under test. Nothing can be frozen in it: every change is a leak."""
 
     allowed: Mapping[Input, tuple[str, ...]] = dict.fromkeys(INPUTS, ())
-    towers: tuple[str, ...] = ()
 
     def __init__(self, name: str, subject: Subject):
         """``name`` is FILE.py:FUNCTION. Errors: InputError for whatever is wrong with either."""
@@ -98,42 +96,37 @@ def find_leaks_in(name: str, subject: Subject, draws: int = DRAWS, progress: Pro
     """The record of a user's own function on a subject's batch; ``name`` is FILE.py:FUNCTION."""
     model = UserModel(name, subject)
     record = check_model(model, subject, draws, progress)
-    record["model"] = name
+    record.model = name
     if model.nan_error:
-        record["notes"].append(f"Not tested with NaN: {model.nan_error}")
+        record.notes.append(f"Not tested with NaN: {model.nan_error}")
     return record
 
 
 def load_function(name: str) -> tuple[Path, Callable[..., Any]]:
-    """The file and the function of FILE.py:FUNCTION. Errors: InputError for a missing file or name."""
+    """The file and the function of FILE.py:FUNCTION. Errors: InputError for a missing file or name.
+
+    The file may import modules beside it, as with ``python FILE.py``.
+    """
     text, colon, attribute = name.rpartition(":")
     if not colon or not text or not attribute:
         raise InputError(f"{name}: expected FILE.py:NAME, a Python file and a function in it")
-    path = Path(text)
+    path, module = Path(text), f"own_model_{Path(text).stem}"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected FILE.py:NAME")
-    module = load_module(path)
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        own = [n for n, value in vars(module).items() if callable(value) and value.__module__ == module.__name__]
-        available = f"its functions are {', '.join(own)}" if own else "it has none"
-        raise InputError(f"{path}: no function {attribute!r}; {available}")
-    return path, function
-
-
-def load_module(path: Path) -> ModuleType:
-    """The module in a file; it may import modules beside it, as with ``python FILE.py``."""
-    spec = importlib.util.spec_from_file_location(f"own_model_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InputError(f"{path}: not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
     try:
         with located_errors(path):
-            spec.loader.exec_module(module)
+            names = runpy.run_path(str(path), run_name=module)
     finally:
         sys.path.pop(0)
-    return module
+    function = names.get(attribute)
+    if not callable(function):
+        own = [n for n, value in names.items() if callable(value) and value.__module__ == module]
+        available = f"its functions are {', '.join(own)}" if own else "it has none"
+        raise InputError(f"{path}: no function {attribute!r}; {available}")
+    return path, function
 
 
 @contextmanager

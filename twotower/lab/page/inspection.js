@@ -5,20 +5,15 @@
   const record = { ...whole, groups: network.groups };
   const measures = measuresOf(record);
 
-  const rowNamed = (name) => (record.rows ?? []).find((row) => String(row.user) === name);
-
   const state = makeState((wanted) => {
-    const row = wanted.mask === "off" ? null : rowNamed(wanted.row); // rows are measured with the mask on
     const names = record.blocks.flatMap((block) => [block.name, nodeOf(block)]);
     return {
       mask: oneOf(wanted.mask, ["on", "off"], FIRST.mask),
-      row: row ? wanted.row : null,
-      group:
-        row?.group ??
-        oneOf(
-          wanted.group,
-          record.groups.map((group, k) => k),
-        ),
+      row: null,
+      group: oneOf(
+        wanted.group,
+        record.groups.map((group, k) => k),
+      ),
       block: oneOf(wanted.block, names),
       show: oneOf(wanted.show, ["norm", "share"], "norm"),
       step: 0,
@@ -35,13 +30,7 @@
     (node) => state.set(pickOf(node)),
     (node) => measures.blocks(node).length > 0,
   );
-  const showMatrix = makeMatrix(byId("matrix-table"), record, (block, group) => state.set({ block, group, row: null }));
-  const rows = byId("row");
-  fillRows(rows, record);
-  byId("row-field").hidden = !record.rows?.length;
-  rows.addEventListener("change", () =>
-    state.set({ row: rows.value || null, block: null, mask: rows.value ? "on" : state.get().mask }),
-  );
+  const showMatrix = makeMatrix(byId("matrix-table"), record, (block, group) => state.set({ block, group }));
   for (const input of document.querySelectorAll("[name=show]")) {
     input.addEventListener("change", () => state.set({ show: input.value }));
   }
@@ -58,9 +47,9 @@
     const now = state.get();
     if (name === "head" || name === "bias") {
       const group = Number(owner);
-      return now.group === group && !now.row ? { group: null, row: null } : { group, row: null, block: null };
+      return now.group === group ? { group: null } : { group, block: null };
     }
-    return { block: now.block === node || !measures.blocks(node).length ? null : node, row: null };
+    return { block: now.block === node || !measures.blocks(node).length ? null : node };
   }
 
   function show(now) {
@@ -68,14 +57,11 @@
     figure.show(view);
     showMatrix(now);
     byId("matrix-note").hidden = now.mask === "on" || record.blocks.every((block) => block.unmasked);
-    rows.value = now.row ?? "";
     for (const input of document.querySelectorAll("[name=show]")) {
       input.checked = input.value === now.show;
       input.disabled = now.mask === "off";
     }
-    const row = rowNamed(now.row);
-    showRow(row, record.groups);
-    const said = tell(now, row);
+    const said = tell(now);
     if (byId("finding").textContent !== said) byId("finding").textContent = said;
   }
 
@@ -83,13 +69,7 @@
     return `${k} (${record.groups[k]?.name})`;
   }
 
-  function tell(now, row) {
-    if (row)
-      return [
-        `User ${row.user} of group ${nameOf(row.group)}: ${pairsOf(row)}.`,
-        `Its gradient has norm ${inWords(row.gradient.U)} at U, ${inWords(row.gradient.A2)} at the tower’s output,`,
-        `${inWords(row.gradient.Z1)} in layer 1.`,
-      ].join(" ");
+  function tell(now) {
     const picked = blocksPicked(record, now.block);
     if (picked.length) return tellBlock(now.block, picked, now);
     if (now.mask === "off") return tellLeak(now.group);
@@ -151,8 +131,12 @@
   }
 
   function tellLeak(group) {
-    const leaks = (record.leak ?? [])
-      .map((line) => [line, group === null ? line.others : line.by_group?.[group]])
+    const total = (head, number) => together(record.leak.filter((line) => line.head === head).map(number));
+    const leaks = record.groups
+      .map((_, head) => [
+        { head, own: total(head, (line) => line.own) },
+        total(head, (line) => (group === null ? line.others : line.by_group[group])),
+      ])
       .filter(([line, value]) => line.head !== group && isNumber(value));
     if (!leaks.length) return "There is no head to leak into.";
     const whose = group === null ? "rows of other groups" : `rows of group ${nameOf(group)}`;

@@ -32,7 +32,6 @@ function blocksPicked(record, name) {
 /** The figure's view of a state: tone, number and thickness for every node and edge. */
 function viewOf(record, network, measures, state) {
   const { group, mask } = state;
-  const row = record.rows?.find((each) => String(each.user) === state.row);
   const picked = blocksPicked(record, state.block);
   const view = { nodes: {}, edges: {}, group, picked: picked.length ? nodeOf(picked[0]) : null };
   const number = (id) => numberAt(id, { record, measures, state, picked, view });
@@ -41,10 +40,9 @@ function viewOf(record, network, measures, state) {
     if (measures.blocks(id).length) view.nodes[id] = nodeTold(id, number(id), { group, mask, network });
   }
   view.nodes.loss = view.nodes.features = { tone: "" };
-  if (row) tellRow(view, row);
-  else if (picked.length && group === null && mask === "on") tellSenders(view, picked, network);
-  if (!row && picked.length === 1) tellPicked(view, picked[0], state);
-  lightEdges(view, network, measures, { group, mask, row, picked });
+  if (picked.length && group === null && mask === "on") tellSenders(view, picked, network);
+  if (picked.length === 1) tellPicked(view, picked[0], state);
+  lightEdges(view, network, measures, { group, mask, picked });
   return view;
 }
 
@@ -84,23 +82,6 @@ function normText(value) {
   return value === 0 ? ["exactly 0", "0"] : [shown(value), shown(value, 2), shown(value, 1)];
 }
 
-/** One row: the norms of its gradients on the way down, in place of those of the weights. */
-function tellRow(view, { group, gradient }) {
-  const told = (name, value) => ({
-    tone: value === 0 ? "dark" : "lit",
-    number: value,
-    text: [`‖d${name}‖ ${shown(value)}`, shown(value)],
-    spoken: `norm of d${name} ${shown(value)}`,
-  });
-  for (const id of ["title.1", "title.2", "middle", "territory", "score"])
-    if (view.nodes[id]) view.nodes[id] = { tone: "" };
-  for (const id of Object.keys(view.nodes))
-    if (id.startsWith("bias.") && view.nodes[id].number !== 0) view.nodes[id] = { tone: "" };
-  view.nodes[`head.${group}`] = told("U", gradient.U);
-  view.nodes["user.2"] = told("Z₂", gradient.Z2);
-  view.nodes["user.1"] = told("Z₁", gradient.Z1);
-}
-
 /** A picked block among the others of its node: its own number, under its name. */
 function tellPicked(view, block, { group, mask }) {
   const number = mask === "off" ? block.unmasked?.[group] : group === null ? block.gradient : block.by_group[group];
@@ -127,7 +108,7 @@ function tellSenders(view, picked, network) {
   }
 }
 
-function lightEdges(view, network, measures, { group, mask, row, picked }) {
+function lightEdges(view, network, measures, { group, mask, picked }) {
   const node = (id) => view.nodes[id] ?? {};
   const light = (id, like, { tone = null, value = like.number, text = "" } = {}) => {
     const by = { lit: tone, dark: "dark", leak: "leak" }[like.tone];
@@ -148,8 +129,8 @@ function lightEdges(view, network, measures, { group, mask, row, picked }) {
     if (!reaches(below) && below !== target) continue;
     if (head.tone === "dark") light(`${below}>head.${k}`, head);
     if (head.tone === "lit" && node("user.2").tone === "lit") {
-      const value = row ? row.gradient.A2 : group === null && !picked.length ? measures.part("user.2", k) : head.number;
-      light(`${below}>head.${k}`, head, { tone: "shared", value, text: row ? `‖dA₂‖ ${shown(value)}` : "" });
+      const value = group === null && !picked.length ? measures.part("user.2", k) : head.number;
+      light(`${below}>head.${k}`, head, { tone: "shared", value });
     }
   }
   for (const k of network.bias) light(`bias.${k}>score`, node(`bias.${k}`), { tone: "own" });

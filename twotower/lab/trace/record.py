@@ -1,59 +1,69 @@
 """The record of a traced training step: what ``trace --json`` prints and what its text and its page show."""
 
-from typing import Any, TypedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from twotower.core.config import ModelConfig
+from twotower.core.version import __version__
+from twotower.lab.trace.numbers import number_text
+from twotower.report.record_table import shown
+from twotower.report.table import TEXT, Kind
+
+NORM = Kind(number_text)
 
 
-class StepFacts(TypedDict):
+@dataclass
+class Step:
     """An array as a line of the textbook left it."""
 
-    number: int  # from 1
     stage: str  # "forward", "loss", "backward" or "adam"
     function: str
-    block: str
+    block: str  # of the network: "user.1", "head", "score", "loss", "adam"
     group: int | None
     source: str  # the line
     line: int
     maths: str
     name: str
     shape: list[int]
-    values: Any  # nested lists
+    values: np.ndarray
     rows: list[str] | None  # users, where rows are pairs of the batch
     pairs: list[int] | None  # which pairs
-    note: str | None
+    note: str | None = None
+    parameter: str | None = None  # that Adam updates
+    number: int = 0  # from 1
 
 
-class Step(StepFacts, total=False):
-    """A step, and the parameter that it updates if it is Adam's."""
-
-    parameter: str
-
-
-class Run(TypedDict):
+@dataclass
+class Run:
     """One training step, with or without the mask."""
 
     loss: float
     steps: list[Step]
 
 
-class TraceLeak(TypedDict):
+@dataclass
+class TraceLeak:
     """Norms for one block that a group owns."""
 
-    parameter: str
     group: int
-    own: float  # of its gradient
-    others: float  # of what rows of other groups add to it without the mask
-    flipped: float  # of its change when all labels of other groups are flipped, with the mask
+    parameter: str = shown("gradient of", TEXT)
+    own: float = shown("own\nrows", NORM)  # of its gradient
+    flipped: float = shown("other groups’\nlabels flipped", NORM)  # of its change then, with the mask
+    others: float = shown("other groups’\nrows, mask off", NORM)  # of what these add to it without the mask
 
 
-class Entity(TypedDict, total=False):
+@dataclass
+class Entity:
     """A user or a title."""
 
     name: str
-    group: int
-    features: list[float]
+    features: np.ndarray
+    group: int | None = None
 
 
-class PairFacts(TypedDict):
+@dataclass
+class Pair:
     """A pair of the batch."""
 
     user: str
@@ -62,26 +72,36 @@ class PairFacts(TypedDict):
     label: int
 
 
-class NetworkFacts(TypedDict):
+@dataclass
+class NetworkFacts:
     """The batch, the network and its optimiser."""
 
     users: list[Entity]
     titles: list[Entity]
     groups: list[str]
-    pairs: list[PairFacts]
-    model: dict[str, Any]
+    pairs: list[Pair]
+    model: ModelConfig
     train: dict[str, float]
-    parameters: dict[str, Any]
+    parameters: dict[str, np.ndarray]
 
 
-class Trace(TypedDict):
+@dataclass
+class Trace:
     """The whole record."""
 
-    format: int
-    kind: str
-    twotower: str
     seed: int
     group: int | None
     network: NetworkFacts
     runs: dict[str, Run]  # "on" and "off": with and without the mask
     leak: list[TraceLeak]
+    kind: str = "trace"
+    format: int = 1
+    twotower: str = __version__
+
+    def named(self) -> str:
+        return "a tiny network"
+
+    def sizes(self) -> list[str]:
+        network = self.network
+        users, titles, groups = len(network.users), len(network.titles), len(network.groups)
+        return [f"{users} users", f"{titles} titles", f"{groups} groups", f"seed {self.seed}"]

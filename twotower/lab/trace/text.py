@@ -3,38 +3,31 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
-from twotower.core.formatting import in_words, minus
-from twotower.lab.trace.record import Step, Trace
-from twotower.report.table import TEXT, Column, Kind, Table
+from twotower.core.formatting import in_words
+from twotower.lab.trace.numbers import DECIMALS, GAP, aligned, number_text, number_texts
+from twotower.lab.trace.record import Step, Trace, TraceLeak
+from twotower.report.record_table import table_of
 from twotower.report.terminal import rendered, stdout_console
 
 WIDTH = 80  # characters per line
-DECIMALS = 4
-SMALL = 1e-3  # arrays whose largest number is below are written with exponents
-GAP = "  "  # before each column
 LEAK_CAPTION = (
     "Norms: of the gradient; of its change when all labels of other groups are flipped; of what rows of other groups "
     "add to it without the mask."
 )
-BLOCKS = {"user": "user tower", "title": "title tower", "head": "head", "score": "score", "loss": "loss"}
+ADAM = {"learning_rate": "lr", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
 
 
 def trace_text(record: Trace, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> Group:
     """The step with the mask ``on`` or ``off``, all stages or some; ``every_block`` shows Adam for every block."""
-    run = record["runs"][mask]
-    steps = [step for step in run["steps"] if not stages or step["stage"] in stages]
-    return Group(
-        *opening(record, mask),
-        *step_texts(steps, record, mask, every_block),
-        *closing(record, mask),
-    )
+    steps = [step for step in record.runs[mask].steps if not stages or step.stage in stages]
+    return Group(*opening(record, mask), *step_texts(steps, record, mask, every_block), *closing(record))
 
 
 def print_trace(record: Trace, mask: str = "on", stages: Sequence[str] = (), every_block: bool = False) -> None:
@@ -46,64 +39,57 @@ def print_trace(record: Trace, mask: str = "on", stages: Sequence[str] = (), eve
 
 def opening(record: Trace, mask: str) -> Iterator[RenderableType]:
     """The batch, the network and the optimiser."""
-    network = record["network"]
-    model, groups = network["model"], network["groups"]
-    title = f"One training step · {model['head']} heads · mask {mask} · seed {record['seed']}"
+    network = record.network
+    title = f"One training step · {network.model.head} heads · mask {mask} · seed {record.seed}"
     yield Rule(Text(title, "bold"), characters="━")
-    for kind in ("users", "titles"):
-        for row in network[kind]:
-            where = f" in group {row['group']}, {groups[row['group']]}" if "group" in row else ""
-            yield Text(f"{row['name']}{where}: features {'  '.join(number_texts(row['features']))}")
-    pairs = ", ".join(f"{pair['user']}·{pair['title']} {pair['label']}" for pair in network["pairs"])
-    yield Text(f"B = {len(network['pairs'])} pairs, 1 = streamed: {pairs}")
-    train = network["train"]
-    names = {"learning_rate": "lr", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
-    adam = ", ".join([*(f"{letter} {in_words(train[name], 'g')}" for name, letter in names.items()), "t = 1"])
-    yield Text(f"D = {model['hidden']}, K = {model['groups']}. Adam: {adam}.")
+    for each in [*network.users, *network.titles]:
+        where = "" if each.group is None else f" in group {each.group}, {network.groups[each.group]}"
+        yield Text(f"{each.name}{where}: features {'  '.join(number_texts(each.features.tolist()))}")
+    pairs = ", ".join(f"{pair.user}·{pair.title} {pair.label}" for pair in network.pairs)
+    yield Text(f"B = {len(network.pairs)} pairs, 1 = streamed: {pairs}")
+    adam = ", ".join(f"{letter} {in_words(network.train[name], 'g')}" for name, letter in ADAM.items())
+    yield Text(f"D = {network.model.hidden}, K = {network.model.groups}. Adam: {adam}, t = 1.")
     yield Text("0 is exactly 0; 0.0000 is rounded.")
 
 
 def step_texts(steps: Iterable[Step], record: Trace, mask: str, every_block: bool) -> Iterator[RenderableType]:
     """All steps, with a heading wherever stage or place in the network change."""
-    shown = next((part["parameter"] for part in record["leak"]), None)
-    for (stage, block, group, parameter), of_place in groupby(steps, place_of):
+    full = next((part.parameter for part in record.leak), None)
+    for (stage, block, group, parameter), of_place in groupby(
+        steps, lambda step: (step.stage, step.block, step.group, step.parameter)
+    ):
         place = list(of_place)
-        if stage != "adam":
-            yield heading(f"{stage.capitalize()} · {block_text(block, group, record)}")
-        elif every_block or parameter == shown:
-            yield heading(f"Adam · {parameter}")
-        else:
+        if stage == "adam" and not every_block and parameter != full:
             yield adam_line(place)
             continue
+        yield heading(f"{stage.capitalize()} · {parameter or place_text(block, group, record)}")
         for step in place:
             yield from step_text(step, record, mask)
-
-
-def place_of(step: Step) -> tuple[str, str, int | None, str | None]:
-    return step["stage"], step["block"], step["group"], step.get("parameter")
 
 
 def heading(text: str) -> RenderableType:
     return Group(Text(), Rule(Text(text, "bold"), align="left"))
 
 
-def block_text(block: str, group: int | None, record: Trace) -> str:
+def place_text(block: str, group: int | None, record: Trace) -> str:
     """``user tower, layer 1``, or ``score, head 0 (North)``."""
     room, _, layer = block.partition(".")
-    name = BLOCKS.get(room, room) + (f", layer {layer}" if layer else "")
+    name = f"{room} tower, layer {layer}" if layer else room
     if group is None:
         return name
-    owner = f"{group} ({record['network']['groups'][group]})"
+    owner = f"{group} ({record.network.groups[group]})"
     return f"head {owner}" if block in ("head", "loss") else f"{name}, head {owner}"
 
 
 def step_text(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
     """Name, shape and formula; the line of the textbook; the numbers."""
-    yield Text.assemble((step["name"], "bold"), f" {shape_text(step)}", GAP, (step["maths"], "cyan"))
-    yield indented(step["source"], "dim")
-    if step["note"]:
-        yield indented(step["note"], "italic")
-    yield from array_text(step, record, mask)
+    title = Text.assemble((step.name, "bold"), f" {tuple(step.shape)}", GAP, (step.maths, "cyan"))
+    title.rstrip()
+    yield title
+    yield indented(step.source, "dim")
+    if step.note:
+        yield indented(step.note, "italic")
+    yield from pair_rows(step, record, mask) if step.pairs is not None else array_lines(step.values)
 
 
 def indented(text: str, style: str) -> Text:
@@ -111,103 +97,58 @@ def indented(text: str, style: str) -> Text:
     return Text(textwrap.fill(text, WIDTH - 2, initial_indent=GAP, subsequent_indent=2 * GAP), style)
 
 
-def shape_text(step: Step) -> str:
-    """``(5, 4)``, or ``(4,)`` for a vector."""
-    return str(tuple(step["shape"]))
-
-
 def adam_line(place: Sequence[Step]) -> Text:
     """One block's step in a line."""
-    values = {step["name"]: step["values"] for step in place}  # the last P is the updated one
-    before = next(step["values"] for step in place if step["name"] == "P")
-    moved = max((abs(a - b) for a, b in zip(flat(values["P"]), flat(before), strict=True)), default=0.0)
-    g = max(map(abs, flat(values["G"])), default=0.0)
-    return Text.assemble(
-        (f"{place[0]['parameter']}", "bold"), f" {shape_text(place[0])}", GAP,
-        (f"largest |g| {number_texts([g])[0]}, largest step {number_texts([moved])[0]}", "dim"),
-    )  # fmt: skip
+    values = {step.name: step.values for step in place}  # the last P is the updated one
+    before = next(step.values for step in place if step.name == "P")
+    g, moved = (number_text(float(np.abs(x).max())) for x in (values["G"], values["P"] - before))
+    text = f"largest |g| {g}, largest step {moved}"
+    return Text.assemble((f"{place[0].parameter}", "bold"), f" {tuple(place[0].shape)}", GAP, (text, "dim"))
 
 
-def array_text(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
-    """The numbers: a line per row; rows that are pairs have their user, title and group."""
-    values, dimensions = step["values"], len(step["shape"])
-    if step["pairs"] is not None:
-        yield from pair_rows(step, record, mask)
-    elif dimensions == 3:
-        texts = aligned(number_texts(flat(values)), step["shape"][2])
-        for k in range(step["shape"][0]):
+def array_lines(values: np.ndarray) -> Iterator[RenderableType]:
+    """The numbers, a line per row."""
+    columns = values.shape[-1] if values.ndim else 1
+    lines = aligned(number_texts(values.ravel().tolist()), columns)
+    per_part = values.shape[1] if values.ndim == 3 else len(lines)
+    for k in range(len(lines) // per_part):
+        if values.ndim == 3:
             yield Text(f"  [{k}]")
-            yield Text("\n".join("    " + line for line in texts[k * step["shape"][1] :][: step["shape"][1]]))
-    else:
-        columns = step["shape"][-1] if dimensions else 1
-        yield Text("\n".join("    " + line for line in aligned(number_texts(flat(values)), columns)))
+        yield Text("\n".join("    " + line for line in lines[k * per_part : (k + 1) * per_part]))
 
 
 def pair_rows(step: Step, record: Trace, mask: str) -> Iterator[RenderableType]:
     """Rows that are pairs of the batch; those of other groups than the head's in brackets, dimmed."""
-    network, vector = record["network"], len(step["shape"]) == 1
-    columns = 1 if vector else step["shape"][1]
-    lines = aligned(number_texts(flat(step["values"])), columns)
-    focus = record["group"] if step["group"] is None else step["group"]
-    hidden = 0
-    table = Grid.grid(padding=(0, 0))
-    cells: list[list[Text]] = [[], []]
-    for line, i in zip(lines, step["pairs"] or [], strict=True):
-        pair = network["pairs"][i]
-        other = focus is not None and pair["group"] != focus
-        if other and step["group"] is None:
+    network, vector = record.network, step.values.ndim == 1
+    lines = aligned(number_texts(step.values.ravel().tolist()), 1 if vector else step.shape[1])
+    focus = record.group if step.group is None else step.group
+    rows, hidden = [], 0
+    for line, i in zip(lines, step.pairs or [], strict=True):
+        pair = network.pairs[i]
+        other = focus is not None and pair.group != focus
+        if other and step.group is None:
             hidden += 1
             continue
-        style = "" if not other else "dim" if mask == "on" else "yellow"
-        name = f"{pair['user']}·{pair['title']}"
-        if vector:
-            cells[0].append(Text(f"({name})" if other else name, style))
-            cells[1].append(Text(line.strip(), style))
-        else:
-            owner = f"{network['groups'][pair['group']]} {name}"
-            label = f"({owner})" if other else f" {owner} "
-            table.add_row(Text(f"    {label:19}", style), Text(line, style))
+        name = f"{pair.user}·{pair.title}"
+        name = name if vector else f"{network.groups[pair.group]} {name}"
+        name = f"({name})" if other else name if vector else f" {name} "
+        style = ("dim" if mask == "on" else "yellow") if other else ""
+        rows.append((Text(name if vector else f"    {name:19}", style), Text(line.strip() if vector else line, style)))
+    table = Grid.grid(padding=(0, 0))
     if vector:
-        for _ in cells[0]:
+        for _ in rows:
             table.add_column(justify="right")
-        for row in cells:
-            table.add_row(*(Text("    ").append_text(cell) for cell in row))
+        rows = list(zip(*(tuple(Text("    ").append_text(cell) for cell in row) for row in rows), strict=True))
+    for row in rows:
+        table.add_row(*row)
     yield table
     if hidden:
         yield Text(f"    and {hidden} rows of other groups", "dim")
 
 
-def closing(record: Trace, mask: str) -> Iterator[RenderableType]:
+def closing(record: Trace) -> Iterator[RenderableType]:
     """The loss, and what the mask keeps out of each head."""
-    on, off = (record["runs"][name]["loss"] for name in ("on", "off"))
+    on, off = (record.runs[name].loss for name in ("on", "off"))
     yield heading(f"Loss: {on:.{DECIMALS}f} with the mask, {off:.{DECIMALS}f} without")
-    if record["leak"]:
-        names = ["own\nrows", "other groups’\nlabels flipped", "other groups’\nrows, mask off"]
-        table = Table([Column("gradient of", TEXT), *(Column(name, NORM) for name in names)], caption=LEAK_CAPTION)
-        for part in record["leak"]:
-            table.add(part["parameter"], part["own"], part["flipped"], part["others"])
-        yield rendered(table, WIDTH)
-
-
-def flat(values: Any) -> list[float]:
-    """The numbers of nested lists, in order."""
-    return [values] if not isinstance(values, list) else [number for part in values for number in flat(part)]
-
-
-def number_texts(numbers: Sequence[float]) -> list[str]:
-    """Numbers in one format: integers if all are, exponents if all are small; an exact zero as 0."""
-    largest = max(map(abs, numbers), default=0.0)
-    if all(number == int(number) for number in numbers):
-        return [minus(str(int(number))) for number in numbers]
-    kind = "1e" if largest < SMALL else f"{DECIMALS}f"
-    return ["0" if number == 0 else minus(f"{number:.{kind}}") for number in numbers]
-
-
-def aligned(texts: Sequence[str], columns: int) -> list[str]:
-    """Lines of ``columns`` texts each, right-aligned in a common width."""
-    width = max(map(len, texts), default=0)
-    rows = [texts[start : start + columns] for start in range(0, len(texts), max(columns, 1))]
-    return ["".join(f"{GAP}{text:>{width}}" for text in row) for row in rows]
-
-
-NORM = Kind(lambda value: number_texts([value])[0])
+    if record.leak:
+        yield rendered(table_of(TraceLeak, record.leak, caption=LEAK_CAPTION), WIDTH)

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from subjects import tiny_subject
-from textbook_inspection import MODELS, Textbook, stirred
+from textbook_inspection import MODELS, Textbook, inspect, stirred
 
-from twotower.lab.attribution.activations import count_dead
-from twotower.lab.attribution.inspection import inspect
+from twotower.lab.attribution.dead_units import count_dead
 from twotower.model import reference
 
 
@@ -14,13 +13,12 @@ def test_dead_units_by_hand():
     """Three rows, two groups: unit 0 lives in group 1 alone, unit 1 nowhere, unit 2 everywhere."""
     A = np.array([[0.0, 0, 1], [0, 0, 2], [3, 0, 0.5]])
     found = count_dead("user.1", A, 0.0, np.array([0, 2, 3, 3]), 3)
-    assert found["units"] == 3 and found["dead"] == 1 and found["by_group"] == [2, 1, None]
+    assert (found.units, found.dead, found.by_group) == (3, 1, [2, 1, None])
 
 
 def test_a_linear_layer_has_no_dead_unit_and_none_alive():
-    assert count_dead("user.2", np.zeros((2, 4)), -np.inf, np.array([0, 2]), 1) == {
-        "layer": "user.2", "units": 4, "dead": None, "by_group": None,
-    }  # fmt: skip
+    found = count_dead("user.2", np.zeros((2, 4)), -np.inf, np.array([0, 2]), 1)
+    assert (found.units, found.dead, found.by_group) == (4, None, None)
 
 
 def killed(world, name: str):
