@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from killing import killed_before
 
+from benchmarks.killing import killed_before
 from twotower.core import manifest as module
 from twotower.core.errors import InputError
 from twotower.core.locks import LOCK, locked

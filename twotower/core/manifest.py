@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +21,7 @@ import numpy as np
 
 from twotower.core import storage
 from twotower.core.errors import InputError
-from twotower.core.locks import LOCK, PARTIAL, create_held, is_abandoned, locked, remove, sweep
+from twotower.core.locks import LOCK, PARTIAL, create_held, holder, is_abandoned, leftovers, locked, remove, sweep
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import (
     array_header,
@@ -371,6 +372,14 @@ def clear_leftovers(directory: Path) -> None:
         if _obsolete(directory) or is_abandoned(lock):
             with locked(directory):
                 clear(directory)
+
+
+def place_facts(directory: Path) -> dict[str, Any]:
+    """Who holds a directory, how much dead processes left in and beside it, and the free space of its disk."""
+    left = leftovers(directory) + leftovers(directory / "files") + leftovers(directory / MANIFEST)
+    free = shutil.disk_usage(directory).free if directory.is_dir() else 0
+    facts = {"in_use_by": holder(directory) or "nobody", "leftovers": len(left) + _obsolete(directory)}
+    return facts | {"disk_free_gib": round(free / 2**30, 1)}
 
 
 def _obsolete(directory: Path) -> bool:
