@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from twotower.model.engine import gemm
 from twotower.model.parameters import Floats
 from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.frozen import Frozen
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
@@ -70,6 +72,7 @@ class Trainer:
             progress("computing memory terms", 0, 0)
             self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
             self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed)
+        self.remembered = self.learned
         self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
@@ -108,6 +111,21 @@ class Trainer:
         if self.config.model.learned_logit:
             params["logit.bias"][0] = fitted.bias
             params["logit.scale"][0] *= FIRST_SCALE
+
+    def fine_tuned_on(self, members: np.ndarray) -> "Trainer":
+        """A trainer that goes on from these weights with the pairs of some users, (U,) bool, the bottom frozen.
+
+        It has the same network, memory and validation users: what one trains, the other sees.
+        """
+        other = copy(self)
+        other.learned, other.pairs, other.held_out = (
+            pairs.take(members[pairs.user]) for pairs in (self.learned, self.pairs, self.held_out)
+        )
+        other.batch_size = min(self.config.train.batch_size, len(other.pairs))
+        other.optimiser, other.state = loop.make_optimiser(self.model, self.config.train), loop.TrainingState()
+        if not isinstance(self.model.objective, Frozen):
+            self.model.objective = Frozen(self.model.objective)
+        return other
 
     def steps(self) -> int:
         """Batches an epoch."""
@@ -179,9 +197,9 @@ class Trainer:
                 writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
                 progress(stage.format(event.losses.total), seen, len(pairs))
         self.state.steps = state.steps
-        self.learned = concatenate([self.learned, pairs])
+        self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
-            known = known_to(self.dataset, self.learned, self.memory_group, self.config.train.seed)
+            known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
             self.memory = Memory.of(known).like(self.memory)
             self.scorer = self.scorer._replace(memory=self.memory)
         self.fit_offsets(writer, progress)
