@@ -38,7 +38,7 @@ def doctor(directory: Path | None, as_json: bool) -> None:
         facts |= {"kernel_cache": kept.directory, "cache_lasts": kept.lasting}
         facts |= {"cache_mib": round(kept.mib, 1), "kernels_kept": kept.kernels}
         if directory is not None:
-            from twotower.core.manifest import place_facts
+            from twotower.core.staging import place_facts
             from twotower.data.dataset import Dataset
             from twotower.data.sample import Sample
             from twotower.training.run import PLAN, RUN
