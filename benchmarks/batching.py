@@ -170,7 +170,7 @@ def settings_of(
     """The default network; validations never stop the training."""
     epochs = epochs or problem.epochs
     return Settings(
-        ModelConfig(hidden=problem.hidden, **PRESETS["default"].model, **MODELS[model]),
+        ModelConfig(hidden=problem.hidden, **MODELS[model]),
         TrainConfig(
             epochs=epochs, batch_size=problem.batch_size, learning_rate=rate, batching=mode, seed=seed,
             validations_per_epoch=validations_per_epoch, patience=epochs * validations_per_epoch,

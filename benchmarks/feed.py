@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "feed.json"
 K = len(GROUP_SHARES)
 BLOCK = 16384  # users written to disk together
 PAUSE = 0.1  # seconds between contenders
-MODEL = {"groups": K} | PRESETS["default"].model | PRESETS["default"].mtl_model  # twotower train --mtl
+MODEL = {"groups": K} | PRESETS["default"].mtl_model  # twotower train --mtl
 
 Seconds = dict[str, list[float]]
 

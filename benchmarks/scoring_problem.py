@@ -15,7 +15,7 @@ TOP = 10
 SEEN = 30  # titles that each user has seen
 BARRED = 0.2  # of the titles, in each group
 PAIRS = 32768  # scored at a time by contenders that score pairs
-MODEL = ModelConfig(groups=K, **PRESETS["default"].model, **PRESETS["default"].mtl_model)  # twotower train --mtl
+MODEL = ModelConfig(groups=K, **PRESETS["default"].mtl_model)  # twotower train --mtl
 
 
 class Problem:

@@ -21,7 +21,7 @@ BASE_RATE = 1 / 9  # share of positives: eight negatives for each
 K = len(GROUP_SHARES)
 MODELS = {  # shapes of the network, by name
     "paper": ModelConfig(groups=K, **PRESETS["paper"].model, **PRESETS["paper"].mtl_model),
-    "default": ModelConfig(groups=K, **PRESETS["default"].model, **PRESETS["default"].mtl_model),
+    "default": ModelConfig(groups=K, **PRESETS["default"].mtl_model),  # memory is a contender of its own
     "residual": ModelConfig(groups=K, head="residual"),
     "baseline": ModelConfig(),
 }

@@ -38,8 +38,10 @@ U users, T titles, C territories, F columns, D hidden width, K groups, d dimensi
 directory per day. Columns and keys are in brackets. In CSV an undefined value is an empty cell, in JSON it is `null`.
 Nothing is ever unpickled.
 
-Datasets, samples and exports are written under a hidden name and renamed when complete. Their manifests name every file
-with its size and checksum: sizes are checked when a directory is opened, checksums by `twotower doctor DIR`.
+`manifest.json` (of a run `run.json`) names every file of its directory with size, SHA-256, type and shape, and holds a
+checksum of itself. A file that it names never changes. `group`, `embed` and `--overwrite` write new files to a folder
+`generation-2`, `generation-3` … and then replace the manifest, which says under `path` where a file is; then the old
+files are removed. Exports always have their plain names. `.lock` says who is writing.
 """
 
 DATASET = {
@@ -125,6 +127,9 @@ EXPORT = {
     "titles.npy": "(T, D) title embeddings",
     "bias.npy": "(C, T) what is added per territory and title",
     "memory.npy": "with memory: (U, 4) coefficients of the users' histories",
+    "units.npy": "with a layer of memory: (U, H) weights of its units",
+    "unit_user.npy": "with a layer of memory: (U, 4, H) coefficients of its units",
+    "unit_title.npy": "with a layer of memory: (C, T, H) what a title brings the units",
     "history.npz": "with memory: (U, T) titles of the histories, CSR",
     "cosines.npz": "with memory: (T, T) cosines between titles, CSR",
     "ease.npz": "with memory: (T, T) weights of EASE, CSR",
@@ -215,7 +220,8 @@ def listing(section: str, directories: list[Path]) -> str:
     described, found = SECTIONS[section], {}
     for directory in directories:
         for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-            found.setdefault(short_name(section, path.relative_to(directory).as_posix()), path)
+            name = re.sub(r"^generation-\d+/", "", path.relative_to(directory).as_posix())
+            found.setdefault(short_name(section, name), path)
     found.pop("", None)
     unknown, missing = set(found) - set(described), set(described) - set(found) - UNSEEN
     if unknown or missing:

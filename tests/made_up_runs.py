@@ -69,9 +69,9 @@ def make_run(
     """Write a finished run and return its path."""
     pairs = make_pairs(days) if pairs is None else pairs
     scores = make_scores(pairs, skill, seed)
-    with RunWriter(path, label=label, dataset=dataset, sample=sample, seed=seed) as run:
+    with RunWriter(path, label=label, dataset=dataset, sample=sample, seed=seed,
+                   config=config or {"model": {"head": "lowrank"}, "train": {"seed": seed}}) as run:  # fmt: skip
         run.log({"epoch": 1, "loss": 0.5})
-        run.save_config(config or {"model": {"head": "lowrank"}, "train": {"seed": seed}})
         run.weights_path.write_bytes(b"weights")
         run.save_results(make_evaluation(pairs, scores), scores, digest)
     return path

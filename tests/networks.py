@@ -62,7 +62,8 @@ def model_configs(draw) -> ModelConfig:
     """Every kind of head, output and logit, with one to four groups."""
     hidden, head, title_bias = draw(st.integers(1, 9)), draw(st.sampled_from(HEADS)), draw(st.booleans())
     output = draw(st.sampled_from(OUTPUTS))
-    groups = draw(st.integers(1, 4)) if head != "none" or title_bias else 1
+    memory = draw(st.booleans())
+    groups = draw(st.integers(1, 4)) if head != "none" or title_bias or memory else 1
     return ModelConfig(
         hidden=hidden,
         groups=groups,
@@ -74,7 +75,8 @@ def model_configs(draw) -> ModelConfig:
         batchnorm=draw(st.sampled_from(BATCHNORMS)) if groups > 1 else "all",
         output=output,
         learned_logit=draw(st.booleans()),
-        memory=draw(st.booleans()),
+        memory=memory,
+        memory_units=draw(st.integers(0, 3)) if memory else 16,
     )
 
 

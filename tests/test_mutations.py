@@ -115,7 +115,7 @@ MUTATIONS = LESSONS | {
         "model/test_two_tower.py::test_gradients_over_many_tiles_and_chunks[all-linear-mmoe]",
     ),
     "the textbook's gate without what the other experts lose": (
-        "model/reference.py",
+        "model/reference_variants.py",
         "g * (dg - (g * dg).sum(1, keepdims=True))",
         "g * dg",
         "model/test_reference.py::test_the_whole_model",
@@ -125,6 +125,36 @@ MUTATIONS = LESSONS | {
         "(self.db, pairs.ddots[:B], V)",
         "(self.db, pairs.dz[:B], V)",
         "model/test_two_tower.py::test_gradients_of_the_offsets_of_territories[plain]",
+    ),
+    "units of memory that pass gradients where they are 0": (
+        "model/engine/kernels.py",
+        "h[j] = dz[i] * v[j] if h[j] > zero else zero",
+        "h[j] = dz[i] * v[j]",
+        "model/test_kernels.py::test_a_kernel_has_the_values_of_the_textbook[memory_score_backward-float32]",
+    ),
+    "another group's pairs in what a group adds to memory": (
+        "model/memory.py",
+        "outputs = self.dw[k], self.dA[k], self.dv[k]",
+        "outputs = self.dw[0], self.dA[k], self.dv[k]",
+        "model/test_two_tower.py::test_gradients_of_memory_over_many_tiles_and_chunks",
+    ),
+    "a dated training pair that knows its own day's labels": (
+        "data/memory/memory.py",
+        "known.pairs.take(block < number)",
+        "known.pairs.take(block <= number)",
+        "data/test_memory.py::test_where_there_are_days_a_pair_knows_the_labels_of_earlier_days_alone",
+    ),
+    "a title's offset in a cell that forgets what it has left over everywhere": (
+        "model/title_offsets.py",
+        "r = left_over(n, e, shape) if shape[0] > 1 else 1.0",
+        "r = 1.0",
+        "model/test_title_offsets.py::test_what_a_title_has_left_over_everywhere_is_no_preference_of_a_cell",
+    ),
+    "CVaR of the best groups": (
+        "model/variants/robust.py",
+        "np.argsort(-losses[present]",
+        "np.argsort(losses[present]",
+        "model/test_robust.py::test_the_fast_model_equals_the_textbook[cvar-absent0]",
     ),
     "a leaky ReLU backward": (
         "model/engine/kernels.py",

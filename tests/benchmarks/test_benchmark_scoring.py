@@ -13,7 +13,7 @@ from twotower.core.presets import PRESETS
 
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory) -> Problem:
-    model = ModelConfig(hidden=16, groups=4, **PRESETS["default"].model, **PRESETS["default"].mtl_model)
+    model = ModelConfig(hidden=16, groups=4, **PRESETS["default"].mtl_model)
     return Problem(150, 90, 2, tmp_path_factory.mktemp("problem"), model)
 
 

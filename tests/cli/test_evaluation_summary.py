@@ -13,7 +13,6 @@ from rich.console import Console
 from twotower.cli.summaries import evaluation as tables
 from twotower.core import serialisation, storage
 from twotower.core.errors import InputError
-from twotower.metrics import records
 from twotower.metrics.results import Evaluation
 from twotower.report import csv_table, terminal
 from twotower.report.table import Table
@@ -139,7 +138,7 @@ def test_json_has_null_for_what_is_undefined():
 def test_the_records_hold_what_the_tables_show():
     found = evaluation()
     most = int(found.territories.positives.max())
-    record = records.evaluation_record(found, most)
+    record = found.record(most)
     assert record["min_positives"] == most and record["macro_supported_territories"] == 1
     assert record["macro_supported"] == found.macro(most) != record["macro"]
     assert record["overall"] == found.overall and record["macro"] == found.macro()

@@ -16,7 +16,7 @@ COURSE = ROOT / "docs" / "learn"
 ENTRANCE = COURSE / "README.md"
 LESSONS = sorted(COURSE.glob("[0-9]-*.md"))
 NAMES = [path.stem for path in LESSONS]
-TEXTBOOK = (ROOT / "twotower" / "model" / name for name in ("reference.py", "reference_variants.py"))
+TEXTBOOK = sorted((ROOT / "twotower" / "model").glob("reference*.py"))
 REFERENCE = "".join(path.read_text("utf-8") for path in TEXTBOOK)
 ANSWER = re.compile(r"<details>\n<summary>Answer</summary>\n(.*?)\n</details>", re.DOTALL)
 

@@ -15,7 +15,7 @@ from made_up_experiments import EVIL, METHODS, made_up_record
 from twotower.core.errors import InputError
 from twotower.core.formatting import signed
 from twotower.experiments.report import paper
-from twotower.experiments.report.html import page_text, write_report
+from twotower.experiments.report.html import figures, page_text, write_report
 from twotower.experiments.report.html.page import headlines
 from twotower.experiments.report.wording import as_of, main_gains
 from twotower.metrics.recommended import RANKING_METRICS
@@ -26,6 +26,12 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: pip insta
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "twotower" / "experiments" / "report" / "html"
 DASH = "–"
+
+
+@pytest.fixture
+def no_drawings(monkeypatch):
+    """Figures take most of the time, and say nothing of tables."""
+    monkeypatch.setattr(figures, "drawn", lambda draw, name, caption, height: f'<svg id="{name}"></svg>')
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_hostile_names_stay_text(page):
     assert "<script>alert" not in page
 
 
-def test_every_text_of_the_record_is_escaped():
+def test_every_text_of_the_record_is_escaped(no_drawings):
     def spoiled(value):
         if isinstance(value, dict):
             return {key: spoiled(item) for key, item in value.items()}
@@ -129,7 +135,7 @@ def test_calibration_per_territory_stands_beside_its_support(page):
     assert table.count('class="minor"') == 4 and table.index("Russia") < table.index('class="minor"')
 
 
-def test_popularity_bias_per_territory_has_its_spread(page):
+def test_popularity_bias_per_territory_has_its_spread(page, no_drawings):
     gini = made_up_record()["bias"]["baseline"]["territories"]["gini"][1]
     assert f"GB United Kingdom {gini:.4f} ± 0.0312" in row_of(page, "bias-0", "GB")
     same = made_up_record()
@@ -162,7 +168,7 @@ def test_the_top_says_better_worse_or_undecided():
     assert [headline["words"].split(";")[0] for headline in headlines(record)] == ["better", "undecided"]
 
 
-def test_titles_that_cannot_be_set_side_by_side_are_not_passed_over():
+def test_titles_that_cannot_be_set_side_by_side_are_not_passed_over(no_drawings):
     page = page_text({**made_up_record(), "title_pairs": []})
     assert "No major territory has a local and a global title with enough positives" in page
 
@@ -194,21 +200,21 @@ def alone(record):
     return record | empty
 
 
-def test_one_method_alone_gives_a_page():
+def test_one_method_alone_gives_a_page(no_drawings):
     page = page_text(alone(made_up_record()))
     assert Outline(page).open == []
     assert "gain-table-0" not in page and "nothing to compare it with" in page
     assert 'id="score-table"' in page and "explorer-data" in page and 'id="distances"' not in page
 
 
-def test_without_histograms_there_is_no_explorer():
+def test_without_histograms_there_is_no_explorer(no_drawings):
     record = made_up_record()
     record["histograms"]["counts"] = {}
     page = page_text(record)
     assert Outline(page).open == [] and 'id="explorer' not in page and 'href="#histograms"' not in page
 
 
-def test_a_single_period_gives_averages_alone():
+def test_a_single_period_gives_averages_alone(no_drawings):
     record = made_up_record()
     gains = [{**gains, "by_period": gains["by_period"][:1]} for gains in record["gains"]]
     scores = {name: {**of, "by_period": of["by_period"][:1]} for name, of in record["pr_auc"].items()}
@@ -216,7 +222,7 @@ def test_a_single_period_gives_averages_alone():
     assert row_of(page, "gain-table-0", "US").startswith(f"US United States {signed(gains[0]['average'][0])} ")
 
 
-def test_nothing_judged_gives_a_page():
+def test_nothing_judged_gives_a_page(no_drawings):
     record = made_up_record()
     none = [None] * len(record["territories"])
     mean = {"mean": None, "low": None, "high": None, "won": 0, "evaluated": 0, "better": 0, "worse": 0, "sign_p": None}
@@ -228,7 +234,7 @@ def test_nothing_judged_gives_a_page():
     assert "too small" in row_of(page_text({**record, "gains": gains}), "gain-table-0", "US")
 
 
-def test_not_a_number_is_undefined():
+def test_not_a_number_is_undefined(no_drawings):
     record = made_up_record()
     record["gains"][0]["average"][0] = math.nan
     assert "nan" not in row_of(page_text(record), "gain-table-0", "US").lower()
@@ -252,7 +258,7 @@ def test_the_paper_stands_beside_ours_with_a_warning(page):
     assert row_of(page, "paper-gain-table", "T2 ") == "T2 +34.05 +65.27 +16.36 +38.56 +23.46 +20.36 +8.17 +17.33"
 
 
-def test_a_report_is_written_whole_or_not_at_all(tmp_path):
+def test_a_report_is_written_whole_or_not_at_all(tmp_path, no_drawings):
     target = tmp_path / "report.html"
     record = made_up_record()
     write_report(record, target)

@@ -25,7 +25,7 @@ def separate(tiny_world, tmp_path_factory):
     """An experiment with separate models, its record, and the world that it was made in."""
     folder = tmp_path_factory.mktemp("separate")
     world = Path(shutil.copytree(tiny_world, folder / "world"))
-    record = run_tiny(world, folder / "e", "--periods", 2, methods="upsampled,separate,mtl")
+    record = run_tiny(world, folder / "e", "--periods", 2, methods="upsampled,separate,finetune,mtl")
     return world, folder / "e", record
 
 
@@ -73,3 +73,12 @@ def test_a_run_of_several_models_says_so_where_one_is_needed(separate):
     path = separate[1] / "runs/separate-0"
     with pytest.raises(InputError, match="consists of 2 models without common weights; expected one of them, such as"):
         open_model(path, Dataset.open(separate[0]))
+
+
+def test_tuned_models_share_all_but_the_last_layer_of_users_and_are_judged_like_all_others(separate):
+    _, path, record = separate
+    parts = [load_model(RunReader(path / f"runs/finetune-0/group-{k}").weights_path).params for k in range(2)]
+    bottom = [name for name in parts[0] if name.startswith(("user.W1", "user.gamma1", "user.beta1", "title."))]
+    assert len(bottom) == 9 and all(np.array_equal(parts[0][name], parts[1][name]) for name in bottom)
+    assert not any(np.array_equal(parts[0][name], parts[1][name]) for name in ("user.W2", "memory.w", "logit.scale"))
+    assert "finetune" in record["bias"] and np.isfinite(RunReader(path / "runs/finetune-0").scores).all()

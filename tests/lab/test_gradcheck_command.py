@@ -47,7 +47,7 @@ def test_a_right_network_passes_and_says_on_what(tiny_world):
     assert result.exit_code == 0, result.output
     assert "tiny, after one step: lowrank heads, D 8, K 2." in result.stdout
     assert "48 pairs (24, 24 by group)" in result.stdout
-    assert re.search(r"All agree: 20 blocks, \d+ finite differences, 3 steps of Adam\.", result.stdout)
+    assert re.search(r"All agree: 27 blocks, \d+ finite differences, 3 steps of Adam\.", result.stdout)
     for stage in ("choosing a batch", "finite differences", "steps of Adam"):
         assert stage in result.stderr
 

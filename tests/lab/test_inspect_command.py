@@ -131,7 +131,7 @@ def test_every_number_of_the_matrix_is_in_the_table(tiny_world, name):
     text = shown(record)
     for block in record["blocks"]:
         line = next(line for line in text.splitlines() if line.startswith(f"{block['name']} "))
-        assert line.split()[2:] == [f"{value:.3g}" for value in block["by_group"]]
+        assert line.split()[2:] == [minus(f"{value:.3g}") for value in block["by_group"]]
 
 
 def test_the_output_is_as_approved(snapshot):

@@ -18,8 +18,8 @@ from twotower.metrics.bootstrap import (
     percentile_interval,
     with_seed_noise,
 )
-from twotower.metrics.rankings import LANES, weigh_blocks
 from twotower.metrics.significance import summarise
+from twotower.metrics.weighted_precision import LANES, weigh_blocks
 from twotower.training.warm_up import compile_kernels
 
 

@@ -9,8 +9,8 @@ from twotower.metrics.checks import MAX_WEIGHT
 from twotower.metrics.local_titles import count_positives
 from twotower.metrics.per_territory import macro_average_precision
 from twotower.metrics.popularity_bias import profile_popularity
-from twotower.metrics.rankings import Ranking, weighted_average_precision
 from twotower.metrics.recommended import top_titles
+from twotower.metrics.weighted_precision import Ranking, weighted_average_precision
 
 LABELS = np.array([0, 1, 0, 1], np.float32)
 SCORES = np.array([0.1, 0.4, 0.3, 0.2], np.float32)

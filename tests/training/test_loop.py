@@ -13,7 +13,7 @@ from twotower.model.two_tower import TwoTower
 from twotower.model.variants import pcgrad
 from twotower.model.variants.objective import Objective
 from twotower.model.variants.uncertainty import Uncertainty
-from twotower.training.loop import EpochEnd, Scores, Step, TrainingState, Validation, fit, make_optimiser
+from twotower.training.loop import Scores, Settled, Step, TrainingState, Validation, fit, make_optimiser
 
 NAN = float("nan")
 
@@ -42,9 +42,9 @@ def train(scores=(), steps=2, batch=(1,), state=None, objective=None, **settings
     model, state, left = OneNumber(), state or TrainingState(), list(scores)
     model.objective, asked = objective or model.objective, []
 
-    def batches(epoch):
+    def batches(epoch, skip):
         asked.append(epoch)
-        yield from [list(batch)] * steps
+        yield from [list(batch)] * (steps - skip)
 
     def validate():
         return Scores(left.pop(0) if left else NAN, NAN)
@@ -54,7 +54,8 @@ def train(scores=(), steps=2, batch=(1,), state=None, objective=None, **settings
 
 
 def kinds(events):
-    return "".join({Step: "s", Validation: "v", EpochEnd: "e"}[type(event)] for event in events)
+    events = [event for event in events if not isinstance(event, Settled) or event.at_end]
+    return "".join({Step: "s", Validation: "v", Settled: "e"}[type(event)] for event in events)
 
 
 def validated_after(run):
@@ -68,7 +69,7 @@ def test_events_come_in_order():
         *[(0, step) for step in (1, 2, 3)],
         *[(1, step) for step in (1, 2, 3)],
     ]
-    assert [e.epoch for e in run.events if isinstance(e, EpochEnd)] == [1, 2]
+    assert [e.epoch for e in run.events if isinstance(e, Settled) and e.at_end] == [1, 2]
     assert run.epochs == [0, 1], "each epoch asks for its own batches"
 
 
@@ -89,7 +90,7 @@ def test_log_variances_take_a_step_with_every_batch():
     network.objective = Objective(uncertainty=Uncertainty(3, lr=0.01))
     batch, told = make_batch(np.random.default_rng(1), absent=(1,)), network.objective.uncertainty
     batch.title_rows = np.arange(len(batch.title_counts))
-    loop = fit(network, make_optimiser(network, TrainConfig()), lambda _: [batch] * 2, 2, None, TrainConfig(epochs=1),
+    loop = fit(network, make_optimiser(network, TrainConfig()), lambda *_: [batch] * 2, 2, None, TrainConfig(epochs=1),
                TrainingState())  # fmt: skip
     list(loop)
     assert told.adam.steps == [2, 2, 0, 2] and (told.log_variance != 0).tolist() == [True, False, True]
@@ -97,8 +98,8 @@ def test_log_variances_take_a_step_with_every_batch():
 
 def test_nothing_is_computed_before_it_is_asked_for():
     model = OneNumber()
-    loop = fit(model, model, lambda epoch: iter([[1]] * 5), 5, None, TrainConfig(), TrainingState())
-    assert len(list(islice(loop, 2))) == 2
+    loop = fit(model, model, lambda *_: iter([[1]] * 5), 5, None, TrainConfig(), TrainingState())
+    assert len(list(islice(loop, 3))) == 3
     assert len(model.updated) == 2
 
 
@@ -134,7 +135,7 @@ def test_it_can_stop_within_an_epoch():
 def test_the_batches_end_when_training_stops_within_an_epoch():
     ended = []
 
-    def batches(epoch):
+    def batches(epoch, skip):
         try:
             yield from [[1]] * 8
         finally:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sealing import reseal
 from tiny_runs import MTL, make_trainer, train
 
 from twotower.core.errors import InputError
@@ -132,6 +133,7 @@ def test_a_group_that_the_model_has_not_is_refused(tiny_world, tmp_path, pairs):
     path = train(tiny_world, tmp_path / "run", MTL).path
     table = path / "territories.csv"
     table.write_text(table.read_text().replace(",1,", ",7,", 1))
+    reseal(path, "run.json")
     with pytest.raises(InputError, match=r"run.territories\.csv: groups from 0 to 7, expected 0 to 1"):
         score_pairs(path, Dataset.open(tiny_world), pairs)
 

@@ -1,19 +1,23 @@
 """An interrupted run is taken up again, and ends as if nothing had been."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_runs import MTL, interrupt_at, train
+from tiny_runs import MTL, interrupt_at, small_config, train
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent
+from twotower.core.signals import handled
+from twotower.core.storage import write_record
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import update_territories, write_vectors
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.data.sampling.sampler import sample
-from twotower.training.job import resume
+from twotower.training.job import TrainingJob, resume
 from twotower.training.run import RunReader
 
 SETTINGS = dict(model=MTL, epochs=3, patience=9, validations_per_epoch=2, validation=0.3)
@@ -71,6 +75,59 @@ def test_so_does_one_with_a_state_beside_the_model(tiny_world, tmp_path, variant
     run = RunReader(tmp_path / "run")
     assert run.training_path.read_bytes() == whole.training_path.read_bytes()
     np.testing.assert_array_equal(run.scores, whole.scores)
+
+
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_a_run_killed_inside_an_epoch_goes_on_from_its_last_checkpoint(tiny_world, tmp_path, uninterrupted, step):
+    path, job = tmp_path / "run", TrainingJob(tiny_world, small_config(**SETTINGS), run_path=tmp_path / "run")
+    steps = len([line for line in uninterrupted.log if line.get("epoch") == 2])
+    assert steps == 6
+    with pytest.raises(KeyboardInterrupt):
+        replace(job, checkpoint_every=0).run(interrupt_at("epoch 2/3", step))
+    learned = []
+    resume(path, lambda stage, done, total: learned.append(done) if stage.startswith("epoch 2/3") else None)
+    assert len(learned) == steps - step + 1, "the step that was interrupted, and those after it"
+    run = RunReader(path)
+    assert run.weights_path.read_bytes() == uninterrupted.weights_path.read_bytes()
+    assert run.training_path.read_bytes() == uninterrupted.training_path.read_bytes()
+    assert without_speed(run.log) == without_speed(uninterrupted.log)
+
+
+def test_a_signal_lets_the_step_end_and_saves_it(tiny_world, tmp_path, uninterrupted):
+    seen = []
+
+    def terminate(stage, done, total):
+        if stage.startswith("epoch 2/3"):
+            seen.append(stage)
+            if len(seen) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    path = tmp_path / "run"
+    with handled():
+        assert start_and_interrupt(tiny_world, path, terminate) == f"twotower train --resume {path}"
+    assert len(seen) == 2
+    resume(path, silent)
+    assert RunReader(path).weights_path.read_bytes() == uninterrupted.weights_path.read_bytes()
+    assert without_speed(RunReader(path).log) == without_speed(uninterrupted.log)
+
+
+def test_a_run_pins_what_it_uses_when_it_starts(own_world, tmp_path, uninterrupted):
+    """Sample, vectors and groups are replaced while it trains: it is evaluated on the pairs it began with."""
+    changed = []
+
+    def change(stage, done, total):
+        if stage.startswith("epoch 2/3") and not changed:
+            data = Dataset.open(own_world)
+            table = data.territories
+            sample(data, SampleConfig(seed=9), overwrite=True)
+            write_vectors(data, np.zeros((300, 16), np.float16), np.zeros((30, 16), np.float32))
+            update_territories(data, replace(table, group=np.array([1, 1, 0, 0, 1, 0], np.int16)))
+            changed.append(stage)
+
+    run = train(own_world, tmp_path / "run", progress=change, **SETTINGS)
+    assert changed
+    np.testing.assert_array_equal(run.scores, uninterrupted.scores)
+    assert (run.test_digest, run.vectors) == (uninterrupted.test_digest, uninterrupted.vectors)
 
 
 def test_it_may_be_interrupted_again_and_again(tiny_world, tmp_path, uninterrupted):
@@ -144,12 +201,22 @@ def test_what_cannot_be_resumed_is_said(tiny_world, tmp_path, uninterrupted):
         resume(uninterrupted.path, silent)
 
 
-@pytest.mark.parametrize("plan", ["[]", "{}", '{"dataset": 3}'])
+@pytest.mark.parametrize("plan", [{}, {"dataset": 3}, {"files": 7}])
 def test_a_damaged_plan_is_one_line(tiny_world, tmp_path, plan):
-    (tmp_path / "plan.json").write_text(plan)
+    write_record(tmp_path / "plan.json", plan)
     (tmp_path / "config.toml").write_text("")
-    with pytest.raises(InputError, match=r"plan\.json: damaged"):
+    with pytest.raises(InputError, match=r"plan\.json: (damaged|its list of files is damaged)"):
         resume(tmp_path, silent)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "config.toml", "training.safetensors"])
+def test_a_flipped_bit_of_an_unfinished_run_is_found(tiny_world, tmp_path, name):
+    start_and_interrupt(tiny_world, tmp_path / "run", interrupt_at("epoch 2/3"))
+    content = bytearray((tmp_path / "run" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: (.* checksum|not readable as weights)"):
+        resume(tmp_path / "run", silent)
 
 
 def test_a_damaged_checkpoint_is_one_line(tiny_world, tmp_path):

@@ -3,16 +3,20 @@
 import errno
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from made_up_runs import make_evaluation, make_pairs, make_run, make_scores
+from sealing import reseal
 
 import twotower
+from benchmarks.killing import killed_before
 from twotower.core.errors import InputError
+from twotower.core.storage import read_record
 from twotower.training.run import REQUIRED, RunReader, RunWriter, next_run_path
 
-MEANT = dict(label="mtl-4", dataset="world", sample="default", seed=3)
+MEANT = dict(label="mtl-4", dataset="world", sample="default", seed=3, config={}, plan={"groups": [0]})
 
 
 def same_columns(a, b):
@@ -95,6 +99,7 @@ def test_a_damaged_log_is_refused_by_name(tmp_path):
     path = make_run(tmp_path / "run")
     log = path / "metrics.jsonl"
     log.write_text("x" * log.stat().st_size)
+    reseal(path, "run.json")
     with pytest.raises(InputError, match=r"metrics\.jsonl: not JSON lines"):
         _ = RunReader(path).log
 
@@ -148,7 +153,6 @@ def test_a_resumed_run_goes_on_with_its_log(tmp_path):
     scores = make_scores(pairs)
     with RunWriter(tmp_path / "run", **MEANT, resume=True) as run:
         run.log({"epoch": 2})
-        run.save_config("")
         run.weights_path.write_bytes(b"weights")
         run.save_results(make_evaluation(pairs, scores), scores, "d")
     assert RunReader(tmp_path / "run").log == [{"epoch": 1}, {"epoch": 2}]
@@ -188,8 +192,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_run_closed_before_its_results_were_saved_is_a_mistake(tmp_path):
     with pytest.raises(RuntimeError, match=r"weights\.safetensors, territories\.csv"):  # noqa: SIM117
-        with RunWriter(tmp_path / "run", **MEANT) as run:
-            run.save_config("")
+        with RunWriter(tmp_path / "run", **MEANT):
+            pass
 
 
 def test_scores_of_other_pairs_are_refused(tmp_path):
@@ -217,8 +221,7 @@ def test_a_run_that_lost_a_part_of_a_file_is_refused_by_name(tmp_path, name):
 
 def test_a_run_json_with_a_number_for_a_path_is_refused(tmp_path):
     path = make_run(tmp_path / "run")
-    facts = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps(facts | {"dataset": 5}))
+    reseal(path, "run.json", dataset=5)
     with pytest.raises(InputError, match=r"run\.json: damaged"):
         RunReader(path)
 
@@ -227,9 +230,8 @@ def test_a_run_json_with_a_number_for_a_path_is_refused(tmp_path):
     "text, message",
     [
         ("{", "run.json: not readable as JSON"),
-        ("[]", "of another version, expected format 1"),
-        ('{"format": 99}', "of another version, expected format 1"),
-        ('{"format": 1, "label": "x"}', "run.json: damaged, no 'seed' in it"),
+        ("[]", "damaged or edited"),
+        ('{"format": 1, "label": "x"}', "damaged or edited"),
     ],
 )
 def test_a_damaged_run_json_is_refused(tmp_path, text, message):
@@ -237,6 +239,67 @@ def test_a_damaged_run_json_is_refused(tmp_path, text, message):
     (path / "run.json").write_text(text)
     with pytest.raises(InputError, match=message):
         RunReader(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"format": 99}, "of another version, expected format 1"), ({"seed": None}, "run.json: damaged, no 'seed' in it"),
+     ({"overall": []}, "damaged")],
+)  # fmt: skip
+def test_a_run_json_of_something_else_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        RunReader(reseal(make_run(tmp_path / "run"), "run.json", **changes))
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_single_flipped_bit_is_found_when_a_file_is_used(tmp_path, name):
+    path = make_run(tmp_path / "run")
+    content = bytearray((path / name).read_bytes())
+    content[-2] ^= 1
+    (path / name).write_bytes(content)
+    run = RunReader(path)
+    uses = lambda: (run.config, run.weights_path, run.log, run.evaluation, run.scores, run.environment)  # noqa: E731
+    with pytest.raises(InputError, match=f"{name}: contents differ from the checksum in run.json"):
+        uses()
+
+
+def test_one_process_at_a_time_writes_a_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "run", **MEANT) as run:
+        with (
+            pytest.raises(InputError, match=r"run: in use by process \d+ on .* since"),
+            RunWriter(tmp_path / "run", **MEANT, resume=True),
+        ):
+            pass
+        run.training_path.write_bytes(b"state")
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in run.path.iterdir() if path.name[0] == ".") == []
+
+
+def test_interrupted_before_its_first_checkpoint_a_resumed_run_stays(tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "run", **MEANT) as run:
+        run.training_path.write_bytes(b"state")
+        raise KeyboardInterrupt
+    run.training_path.unlink()
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "run", **MEANT, resume=True):
+        raise KeyboardInterrupt
+    assert (tmp_path / "run" / "plan.json").is_file()
+
+
+def test_killed_before_any_operation_a_run_can_be_resumed_or_is_not_there(tmp_path):
+    def begin():
+        with RunWriter(tmp_path / "run", **MEANT) as run:
+            run.weights_path.write_bytes(b"weights")
+            run.save_results(make_evaluation(pairs, scores), scores, "d")
+
+    pairs = make_pairs()
+    scores = make_scores(pairs)
+    operation, states = 0, set()
+    while killed_before(operation := operation + 1, begin):
+        path = tmp_path / "run"
+        states.add(path.exists() + (path / "run.json").exists())
+        assert not path.exists() or read_record(path / "plan.json")["groups"] == [0]
+        shutil.rmtree(path, ignore_errors=True)
+    assert states == {0, 1, 2} and sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_what_is_no_run_is_refused(tmp_path):
@@ -258,6 +321,7 @@ def test_a_table_that_was_edited_badly_is_refused_by_column(tmp_path, old, new, 
     table = path / "territories.csv"
     assert old in table.read_text()
     table.write_text(table.read_text().replace(old, new, 1))
+    reseal(path, "run.json")
     with pytest.raises(InputError, match=f"territories.csv.*{message}"):
         _ = RunReader(path).evaluation
 

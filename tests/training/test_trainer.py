@@ -183,14 +183,23 @@ def test_progress_shows_loss_and_validation(tiny_world, tmp_path):
     assert "validation PR-AUC 0." in next(stage for stage, _, _ in seen if stage.startswith("epoch 2/2"))
 
 
-@pytest.mark.parametrize(("epoch", "steps", "kept"), [(0, 0, 0), (1, 2, 3), (2, 4, 6)])
-def test_a_log_is_cut_back_to_a_checkpoint(tmp_path, epoch, steps, kept):
+@pytest.mark.parametrize(
+    ("epoch", "step", "steps", "kept"), [(0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 2, 3), (1, 1, 3, 4), (2, 0, 4, 6)]
+)
+def test_a_log_is_cut_back_to_a_checkpoint(tmp_path, epoch, step, steps, kept):
     lines = [{"epoch": 1, "step": 1}, {"epoch": 1, "step": 2}, {"validation": {}, "steps": 2}]
     lines += [{"epoch": 2, "step": 1}, {"epoch": 2, "step": 2}, {"validation": {}, "steps": 4}]
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 1, "st')  # killed while writing
-    cut_log(path, TrainingState(epoch=epoch, steps=steps))
+    cut_log(path, TrainingState(epoch=epoch, step=step, steps=steps))
     assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:kept]
+
+
+def test_a_damaged_line_of_the_log_is_dropped_and_stops_nobody(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 1, "step": 1}\n{"epoch": 1, "st\xffp": 2}\n{"epoch": 1, "step": 3}\n')
+    cut_log(path, TrainingState(epoch=1, steps=3))
+    assert path.read_bytes() == b'{"epoch": 1, "step": 1}\n{"epoch": 1, "step": 3}\n'
 
 
 # ---------------------------------------------------------------- how it fails

@@ -1,6 +1,7 @@
 """``twotower evaluate``: a run's weights → PR-AUC per territory and per title."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,7 +74,6 @@ def evaluate(
     from twotower.cli.summaries import evaluation as tables
     from twotower.core import serialisation, storage
     from twotower.core.no_effect import refuse_no_effect
-    from twotower.metrics import records
     from twotower.report.csv_table import csv_of, records_of
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_lines, print_table, stdout_console
@@ -92,9 +92,11 @@ def evaluate(
     table = by_territory if by == "territory" else partial(tables.title_table, evaluation)
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
-        facts |= records.evaluation_record(evaluation, min_positives)
+        facts |= evaluation.record(min_positives)
         if ranking.levels:
-            facts |= {"k": k, "ranking": records.ranking_record(ranking.levels)}
+            overall, macro = ({name: asdict(getattr(level, part)) for name, level in ranking.levels.items()}
+                              for part in ("overall", "macro"))  # fmt: skip
+            facts |= {"k": k, "ranking": {"overall": overall, "macro": macro}}
         click.echo(serialisation.json_text(facts | {PLURAL[by]: records_of(table())}))
     else:
         console, top = stdout_console(), None if everything else tables.TOP

@@ -1,5 +1,6 @@
 """``twotower train``"""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,20 @@ COMMON = {
     "mtl", "groups", "head", "preset", "config_file", "sample_name", "run_path", "label", "resume", "incremental",
     "epochs", "batch_size", "hidden", "seed", "threads",
 }  # fmt: skip
+
+
+class Seconds(click.ParamType[float]):
+    """A time with its unit, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", value)
+        if match is None:
+            self.fail(f"{value!r}: expected a time with its unit, such as 30s, 5min or 1h", param, ctx)
+        return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
 
 
 def periods_from_options(incremental: bool | None, periods: int | None, test_days: int) -> int | None:
@@ -49,6 +64,8 @@ def periods_from_options(incremental: bool | None, periods: int | None, test_day
 @click.option("--label", help="Name of the method: runs that differ only in their seed share it.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="Continue an interrupted run with its own settings.")  # fmt: skip
+@click.option("--checkpoint-every", type=Seconds(), default="5min", show_default=True, metavar="TIME",
+              help="Time between two checkpoints inside an epoch, such as 30s, 5min or 1h.")  # fmt: skip
 @click.option("--incremental/--no-incremental", default=None,
               help=f"Continue training on each period of test days before evaluating the next; short for --periods "
               f"{DEFAULT_PERIODS}, or fewer if there are fewer days.  [default: no]")  # fmt: skip
@@ -66,6 +83,7 @@ def train(
     grouping: Path | None,
     run_path: Path | None,
     label: str | None,
+    checkpoint_every: float,
     **options: Any,
 ) -> None:
     """Train a model and evaluate it on unseen users and days.
@@ -82,7 +100,7 @@ def train(
       twotower train world --mtl --incremental --periods 3
     """
     given = given_options(context)
-    if resume is not None and (others := given - {"resume", "directory"}):
+    if resume is not None and (others := given - {"resume", "directory", "checkpoint_every"}):
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
     from twotower.cli.summaries.evaluation import TOP, territory_table
@@ -92,14 +110,15 @@ def train(
 
     work: Callable[..., tuple[Path, Any]]
     if resume is not None:
-        work = partial(job.resume, resume, directory=directory if "directory" in given else None)
+        work = partial(job.resume, resume, directory=directory if "directory" in given else None,
+                       checkpoint_every=checkpoint_every)  # fmt: skip
     else:
         options["incremental_periods"] = periods_from_options(
             incremental, options["incremental_periods"], job.known_test_days(directory)
         )
         known = job.known_groups(directory, grouping) if mtl else None
         config = config_from_options(preset, config_file, mtl, options, known)
-        work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label).run
+        work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label, checkpoint_every).run
     with show_progress() as progress:
         path, evaluation = work(progress)
     print_table(territory_table(evaluation, TOP), stdout_console())

@@ -99,6 +99,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def discard(directory: Path) -> None:
+    """Remove a directory, which is never seen half removed."""
+    with suppress(OSError):
+        gone, handle = create_held(directory, directory=True)
+        os.close(handle)
+        directory.rename(gone)
+        remove(gone)
+
+
 def is_abandoned(path: Path, then: Callable[[Path], None] | None = None) -> bool:
     """Whether no living process has marked a file or directory as in use; ``then`` is called while none can."""
     try:

@@ -158,6 +158,14 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_record_or_none(path: Path) -> dict[str, Any] | None:
+    """A record that can be made again, unless it is missing or damaged."""
+    try:
+        return read_record(path)
+    except InputError:
+        return None
+
+
 def _checksum(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 

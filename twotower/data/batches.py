@@ -14,6 +14,7 @@ Training takes views of buffers that are allocated once, so that a thread can pr
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 
 import numpy as np
 
@@ -197,10 +198,18 @@ class Batcher:
         return batch
 
     def batch_views(
-        self, pairs: LabelledPairs, rng: np.random.Generator, mode: str = "pairs", memory: np.ndarray | None = None
+        self,
+        pairs: LabelledPairs,
+        rng: np.random.Generator,
+        mode: str = "pairs",
+        memory: np.ndarray | None = None,
+        skip: int = 0,
     ) -> Iterator[Batch]:
-        """One epoch over the pairs, batch by batch, in buffers that are used again; `mode` as in `epoch_batches`."""
-        for index in epoch_batches(pairs, self.batch_size, rng, mode):
+        """One epoch over the pairs, batch by batch, in buffers that are used again; `mode` as in `epoch_batches`.
+
+        The first `skip` batches are left out.
+        """
+        for index in islice(epoch_batches(pairs, self.batch_size, rng, mode), skip, None):
             own = None if memory is None else memory[index]
             yield self.batch_view(pairs.user[index], pairs.title[index], pairs.label[index], own)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from twotower.core.locks import locked
 from twotower.core.progress import Progress
 from twotower.core.storage import read_json, write_file
 from twotower.experiments.measures import measure_missing
@@ -18,23 +19,25 @@ from twotower.training.warm_up import compile_kernels
 def run_experiment(plan: Plan, progress: Progress) -> ExperimentRecord:
     """Train and measure what is missing; the record, which is saved as ``experiment.json`` with its tables.
 
-    Errors: InputError for settings that cannot be, and when something else was begun under this name.
+    Errors: InputError for settings that cannot be, and when something else was begun under this name, or is
+    being made by another process.
     """
     for method in plan.methods:
         plan.config(method, 0)  # now, rather than after minutes of work
     setup = Setup(plan, progress)
     setup.check_support()
     created = begin(setup.plan, setup.fingerprints)
-    compile_kernels(progress)
-    train_missing(setup, progress)
-    panel = measure_missing(setup, progress)
-    record = make_record(setup, panel, created, progress)
-    write_file(plan.path / RECORD, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    tables = plan.path / TABLES
-    tables.mkdir(exist_ok=True)
-    for name, text in experiment_tables(record).items():
-        write_file(tables / f"{name}.csv", text)
-    return record
+    with locked(plan.path):
+        compile_kernels(progress)
+        train_missing(setup, progress)
+        panel = measure_missing(setup, progress)
+        record = make_record(setup, panel, created, progress)
+        write_file(plan.path / RECORD, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        tables = plan.path / TABLES
+        tables.mkdir(exist_ok=True)
+        for name, text in experiment_tables(record).items():
+            write_file(tables / f"{name}.csv", text)
+        return record
 
 
 def write_report(path: Path) -> Path:

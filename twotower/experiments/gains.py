@@ -17,7 +17,7 @@ from twotower.core.formatting import duration
 from twotower.core.progress import DETAIL, Progress
 from twotower.core.random_streams import Stream, generator
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record_or_none, write_record
 from twotower.experiments.methods import BASELINES
 from twotower.experiments.parts import steps
 from twotower.experiments.plan import MEASURES, Plan
@@ -197,7 +197,7 @@ class ExperimentGains:
             for pair in [pair for pair in missing if set(pair) <= set(resampled)]:
                 summary = self.test.gains(*(resampled[one] for one in pair))
                 record = gains_record("pr_auc", *pair, summary, self.order)
-                write_json(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
+                write_record(self.file(*pair), {"origin": self.origin(*pair), "gains": record})
                 missing.remove(pair)
             awaited = {one for pair in missing for one in pair}
             resampled = {one: values for one, values in resampled.items() if one in awaited}
@@ -207,7 +207,8 @@ class ExperimentGains:
     def kept(self, method: str, baseline: str) -> GainsRecord | None:
         """A comparison that was made before, of the same runs."""
         file = self.file(method, baseline)
-        if file.is_file() and (kept := read_json(file)).get("origin") == self.origin(method, baseline):
+        kept = read_record_or_none(file)
+        if kept is not None and kept.get("origin") == self.origin(method, baseline):
             gains: GainsRecord = kept["gains"]
             return gains
         return None

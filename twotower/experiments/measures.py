@@ -4,16 +4,17 @@ They are kept beside the runs, ``measures/METHOD-SEED.json`` and ``.npz``, so th
 measures only what is new.
 """
 
-import json
 import shutil
 from dataclasses import asdict
+from typing import cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from twotower.core.manifest import digest_of
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json, whole_file, write_file
+from twotower.core.storage import read_record, read_record_or_none, whole_file, write_record
 from twotower.experiments.methods import Method
 from twotower.experiments.panel import Panel, choose_panel, score_all
 from twotower.experiments.plan import FORMAT_VERSION
@@ -48,9 +49,11 @@ def measure_missing(setup: Setup, progress: Progress) -> Panel:
 def is_measured(setup: Setup, method: str, seed: int) -> bool:
     """Whether there are measures of the current run, on this panel."""
     path = setup.plan.measures_path(method, seed)
-    if not (path.is_file() and path.with_suffix(".npz").is_file()):
+    kept = read_record_or_none(path)
+    if kept is None or kept.get("of", kept.get("origin")) != origin(setup, method, seed):
         return False
-    return read_json(path).get("origin") == origin(setup, method, seed)
+    arrays = path.with_suffix(".npz")
+    return arrays.is_file() and digest_of(arrays) == kept.get("arrays")
 
 
 def origin(setup: Setup, method: str, seed: int) -> dict[str, str | int]:
@@ -95,7 +98,7 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
             "calibration": {**calibration, "territories": {"ece": ece, "excess": excess}},
         }
     )
-    write_file(file, json.dumps(record))
+    write_record(file, {**record, "arrays": digest_of(file.with_suffix(".npz"))})
 
 
 def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
@@ -103,7 +106,7 @@ def measure_as_first(setup: Setup, method: Method, seed: int) -> None:
     first, file = (setup.plan.measures_path(method.name, s) for s in (0, seed))
     with whole_file(file.with_suffix(".npz")) as partial:
         shutil.copyfile(first.with_suffix(".npz"), partial)
-    write_file(file, json.dumps(read_json(first) | {"of": origin(setup, method.name, seed)}))
+    write_record(file, read_record(first) | {"of": origin(setup, method.name, seed)})
 
 
 def shown_titles(setup: Setup, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +145,7 @@ class Measured:
     def __init__(self, setup: Setup):
         self.plan = setup.plan
         self.of_runs: dict[tuple[str, int], MeasuresRecord] = {
-            (method.name, seed): read_json(self.plan.measures_path(method.name, seed))
+            (method.name, seed): cast(MeasuresRecord, read_record(self.plan.measures_path(method.name, seed)))
             for method, seed in self.plan.runs()
         }
 

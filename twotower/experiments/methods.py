@@ -36,7 +36,8 @@ class Method:
     sample: str = "upsampled"  # one of SAMPLES
     grouping: str = "none"  # one of GROUPINGS: who shares a head
     rival: bool = False  # no network: experiments/rivals has it under the same name
-    separate: bool = False  # one model per group of territories, with nothing in common
+    separate: bool = False  # one model per group of territories
+    finetune: bool = False  # of these: all begin with the model of all, of which they train the last layer of users
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,6 +115,12 @@ METHODS: dict[str, Method] = {
         _heads("memory-per-group", "No heads: one model, and memory weights per group.", head="none", title_bias=False),
         Method("offsets", "No heads: one model, and an offset per title and territory.", model=OWN_OFFSETS),
         Method("separate", "One model per group of territories, trained on its users alone.", separate=True),
+        Method(
+            "finetune",
+            "One model per group, tuned from the one of all with all but the last layer of the user tower frozen.",
+            separate=True,
+            finetune=True,
+        ),
         Method("no-offsets", "As upsampled, without title offsets.", model={"title_offsets": "none"}),
         _heads("territory", "Low-rank heads, and an embedding and a title bias per territory.", territory_bias=True),
         _heads("mmoe", "Shared low-rank experts and a gate per group.", head="mmoe"),

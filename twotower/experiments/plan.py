@@ -18,7 +18,7 @@ from typing import Any
 from twotower.core.config import Config
 from twotower.core.errors import InputError
 from twotower.core.serialisation import flat
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record, write_record
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import Method, choose_roles
 
@@ -109,21 +109,21 @@ def begin(plan: Plan, fingerprints: Mapping[str, str]) -> str:
     file, new = plan.path / PLAN, plan.facts(fingerprints)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if file.is_file():
-        old = read_json(file)
-        if not isinstance(old, dict) or old.get("format") != FORMAT_VERSION:
+        old = read_record(file)
+        if old.get("format") != FORMAT_VERSION:
             raise InputError(f"{file}: not the plan of an experiment in format {FORMAT_VERSION}")
         check_same(file, old, new)
         created = old["created"]
         for part in ("methods", "samples"):
             new[part] = {**old[part], **new[part]}
-    elif plan.path.exists() and any(plan.path.iterdir()):
+    elif plan.path.exists() and any(path.name[0] != "." for path in plan.path.iterdir()):
         raise InputError(f"{plan.path}: exists and is no experiment (no {PLAN}); give another --name or --out")
     try:
         plan.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{plan.path}: cannot write there ({error.strerror})") from None
     dataset = str(plan.dataset.resolve())
-    write_json(file, {"format": FORMAT_VERSION, "created": created, "name": plan.name, "dataset": dataset, **new})
+    write_record(file, {"format": FORMAT_VERSION, "created": created, "name": plan.name, "dataset": dataset, **new})
     return created
 
 

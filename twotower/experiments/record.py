@@ -9,7 +9,6 @@ import numpy as np
 from twotower.core.environment import environment_facts
 from twotower.core.progress import Progress
 from twotower.core.serialisation import plain
-from twotower.core.storage import read_json
 from twotower.core.version import __version__
 from twotower.experiments.gains import ExperimentGains, comparisons, figures_of
 from twotower.experiments.measures import Measured
@@ -39,7 +38,7 @@ from twotower.experiments.user_figures import change_records, of_experiment
 from twotower.metrics.averages import mean_and_spread, mean_defined, ratio, spread
 from twotower.metrics.popularity_bias import MEASURES
 from twotower.metrics.recommended import TOP
-from twotower.training.run import RUN, RunReader
+from twotower.training.run import RunReader
 
 
 def make_record(setup: Setup, panel: Panel, created: str, progress: Progress) -> ExperimentRecord:
@@ -133,7 +132,7 @@ def method_record(setup: Setup, gains: ExperimentGains, name: str) -> MethodReco
     plan = setup.plan
     method, seeds = plan.method(name), list(range(plan.seeds))
     runs = [RunReader(plan.run_path(name, seed)) for seed in seeds]
-    facts = [read_json(run.path / RUN) for run in runs]
+    facts = [run.facts for run in runs]
     evaluated = gains.test.support()["evaluated"]  # (C,)
     pr_auc = np.stack([run.evaluation.territories.pr_auc for run in runs])  # (S, C)
     settings = plan.config(method, 0).to_dict()

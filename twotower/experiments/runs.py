@@ -1,26 +1,24 @@
 """Train the runs of an experiment that are missing."""
 
-import shutil
 import time
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from twotower.core.errors import InputError
+from twotower.core.locks import discard
 from twotower.core.progress import Progress
-from twotower.core.storage import write_json
 from twotower.experiments.methods import Method
 from twotower.experiments.rivals.runs import score_rival
 from twotower.experiments.separate import train_separately
 from twotower.experiments.setup import Setup
-from twotower.training.job import PLAN
+from twotower.training.job import make_plan
 from twotower.training.periods import train_and_score
-from twotower.training.run import RUN, RunReader, RunWriter
+from twotower.training.run import RUN, RunReader, RunWriter, can_resume
 from twotower.training.trainer import Trainer
 
 
 def train_missing(setup: Setup, progress: Progress) -> int:
-    """Train every run of the plan that has not finished; how many those were. A run that was interrupted begins again.
+    """Train every run of the plan that has not finished; how many those were. A run that was interrupted goes on.
 
     Errors: InputError when an existing run was evaluated on other test pairs.
     """
@@ -57,19 +55,23 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> No
     """Train, evaluate and save one run."""
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
-    shutil.rmtree(path, ignore_errors=True)  # what is left of one that was interrupted
     config = plan.config(method, seed)
+    if method.rival or method.separate:
+        discard(path)  # what is left of one that was interrupted
     if method.rival:
         return score_rival(setup, method, seed, progress)
     if method.separate:
         return train_separately(setup, method, seed, progress)
     dataset, groups = setup.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress)
-    with RunWriter(path, label=method.name, dataset=dataset.path, sample=sampled.name, seed=seed) as writer:
-        writer.save_config(config.to_dict())
-        kept = {"dataset": str(dataset.path.resolve()), "sample": sampled.name, "label": method.name}
-        kept |= {"fingerprint": setup.fingerprints[method.sample], "groups": np.asarray(groups).tolist()}
-        write_json(path / PLAN, kept)
+    kept, settings = make_plan(dataset, sampled, method.name, groups), config.to_dict()
+    facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    resumed = can_resume(path, kept, settings)
+    if not resumed:
+        discard(path)
+    with RunWriter(path, **facts, config=settings, plan=kept, resume=resumed) as writer:
+        if resumed:
+            trainer.resume(writer)
         train_and_score(trainer, sampled, len(setup.periods), writer, progress)
         writer.training_path.unlink(missing_ok=True)  # nothing to resume, and three times the size of the weights
         writer.facts["seconds"] = round(time.perf_counter() - started, 3)

@@ -6,6 +6,8 @@ period, [M] per bin, [S] per seed.
 
 from typing import Any, TypedDict
 
+from twotower.training.records import OffsetFacts
+
 Value = float | None
 Column = list[Value]
 
@@ -111,7 +113,7 @@ class MethodRecord(FiguresRecord):
     rival: bool
     settings: dict[str, dict[str, Any]]  # sections model and train of its configuration
     grouping: str
-    title_offsets: list[dict[str, Any] | None]  # [S] level and priors
+    title_offsets: list[OffsetFacts | None]  # [S] level and priors
     seconds: list[float]  # [S]
 
 

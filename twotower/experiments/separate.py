@@ -1,7 +1,8 @@
-"""A model for each group of territories, with nothing in common: what heads would have to beat if sharing were useless.
+"""A model for each group of territories: with nothing in common, or tuned from the model of all.
 
-Each is an ordinary run on the pairs of its group's users, ``METHOD-SEED/group-k``; together they are the run of the
-method, with the scores of all test users and no weights of its own.
+The first is what heads would have to beat if sharing were useless, the second if a shared bottom were enough. Each is
+an ordinary run on the pairs of its group's users, ``METHOD-SEED/group-k``; together they are the run of the method,
+with the scores of all test users and no weights of its own.
 """
 
 import time
@@ -10,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from twotower.core.config import Config
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Pairs, Sample
 from twotower.experiments.methods import Method
 from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
-from twotower.training.job import PLAN
 from twotower.training.periods import train_and_score
 from twotower.training.predict import evaluate_pairs
-from twotower.training.run import RunReader, RunWriter
+from twotower.training.run import PLAN, RunReader, RunWriter
 from twotower.training.trainer import Trainer
 
 
@@ -36,16 +37,18 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
     names = [f"group-{k}" for k in range(plan.groups)]
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
     logits = np.empty(len(setup.test_pairs), np.float32)
+    facts["config"] = config.to_dict()
     with RunWriter(path, parts=names, **facts) as whole:
-        whole.save_config(config.to_dict())
+        start = shared_start(setup, method, config, whole, progress) if method.finetune else None
         for k, name in enumerate(names):
             members = np.flatnonzero(groups == k)
             part = OfTerritories(dataset, sampled.name, members)
-            with RunWriter(path / name, **facts) as writer:
-                writer.save_config(config.to_dict())
-                write_json(writer.path / PLAN, {"territories": members.tolist()})
+            with RunWriter(path / name, **facts, plan={"territories": members.tolist()}) as writer:
                 try:
-                    trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
+                    if start is None:
+                        trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
+                    else:
+                        trainer = start.tuned(part.members)
                     train_and_score(trainer, part, len(setup.periods), writer, progress)
                 except InputError as error:
                     raise InputError(f"{method.name}, group {k} of territories: {error}") from None
@@ -54,6 +57,32 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
         results: Evaluation = evaluate_pairs(dataset, groups, setup.test_pairs, logits, progress)
         whole.save_results(results, logits, setup.test_pairs.digest())
         whole.facts["seconds"] = round(time.perf_counter() - started, 3)
+
+
+class SharedStart:
+    """The model of all, which each group goes on from."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.weights = trainer.model.params.flat.copy(), trainer.model.running.flat.copy()
+
+    def tuned(self, members: np.ndarray) -> Trainer:
+        """A trainer for some users, (U,) bool, from these weights. Errors: InputError without a positive to learn."""
+        model = self.trainer.model
+        model.params.flat[:], model.running.flat[:] = self.weights
+        tuned = self.trainer.fine_tuned_on(members)
+        if not 0 < tuned.pairs.label.sum() < len(tuned.pairs):
+            raise InputError(f"{len(tuned.pairs)} training pairs, expected some of both labels")
+        return tuned
+
+
+def shared_start(setup: Setup, method: Method, config: Config, writer: RunWriter, progress: Progress) -> SharedStart:
+    """Train the model of all; its steps are in the log of the whole."""
+    trainer = Trainer(setup.dataset, setup.samples[method.sample], np.zeros_like(setup.geography), config, progress)
+    trainer.run(writer, progress)
+    writer.training_path.unlink(missing_ok=True)
+    writer.weights_path.unlink(missing_ok=True)
+    return SharedStart(trainer)
 
 
 class OfTerritories(Sample):
@@ -75,6 +104,6 @@ class OfTerritories(Sample):
 def members_of(part: Path, dataset: Dataset) -> np.ndarray:
     """Which users (U,) bool a part's model is for. Errors: InputError when it does not say so."""
     try:
-        return np.isin(np.asarray(dataset.user_territory), read_json(part / PLAN)["territories"])
+        return np.isin(np.asarray(dataset.user_territory), read_record(part / PLAN)["territories"])
     except (KeyError, TypeError):
         raise InputError(f"{part / PLAN}: damaged; remove {part} to train it again") from None

@@ -9,19 +9,14 @@ from twotower.metrics.significance import ENOUGH_USERS, TOO_SMALL
 
 SHRUNK_AWAY = 200  # pseudo-positives: a prior that leaves nothing of an offset
 FEW_SEEDS = ("No", "One", "Two", "Three", "Four")
-INGREDIENTS = (
-    ("upsampled", "baseline", "Active users alone"),
-    ("more-random", "baseline", "As many further random users instead"),
-    ("mtl-random", "baseline", "Heads without active users"),
-)
 
 
 
 def summary(record: ExperimentRecord) -> list[str]:
     """Sentences, the most important first; what is unknown is left out."""
     parts = (
-        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, ingredient_sentences),
-        *(further_sentences, offset_sentences, bias_sentences, support_sentences),
+        *(rival_sentences, main_sentences, part_sentences, ranking_sentences, worst_sentences, further_sentences),
+        *(offset_sentences, bias_sentences, support_sentences),
     )
     return [sentence for part in parts for sentence in part(record)]
 
@@ -104,13 +99,16 @@ def part_sentences(record: ExperimentRecord) -> list[str]:
     """Which part of the main method's gain heads, memory per group and offsets have; whether memory is in it at all."""
     parts, sentences = record["parts"], []
     if len(parts) > 1:
-        whole = f"Of what {record['main_method']} gains over {parts[0]['baseline']} in overall PR-AUC"
+        name, start = record["main_method"], parts[0]["baseline"]
+        shared = all(part["share"] is not None for part in parts)
         told = (
-            f"{part['part']} have {share_of(part)} ({part['method']} against {part['baseline']}: "
+            f"{part['part']}{share_of(part) if shared else ''} ({part['method']} against {part['baseline']}: "
             f"{standing(part['overall'])}, {percent(part['overall'])})"
             for part in parts
         )
-        sentences.append(f"{whole}, {', '.join(told)}.")
+        whole = f"Of what {name} gains over {start} in overall PR-AUC, "
+        none = f"{name} gains nothing over {start} in overall PR-AUC that parts could have a share of: "
+        sentences.append(f"{whole if shared else none}{', '.join(told)}.")
     elif parts and " and " in parts[0]["part"]:
         sentences.append(
             f"{parts[0]['part'].capitalize()} make up {record['main_method']} together; methods with some of them "
@@ -125,8 +123,8 @@ def part_sentences(record: ExperimentRecord) -> list[str]:
 
 
 def share_of(part: PartRecord) -> str:
-    """``96 %``, or words where the whole is no gain."""
-    return "no part that can be told" if part["share"] is None else f"{100 * part['share']:.0f} %".replace("-", "−")
+    """`` have 96 %``: the share of a part in the whole gain."""
+    return f" have {100 * (part['share'] or 0):.0f} %".replace("-", "−")
 
 
 def ranking_sentences(record: ExperimentRecord) -> list[str]:
@@ -155,29 +153,16 @@ def worst_sentences(record: ExperimentRecord) -> list[str]:
     ]
 
 
-def ingredient_sentences(record: ExperimentRecord) -> list[str]:
-    """The gains of single ingredients, where the methods that isolate them were compared."""
-    sentences = []
-    for method, baseline, what in INGREDIENTS:
-        gains = comparison(record, method, baseline)
-        if gains is not None and method != record["main_method"] and gains["overall"]["mean"] is not None:
-            sentences.append(f"{what} ({method} against {baseline}): {percent(gains['overall'])} over all pairs.")
-    return sentences
-
-
 def further_sentences(record: ExperimentRecord) -> list[str]:
-    """A sentence for each method that no other sentence compares: the last baseline first, else the main method."""
+    """A sentence for each method that no other sentence compares: over the last baseline, or under the main method."""
     main, baselines = record["main_method"], record["baselines"]
-    told = {main, *baselines} | {method for method, base, _ in INGREDIENTS if comparison(record, method, base)}
+    told = {main, *baselines[:1], *(part["method"] for part in record["parts"])}
     sentences = []
     for name in (method["name"] for method in record["methods"] if method["name"] not in told):
         pairs = [*((name, baseline) for baseline in reversed(baselines)), (main, name)]
-        pair = next((pair for pair in pairs if comparison(record, *pair)), None)
-        gains = comparison(record, *pair) if pair else None
-        if pair and gains:
-            method, baseline = pair
-            overall = gains["overall"]
-            sentences.append(f"{method} against {baseline}, all pairs: {standing(overall)}, {percent(overall)}.")
+        for gains in [gains for pair in pairs if (gains := comparison(record, *pair))][:1]:
+            models = f"{gains['method']} against {gains['baseline']}"
+            sentences.append(f"{models}, all pairs: {standing(gains['overall'])}, {percent(gains['overall'])}.")
     return sentences
 
 
@@ -187,9 +172,8 @@ def offset_sentences(record: ExperimentRecord) -> list[str]:
     runs = [run for run in method.get("title_offsets") or () if run and "group_prior" in run]
     if not runs:
         return []
-    level = {"group": "group", "territory": "territory"}[runs[0]["level"]]
-    known = [run["group_prior"] for run in runs if run["group_prior"] is not None]
-    priors = sorted(prior for prior in known if prior < SHRUNK_AWAY)
+    level = runs[0]["level"]
+    priors = sorted(prior for run in runs if (prior := run["group_prior"]) is not None and prior < SHRUNK_AWAY)
     sentences = []
     if len(priors) < len(runs):
         sentences.append(

@@ -219,10 +219,10 @@ def try_settings(
 
     try:
         trainer = Trainer(dataset, sampled, groups, run, progress)
-        writer = TrialWriter(path, label=f"trial-{trial.number}", dataset=dataset.path, sample=sampled.name, seed=0)
+        writer = TrialWriter(path, label=f"trial-{trial.number}", dataset=dataset.path, sample=sampled.name, seed=0,
+                             config=run.to_dict())  # fmt: skip
         writer.report = report
         with writer:
-            writer.save_config(run.to_dict())
             value = float(train_and_score(trainer, sampled, len(setup.periods), writer, progress).overall)
             writer.training_path.unlink(missing_ok=True)
     except Pruned:

@@ -36,7 +36,7 @@ from twotower.core.progress import Progress, silent
 from twotower.metrics.averages import mean_defined, spread
 from twotower.metrics.checks import check_column, check_key, check_labels, check_pairs, check_weights
 from twotower.metrics.gains import relative_gain
-from twotower.metrics.rankings import LANES, Ranking, empty_weights, order_by_score
+from twotower.metrics.weighted_precision import LANES, Ranking, empty_weights, order_by_score
 
 STAGE = "bootstrap"
 LEVEL = 0.95  # of intervals

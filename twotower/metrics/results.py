@@ -5,7 +5,7 @@ Names: C territories, T titles. An undefined PR-AUC, where there is no positive,
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -119,3 +119,31 @@ class Evaluation:
     @property
     def base_rate(self) -> float:
         return self.positives / self.pairs if self.pairs else float("nan")
+
+    def record(self, min_positives: int = ENOUGH_POSITIVES) -> "EvaluationRecord":
+        """The figures of the whole test set; the macro also of the territories with enough positives alone."""
+        return {
+            "overall": self.overall,
+            "macro": self.macro(),
+            "macro_territories": int(self.territories.counted().sum()),
+            "min_positives": min_positives,
+            "macro_supported": self.macro(min_positives),
+            "macro_supported_territories": int(self.territories.counted(min_positives).sum()),
+            "pairs": self.pairs,
+            "positives": self.positives,
+            "base_rate": self.base_rate,
+        }
+
+
+class EvaluationRecord(TypedDict):
+    """An evaluation's figures for JSON; what is undefined is NaN here and null there."""
+
+    overall: float
+    macro: float
+    macro_territories: int
+    min_positives: int
+    macro_supported: float
+    macro_supported_territories: int
+    pairs: int
+    positives: int
+    base_rate: float

@@ -9,7 +9,8 @@
     loss       Σ_k Σ_i mask_ik · BCE(z_ik, y_i) / B,  mask = one-hot of the row's group
 
 ``loss_and_gradients`` is the specification: it works on expanded batches, one row a pair, and knows nothing of unique
-rows, sorting or workspaces. ``kernels`` says the same under the same names, fast: its functions take their outputs
+rows, sorting or workspaces. What stands beside the loss is in ``reference_rows`` and
+``reference_variants``. ``kernels`` says the same under the same names, fast: its functions take their outputs
 first and then the parameters that stand here. Wherever ``floor`` appears, 0 makes a ReLU and −inf a linear layer.
 """
 
@@ -19,7 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, ModelConfig
-from twotower.model.batch import Batch
+from twotower.model.reference_rows import ExpandedBatch as ExpandedBatch
+from twotower.model.reference_rows import expand as expand
+from twotower.model.reference_rows import pair_dots as pair_dots
+from twotower.model.reference_rows import sum_parts as sum_parts
+from twotower.model.reference_rows import title_gradient as title_gradient
+from twotower.model.reference_rows import user_gradient as user_gradient
 from twotower.model.reference_variants import Terms as Terms
 from twotower.model.reference_variants import correlation_penalty as correlation_penalty
 from twotower.model.reference_variants import group_moments as group_moments
@@ -28,6 +34,7 @@ from twotower.model.reference_variants import softmax as softmax
 from twotower.model.reference_variants import softmax_backward as softmax_backward
 from twotower.model.reference_variants import stitch as stitch
 from twotower.model.reference_variants import stitch_backward as stitch_backward
+from twotower.model.reference_variants import weights_of_group_means as weights_of_group_means
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -85,43 +92,11 @@ def head_output_backward(dU, U, floor):
     return np.where(floor < U, dU, 0).astype(dU.dtype)  # (n, D)
 
 
-def pair_dots(U, V, pair_start, pair_title):
-    """Dot product of each pair: pairs pair_start[r]:pair_start[r+1] belong to user row r."""
-    users = np.repeat(np.arange(len(U)), np.diff(pair_start))
-    titles = pair_title[pair_start[0] : pair_start[-1]]
-    return (U[users] * V[titles]).sum(1)  # (pairs,)
-
-
 def binary_cross_entropy(z, y, B):
     """Loss of each logit, and the gradient of their sum over ``B``, without overflow for any logit."""
     # ℓ = max(z, 0) − z y + log(1 + e^−|z|)
     loss = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     return loss, (sigmoid(z) - y) / B  # (n,), (n,)
-
-
-def user_gradient(ddots, V, pair_start, pair_title):
-    """Gradient of ``pair_dots`` for U, given the gradient of each dot product."""
-    # forward: dot_i = <U_u, V_t>   so: dU_u = Σ over the pairs of u of ddot_i · V_t
-    dU = np.zeros((len(pair_start) - 1, V.shape[1]), V.dtype)
-    users = np.repeat(np.arange(len(dU)), np.diff(pair_start))
-    span = slice(pair_start[0], pair_start[-1])
-    np.add.at(dU, users, ddots[:, None] * V[pair_title[span]])
-    return dU  # (R, D)
-
-
-def title_gradient(ddots, U, pair_user, pair_title, columns):
-    """Gradient of ``pair_dots`` for V, in the columns from ``columns[0]`` to ``columns[1]``."""
-    span = slice(*columns)
-    dV = np.zeros((pair_title.max() + 1, U[:, span].shape[1]), U.dtype)
-    np.add.at(dV, pair_title, ddots[:, None] * U[pair_user, span])
-    return dV  # (T, columns)
-
-
-def sum_parts(G, parts):
-    """A gradient and its parts (n, size) from other rows of the batch, added one after the other."""
-    for part in parts:
-        G = G + part
-    return G  # (size,)
 
 
 def adam(P, M, V, G, lr, beta1, beta2, eps, t):
@@ -146,30 +121,6 @@ def sigmoid(z):
     e = np.exp(-np.abs(z))  # e^−|z|, which cannot overflow
     p = np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype)  # p = 1 / (1 + e^−z)
     return p
-
-
-class ExpandedBatch(NamedTuple):
-    """A batch with one row a pair, as a framework would see it."""
-
-    user_features: np.ndarray  # (B, F_u)
-    title_features: np.ndarray  # (B, F_t)
-    group: np.ndarray  # (B,) the group of the pair's territory
-    labels: np.ndarray  # (B,) 0 or 1
-    territory: np.ndarray  # (B,) the pair's territory; (0,) where the batch knows of none
-    memory: Any = None  # (B, F) memory terms of the pair, for models with memory
-
-
-def expand(batch: Batch, dtype: type = np.float64) -> ExpandedBatch:
-    """One row a pair from a batch of unique rows."""
-    group = np.repeat(np.arange(len(batch.segments) - 1), np.diff(batch.segments))
-    return ExpandedBatch(
-        batch.user_features[batch.pair_user].astype(dtype),
-        batch.title_features[batch.pair_title].astype(dtype),
-        group[batch.pair_user],
-        batch.labels.astype(dtype),
-        batch.user_territory[batch.pair_user] if len(batch.user_territory) else batch.user_territory,
-        batch.memory.astype(dtype) if hasattr(batch, "memory") else None,
-    )
 
 
 def score(p, s, c, k, U, V, batch, mine, model):

@@ -1,4 +1,4 @@
-"""The textbook of variants beside the main path: gates and mixed layers of heads, batch-norm per group, terms of
+"""The textbook of parts that not every model has: gates and mixed layers of heads, batch-norm per group, terms of
 objectives."""
 
 from typing import Any, NamedTuple
@@ -65,3 +65,12 @@ def correlation_penalty(z, y, x, strength):
             # forward: R = λ·(Z·X)²/(Z·Z · X·X)   so: dz = 2λ·(Z·X)/(Z·Z · X·X)·(X − (Z·X)/(Z·Z)·Z); centring is free
             dz[mine] = 2 * strength * ZX / (ZZ * XX) * (X - ZX / ZZ * Z)
     return loss, dz
+
+
+def weights_of_group_means(q, group):
+    """Weights (B,) of pairs that make the mean over all pairs Σ_k q_k · mean over group k; ``group`` (B,) of each pair.
+
+    Group DRO (Sagawa et al. 2020) has q in proportion to exp(η · losses so far), CVaR 1/m for the m worst groups.
+    """
+    pairs = np.bincount(group, minlength=len(q))
+    return (np.asarray(q) * len(group) / np.maximum(pairs, 1))[group]

@@ -98,7 +98,8 @@ def open_memory(run_path: Path, dataset: Dataset, model: TwoTower) -> Memory | N
     """
     if not model.config.memory:
         return None
-    run, path = RunReader(run_path), run_path / MEMORY
+    run = RunReader(run_path)
+    path = run.files.path(MEMORY)
     return remembered(run, path, dataset) if is_like(run, dataset) else load_memory(path, dataset)
 
 

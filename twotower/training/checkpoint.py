@@ -1,9 +1,12 @@
 """Weights and training state on disk: written whole or not at all, read without pickle, resumed exactly.
 
 weights     parameters, running statistics and title offsets by name; the model's shape in the metadata
-training    the same of the last finished epoch, Adam's moments, the best weights so far, and counters
+training    the same of a moment between two steps, Adam's moments, the best weights so far, and counters
+
+Each holds a checksum of its contents.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -24,6 +27,7 @@ from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import TrainingState
 
+DIGEST_LENGTH = 64  # hexadecimal digits before the facts: files with two keys of metadata are not always the same bytes
 OFFSETS = "title_offsets"  # (C, T), where there are any
 
 
@@ -55,9 +59,10 @@ def load_model(path: Path, threads: int = 1) -> TwoTower:
 
 
 def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
-    """Write all that the next epoch depends on."""
+    """Write all that the next step depends on."""
     counters = {
         "epoch": state.epoch,
+        "step": state.step,
         "steps": state.steps,
         "best_score": state.best_score,
         "misses": state.misses,
@@ -69,7 +74,7 @@ def save_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
 
 
 def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingState) -> None:
-    """Put model, optimiser and state back to where the last finished epoch left them, bit for bit.
+    """Put model, optimiser and state back to where the last checkpoint left them, bit for bit.
 
     Errors: InputError when the file is missing, damaged, or of a model of another shape.
     """
@@ -80,7 +85,7 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
     if "best.params" in arrays:
         state.best = np.empty_like(model.params.flat), np.empty_like(model.running.flat)
     _fill(path, _training_arrays(model, optimiser, state), arrays)
-    state.epoch, state.steps = counters["epoch"], counters["steps"]
+    state.epoch, state.step, state.steps = counters["epoch"], counters["step"], counters["steps"]
     state.best_score, state.misses = counters["best_score"], counters["misses"]
     optimiser.steps = counters["adam_steps"]
     if model.objective.steps is not None:
@@ -88,7 +93,7 @@ def load_training(path: Path, model: TwoTower, optimiser: Adam, state: TrainingS
 
 
 OBJECTIVE_STEPS = "objective_steps"  # updates of what a training objective learns itself
-_COUNTERS = {"epoch", "steps", "best_score", "misses", "adam_steps"}
+_COUNTERS = {"epoch", "step", "steps", "best_score", "misses", "adam_steps"}
 
 
 def _named(model: TwoTower) -> dict[str, np.ndarray]:
@@ -107,12 +112,21 @@ def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> 
 def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> None:
     try:
         with whole_file(path) as partial:
-            save_file(dict(arrays), partial, metadata={"facts": json.dumps(facts)})
+            text = json.dumps(facts)
+            save_file(dict(arrays), partial, metadata={"facts": _digest(arrays, text) + text})
     except SafetensorError as error:  # a full disk: its number is in the text alone
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
+def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -121,7 +135,11 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            facts = json.loads((file.metadata() or {})["facts"])
+            digest_and_text = (file.metadata() or {})["facts"]
+        digest, text = digest_and_text[:DIGEST_LENGTH], digest_and_text[DIGEST_LENGTH:]
+        if digest != _digest(arrays, text):
+            raise ValueError("its checksum does not fit")
+        facts = json.loads(text)
         if not isinstance(facts, dict):
             raise ValueError("its facts are no object")
         return arrays, facts
@@ -131,9 +149,7 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _fill(path: Path, targets: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
     for name, target in targets.items():
-        if name not in arrays or arrays[name].shape != target.shape:
-            found = arrays[name].shape if name in arrays else "nothing"
-            raise InputError(
-                f"{path}: {name} has shape {found}, expected {target.shape}: the run is damaged, train again"
-            )
+        if name not in arrays or arrays[name].shape != target.shape or arrays[name].dtype != target.dtype:
+            found = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "missing"
+            raise InputError(f"{path}: {name} is {found}, expected {target.dtype} {target.shape}: damaged, train again")
         target[...] = arrays[name]

@@ -15,8 +15,9 @@ import numpy as np
 from twotower.core.config import Config, ModelConfig, load_toml
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
+from twotower.core.manifest import Files
 from twotower.core.progress import Progress, silent
-from twotower.core.storage import read_json, write_json
+from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.grouping import geographic_groups, grouping_from_file
 from twotower.data.sample import Sample
@@ -28,13 +29,12 @@ from twotower.data.territories import Territories
 from twotower.metrics.results import Evaluation
 from twotower.training.periods import check_days, train_and_score
 from twotower.training.records import Plan
-from twotower.training.run import CONFIG, RUN, RunWriter, next_run_path
-from twotower.training.trainer import Trainer
+from twotower.training.run import CONFIG, PLAN, RUN, RunWriter, next_run_path
+from twotower.training.trainer import CHECKPOINT_EVERY, Trainer
 from twotower.training.warm_up import compile_kernels
 
 DEFAULT_WORLD = Path("world")  # the dataset that is made when there is none
 RUNS = Path("runs")
-PLAN = "plan.json"  # what a run needs to be resumed
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class TrainingJob:
     grouping: Path | None = None  # a CSV of groups, instead of the dataset's or of geographic ones
     run_path: Path | None = None
     label: str | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY  # seconds, inside an epoch
 
     def __post_init__(self) -> None:
         for name in ("directory", "grouping", "run_path"):
@@ -64,22 +65,28 @@ class TrainingJob:
         groups = choose_groups(dataset.territories, self.config.model.groups, self.grouping)
         label = self.label or default_label(self.config.model, sampled)
         trainer = Trainer(dataset, sampled, groups, self.config, progress)
+        trainer.checkpoint_every = self.checkpoint_every
+        plan = make_plan(dataset, sampled, label, groups)
         with ExitStack() as stack:
-            writer = begin_run(stack, self.run_path, dataset, sampled, label, self.config.train.seed)
-            writer.save_config(self.config.to_dict())
-            plan: Plan = {
-                "dataset": str(dataset.path.resolve()),
-                "sample": sampled.name,
-                "label": label,
-                "fingerprint": fingerprint(dataset, sampled),
-                "groups": groups.tolist(),
-            }
-            write_json(writer.path / PLAN, plan)
+            writer = begin_run(stack, self.run_path, dataset, self.config, plan)
             return writer.path, train_and_test(trainer, sampled, writer, progress)
 
 
-def resume(path: Path, progress: Progress, directory: Path | None = None) -> tuple[Path, Evaluation]:
-    """Continue an interrupted run from its last finished epoch; the result is that of an uninterrupted run.
+def make_plan(dataset: Dataset, sampled: Sample, label: str, groups: np.ndarray) -> Plan:
+    """What a run needs to be resumed, besides its configuration."""
+    return {
+        "dataset": str(dataset.path.resolve()),
+        "sample": sampled.name,
+        "label": label,
+        "fingerprint": fingerprint(dataset, sampled),
+        "groups": np.asarray(groups).tolist(),
+    }
+
+
+def resume(
+    path: Path, progress: Progress, directory: Path | None = None, checkpoint_every: float = CHECKPOINT_EVERY
+) -> tuple[Path, Evaluation]:
+    """Continue an interrupted run from its last checkpoint; the result is that of an uninterrupted run.
 
     ``directory`` is where the dataset is now, if it has moved.
 
@@ -89,8 +96,8 @@ def resume(path: Path, progress: Progress, directory: Path | None = None) -> tup
         raise InputError(f"{path}: no run to resume (it has no {PLAN}); start one without --resume")
     if (path / RUN).is_file():
         raise InputError(f"{path}: this run has finished; there is nothing to resume")
-    plan = read_json(path / PLAN)
-    config = Config.from_dict(load_toml(path / CONFIG), str(path / CONFIG))
+    plan = read_record(path / PLAN)
+    config = Config.from_dict(load_toml(Files(path, plan, PLAN).path(CONFIG)), str(path / CONFIG))
     try:
         dataset = Dataset.open(directory or plan["dataset"])
         sampled = Sample(dataset, plan["sample"])
@@ -104,6 +111,7 @@ def resume(path: Path, progress: Progress, directory: Path | None = None) -> tup
             f"its pairs or vectors have changed since {path} was started; start another run without --resume"
         )
     trainer = Trainer(dataset, sampled, groups, config, progress)
+    trainer.checkpoint_every = checkpoint_every
     facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
     with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
         trainer.resume(writer)
@@ -121,12 +129,13 @@ def check_place(run_path: Path | None, label: str | None) -> None:
 
 
 def begin_run(
-    stack: ExitStack, path: Path | None, dataset: Dataset, sampled: Sample, label: str, seed: int
+    stack: ExitStack, path: Path | None, dataset: Dataset, config: Config, plan: Plan
 ) -> RunWriter:
     """Open a run at ``path``, or under the next free number; several runs may be started at once."""
-    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    facts: dict[str, Any] = {"label": plan["label"], "dataset": dataset.path, "sample": plan["sample"]}
+    facts |= {"seed": config.train.seed, "config": config.to_dict(), "plan": plan}
     while True:
-        place = path or next_run_path(RUNS, label)
+        place = path or next_run_path(RUNS, plan["label"])
         try:
             return stack.enter_context(RunWriter(place, **facts))
         except InputError:
@@ -152,8 +161,9 @@ def train_and_test(trainer: Trainer, sampled: Sample, writer: RunWriter, progres
 def fingerprint(dataset: Dataset, sampled: Sample) -> str:
     """A digest of the pairs, vectors and territories of users that a model is trained on."""
     files = dataset.manifest["files"]
-    tables = {name: files.get(name) for name in ("users.npy", "titles.npy", "user_territory.npy")}
-    parts = json.dumps([tables, sampled.manifest["files"]], sort_keys=True)
+    vectors = {name: files[name]["sha256"] for name in ("users.npy", "titles.npy")}
+    pairs = {name: facts["sha256"] for name, facts in sampled.files.facts.items()}
+    parts = json.dumps([vectors, dataset.manifest["log"], pairs], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 

@@ -37,18 +37,20 @@ class Validation(NamedTuple):
     best: bool  # no validation before was better: these weights are kept
 
 
-class EpochEnd(NamedTuple):
-    """An epoch is over, or training stopped early in it: the moment for a checkpoint."""
+class Settled(NamedTuple):
+    """A step is over, with its validation if it has one, or an epoch: a moment for a checkpoint."""
 
-    epoch: int
+    epoch: int  # finished ones
+    at_end: bool  # of an epoch, or training stopped early in it
 
 
 @dataclass
 class TrainingState:
-    """Where training stands between two epochs."""
+    """Where training stands between two steps."""
 
     epoch: int = 0  # finished
-    steps: int = 0  # taken
+    step: int = 0  # taken of the epoch after these
+    steps: int = 0  # taken in all
     best_score: float = -1.0  # macro PR-AUC of the best validation
     misses: int = 0  # validations since then
     best: tuple[np.ndarray, np.ndarray] | None = None  # parameters and running statistics of that moment
@@ -57,24 +59,24 @@ class TrainingState:
 def fit(
     model: TwoTower,
     optimiser: Adam,
-    batches: Callable[[int], Iterable[Batch]],
+    batches: Callable[[int, int], Iterable[Batch]],
     steps_per_epoch: int,
     validate: Callable[[], Scores] | None,
     config: TrainConfig,
     state: TrainingState,
-) -> Iterator[Step | Validation | EpochEnd]:
+) -> Iterator[Step | Validation | Settled]:
     """Train until the epochs are over or validation has not improved ``config.patience`` times in a row.
 
-    ``batches(epoch)`` yields an epoch's batches, and ``validate`` scores the held-out users; without it the
-    last weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint is where
-    training goes on.
+    ``batches(epoch, n)`` yields an epoch's batches but for the first n, and ``validate`` scores the held-out users;
+    without it the last weights count. Afterwards ``model`` holds the best weights. A ``state`` from a checkpoint is
+    where training goes on.
     """
     validations_per_epoch = min(config.validations_per_epoch, steps_per_epoch)
     checks = {round(steps_per_epoch * (i + 1) / validations_per_epoch) for i in range(validations_per_epoch)}
     while state.epoch < config.epochs and state.misses < config.patience:
-        for step, batch in enumerate(batches(state.epoch), 1):
+        for step, batch in enumerate(batches(state.epoch, state.step), state.step + 1):
             losses = train_step(model, optimiser, batch, state.steps)
-            state.steps += 1
+            state.step, state.steps = step, state.steps + 1
             yield Step(state.epoch, step, losses)
             if validate is not None and step in checks:
                 scores = validate()
@@ -82,8 +84,9 @@ def fit(
                 yield Validation(state.epoch, state.steps, scores, improved)
                 if state.misses >= config.patience:
                     break
-        state.epoch += 1
-        yield EpochEnd(state.epoch)
+            yield Settled(state.epoch, False)
+        state.epoch, state.step = state.epoch + 1, 0
+        yield Settled(state.epoch, True)
     if state.best is not None:
         model.params.flat[:], model.running.flat[:] = state.best
 

@@ -1,6 +1,6 @@
 """A run on disk: what was trained and what it is worth. This is the only file that knows the layout.
 
-    run.json                   label, seed, dataset, sample, overall figures, digest of the test pairs
+    run.json                   label, seed, dataset, sample, overall figures, digest of the test pairs, every file
     config.toml                the effective configuration
     weights.safetensors        the parameters kept (written by whoever trains; here only named)
     training.safetensors       what the next epoch depends on, for resuming (optional)
@@ -10,17 +10,18 @@
     titles.csv                 title, kind, pairs, positives, base_rate, pr_auc
     predictions/scores.npy     (B,) float32, in the order of the sample's test pairs
     environment.json           machine and versions
-    plan.json                  dataset, sample, label and groups, for resuming (written by whoever trains)
+    plan.json                  dataset, sample, label and groups, for resuming; the configuration's checksum
     group-0/ …                 in place of weights: a run a group of territories, where each has a model to itself
 
-``run.json`` is written last: a run without it has not finished, and is not read. In the tables an empty cell
-is an undefined value.
+A directory appears with its plan. ``run.json`` is written last: a run without it has not finished, and is not read. In
+the tables an empty cell is an undefined value.
 """
 
 import json
+import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from datetime import datetime, timezone
 from functools import cached_property
@@ -32,25 +33,27 @@ import numpy as np
 from twotower.core.config import load_toml
 from twotower.core.environment import environment_facts
 from twotower.core.errors import InputError
-from twotower.core.manifest import describe
+from twotower.core.locks import create_held, discard, locked, remove, sweep
+from twotower.core.manifest import Files, describe
 from twotower.core.serialisation import plain
+from twotower.core.staging import flush_all
 from twotower.core.storage import (
-    load_array,
     missing_parents,
     name_place,
-    read_csv,
-    read_json,
+    read_record,
     remove_if_empty,
     write_csv,
+    write_file,
     write_json,
+    write_record,
 )
 from twotower.core.version import __version__
-from twotower.metrics.records import evaluation_record
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
 from twotower.training.records import LogRecord
 
 FORMAT_VERSION = 1
 RUN = "run.json"
+PLAN = "plan.json"  # what a run needs to be resumed
 CONFIG = "config.toml"
 WEIGHTS = "weights.safetensors"
 TRAINING = "training.safetensors"
@@ -76,13 +79,15 @@ class RunWriter:
     """Write a run piece by piece, as a context manager; ``run.json`` makes it one when the body has ended.
 
     When the body raises, nothing remains, unless something can be resumed from: then the directory stays, not
-    readable as a run, and a writer with ``resume`` goes on in it and adds to its log.
+    readable as a run, and a writer with ``resume`` goes on in it and adds to its log. Nobody else may write meanwhile.
 
+    ``config`` is the effective configuration and ``plan`` what else is needed to resume; both are there from the start.
     ``dataset`` and ``sample`` say what was trained on, ``label`` what method this is: runs that differ in
     nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of;
     ``rival`` names a method without a network.
 
-    Errors: InputError when ``path`` exists (or, to resume, does not), or cannot be written.
+    Errors: InputError when ``path`` exists (or, to resume, does not), cannot be written, or is written by another
+    process.
     """
 
     def __init__(
@@ -93,12 +98,14 @@ class RunWriter:
         dataset: str | Path,
         sample: str,
         seed: int,
+        config: str | Mapping[str, Any] | None = None,
+        plan: Mapping[str, Any] | None = None,
         resume: bool = False,
         parts: Sequence[str] = (),
         rival: str = "",
     ):
         self.path = Path(path)
-        self.resume = resume
+        self.resume, self.config, self.plan = resume, config, plan
         self.required = required_files(not parts and not rival)
         self.made: list[Path] = []  # directories above it that were not there
         self.facts: dict[str, Any] = {
@@ -119,33 +126,60 @@ class RunWriter:
         if self.resume:
             self._check_unfinished()
         else:
-            self._make_directory()
-        self._log: IO[str] = open(self.path / LOG, "a", encoding="utf-8")
-        write_json(self.path / ENVIRONMENT, environment_facts())
+            self._begin()
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.path))
+            self._log: IO[str] = stack.enter_context(open(self.path / LOG, "a", encoding="utf-8"))
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, error_type: type[BaseException] | None, error: object, trace: object) -> None:
-        self._log.close()
-        if error_type is not None:
-            if not (self.weights_path.is_file() or self.training_path.is_file()):
-                shutil.rmtree(self.path, ignore_errors=True)
+        with self.stack:
+            if error_type is None:
+                self._log.flush()
+                self._finish()
+            elif not (self.resume or self.weights_path.is_file() or self.training_path.is_file()):
+                discard(self.path)
                 remove_if_empty(self.made)
-            name_place(error, self.path)
-            return
+        name_place(error, self.path)
+
+    def _begin(self) -> None:
+        """Make the directory with all that a run begins with, and give it its name."""
+        self.made, path = missing_parents(self.path), self.path
+        if path.exists():
+            again = f"; or go on with it: twotower train --resume {path}" if (path / PLAN).is_file() else ""
+            raise InputError(f"{path}: exists already; give another directory{again}")
+        beginning = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path)
+            beginning, handle = create_held(path, directory=True)
+            self._write_beginning(beginning)
+            flush_all(beginning)
+            beginning.rename(path)
+        except OSError as error:
+            remove_if_empty(self.made)
+            reason = "exists already" if path.is_dir() else f"cannot write there ({error.strerror})"
+            raise InputError(f"{path}: {reason}; give another directory") from None
+        finally:
+            if beginning is not None:
+                os.close(handle)
+                remove(beginning)
+
+    def _write_beginning(self, folder: Path) -> None:
+        (folder / LOG).touch()
+        write_json(folder / ENVIRONMENT, environment_facts())
+        if self.config is not None:
+            write_file(folder / CONFIG, toml_text(self.config))
+        if self.plan is not None:
+            write_record(folder / PLAN, {**self.plan, "files": {CONFIG: describe(folder)[CONFIG]}})
+
+    def _finish(self) -> None:
         missing = [name for name in self.required if not (self.path / name).is_file()]
         if missing:
             raise RuntimeError(f"{self.path}: closed before {', '.join(missing)} was written")
-        sizes = {name: facts["bytes"] for name, facts in describe(self.path).items()}
-        write_json(self.path / RUN, self.facts | {"bytes": sizes})
-
-    def _make_directory(self) -> None:
-        self.made = missing_parents(self.path)
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
-            raise InputError(f"{self.path}: exists already; give another directory") from None
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot write there ({error.strerror})") from None
+        flush_all(self.path)
+        write_record(self.path / RUN, self.facts | {"files": describe(self.path)})
 
     def _check_unfinished(self) -> None:
         if not (self.path / LOG).is_file():
@@ -168,10 +202,7 @@ class RunWriter:
 
     def save_config(self, config: str | Mapping[str, Any]) -> None:
         """The effective configuration, as TOML text or as nested dictionaries."""
-        import tomli_w
-
-        text = config if isinstance(config, str) else tomli_w.dumps(config)
-        (self.path / CONFIG).write_text(text, encoding="utf-8")
+        write_file(self.path / CONFIG, toml_text(config))
 
     def save_environment(self, **facts: Any) -> None:
         """Add facts to ``environment.json``, such as the threads and the kernels in use."""
@@ -191,7 +222,7 @@ class RunWriter:
             for name, column in results.columns().items():
                 by_day.setdefault(name, []).extend(column)
         write_csv(self.path / DAYS, by_day)
-        self.facts |= {"test_digest": test_digest, **evaluation_record(evaluation)}
+        self.facts |= {"test_digest": test_digest, **evaluation.record()}
 
 
 class RunReader:
@@ -208,9 +239,10 @@ class RunReader:
             begun = (self.path / LOG).is_file()
             found = "training did not finish; continue with twotower train --resume" if begun else "not a run"
             raise InputError(f"{self.path}: {found} (no {RUN})")
-        facts = read_json(self.path / RUN)
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT_VERSION:
+        facts = read_record(self.path / RUN)
+        if facts.get("format") != FORMAT_VERSION:
             raise InputError(f"{self.path / RUN}: of another version, expected format {FORMAT_VERSION}; train again")
+        self.facts, self.files = facts, Files(self.path, facts, RUN, "train again")
         try:
             self.label: str = facts["label"]
             self.seed: int = facts["seed"]
@@ -225,18 +257,11 @@ class RunReader:
             self.overall = float("nan") if overall is None else float(overall)
             self.parts = [self.path / name for name in facts.get("parts", ())]
             self.rival: str = facts.get("rival", "")
-            needed = required_files(not self.parts and not self.rival)
-            sizes: dict[str, int] = {name: facts["bytes"][name] for name in needed}
         except KeyError as error:
             raise InputError(f"{self.path / RUN}: damaged, no {error} in it; train again") from None
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path / RUN}: damaged ({error}); train again") from None
-        for name, size in sizes.items():
-            file = self.path / name
-            if not file.is_file():
-                raise InputError(f"{file}: missing; the run is incomplete, train again")
-            if file.stat().st_size != size:
-                raise InputError(f"{file}: {file.stat().st_size} bytes, {RUN} says {size}: damaged, train again")
+        self.files.check_sizes(required_files(not self.parts and not self.rival))
 
     @property
     def weights_path(self) -> Path:
@@ -246,7 +271,7 @@ class RunReader:
         if self.parts:
             models = f"consists of {len(self.parts)} models without common weights"
             raise InputError(f"{self.path}: {models}; expected one of them, such as {self.parts[0]}")
-        return self.path / WEIGHTS
+        return self.files.path(WEIGHTS)
 
     @property
     def training_path(self) -> Path:
@@ -254,39 +279,57 @@ class RunReader:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return load_toml(self.path / CONFIG)
+        return load_toml(self.files.path(CONFIG))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        return read_json(self.path / ENVIRONMENT)
+        facts: dict[str, Any] = self.files.json(ENVIRONMENT)
+        return facts
 
     @cached_property
     def scores(self) -> np.ndarray:
         """The scores (B,) float32 of the test pairs, in their order, memory-mapped."""
-        return load_array(self.path / SCORES)
+        return self.files.array(SCORES, np.float32, (None,))
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
-        lines = (self.path / LOG).read_text(encoding="utf-8").splitlines()
+        path = self.files.path(LOG)
         try:
+            lines = path.read_text(encoding="utf-8").splitlines()
             return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise InputError(f"{self.path / LOG}: not JSON lines ({error})") from None
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON lines ({error})") from None
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The results as they were saved."""
-        by_day = read_csv(self.path / DAYS)
+        by_day = self.files.csv(DAYS)
         day = _column(self.path / DAYS, by_day, "day")
         days = {}
         for number in np.unique(day):
             rows = np.flatnonzero(day == number)
             of_day = {name: [column[i] for i in rows] for name, column in by_day.items()}
             days[int(number)] = _results(TerritoryResults, self.path / DAYS, of_day)
-        territories = _results(TerritoryResults, self.path / TERRITORIES, read_csv(self.path / TERRITORIES))
-        titles = _results(TitleResults, self.path / TITLES, read_csv(self.path / TITLES))
+        territories = _results(TerritoryResults, self.path / TERRITORIES, self.files.csv(TERRITORIES))
+        titles = _results(TitleResults, self.path / TITLES, self.files.csv(TITLES))
         return Evaluation(self.overall, territories, titles, days)
+
+
+def toml_text(config: str | Mapping[str, Any]) -> str:
+    import tomli_w
+
+    return config if isinstance(config, str) else tomli_w.dumps(config)
+
+
+def can_resume(path: Path, plan: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether an unfinished run at ``path`` was begun with this plan and configuration."""
+    try:
+        kept = read_record(path / PLAN)
+        same = all(kept.get(name) == value for name, value in plain(plan).items())
+        return same and Files(path, kept, PLAN).path(CONFIG).read_text(encoding="utf-8") == toml_text(config)
+    except (InputError, OSError, ValueError):
+        return False
 
 
 def next_run_path(root: str | Path, label: str) -> Path:

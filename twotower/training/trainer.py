@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
+from twotower.core.signals import finishing
 from twotower.data.batches import Batch, Batcher
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
@@ -28,6 +30,7 @@ from twotower.model.engine import gemm
 from twotower.model.parameters import Floats
 from twotower.model.title_offsets import fit_offsets, prior_folds
 from twotower.model.two_tower import TwoTower
+from twotower.model.variants.frozen import Frozen
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
@@ -37,11 +40,14 @@ from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
 
+CHECKPOINT_EVERY = 300.0  # seconds
 FIRST_SCALE = 1.0  # of the towers' part of the logit, where memory has been fitted before
 
 
 class Trainer:
     """A model with all that it is trained and validated on."""
+
+    checkpoint_every = CHECKPOINT_EVERY
 
     def __init__(
         self,
@@ -55,15 +61,17 @@ class Trainer:
 
         Errors: InputError when vectors are not finite, or there is no positive to learn or validate from.
         """
+        dataset.pin(progress)
+        sampled.pin()
         dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
         model, settings = config.model, config.train
         self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
         self.memory: Memory | None = None
         if model.memory:
-            progress("computing memory terms", 0, 0)
             self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
-            self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed)
+            self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed, progress)
+        self.remembered = self.learned
         self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
@@ -103,16 +111,31 @@ class Trainer:
             params["logit.bias"][0] = fitted.bias
             params["logit.scale"][0] *= FIRST_SCALE
 
+    def fine_tuned_on(self, members: np.ndarray) -> "Trainer":
+        """A trainer that goes on from these weights with the pairs of some users, (U,) bool, the bottom frozen.
+
+        It has the same network, memory and validation users: what one trains, the other sees.
+        """
+        other = copy(self)
+        other.learned, other.pairs, other.held_out = (
+            pairs.take(members[pairs.user]) for pairs in (self.learned, self.pairs, self.held_out)
+        )
+        other.batch_size = min(self.config.train.batch_size, len(other.pairs))
+        other.optimiser, other.state = loop.make_optimiser(self.model, self.config.train), loop.TrainingState()
+        if not isinstance(self.model.objective, Frozen):
+            self.model.objective = Frozen(self.model.objective)
+        return other
+
     def steps(self) -> int:
         """Batches an epoch."""
         return len(batch_bounds(len(self.pairs), self.batch_size)) - 1
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """One epoch's batches, prepared one ahead; the order depends on the seed and the epoch alone."""
-        return prefetch(self._views(self.pairs, self.order(epoch)))
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """One epoch's batches but for the first, prepared one ahead; the order depends on seed and epoch alone."""
+        return prefetch(self._views(self.pairs, self.order(epoch), skip))
 
-    def _views(self, pairs: Pairs, rng: np.random.Generator) -> Iterator[Batch]:
-        return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory)
+    def _views(self, pairs: Pairs, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory, skip)
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -127,19 +150,28 @@ class Trainer:
         return loop.Scores(macro, average_precision(pairs.label, logits))
 
     def run(self, writer: RunWriter, progress: Progress = silent) -> None:
-        """Train to the end: every step and validation is logged, every epoch can be resumed from."""
+        """Train to the end: every step and validation is logged.
+
+        There is a checkpoint after every epoch, when ``checkpoint_every`` seconds have passed since the last, and when
+        a signal asks to stop, which is obeyed between two steps.
+        """
         self.model.title_offsets = None  # fitted when the weights are final
         stage, ending = f"epoch {{}}/{self.config.train.epochs} · loss {{:.4f}}", ""
         validate = (lambda: self.validate(progress)) if len(self.held_out) else None
-        for event, seen, seconds in self._fit(self.pairs, self.batches, self.config.train, self.state, validate):
-            if isinstance(event, loop.Step):
-                writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
-                progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
-            elif isinstance(event, loop.Validation):
-                writer.log(validation_record(event))
-                ending = f", validation PR-AUC {event.scores.overall:.4f}"
-            else:
-                save_training(writer.training_path, self.model, self.optimiser, self.state)
+        saved = time.perf_counter()
+        with finishing() as stopping:
+            for event, seen, seconds in self._fit(self.pairs, self.batches, self.config.train, self.state, validate):
+                if isinstance(event, loop.Step):
+                    writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
+                    progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
+                elif isinstance(event, loop.Validation):
+                    writer.log(validation_record(event))
+                    ending = f", validation PR-AUC {event.scores.overall:.4f}"
+                elif event.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
+                    save_training(writer.training_path, self.model, self.optimiser, self.state)
+                    saved = time.perf_counter()
+                    if stopping():
+                        break
         self.fit_offsets(writer, progress)
         save_weights(writer.weights_path, self.model)
 
@@ -159,14 +191,14 @@ class Trainer:
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
         batches = prefetch(self._views(pairs, rng))
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
-        for event, seen, seconds in self._fit(pairs, lambda _: batches, once, state, None):
+        for event, seen, seconds in self._fit(pairs, lambda *_: batches, once, state, None):
             if isinstance(event, loop.Step):
                 writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
                 progress(stage.format(event.losses.total), seen, len(pairs))
         self.state.steps = state.steps
-        self.learned = concatenate([self.learned, pairs])
+        self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
-            known = known_to(self.dataset, self.learned, self.memory_group, self.config.train.seed)
+            known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
             self.memory = Memory.of(known).like(self.memory)
             self.scorer = self.scorer._replace(memory=self.memory)
         self.fit_offsets(writer, progress)
@@ -174,16 +206,17 @@ class Trainer:
     def _fit(
         self,
         pairs: Pairs,
-        batches: Callable[[int], Iterator[Batch]],
+        batches: Callable[[int, int], Iterator[Batch]],
         config: TrainConfig,
         state: loop.TrainingState,
         validate: Callable[[], loop.Scores] | None,
-    ) -> Iterator[tuple[loop.Step | loop.Validation | loop.EpochEnd, int, float]]:
+    ) -> Iterator[tuple[loop.Step | loop.Validation | loop.Settled, int, float]]:
         """Events of the training loop, each with the pairs of the epoch seen so far and its seconds.
 
         Errors: InputError when the loss is no longer finite.
         """
-        steps, seen, started = len(batch_bounds(len(pairs), self.batch_size)) - 1, 0, time.perf_counter()
+        steps, started = len(batch_bounds(len(pairs), self.batch_size)) - 1, time.perf_counter()
+        seen = state.step * self.batch_size
         with threadpool_limits(1, "blas"):
             for event in loop.fit(self.model, self.optimiser, batches, steps, validate, config, state):
                 if isinstance(event, loop.Step):
@@ -194,7 +227,7 @@ class Trainer:
                 started = time.perf_counter()
 
     def resume(self, writer: RunWriter) -> None:
-        """Go on where the last finished epoch of an interrupted run left off, or begin where none was."""
+        """Go on where the last checkpoint of an interrupted run was made, or begin where there is none."""
         if writer.training_path.is_file():
             load_training(writer.training_path, self.model, self.optimiser, self.state)
         cut_log(writer.path / LOG, self.state)
@@ -249,18 +282,23 @@ class Trainer:
 
 
 def cut_log(path: Path, state: loop.TrainingState) -> None:
-    """Drop the lines of ``metrics.jsonl`` from after a checkpoint: those steps are taken again.
+    """Drop the lines of ``metrics.jsonl`` from after a checkpoint, whose steps are taken again, and damaged ones.
 
     Offsets and updates come after the last checkpoint, all of them.
     """
-    kept = 0  # bytes
-    with open(path, "r+b") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break  # the process ended while it wrote
-            record = json.loads(line)
-            again = "update" in record or "title_offsets" in record
-            if again or record.get("epoch", 0) > state.epoch or record.get("steps", 0) > state.steps:
-                break
-            kept += len(line)
-        file.truncate(kept)
+    with open(path, "r+b") as file:  # which its writer may have open
+        kept = [line for line in file if is_before(line, state)]
+        file.seek(0)
+        file.writelines(kept)
+        file.truncate()
+
+
+def is_before(line: bytes, state: loop.TrainingState) -> bool:
+    """Whether a line of the log was written before a checkpoint; a damaged one was not."""
+    try:
+        record = json.loads(line)
+        if "epoch" in record:
+            return line.endswith(b"\n") and (record["epoch"] - 1, record["step"]) <= (state.epoch, state.step)
+        return line.endswith(b"\n") and "validation" in record and record["steps"] <= state.steps
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False

@@ -19,7 +19,7 @@ from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
 from twotower.data.memory.neighbours import combine_profiles, parts, profile_scores
 from twotower.metrics.average_precision import average_precision, average_precision_by
-from twotower.metrics.rankings import weighted_average_precision
+from twotower.metrics.weighted_precision import weighted_average_precision
 from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser

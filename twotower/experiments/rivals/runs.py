@@ -42,9 +42,9 @@ def score_rival(setup: Setup, method: Method, seed: int, progress: Progress) -> 
     logits = np.empty(len(pairs), np.float32) if seed == 0 else RunReader(plan.run_path(method.name, 0)).scores
     path, dataset, sample = plan.run_path(method.name, seed), setup.dataset, setup.samples[method.sample].name
     with RunWriter(
-        path, label=method.name, dataset=dataset.path, sample=sample, seed=seed, rival=method.name
-    ) as writer:
-        writer.save_config({"rival": {"name": method.name}})
+        path, label=method.name, dataset=dataset.path, sample=sample, seed=seed, rival=method.name,
+        config={"rival": {"name": method.name}},
+    ) as writer:  # fmt: skip
         for period in range(len(setup.periods) if seed == 0 else 0):
             progress("fitting", period, len(setup.periods))
             here = setup.period == period

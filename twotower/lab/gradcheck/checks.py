@@ -22,11 +22,11 @@ from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator, placeholder
 from twotower.data.batches import Batch
 from twotower.lab.attribution.blocks import Block, blocks_of
-from twotower.lab.gradcheck.adam_steps import UPDATE_TOLERANCE, adam_steps
-from twotower.lab.gradcheck.blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE, TERMS_TOLERANCE, CheckedBlock
-from twotower.lab.gradcheck.finite_differences import Relus, Textbook, loss_only, watched_relus
+from twotower.lab.gradcheck.adam_steps import adam_steps
+from twotower.lab.gradcheck.blocks import CheckedBlock
+from twotower.lab.gradcheck.finite_differences import NEAR_A_KINK, Relus, Textbook, loss_only, watched_relus
 from twotower.lab.gradcheck.planted_bugs import PlantedBug, planted, require_possible
-from twotower.lab.gradcheck.record import BatchFacts, BlockCheck, GradcheckRecord, LossCheck, Tolerances
+from twotower.lab.gradcheck.record import BatchFacts, BlockCheck, GradcheckRecord, LossCheck
 from twotower.lab.gradcheck.small_batches import SmallBatches
 from twotower.lab.subject import Subject, pairs_of
 from twotower.model.loss import Losses
@@ -38,12 +38,7 @@ from twotower.training.loop import make_optimiser
 PAIRS = 256
 FEWEST_PAIRS = 8  # per group: of four users, two each
 LOSS_TOLERANCE = 1e-5  # engine against textbook, of the loss
-#: A ReLU's input nearer to 0 than this may have the other sign in float32, and then another gradient.
-#: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until no input is so near.
-NEAR_A_KINK = 2e-6
 TRIES = 8
-TOLERANCES = Tolerances(NUMERIC_TOLERANCE, ENGINE_TOLERANCE, TERMS_TOLERANCE, LOSS_TOLERANCE, UPDATE_TOLERANCE,
-                        NEAR_A_KINK)  # fmt: skip
 
 
 def check(
@@ -90,7 +85,6 @@ def check(
         subject=subject.facts(),
         groups=subject.group_names,
         batch=batch_facts(batch, nearest, tries),
-        tolerances=TOLERANCES,
         bug=None if bug is None else bug.facts(),
         loss=LossCheck(loss, losses.total, same_loss),
         blocks=checked,

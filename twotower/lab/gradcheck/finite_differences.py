@@ -26,6 +26,9 @@ STEPS_OF_ELEMENT = (1e-5, 1e-6, 1e-7, 1e-8)
 STEPS_OF_DIRECTION = (1e-6, 1e-7, 1e-8)
 #: Rounding of a loss, in units of float64's 2.2e-16 of it. Measured on 256 pairs at D 512: below 1.
 ULPS = 16
+#: A ReLU's input nearer to 0 than this may have the other sign in float32, and then another gradient.
+#: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until no input is so near.
+NEAR_A_KINK = 2e-6
 RELU_FUNCTIONS = ("batchnorm_relu", "head_output")  # of the reference; the last argument is the floor
 
 

@@ -96,18 +96,6 @@ class BatchFacts:
 
 
 @dataclass
-class Tolerances:
-    """What counts as agreement; see ``blocks.py``, ``adam_steps.py`` and ``checks.py``."""
-
-    numeric: float
-    engine: float
-    terms: float
-    loss: float
-    update: float
-    near_a_kink: float
-
-
-@dataclass
 class BugFacts:
     """A planted bug."""
 
@@ -129,7 +117,6 @@ class GradcheckRecord:
     subject: SubjectFacts
     groups: list[str]
     batch: BatchFacts
-    tolerances: Tolerances
     bug: BugFacts | None
     loss: LossCheck
     blocks: list[BlockCheck]

@@ -6,7 +6,7 @@ from twotower.data.batches import Batch
 from twotower.data.sample import Pairs, concatenate
 from twotower.lab.subject import Subject, pairs_of
 
-USERS = 8  # per group, at least, if there are so many: batch-norm over two or three rows leaves float32 no digits
+USERS = 8  # per group, at least, with its own batch-norm: over two or three rows it leaves float32 no digits
 PAIRS_OF_A_USER = 2  # in turn, so that users repeat as in training and none is most of a group
 
 
@@ -22,10 +22,10 @@ class SmallBatches:
         own, training = pairs_of(subject.batch), subject.trainer.pairs
         if training.memory is None:
             own = Pairs(own.user, own.title, own.label, own.day)
-        self.by_group = []
+        self.by_group, fewest = [], USERS if subject.config.model.batchnorm == "group" else 1
         for k in range(subject.config.model.groups):
             of_group = own.take(self.members[own.user] == k)
-            if len(np.unique(of_group.user)) < USERS:
+            if len(np.unique(of_group.user)) < fewest:
                 others = (self.members[training.user] == k) & ~np.isin(training.user, of_group.user)
                 more = interleave_users(training.take(others))
                 of_group = concatenate([of_group, more.take(np.arange(min(pairs, len(more))))])

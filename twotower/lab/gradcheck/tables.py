@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from twotower.core.formatting import counted, in_words, minus
+from twotower.lab.gradcheck.blocks import ENGINE_TOLERANCE, NUMERIC_TOLERANCE
+from twotower.lab.gradcheck.finite_differences import NEAR_A_KINK
 from twotower.lab.gradcheck.record import BatchFacts, BlockCheck, BugFacts, Comparison, GradcheckRecord, StepCheck
 from twotower.report.record_table import shown, table_of
 from twotower.report.table import COUNT, TEXT, Cell, Kind, Table, Tone
@@ -102,7 +104,7 @@ def block_table(record: GradcheckRecord, wide: bool, everything: bool) -> Table:
         worst, off = block.elements[0], errors_of(block.elements[0], block.largest)
         rows.append(BlockRow(block, name, str(worst.index), worst.numeric, worst.textbook, worst.engine, *off,
                              *errors_of(block.direction, block.norm)))  # fmt: skip
-    numeric, engine = in_words(record.tolerances.numeric), in_words(record.tolerances.engine)
+    numeric, engine = in_words(NUMERIC_TOLERANCE), in_words(ENGINE_TOLERANCE)
     caption = (
         f"off by: relative to the block’s largest element; textbook from difference (allowed {numeric}), "
         f"engine from textbook (allowed {engine})"
@@ -188,7 +190,7 @@ def step_table(record: GradcheckRecord, wide: bool) -> Table:
 
 def notes(record: GradcheckRecord) -> list[str]:
     """What could not be checked, and what may look like a wrong gradient."""
-    sentences, near, batch = [], record.tolerances.near_a_kink, record.batch
+    sentences, near, batch = [], NEAR_A_KINK, record.batch
     parts = [part for block in record.blocks for part in block.comparisons]
     kinks = [part for part in parts if part.kinks]
     if kinks:

@@ -8,7 +8,7 @@ from profiles import examples
 
 from twotower.core.errors import InputError
 from twotower.metrics.average_precision import average_precision, average_precision_by
-from twotower.metrics.rankings import LANES, Ranking, weighted_average_precision
+from twotower.metrics.weighted_precision import LANES, Ranking, weighted_average_precision
 
 EXAMPLES = examples(60)
 
