@@ -1,6 +1,8 @@
 """What an inspection must find, by the textbook in float64: the same batch with one row a pair."""
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from subjects import stirred_subject
@@ -64,3 +66,10 @@ def stirred(world, name: str, **settings) -> Subject:
 def inspect(subject: Subject) -> dict:
     """The record of an inspection, as JSON has it."""
     return plain(inspection.inspect(subject))
+
+
+@functools.cache
+def looked_into(world: Path, name: str) -> tuple[Textbook, dict]:
+    """A textbook and the record of the same batch, which no test changes."""
+    subject = stirred(world, name)
+    return Textbook(subject), inspect(subject)

@@ -9,7 +9,7 @@ from tiny_experiments import run_tiny
 from twotower.core.errors import InputError
 from twotower.data.memory.knowledge import Knowledge, ones
 from twotower.data.memory.memory import TERMS, Memory, blocks, training_terms
-from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest
+from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest, watched_together
 from twotower.data.memory.rates import PSEUDO_USERS, log_rates
 from twotower.data.memory.regression import RIDGE, logistic_regression
 from twotower.data.sample import Pairs
@@ -79,7 +79,7 @@ def test_neighbours_are_cosines_without_the_title_itself(rng):
 
 def test_ease_predicts_each_title_from_the_others_best(rng):
     known = make_known(rng)
-    X, B = known.watched.toarray().astype(np.float64), ease_weights(known.watched, decay=5.0)
+    X, B = known.watched.toarray().astype(np.float64), ease_weights(watched_together(known.watched).users, decay=5.0)
     assert not np.diag(B).any()
     for title in (0, 5):  # ridge regression of one title on all others
         others = np.delete(np.arange(TITLES), title)

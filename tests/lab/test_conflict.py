@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from textbook_inspection import MODELS, Textbook, inspect, stirred
+from textbook_inspection import MODELS, looked_into
 
 from twotower.lab.attribution import gradients as matrices
 from twotower.lab.attribution.gradients import conflict
@@ -38,9 +38,8 @@ def test_gradients_that_cancel_have_no_shares():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_the_towers_conflict_in_the_textbook(tiny_world, name):
-    subject = stirred(tiny_world, name)
-    textbook, record = Textbook(subject), inspect(subject)
-    towers = [p for p in subject.model.params if p.startswith(("user.", "title."))]
+    textbook, record = looked_into(tiny_world, name)
+    towers = [p for p in textbook.params if p.startswith(("user.", "title."))]
     parts = [textbook.of_group(k) for k in range(len(record["groups"]))]
     flat = np.stack([np.concatenate([part[p].ravel() for p in towers]) for part in parts])
     norms = np.linalg.norm(flat, axis=1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from subjects import tiny_subject
-from textbook_inspection import CLOSE, MODELS, Textbook, inspect, stirred
+from textbook_inspection import CLOSE, MODELS, inspect, looked_into, stirred
 
 from twotower.lab.attribution.blocks import blocks_of
 from twotower.lab.attribution.gradients import running_statistics_kept
@@ -14,8 +14,7 @@ from twotower.model.variants.objective import Objective
 @pytest.fixture(scope="module", params=MODELS)
 def found(request, tiny_world):
     """A textbook and the record of the same batch."""
-    subject = stirred(tiny_world, request.param)
-    return Textbook(subject), inspect(subject)
+    return looked_into(tiny_world, request.param)
 
 
 def norm(values) -> float:

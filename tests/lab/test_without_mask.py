@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from textbook_inspection import CLOSE, MODELS, Textbook, inspect, stirred
+from textbook_inspection import CLOSE, MODELS, Textbook, inspect, looked_into, stirred
 
 from twotower.model.variants.objective import Objective
 
 
 @pytest.fixture(scope="module", params=[name for name in MODELS if name != "baseline"])
 def found(request, tiny_world):
-    subject = stirred(tiny_world, request.param)
-    return Textbook(subject), inspect(subject)
+    return looked_into(tiny_world, request.param)
 
 
 def test_every_cell_is_the_textbooks_with_the_mask_off(found):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.memory.knowledge import Knowledge, read_history
@@ -36,14 +37,17 @@ def known_to(dataset: Dataset, pairs: Pairs, territory_group: np.ndarray, seed: 
     )
 
 
-def remember(dataset: Dataset, pairs: Pairs, territory_group: np.ndarray, seed: int) -> tuple[Memory, Pairs]:
+def remember(
+    dataset: Dataset, pairs: Pairs, territory_group: np.ndarray, seed: int, progress: Progress = silent
+) -> tuple[Memory, Pairs]:
     """The memory of all training labels, and the training pairs (n,) with their terms, mean 0 and spread 1 over them.
 
     The terms of a pair leave out the labels of its user's fold.
     """
     known = known_to(dataset, pairs, territory_group, seed)
+    terms = training_terms(known, progress)
     memory = Memory.of(known)
-    terms = memory.standardise(training_terms(known))
+    terms = memory.standardise(terms)
     return memory, replace(pairs, memory=terms)
 
 

@@ -69,9 +69,8 @@ class Trainer:
         self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
         self.memory: Memory | None = None
         if model.memory:
-            progress("computing memory terms", 0, 0)
             self.memory_group = dataset.territories.group if model.groups == 1 else territory_group
-            self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed)
+            self.memory, self.learned = remember(dataset, self.learned, self.memory_group, settings.seed, progress)
         self.remembered = self.learned
         self.pairs, self.held_out = split_users(self.learned, sampled, settings.validation, settings.seed)
         positives = int(self.pairs.label.sum())

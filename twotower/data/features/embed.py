@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from twotower.data.features.own_vectors import read_vectors
 from twotower.data.features.popularity import history_counts, largest_territories, length_of_history, log_shares
 from twotower.data.features.svd import (
     Factors,
+    effective_rows,
     inverse_document_frequency,
     tf_idf,
     truncated_svd,
@@ -37,6 +38,7 @@ MAX_CATEGORIES = 4_096  # per one-hot column
 # users with the same titles, one step along the graph: +4 % PR-AUC on Last.fm, +8 % on Online Retail.
 POWER = 3.0
 LARGEST_POWER = 9.0  # beyond, one direction dominates
+FEW_USERS = 10  # effective users of a column, below which it is warned of
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class EmbedConfig:
         return json.loads(json.dumps(asdict(self), default=str))
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """What the columns of the history's SVD hold."""
+
+    energy: np.ndarray  # (k,) share of the weighted history's squared entries that the columns up to each one hold
+    users: np.ndarray  # (k,) effective users of each column
+
+
 class FeaturePart(NamedTuple):
     """Some columns of all user or title vectors, and how they were made."""
 
@@ -85,6 +95,7 @@ class EmbedSummary:
     title_parts: list[tuple[str, int]]
     notes: list[str]
     n_territories: int
+    spectrum: "Spectrum | None" = None  # of the history's SVD
 
 
 def embed(
@@ -109,7 +120,8 @@ def embed(
             raise InputError(f"{directory}: nothing to make {what} vectors of: {builder.hint(what)}")
     of_users, of_titles = ([part for part, _ in made] for made in (users, titles))
     basis = Basis(of_users, of_titles, builder.history_basis, builder.text_basis)
-    return write(dataset, users, titles, basis, {"config": config.plain()}, builder.notes, progress)
+    summary = write(dataset, users, titles, basis, {"config": config.plain()}, builder.notes, progress)
+    return replace(summary, spectrum=builder.spectrum)
 
 
 def made_of(parts: Iterable[FeaturePart]) -> list[FeaturePart]:
@@ -137,6 +149,7 @@ class FeatureBuilder:
     def __init__(self, dataset: Dataset, config: EmbedConfig, progress: Progress = silent):
         self.dataset, self.config, self.progress = dataset, config, progress
         self.notes: list[str] = []
+        self.spectrum: Spectrum | None = None
         self.history_basis: History | None = None
         self.text_basis: Text | None = None
         # Wrong input is reported before the first SVD.
@@ -167,7 +180,9 @@ class FeatureBuilder:
         if self.own_users is not None:
             yield FeaturePart(Part("own", "own", self.own_users.shape[1]), self.own_users)
         if default or config.user_dims is not None:
-            yield self._svd_part("history", "user", self.history.users(self.history_matrix))
+            columns = self.history.users(self.history_matrix)
+            self._describe(columns)
+            yield self._svd_part("history", "user", columns)
         if (default if config.popularity is None else config.popularity) and self.counts.nnz:
             yield counted_part("length", length_of_history(self.counts))
         if default if config.territory_onehot is None else config.territory_onehot:
@@ -247,6 +262,18 @@ class FeatureBuilder:
         factors = self._factorise("history", self.history_matrix, self.dims)
         self.history_basis = History(self.dataset.title_ids, self.weighting, factors, self.power)
         return self.history_basis
+
+    def _describe(self, columns: np.ndarray) -> None:
+        """Keep the spectrum of the users' columns (U, k), and note columns that few users fill."""
+        s, users = self.history.factors.s, effective_rows(columns)
+        if not len(s):
+            return
+        self.spectrum = Spectrum(np.cumsum(s**2) / np.square(self.history_matrix.data).sum(), users)
+        few = counted(int((users < FEW_USERS).sum()), "history column")
+        if (users < FEW_USERS).any():
+            what = f"{few} with fewer than {FEW_USERS} effective users: a handful of users fill them"
+            remedy = "try --weighting regularised or bm25, fewer --user-dims, or a smaller --history-power"
+            self.notes.append(f"Warning: {what}; {remedy}.")
 
     def _factorise(self, name: str, A: sparse.csr_matrix, dims: int) -> Factors:
         self.progress(f"SVD of {name}", 0, 1)

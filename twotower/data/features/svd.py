@@ -33,6 +33,16 @@ class Factors:
         return (self.V * self.s**power).astype(np.float32)
 
 
+def effective_rows(columns: np.ndarray) -> np.ndarray:
+    """Rows that each column of (n, F) is about: its participation ratio (Σ u²)² / Σ u⁴, (F,)."""
+    total, of_squares = np.zeros((2, columns.shape[1]))
+    for start in range(0, len(columns), BLOCK_ROWS):
+        squares = np.square(columns[start : start + BLOCK_ROWS], dtype=np.float64)
+        total += squares.sum(axis=0)
+        of_squares += np.square(squares).sum(axis=0)
+    return total**2 / np.maximum(of_squares, 1e-300)
+
+
 def count_matrix(
     row: np.ndarray | list[int], column: np.ndarray | list[int], shape: tuple[int, int]
 ) -> sparse.csr_matrix:

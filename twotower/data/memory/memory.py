@@ -9,21 +9,25 @@ What is counted for a training pair is of the days before or, without days, of t
 label predicts itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from twotower.core.progress import Progress, silent
 from twotower.data.memory.knowledge import FOLDS, Knowledge
 from twotower.data.memory.neighbours import (
+    MOST_TITLES,
     combine_profiles,
     cosine_neighbours,
     ease_neighbours,
     parts,
     profile_cosines,
     profile_scores,
+    watched_together,
 )
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 
@@ -63,9 +67,10 @@ class Memory:
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
 
     @classmethod
-    def of(cls, known: Knowledge) -> "Memory":
-        """What is remembered of what is known."""
-        neighbours = cosine_neighbours(known.watched), ease_neighbours(known.watched)
+    def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
+        """What is remembered of what is known. ``tick`` is called now and then, here and below."""
+        together = watched_together(known.watched, tick) if known.history.shape[1] <= MOST_TITLES else None
+        neighbours = (find(known.watched, together=together) for find in (cosine_neighbours, ease_neighbours))
         memory = cls(known.history, known.territory, title_terms(known), *neighbours)
         memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
         labels = TERMS.index("labels, world")  # over the mean title's: shares of labels grow with the days counted
@@ -87,13 +92,14 @@ class Memory:
         self.mean, self.spread = other.mean, other.spread
         return self
 
-    def of_pairs(self, user: Array, title: Array) -> Array:
+    def of_pairs(self, user: Array, title: Array, tick: Callable[[], object] = lambda: None) -> Array:
         """m (n, F) float32 of pairs (n,), in any order."""
         cosine, ease = np.empty((2, len(user)), np.float32)
         for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.history.shape[1])):
             history, column = self.history[users], title[index]
             cosine[index] = profile_cosines(history, self.cosines)[row, column]
             ease[index] = profile_scores(history, self.ease)[row, column]
+            tick()
         m, length = np.empty((len(user), len(TERMS)), np.float32), self.length[user]
         m[:, : len(TITLE_TERMS)] = self.tables[:, self.territory[user], title].T
         terms = cosine, np.log(cosine + SMALLEST_COSINE), cosine * length, length, ease, ease * length
@@ -150,8 +156,8 @@ class Memory:
         )  # fmt: skip
         return found
 
-    def living_in(self, territory: int, user: int) -> "Memory":
-        """The same memory, where one user (a row) lives in another territory."""
+    def living_in(self, territory: int, user: int | Array) -> "Memory":
+        """The same memory, where some users (rows) live in another territory."""
         moved = copy(self)
         moved.territory = self.territory.copy()
         moved.territory[user] = territory
@@ -189,7 +195,7 @@ def title_terms(known: Knowledge) -> Array:
     return np.stack(tables)
 
 
-def training_terms(known: Knowledge) -> Array:
+def training_terms(known: Knowledge, progress: Progress = silent) -> Array:
     """m (n, F) float32 of the training pairs, of which no label counts itself.
 
     In a log with days it is what was known before: the pairs of each block of days know the labels of the blocks
@@ -199,10 +205,14 @@ def training_terms(known: Knowledge) -> Array:
     for number in range(int(block.max(initial=0)) + 1):
         own = np.flatnonzero(block == number)
         pairs = known.pairs.take(own)
+        tick = partial(progress, "computing memory terms", int((block < number).sum()), len(block))
+        tick()
         if number:
-            m[own] = Memory.of(known.only(known.pairs.take(block < number))).of_pairs(pairs.user, pairs.title)
+            before = known.only(known.pairs.take(block < number))
+            m[own] = Memory.of(before, tick).of_pairs(pairs.user, pairs.title, tick)
         else:
-            m[own] = terms_by_fold(known.only(pairs))
+            m[own] = terms_by_fold(known.only(pairs), tick)
+    progress("computing memory terms", len(block), len(block))
     return m
 
 
@@ -213,11 +223,11 @@ def blocks_of_days(day: Array) -> Array:
     return np.unique(np.searchsorted(edges, day), return_inverse=True)[1]
 
 
-def terms_by_fold(known: Knowledge) -> Array:
+def terms_by_fold(known: Knowledge, tick: Callable[[], object] = lambda: None) -> Array:
     """m (n, F) float32 of the training pairs, each without the labels of its user's fold."""
     m = np.empty((len(known.pairs), len(TERMS)), np.float32)
     for fold in range(FOLDS):
         own = np.flatnonzero(known.fold[known.pairs.user] == fold)
         pairs = known.pairs.take(own)
-        m[own] = Memory.of(known.without_labels_of(fold)).of_pairs(pairs.user, pairs.title)
+        m[own] = Memory.of(known.without_labels_of(fold), tick).of_pairs(pairs.user, pairs.title, tick)
     return m

@@ -5,6 +5,8 @@ Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,17 +17,56 @@ from twotower.core.jit import njit
 
 NEIGHBOURS = 200  # of each title that are kept
 MOST_TITLES = 10_000  # of EASE, which inverts a matrix of this width: three such matrices are 1.2 GB
+USERS_AT_ONCE = 1 << 18  # whose titles are counted between two ticks
+ROWS_AT_ONCE = 512  # of a dense matrix that are made sparse together
 DECAY = 100.0  # of EASE: added to the diagonal of the Gram matrix
 
 
-def cosine_neighbours(watched: sp.csr_array, most: int = NEIGHBOURS) -> sp.csr_array:
+class Together(NamedTuple):
+    """Titles that the same users watched, of at most ``MOST_TITLES`` titles: both symmetric."""
+
+    users: np.ndarray  # (T, T) float32 how many watched both; on the diagonal, how many watched the title
+    cosine: np.ndarray  # (T, T) float32; 0 on the diagonal
+
+
+def watched_together(watched: sp.csr_array, tick: Callable[[], object] = lambda: None) -> Together:
+    """Counts and cosines of every two titles in one pass; ``tick`` is called now and then."""
+    T = watched.shape[1]
+    start, title, _ = parts(watched)
+    sums, unit = np.zeros((T, T, 2), np.float32), unit_lengths(watched)
+    for first in range(0, watched.shape[0], USERS_AT_ONCE):
+        add_products(sums, start[first : first + USERS_AT_ONCE + 1], title, unit)
+        tick()
+    users, cosine = (np.triu(sums[:, :, k]) for k in range(2))
+    users += np.triu(users, 1).T
+    np.fill_diagonal(cosine, 0)
+    cosine += cosine.T
+    return Together(users, cosine)
+
+
+def unit_lengths(watched: sp.csr_array) -> np.ndarray:
+    """One over the length of each title's column of ones, (T,) float32."""
+    return (1 / np.sqrt(np.maximum(watched.sum(0), 1))).astype(np.float32)
+
+
+def cosine_neighbours(
+    watched: sp.csr_array, most: int = NEIGHBOURS, together: Together | None = None
+) -> sp.csr_array:  # fmt: skip
     """Cosine of the viewers of every two titles, (T, T) float32: the ``most`` nearest of each (Sarwar et al. 2001)."""
-    viewers = np.maximum(watched.sum(0), 1)
-    unit = watched @ sp.diags_array((1 / np.sqrt(viewers)).astype(np.float32))
+    if watched.shape[1] <= MOST_TITLES:
+        return largest_of_rows((together or watched_together(watched)).cosine, most)
+    unit = watched @ sp.diags_array(unit_lengths(watched))
     cosine = (unit.T @ unit).tocsr()
     row = np.repeat(np.arange(cosine.shape[0]), np.diff(cosine.indptr))
     cosine.data[cosine.indices == row] = 0
     return keep_largest(cosine, most)
+
+
+def largest_of_rows(dense: np.ndarray, most: int) -> sp.csr_array:
+    """The same of a dense matrix, a block of rows at a time."""
+    blocks = range(0, len(dense), ROWS_AT_ONCE)
+    kept = [keep_largest(sp.csr_array(dense[first : first + ROWS_AT_ONCE]), most) for first in blocks]
+    return sp.csr_array(sp.vstack(kept, "csr"))
 
 
 def keep_largest(matrix: sp.csr_array, most: int) -> sp.csr_array:
@@ -40,7 +81,9 @@ def keep_largest(matrix: sp.csr_array, most: int) -> sp.csr_array:
     return matrix
 
 
-def ease_neighbours(watched: sp.csr_array, most: int = NEIGHBOURS, decay: float = DECAY) -> sp.csr_array:
+def ease_neighbours(
+    watched: sp.csr_array, most: int = NEIGHBOURS, decay: float = DECAY, together: Together | None = None
+) -> sp.csr_array:
     """B (T, T) float32 that predicts each title from the others, the ``most`` strongest of each (Steck 2019, EASE).
 
     Ridge regression in closed form: B = I − P / diag(P) with P = (XᵀX + decay·I)⁻¹. Beyond the ``MOST_TITLES`` titles
@@ -48,14 +91,15 @@ def ease_neighbours(watched: sp.csr_array, most: int = NEIGHBOURS, decay: float 
     """
     T = watched.shape[1]
     titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES]).astype(np.int32)
-    B = sp.csr_array(ease_weights(watched[:, titles], decay))
-    B = keep_largest(sp.csr_array(B.T), most).T.tocoo()  # of each column: the title that is predicted
+    if together is None:
+        together = watched_together(watched if T <= MOST_TITLES else sp.csr_array(watched[:, titles]))
+    B = largest_of_rows(ease_weights(together.users, decay).T, most).T.tocoo()  # of each title that is predicted
     return sp.csr_array((B.data, (titles[B.row], titles[B.col])), shape=(T, T))
 
 
-def ease_weights(watched: sp.csr_array, decay: float = DECAY) -> np.ndarray:
-    """All of B (T, T) float32, with a zero diagonal."""
-    gram = (watched.T @ watched).toarray()
+def ease_weights(users: np.ndarray, decay: float = DECAY) -> np.ndarray:
+    """All of B (T, T) float32, with a zero diagonal; ``users`` (T, T) watched both titles."""
+    gram = users.copy()
     gram[np.diag_indices_from(gram)] += decay
     P = inverse(gram)
     B = P / -np.diag(P)
@@ -83,6 +127,17 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
 def parts(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bounds of the rows, columns and values. Columns are unsigned, so that kernels don't look for negative ones."""
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
+
+
+@njit(cache=True, nogil=True)
+def add_products(sums: np.ndarray, start: np.ndarray, title: np.ndarray, unit: np.ndarray) -> None:
+    """Add to sums (T, T, 2) 1 and unit[i]·unit[j] for every two titles i <= j of a user: in the order of users."""
+    for r in range(len(start) - 1):
+        own = title[start[r] : start[r + 1]]
+        for a in range(len(own)):
+            for b in range(a, len(own)):
+                sums[own[a], own[b], 0] += np.float32(1)
+                sums[own[a], own[b], 1] += unit[own[a]] * unit[own[b]]
 
 
 @njit(cache=True, nogil=True)

@@ -3,7 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from twotower.data.memory.knowledge import Knowledge, ones
+from twotower.core.jit import njit
+from twotower.data.memory.knowledge import Knowledge
 
 PSEUDO_USERS = 20.0  # that a territory borrows from its group, and a group from the world
 RECENT_SHARE = 0.1  # of the labels, the latest ones, that count as recent
@@ -21,8 +22,8 @@ def log_rates(matrix: sp.csr_array, known: Knowledge, level: str, counted: np.nd
     C = len(known.group)
     territory = known.territory if counted is None else known.territory[counted]
     users = np.bincount(territory, minlength=C).astype(np.float64)  # (C,)
-    member = ones(known.territory, np.arange(len(known.territory)), (C, len(known.territory)))
-    viewers = (member @ matrix).toarray().astype(np.float64)  # (C, T)
+    viewers = np.zeros((C, matrix.shape[1]))
+    count_viewers(viewers, known.territory, matrix.indptr, matrix.indices)
     could = users @ known.availability.T.astype(np.float64)  # (T,) users whose territory has the title
     world = (viewers.sum(0) + 0.5) / (could + 1)
     rates = np.broadcast_to(world, viewers.shape)
@@ -42,3 +43,11 @@ def recent_log_rates(known: Knowledge) -> np.ndarray:
     since = np.quantile(positive.day, 1 - RECENT_SHARE, method="lower") if len(positive) else 0
     recent = known.only(positive.take(positive.day >= since))
     return log_rates(recent.labels, recent, "territory", recent.counted)
+
+
+@njit(cache=True, nogil=True)
+def count_viewers(viewers: np.ndarray, territory: np.ndarray, start: np.ndarray, title: np.ndarray) -> None:
+    """viewers[c, t] += users of territory c who watched t, title[start[u]:start[u + 1]] of user u."""
+    for u in range(len(territory)):
+        for i in range(start[u], start[u + 1]):
+            viewers[territory[u], title[i]] += 1

@@ -244,6 +244,7 @@ def place_of(frame: FrameType) -> tuple[str | None, int | None, bool]:
     return layer, group, backward
 
 
+@functools.cache
 def formula(statement: Statement, index: int) -> str:
     """The comment of a statement without shapes; of several targets with a part each, that of the ``index``-th."""
     comment = re.sub(r"^\([\w·, ]+\) ", "", statement.comment)
@@ -251,12 +252,14 @@ def formula(statement: Statement, index: int) -> str:
     return parts[index] if len(parts) == len(list(targets_of(statement.node))) else comment
 
 
+@functools.cache
 def source_of(node: ast.stmt, index: int) -> str:
     """What is assigned to the ``index``-th target of a statement."""
     value = getattr(node, "value", None)
     return ast.unparse(value.elts[index] if isinstance(value, ast.Tuple) else value) if value is not None else ""
 
 
+@functools.cache
 def argument_text(node: ast.stmt, function: str, index: int) -> str:
     """What a statement passes to a function as its ``index``-th argument."""
     calls = [each for each in ast.walk(node) if isinstance(each, ast.Call) and ast.unparse(each.func) == function]

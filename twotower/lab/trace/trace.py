@@ -40,19 +40,21 @@ def run(network: TinyNetwork, train: TrainConfig, masked: bool) -> Run:
     recorder = Recorder(network.params, network.declared)
     loss, gradients = recorder.run("loss_and_gradients", network.params, network.batch, network.config, masked=masked)
     steps = [step_record(each, network, masked) for each in recorder.observations]
+    recorder = Recorder({}, {})
     for name, k in network.blocks():
-        steps += adam_steps(network, train, gradients, name, k)
+        steps += adam_steps(recorder, network, train, gradients, name, k)
     for number, step in enumerate(steps, 1):
         step.number = number
     return Run(loss, steps)
 
 
 def adam_steps(
-    network: TinyNetwork, train: TrainConfig, gradients: dict[str, np.ndarray], name: str, k: int | None
-) -> list[Step]:
+    recorder: Recorder, network: TinyNetwork, train: TrainConfig, gradients: dict[str, np.ndarray], name: str,
+    k: int | None,
+) -> list[Step]:  # fmt: skip
     """The first update of one block, from moments of 0."""
     P, G = (np.array(arrays[name] if k is None else arrays[name][k]) for arrays in (network.params, gradients))
-    recorder, M, V = Recorder({}, {}), np.zeros_like(P), np.zeros_like(P)
+    recorder.observations, M, V = [], np.zeros_like(P), np.zeros_like(P)
     recorder.is_known(M), recorder.is_known(V)
     recorder.run("adam", P, M, V, G, train.learning_rate, train.beta1, train.beta2, train.eps, 1)
     steps = [step_record(each, network, True) for each in recorder.observations]
