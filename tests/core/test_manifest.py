@@ -6,20 +6,13 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from killing import killed_before
 
+from benchmarks.killing import killed_before
 from twotower.core import manifest as module
 from twotower.core.errors import InputError
 from twotower.core.locks import LOCK, locked
-from twotower.core.manifest import (
-    MANIFEST,
-    Files,
-    StagedDirectory,
-    Verification,
-    clear_leftovers,
-    describe,
-    read_manifest,
-)
+from twotower.core.manifest import MANIFEST, Files, Verification, describe, read_manifest
+from twotower.core.staging import StagedDirectory, clear_leftovers
 from twotower.core.storage import read_record, write_record
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sealing import reseal
 
-from twotower.core import manifest
+from twotower.core import staging
 from twotower.core.errors import InputError
+from twotower.core.manifest import describe
 from twotower.data import dataset as module
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter, update_territories, write_vectors
@@ -91,7 +92,7 @@ def test_nothing_half_written_stays_after_an_error(tmp_path, monkeypatch, stage)
         raise OSError("No space left on device")
 
     if stage == "finish":
-        monkeypatch.setattr(manifest, "write_record", fail)
+        monkeypatch.setattr(staging, "write_record", fail)
     with pytest.raises(OSError, match="No space"), DatasetWriter(tmp_path / "world", "import", 0, {}) as writer:
         write_parts(writer)
         if stage == "parts":
@@ -270,7 +271,7 @@ def test_a_change_that_fails_leaves_the_dataset_as_it_was(data, monkeypatch):
         raise OSError("No space left on device")
 
     before = sorted(path.name for path in data.path.rglob("*"))
-    monkeypatch.setattr(manifest, "describe", fail)
+    monkeypatch.setattr(staging, "describe", fail)
     with pytest.raises(OSError):
         update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
     assert sorted(path.name for path in data.path.rglob("*")) == before
@@ -281,9 +282,9 @@ def test_of_two_changes_at_once_both_are_kept(data, monkeypatch):
     def meanwhile(stage, progress):
         monkeypatch.undo()
         update_territories(data.path, replace(data.territories, group=np.array([1, 0], np.int16)))
-        return manifest.describe(stage)
+        return describe(stage)
 
-    monkeypatch.setattr(manifest, "describe", meanwhile)
+    monkeypatch.setattr(staging, "describe", meanwhile)
     write_vectors(data.path, np.ones((5, 2), np.float32), np.ones((3, 2), np.float32))
     after = Dataset.open(data.path)
     assert after.check()["users"] == 5

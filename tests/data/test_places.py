@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from twotower.core.locks import locked
-from twotower.core.manifest import StagedDirectory
+from twotower.core.staging import StagedDirectory
 from twotower.core.storage import whole_file
 
 

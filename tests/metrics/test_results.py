@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower.metrics.averages import mean_defined, ratio
+from twotower.metrics.averages import lowest_and_gap, mean_defined, ratio
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
 
 
@@ -100,3 +100,8 @@ def test_means_and_ratios_of_nothing_are_undefined_and_silent():
     values = np.array([[1.0, np.nan], [3.0, np.nan]])
     np.testing.assert_array_equal(mean_defined(values, axis=0), [2, np.nan])
     np.testing.assert_array_equal(mean_defined(values, axis=1), [1, 3])
+
+
+def test_the_lowest_and_the_gap_leave_out_what_is_undefined():
+    assert lowest_and_gap(np.array([0.5, np.nan, 0.125, 0.25])) == (0.125, 0.375)
+    assert np.isnan(lowest_and_gap(np.array([np.nan]))).all() and np.isnan(lowest_and_gap(np.empty(0))).all()

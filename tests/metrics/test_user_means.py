@@ -42,6 +42,14 @@ def test_levels_gains_and_changes_agree(rng):
     assert change.mean == pytest.approx(0.1 * level.overall.mean) and change.low > 0
 
 
+def test_the_noise_of_seeds_widens_an_interval(rng):
+    """Two trainings far apart say little, however many users agree in each."""
+    values = np.stack([np.full(400, 0.4), np.full(400, 0.6)]) + rng.normal(0, 0.01, (2, 400))
+    users = UserMeans(np.zeros(400, int), 1, np.random.default_rng(0), replicates=400)
+    apart, one = users.level(users.means(values)).overall, users.level(users.means(values[:1])).overall
+    assert one.high - one.low < 0.01 and apart.high - apart.low > 0.5 and 0 <= apart.low < 0.5 < apart.high <= 1
+
+
 def test_a_territory_with_few_users_counts_for_no_mean(rng):
     territory = np.repeat([0, 1], [ENOUGH_USERS, ENOUGH_USERS - 1])
     values = np.where(territory == 0, 0.25, 0.75)[None]

@@ -32,6 +32,7 @@ SECTIONS = {
         "train": "Train a model and evaluate it on unseen users and days.",
         "evaluate": "Evaluate a run per territory and per title.",
         "compare": "Compare runs: relative gains per territory.",
+        "verify": "Check a run: checksums, data and, with --retrain, the same bits.",
     },
     "Study": {
         "experiment": "Run the paper's experiment: compare methods over several seeds.",
@@ -45,6 +46,7 @@ SECTIONS = {
     "Serve": {
         "recommend": "Recommend titles to each user.",
         "export": "Write user and title embeddings for scoring elsewhere.",
+        "serve": "Serve recommendations as JSON, with a page to click.",
     },
     "Machine": {
         "doctor": "Check this machine and show which kernels it runs.",
@@ -136,7 +138,9 @@ def did_you_mean(name: str) -> str:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="twotower")
-def cli() -> None:
+@click.option("--verify/--no-verify", default=True, show_default=True,
+              help="Compare files with their checksums when first used; sizes and shapes always are.")  # fmt: skip
+def cli(verify: bool) -> None:
     """Two-tower recommenders for many territories, trained and evaluated on CPUs alone.
 
     \b
@@ -144,6 +148,9 @@ def cli() -> None:
       twotower train --mtl --groups 4     simulate a world, train, print PR-AUC
       twotower train --help               what a command does, and its options
     """
+    from twotower.core.manifest import Verification
+
+    Verification.enabled = verify
 
 
 def main() -> None:

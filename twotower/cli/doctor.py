@@ -14,13 +14,14 @@ def doctor(directory: Path | None, as_json: bool) -> None:
     gemm is the implementation of the matrix product: avx512, avx2, or numpy (NumPy's BLAS) on other processors.
     Compiled kernels are kept for later runs in the directory shown as "kernel cache".
 
-    With DIR, every file of that dataset and of its samples is compared with its checksum, and all vectors and
-    pairs are checked.
+    With DIR, a dataset or a run, every file is compared with its checksum, and all vectors and pairs are checked. It
+    also shows who is writing there, what dead processes left, and the free space of the disk.
 
     \b
     Example:
       twotower doctor
       twotower doctor world
+      twotower doctor runs/001-mtl-4
     """
     from twotower.core.environment import blas_in_use, environment_facts
     from twotower.core.jit import cache_state
@@ -37,9 +38,16 @@ def doctor(directory: Path | None, as_json: bool) -> None:
         facts |= {"kernel_cache": kept.directory, "cache_lasts": kept.lasting}
         facts |= {"cache_mib": round(kept.mib, 1), "kernels_kept": kept.kernels}
         if directory is not None:
+            from twotower.core.staging import place_facts
             from twotower.data.dataset import Dataset
             from twotower.data.sample import Sample
+            from twotower.training.run import PLAN, RUN
+            from twotower.training.verify import verify
 
+            facts |= place_facts(directory)
+        if directory is not None and ((directory / RUN).is_file() or (directory / PLAN).is_file()):
+            facts |= verify(directory, progress=progress)
+        elif directory is not None:
             dataset = Dataset.open(directory)
             facts |= dataset.check(progress)
             facts |= {f"sample_{name}": Sample(dataset, name).check(progress) for name in dataset.samples()}

@@ -24,8 +24,9 @@ import numpy as np
 from twotower.core.checks import VECTOR_TYPES
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-from twotower.core.manifest import MANIFEST, Facts, Files, clear_leftovers, read_manifest
+from twotower.core.manifest import MANIFEST, Facts, Files, read_manifest
 from twotower.core.progress import Progress, silent
+from twotower.core.staging import clear_leftovers
 from twotower.data.territories import Territories
 
 CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity

@@ -9,8 +9,8 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-from twotower.core.manifest import StagedDirectory
 from twotower.core.progress import Progress, silent
+from twotower.core.staging import StagedDirectory
 from twotower.core.storage import GrowingColumns, reserve_array, write_csv, write_json
 from twotower.core.version import __version__
 from twotower.data.dataset import BASIS, Dataset, Provenance, VectorsRecord, log_digest, shard_name

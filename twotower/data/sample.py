@@ -20,8 +20,9 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.locks import remove
-from twotower.core.manifest import MANIFEST, Files, StagedDirectory, clear_leftovers, read_manifest
+from twotower.core.manifest import MANIFEST, Files, read_manifest
 from twotower.core.progress import Progress, silent
+from twotower.core.staging import StagedDirectory, clear_leftovers
 from twotower.core.storage import GrowingColumns, read_record
 from twotower.data.dataset import Dataset
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from twotower.core.config import CELL_OFFSETS, Config
-from twotower.experiments.methods import GROUP_TRAINING
+from twotower.experiments.methods import BASELINES, GROUP_TRAINING
 from twotower.experiments.plan import Plan
 from twotower.experiments.report.wording import average, mean_of
 from twotower.experiments.schema import GainsRecord, MethodRecord, PartRecord
@@ -46,7 +46,7 @@ def steps(plan: Plan) -> list[tuple[str, str, str]]:
         parts = ingredients(configs[method.name])
         if alike and not method.rival and not method.separate and differs_by(configs[method.name], own, goal - parts):
             known[method.name] = parts
-    names = [name for name, parts in known.items() if not parts][:1]
+    names = sorted((name for name, parts in known.items() if not parts), key=lambda name: name not in BASELINES)[:1]
     while names and names[-1] != main.name:
         further = [name for name, parts in known.items() if known[names[-1]] < parts < goal]
         names.append(min(further, key=lambda name: len(known[name])) if further else main.name)

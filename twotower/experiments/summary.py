@@ -99,13 +99,16 @@ def part_sentences(record: ExperimentRecord) -> list[str]:
     """Which part of the main method's gain heads, memory per group and offsets have; whether memory is in it at all."""
     parts, sentences = record["parts"], []
     if len(parts) > 1:
-        whole = f"Of what {record['main_method']} gains over {parts[0]['baseline']} in overall PR-AUC"
+        name, start = record["main_method"], parts[0]["baseline"]
+        shared = all(part["share"] is not None for part in parts)
         told = (
-            f"{part['part']} have {share_of(part)} ({part['method']} against {part['baseline']}: "
+            f"{part['part']}{share_of(part) if shared else ''} ({part['method']} against {part['baseline']}: "
             f"{standing(part['overall'])}, {percent(part['overall'])})"
             for part in parts
         )
-        sentences.append(f"{whole}, {', '.join(told)}.")
+        whole = f"Of what {name} gains over {start} in overall PR-AUC, "
+        none = f"{name} gains nothing over {start} in overall PR-AUC that parts could have a share of: "
+        sentences.append(f"{whole if shared else none}{', '.join(told)}.")
     elif parts and " and " in parts[0]["part"]:
         sentences.append(
             f"{parts[0]['part'].capitalize()} make up {record['main_method']} together; methods with some of them "
@@ -120,8 +123,8 @@ def part_sentences(record: ExperimentRecord) -> list[str]:
 
 
 def share_of(part: PartRecord) -> str:
-    """``96 %``, or words where the whole is no gain."""
-    return "no part that can be told" if part["share"] is None else f"{100 * part['share']:.0f} %".replace("-", "−")
+    """`` have 96 %``: the share of a part in the whole gain."""
+    return f" have {100 * (part['share'] or 0):.0f} %".replace("-", "−")
 
 
 def ranking_sentences(record: ExperimentRecord) -> list[str]:

@@ -35,8 +35,8 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from twotower.core.manifest import StagedDirectory
 from twotower.core.progress import Progress, silent
+from twotower.core.staging import StagedDirectory
 from twotower.core.storage import reserve_array, write_csv
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset

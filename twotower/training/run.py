@@ -34,8 +34,9 @@ from twotower.core.config import load_toml
 from twotower.core.environment import environment_facts
 from twotower.core.errors import InputError
 from twotower.core.locks import create_held, discard, locked, remove, sweep
-from twotower.core.manifest import Files, describe, flush_all
+from twotower.core.manifest import Files, describe
 from twotower.core.serialisation import plain
+from twotower.core.staging import flush_all
 from twotower.core.storage import (
     missing_parents,
     name_place,
