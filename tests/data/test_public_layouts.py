@@ -1,6 +1,11 @@
 """Logs in the layouts that people have: separators, times and ids, and what must come of each."""
 
 import csv
+import gzip
+import json
+import os
+import sys
+import threading
 from datetime import date
 
 import pytest
@@ -234,3 +239,113 @@ def test_any_mixture_is_the_same_log(tmp_path_factory, separator, encoding, quot
     assert_sound((dataset, summary))
     assert summary.n_events == len(set(EVENTS)) and len(summary.split.dates) == N_DAYS
     assert all(title.startswith("Título ") for title in dataset.title_ids)
+
+
+# ---------------------------------------------------------------------- conditions, pipes, formats of side tables
+
+
+def with_others(write_row) -> str:
+    """The log, and as many rows more that are no views or are short ones."""
+    rows = [[*row, "view", str(61 + i % 9)] for i, row in enumerate(plain())]
+    others = [["9999", f"x{i}", "DE", "2031-01-01", ["click", "view"][i % 2], ["", "7"][i % 2]] for i in range(50)]
+    return "".join(map(write_row, [[*HEADER, "event", "duration"], *rows[:300], *others, *rows[300:]]))
+
+
+CONDITION = "event = 'view' AND duration > 60"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("separator", [",", "\t", "::"])
+def test_a_condition_selects_rows_of_text_files(imported, encoding, separator):
+    pytest.importorskip("duckdb")
+    text = with_others(lambda row: separator.join(row) + "\n").replace("t1,", "é1,")
+    found = imported(text.encode(encoding), encoding=encoding, where=CONDITION, separator=separator)
+    assert_sound(found)
+
+
+def test_a_condition_selects_rows_of_json_lines_and_typed_files(imported, tmp_path):
+    pytest.importorskip("duckdb")
+    from pyarrow import csv as arrow_csv
+    from pyarrow import feather, orc, parquet
+
+    names = [*HEADER, "event", "duration"]
+
+    def line(row):
+        value = dict(zip(names, row, strict=True))
+        value["duration"] = None if row[5] == "" else int(row[5]) if row[5].isdigit() else row[5]
+        return "" if row[0] == "user" else json.dumps(value | {"geo": {"country": row[2]}}) + "\n"
+
+    assert_sound(imported(with_others(line), where=CONDITION, territory="geo.country"))
+    (tmp_path / "log.csv").write_text(with_others(lambda row: ",".join(row) + "\n"))
+    table = arrow_csv.read_csv(tmp_path / "log.csv")
+    for write in (parquet.write_table, feather.write_feather, orc.write_table):
+        write(table, str(tmp_path / "log.any"))
+        assert_sound(imported(tmp_path / "log.any", where=CONDITION))
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault"),
+    [("events = 'view'", '"events" not found'), ("event =", "syntax error"), ("event > 7", "Cannot compare values")],
+)
+def test_a_condition_that_is_none_is_one_line(imported, condition, fault):
+    pytest.importorskip("duckdb")
+    with pytest.raises(InputError, match=f"log.csv: --where .{condition}.: .*{fault}") as caught:
+        imported(with_others(lambda row: ",".join(row) + "\n"), where=condition)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_condition_may_name_folders_and_its_bad_rows_are_counted(imported, tmp_path):
+    pytest.importorskip("duckdb")
+    for kind, rows in (("view", plain()), ("click", plain([("1", "zzz", "DE", date(2031, 1, 1))]))):
+        (tmp_path / "log" / f"kind={kind}").mkdir(parents=True)
+        (tmp_path / "log" / f"kind={kind}" / "part.csv").write_text(csv_text([*rows, ["ragged"]]))
+    with pytest.raises(InputError, match="1 fields, the first line has 4"):
+        imported(tmp_path / "log", where="kind = 'view'")
+    dataset, summary = imported(tmp_path / "log", where="kind = 'view'", skip_bad_rows=True)
+    assert_sound((dataset, summary))
+    assert "2 rows left out: wrong number of fields." in summary.notes
+
+
+def test_a_condition_without_duckdb_says_what_to_install(imported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(InputError, match=r"--where needs DuckDB: pip install 'twotower\[sql\]'"):
+        imported(csv_text(plain()), where=CONDITION)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_log_may_come_through_a_pipe(imported, tmp_path, compress):
+    os.mkfifo(tmp_path / "pipe")
+    text = csv_text(plain())
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(compress(text.encode())))
+    writer.start()
+    found = imported(tmp_path / "pipe")
+    writer.join()
+    assert_sound(found)
+    assert str(tmp_path / "pipe") in (tmp_path / "set" / "manifest.json").read_text(), "not the copy"
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(text + "1,,DE,2024-03-01\n"))
+    writer.start()
+    with pytest.raises(InputError, match=f"^{tmp_path / 'pipe'}, line 602, column 'title': '' is not a title"):
+        imported(tmp_path / "pipe")
+    writer.join()
+
+
+def test_tables_of_users_and_titles_have_formats_of_their_own(imported, tmp_path):
+    users, titles = tmp_path / "users.dat", tmp_path / "titles.txt"
+    users.write_text("".join(f"{u}::{c}::x\n" for u, c in {u: c for u, _, c, _ in EVENTS}.items()), "utf-16")
+    rows = "".join(f"{t}|Título {t}, uno\n" for t in dict.fromkeys(t for _, t, *_ in EVENTS))
+    titles.write_text("title|name\n" + rows, "latin-1")
+    log = csv_text([[u, t, d.isoformat()] for u, t, _, d in EVENTS], ["user", "title", "date"])
+    found = imported(
+        log, users=users, users_id="1", territory="2", users_separator="::", users_encoding="utf-16",
+        users_no_header=True, titles=titles, titles_encoding="latin-1", titles_separator="|",
+    )  # fmt: skip
+    assert_sound(found)
+    assert found[0].titles["name"][0].startswith("Título ") and found[0].user_columns["3"][0] == "x"
+    (tmp_path / "headless.csv").write_text(log.partition("\n")[2])
+    titles.write_text(titles.read_text("latin-1") + "ragged\n|nameless\n", "latin-1")
+    by_number = {"user": "1", "title": "2", "time": "3", "no_header": True, "users_id": "1", "titles_id": "title"}
+    tables = {"users": users, "users_separator": "::", "users_encoding": "utf-16", "territory": "2", "titles": titles}
+    options = {**by_number, **tables, "titles_encoding": "latin-1", "titles_no_header": False}
+    with pytest.raises(InputError, match=r"titles\.txt, line 26: 1 fields"):
+        imported(tmp_path / "headless.csv", **options)
+    assert_sound(imported(tmp_path / "headless.csv", skip_bad_rows=True, **options))

@@ -64,11 +64,11 @@ def home(tmp_path_factory) -> Path:
     run("embed", shop, "--categorical", "genre", "--user-dims", 6)
     small = ["--hidden", 8, "--epochs", 2, "--batch-size", 128]
     by_territory = ["--title-offsets", "territory", "--group-prior", 2]
-    run("train", shop, *small, "--epochs", 15, "--run", folder / "base", *by_territory)
-    run("train", shop, *small, *MTL, "--run", folder / "mtl", "--group-prior", 2)
+    run("train", shop, *small, "--epochs", 15, "--run", folder / "base", "--no-memory", *by_territory)
+    run("train", shop, *small, *MTL, "--no-memory", "--run", folder / "mtl", "--group-prior", 2)
     run("train", shop, *small, "--memory", "--run", folder / "memory")
     run("train", shop, *small, *MTL, "--memory", "--group-prior", 2, "--run", folder / "both")
-    run("train", shop, *small, "--run", folder / "bias", "--territory-bias", "--title-offsets", "title")
+    run("train", shop, *small, "--run", folder / "bias", "--no-memory", "--territory-bias", "--title-offsets", "title")
     for name, options in (("today", ["--train-days", 0, "--test-days", 0]), ("week", SPLIT)):
         run("embed", add(folder, name, "new.csv", *options), "--basis-from", shop)
     run("sample", folder / "week")

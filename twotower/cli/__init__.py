@@ -46,6 +46,7 @@ SECTIONS = {
     "Serve": {
         "recommend": "Recommend titles to each user.",
         "export": "Write user and title embeddings for scoring elsewhere.",
+        "serve": "Serve recommendations as JSON, with a page to click.",
     },
     "Machine": {
         "doctor": "Check this machine and show which kernels it runs.",

@@ -1,7 +1,6 @@
 """The best titles for users of a dataset under a trained model: available to them, and not watched yet."""
 
 import csv
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,13 +13,9 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import HISTORY, Dataset
-from twotower.data.memory.memory import Memory
 from twotower.model.engine.topk import NO_TITLE
-from twotower.model.memory import MemoryWeights
-from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
-from twotower.serving.open_run import open_memory, open_model, user_rows
-from twotower.training.predict import user_groups
-from twotower.training.warm_up import compile_kernels
+from twotower.serving.open_run import user_rows
+from twotower.serving.ranker import Ranker
 
 WRITE_ROWS = 1 << 16  # lines of a CSV that are made together
 
@@ -69,59 +64,20 @@ def recommend(
     IndexError for a ``top`` below 1, and for users who are no rows of the dataset or occur twice.
     """
     check_count("top", top)
-    rows = user_rows(dataset, users)
+    rows, day = user_rows(dataset, users), recommendation_day(dataset, day)
+    with threadpool_limits(1, "blas"):
+        ranker = Ranker(run_path, dataset, rows, day, unknown_territory, progress)
+        seen = watched(dataset, rows, day, progress) if filter_watched else nothing_watched(len(rows))
+        return Recommendations(rows, *ranker.top(rows, top, seen, progress=progress))
+
+
+def recommendation_day(dataset: Dataset, day: int | None) -> int:
+    """A day of the log, by default the one after it. Errors: InputError for one outside."""
     end = dataset.train_days + dataset.test_days
     day = end if day is None else day
     if not isinstance(day, int | np.integer) or not 0 <= day <= end:
         raise InputError(f"--day {day}: {dataset.path} has the days 0 to {end - 1}, and {end} is the day after")
-    model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
-    memory = open_memory(run_path, dataset, model)
-    compile_kernels(progress)
-    dataset.check_vectors(progress)
-    with threadpool_limits(1, "blas"):
-        retrieval = Retrieval(model, dataset.title_vectors, progress)
-        group = user_groups(dataset, territory_group, model.config.groups)[rows]
-        territory = np.asarray(dataset.head_territory)[rows]
-        bias, own = title_bias(retrieval, model.title_offsets, dataset, territory_group, day), None
-        if memory is not None:
-            weights = model.memory_weights()
-            bias = bias + memory.of_territories(weights.rows(territory_group).linear)
-            own = user_terms(memory, rows, weights.rows(group))
-        choice = Candidates(
-            bias,
-            np.asarray(dataset.user_territory)[rows],
-            *(watched(dataset, rows, day, progress) if filter_watched else nothing_watched(len(rows))),
-        )
-        top = min(top, dataset.n_titles)
-        title, score = retrieval.top(top, Users(dataset.user_vectors, rows, group, territory), choice, progress, own)
-    return Recommendations(rows, title, score)
-
-
-def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights) -> Consumer:
-    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,)."""
-    kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
-    layer = memory.layer(weights.layer)
-
-    def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
-        if getattr(kept, "which", None) is not which:
-            out = getattr(kept, "terms", None)
-            out = None if out is None or len(out) < len(which) else out  # another array would be new pages
-            linear, v = weights.linear[which], weights.units[which]
-            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v)
-        dots += kept.terms[:, first : first + dots.shape[1]]
-
-    return add
-
-
-def title_bias(
-    retrieval: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
-) -> np.ndarray:
-    """Bias of each title per territory, (C, T) float32: −inf unless the title can be watched there on ``day``."""
-    bias = retrieval.territory_bias(territory_group)
-    if title_offsets is not None:
-        bias = bias + title_offsets
-    allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
-    return np.where(allowed, bias, np.float32(-np.inf))
+    return int(day)
 
 
 def watched(dataset: Dataset, rows: np.ndarray, day: int, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,8 @@ def arrow_texts(column: Any) -> list[str]:
         return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
     if is_uuid(column.type):
         return [str(x or "") for x in column.to_pylist()]
+    if types.is_fixed_size_binary(column.type):  # hashes, not texts
+        return ["" if x is None else x.hex() for x in column.to_pylist()]
     texts = [x or "" for x in column.cast(large_string()).to_pylist()]
     return [_WHOLE.sub("", text) for text in texts] if types.is_decimal(column.type) else texts
 

@@ -7,8 +7,8 @@ from typing import Any
 from twotower.core.errors import InputError
 
 BLOCK_ROWS = 8_192  # rows in memory at a time; ten times more, and the garbage collector takes as long as the parser
-FAST_ROWS = 1 << 22  # the same for the fast reader: each distinct value in them becomes a text once
-FAST_BYTES = 1 << 28  # of a block of the fast reader
+FAST_ROWS = 1 << 24  # the same for the fast reader: each distinct value in them becomes a text once
+FAST_BYTES = 3 << 27  # of a block of the fast reader
 BATCH_ROWS = 1 << 18  # of the Arrow batches that it is put together from
 FAST_FROM_BYTES = 1 << 22  # smaller text files are read sooner than DuckDB is loaded
 

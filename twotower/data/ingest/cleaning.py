@@ -6,18 +6,24 @@ import unicodedata
 from twotower.data.ingest.arrow_columns import EXACT
 
 _WHOLE, _EXPONENT = re.compile(r"\d+\.0+"), re.compile(r"\d(\.\d+)?[eE]\+\d+")
-#: How tools write a missing value. Not "NA", which is Namibia.
-MISSING = frozenset(
-    ("", "nan", "NaN", "NAN", "null", "Null", "NULL", "None", "<NA>", "N/A", "n/a", "#N/A", "NaT", "undefined",
-     "(null)", "<null>", "[NULL]", "(not set)", r"\N")
+#: How tools write a missing value, here and below in any case. Not "NA", which is Namibia.
+_WORDS = (
+    "", "nan", "-nan", "NaN", "-NaN", "1.#QNAN", "1.#IND", "NaT", "null", "#NULL!", "<null>", "(null)", "[null]", "nil",
+    "None", "(none)", "<NA>", "N/A", "#N/A", "#N/A N/A", "N.A.", "#VALUE!", "#REF!", "#DIV/0!", "undefined", "not set",
+    "(not set)", "(not provided)", r"\N", "?", "[]", "{}",
 )  # fmt: skip
-MISSING_IDS = MISSING | {"NA", "none", "NONE", "-"}
+INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF))  # zero-width spaces and byte-order marks
+MISSING = frozenset(form(word) for word in _WORDS for form in (str, str.lower, str.upper, str.title))
+MISSING_IDS = MISSING | {"NA", "na", "Na", "#NA", "-", "--", "."}
 
 
 def clean(text: str) -> str:
-    """Text in Unicode's composed form (NFC), each run of white space as one space, and none at the ends."""
-    text = " ".join(text.split())
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """Text in Unicode's composed form (NFC), without zero-width characters, each run of white space as one space, and
+    none at the ends.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(INVISIBLE))
+    return " ".join(text.split())
 
 
 class LostDigitsError(ValueError):

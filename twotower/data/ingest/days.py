@@ -12,11 +12,15 @@ from twotower.data.ingest.arrow_columns import by_value, plain
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 UNREADABLE = -1  # no date: ordinals start at 1
 #: Formats to suggest for a time that is in none of these.
-FORMATS = tuple(
-    f"{day}{clock}"
-    for day in ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y",
-                "%m-%d-%Y", "%Y.%m.%d", "%y%m%d", "%Y%m", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y-%m")
-    for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+FORMATS = (
+    *(
+        f"{day}{clock}"
+        for day in ("%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y",
+                    "%m-%d-%Y", "%Y.%m.%d", "%y%m%d", "%Y%m", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y-%m")
+        for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+    ),
+    "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%d%m%Y", "%Y-%j", "%Y_%m_%d",
+    "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z", "%a %b %d %H:%M:%S %Z %Y",
 )  # fmt: skip
 CACHED_TIMES = 4_096  # cleared between blocks once there are more: times to the second hardly repeat
 

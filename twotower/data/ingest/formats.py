@@ -42,9 +42,7 @@ def detect_format(path: Path) -> str:
     """One of ``COLUMNAR``, ``JSON`` (one object per line) or ``TEXT`` (delimited). Errors: InputError for others."""
     if not path.is_file():
         try:
-            reason = (
-                "Is a directory" if path.is_dir() else "not a regular file: a pipe can be read only once, save it first"
-            )
+            reason = "Is a directory" if path.is_dir() else "not a regular file"
             if not path.exists():
                 open(path, "rb").close()  # for the system's own words
         except OSError as error:

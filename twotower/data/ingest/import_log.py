@@ -23,6 +23,7 @@ from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.distinct import distinct_events, order_of_days
 from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, LogFile, read_log
 from twotower.data.ingest.log_files import log_files
+from twotower.data.ingest.pipes import files_of_pipes
 from twotower.data.ingest.plausibility import (
     implausible_days,
     implausible_events,
@@ -170,8 +171,19 @@ def import_logs(
     if config.dry_run:
         with TemporaryDirectory() as folder:
             return import_logs(Path(folder) / "set", replace(config, dry_run=False), progress, most_rows=DRY_ROWS)
+    paths = [*config.events, *(path for _, path in config.markets), config.users, config.titles]
     # The writer comes first: an existing directory is an error before an hour of reading, not after.
-    with DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer:
+    with (
+        DatasetWriter(directory, "import", config.seed, config.plain(), overwrite) as writer,
+        files_of_pipes(filter(None, paths), progress) as files,
+    ):
+        config = replace(
+            config,
+            events=tuple(files.get(path, path) for path in config.events),
+            markets=tuple((territory, files.get(path, path)) for territory, path in config.markets),
+            users=config.users and files.get(config.users, config.users),
+            titles=config.titles and files.get(config.titles, config.titles),
+        )
         side = read_side_data(config)
         log = read_log(
             [file for path in config.events for file in log_files(path)]

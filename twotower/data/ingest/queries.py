@@ -39,6 +39,8 @@ class QueryTable(ArrowTable):
 
     def __init__(self, query: Query):
         self.query = query
+        self._cursor: Any = None
+        self._connection: Any = None
         with self._errors():
             self._reader = self._ask()
             self.schema = self._reader.schema
@@ -51,6 +53,7 @@ class QueryTable(ArrowTable):
             reader, self._reader = self._reader or self._ask(), None  # a second reading asks once more
             for batch in reader:
                 yield batch.select(list(names))
+            self.close()
 
     def kind(self, name: str) -> Any:
         return self.schema.field(name).type
@@ -67,10 +70,7 @@ class QueryTable(ArrowTable):
             raise InputError(f"--database {without_password(database)}: neither DuckDB nor SQLite; {EXPECTED}")
         self.description = "a query of DuckDB"
         self._connection = connection("--sql", database)
-        rows = self._connection.sql(sql)
-        if rows is None:
-            raise InputError("--sql: expected a query that returns rows, such as SELECT user, title FROM events")
-        return rows.arrow(blocks.BATCH_ROWS)
+        return self._connection.sql(sql).arrow(blocks.BATCH_ROWS)
 
     def _by_driver(self, kind: str, address: str, sql: str) -> Any:
         """The same by an ADBC driver. Errors: InputError with the remedy where it is not installed."""
@@ -88,13 +88,21 @@ class QueryTable(ArrowTable):
         self._cursor.execute(sql)
         return self._cursor.fetch_record_batch()
 
+    def close(self) -> None:
+        for thing in (self._cursor, self._connection):
+            if thing is not None:
+                thing.close()
+        self._cursor = self._connection = None
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except InputError:
+            self.close()
             raise
         except Exception as error:  # each driver has classes of its own
+            self.close()
             raise InputError(f"--sql: {without_password(one_line(error), self.query.database)}") from None
 
 
@@ -118,4 +126,4 @@ def without_password(text: str, url: str | None = None) -> str:
         for part in sorted({secret, *re.split(r"\W", secret)} - {""}, key=len, reverse=True):
             text = text.replace(part, "***")
     text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|pwd|secret|token)(\s*=?\s*)('[^']*'|[^&\s';,)]+)", r"\1\2***", text)
+    return re.sub(r"(?i)\b(password|pwd|secret|token)(\s*=\s*'?|\s+')[^&\s';,)]+", r"\1\2***", text)

@@ -156,8 +156,8 @@ class Memory:
         )  # fmt: skip
         return found
 
-    def living_in(self, territory: int, user: int) -> "Memory":
-        """The same memory, where one user (a row) lives in another territory."""
+    def living_in(self, territory: int, user: int | Array) -> "Memory":
+        """The same memory, where some users (rows) live in another territory."""
         moved = copy(self)
         moved.territory = self.territory.copy()
         moved.territory[user] = territory

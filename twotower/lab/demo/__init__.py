@@ -1,0 +1,1 @@
+"""A page to click: recommendations of a run for any user under any head."""

@@ -1,0 +1,83 @@
+"""A finished run, opened once, that ranks all titles for any users of a dataset."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from twotower.core.progress import Progress, silent
+from twotower.data.dataset import Dataset
+from twotower.data.memory.memory import Layer, Memory
+from twotower.model.memory import MemoryWeights
+from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
+from twotower.serving.open_run import open_memory, open_model
+from twotower.training.warm_up import compile_kernels
+
+Seen = tuple[np.ndarray, np.ndarray]  # of users: start (n+1,) int64, and ascending titles
+
+
+class Ranker:
+    """Scores of all titles as of the start of one day. One thread at a time may use it, with BLAS at one thread."""
+
+    def __init__(
+        self, run_path: Path, dataset: Dataset, users: np.ndarray, day: int, unknown_territory: str = "fail",
+        progress: Progress = silent,
+    ):  # fmt: skip
+        """``users`` (n,) are the rows that will be ranked for. Errors: as ``recommend``."""
+        self.dataset = dataset
+        self.model, self.territory_group = open_model(run_path, dataset, users, unknown_territory)
+        self.memory = open_memory(run_path, dataset, self.model)
+        compile_kernels(progress)
+        dataset.check_vectors(progress)
+        self.retrieval = Retrieval(self.model, dataset.title_vectors, progress)
+        self.bias = title_bias(self.retrieval, self.model.title_offsets, dataset, self.territory_group, day)
+        if self.memory is not None:
+            self.weights = self.model.memory_weights()
+            self.bias = self.bias + self.memory.of_territories(self.weights.rows(self.territory_group).linear)
+            self.layer = self.memory.layer(self.weights.layer)
+
+    def top(
+        self, rows: np.ndarray, k: int, seen: Seen, territory: int | None = None, progress: Progress = silent
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` best titles (n, k) int32 of users (n,) and their logits, without those in ``seen``.
+
+        All are served where they live, or in one ``territory``: by its head, its counts and what is available there.
+        """
+        dataset, k = self.dataset, min(k, self.dataset.n_titles)
+        place = np.asarray(dataset.user_territory)[rows]
+        head = np.asarray(dataset.head_territory)[rows]
+        if territory is not None:
+            place = head = np.full(len(rows), territory, np.int64)
+        group = self.territory_group[head] if self.model.config.groups > 1 else np.zeros(len(rows), np.int32)
+        own = None
+        if self.memory is not None:
+            memory = self.memory if territory is None else self.memory.living_in(territory, rows)
+            own = user_terms(memory, rows, self.weights.rows(group), self.layer)
+        users = Users(dataset.user_vectors, rows, group.astype(np.int32), head)
+        return self.retrieval.top(k, users, Candidates(self.bias, place, *seen), progress, own)
+
+
+def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights, layer: Layer) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,)."""
+    kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
+
+    def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
+        if getattr(kept, "which", None) is not which:
+            out = getattr(kept, "terms", None)
+            out = None if out is None or len(out) < len(which) else out  # another array would be new pages
+            linear, v = weights.linear[which], weights.units[which]
+            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v)
+        dots += kept.terms[:, first : first + dots.shape[1]]
+
+    return add
+
+
+def title_bias(
+    retrieval: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
+) -> np.ndarray:
+    """Bias of each title per territory, (C, T) float32: −inf unless the title can be watched there on ``day``."""
+    bias = retrieval.territory_bias(territory_group)
+    if title_offsets is not None:
+        bias = bias + title_offsets
+    allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
+    return np.where(allowed, bias, np.float32(-np.inf))
