@@ -20,20 +20,25 @@ def world(tmp_path):
     return make(tmp_path / "world")
 
 
+def without_popularity(options: dict) -> EmbedConfig:
+    own = {"user_vectors", "title_vectors"} <= options.keys()
+    return EmbedConfig(**{"popularity": None if own else False, **options})
+
+
 def vectors(path: Path, **options) -> tuple[np.ndarray, np.ndarray]:
-    embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
+    embed(path, without_popularity(options), overwrite=True)
     dataset = Dataset.open(path)
     return np.array(dataset.user_vectors), np.array(dataset.title_vectors)
 
 
 def parts(path: Path, **options) -> tuple[dict[str, int], dict[str, int]]:
-    summary = embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
+    summary = embed(path, without_popularity(options), overwrite=True)
     return dict(summary.user_parts), dict(summary.title_parts)
 
 
 def fault_of(path: Path, **options) -> str:
     with pytest.raises(InputError) as caught:
-        embed(path, EmbedConfig(**{"popularity": False, **options}), overwrite=True)
+        embed(path, without_popularity(options), overwrite=True)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
