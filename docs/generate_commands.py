@@ -47,7 +47,8 @@ def section(context: click.Context, explained: dict[tuple[str, str], str]) -> st
     about, _, examples = inspect.cleandoc(command.help or "").partition("\n\b\nExample:\n")
     usage = command.collect_usage_pieces(context)
     parts = [f"### twotower {name}\n\n`{' '.join(['twotower', name, *usage])}`\n", prose(about)]
-    parts.append(f"```sh\n{inspect.cleandoc(examples)}\n```\n")
+    shown = inspect.cleandoc(examples).splitlines()[:2]  # --help has all of them
+    parts.append("\n".join(["```sh", *shown, "```\n"]))
     own, shared, settings = [], {}, False
     for param in command.params:
         record = param.get_help_record(context)

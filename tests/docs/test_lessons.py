@@ -38,8 +38,15 @@ def classroom(tmp_path_factory) -> Path:
     return folder
 
 
+#: Lessons that train many networks.
+LONG = ("4-why-heads", "6-popularity-bias")
+RUNNABLE = [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else []) for page in LESSONS
+]
+
+
 @needs_jit
-@pytest.mark.parametrize("page", LESSONS, ids=NAMES)
+@pytest.mark.parametrize("page", RUNNABLE)
 def test_every_command_of_a_lesson_prints_what_the_lesson_says(page, classroom, monkeypatch):
     monkeypatch.chdir(classroom)
     monkeypatch.setenv("COLUMNS", WIDE)
