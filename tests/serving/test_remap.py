@@ -61,7 +61,7 @@ def home(tmp_path_factory) -> Path:
     lines = [f"t{i},g{i % 4},{WORDS[i % 4]} {i}\n" for i in range(TITLES + 1)]
     (folder / "titles.csv").write_text("title,genre,synopsis\n" + "".join(lines))
     shop = add(folder, "shop", "old.csv", *SPLIT)
-    run("embed", shop, "--categorical", "genre", "--user-dims", 6)
+    run("embed", shop, "--categorical", "genre", "--user-dims", 6, "--no-popularity")
     small = ["--hidden", 8, "--epochs", 2, "--batch-size", 128]
     by_territory = ["--title-offsets", "territory", "--group-prior", 2]
     run("train", shop, *small, "--epochs", 15, "--run", folder / "base", "--no-memory", *by_territory)
