@@ -154,19 +154,10 @@ def test_a_file_cut_short_is_refused(saved, share):
         load_memory(path, data)
 
 
-def test_a_regression_of_few_pairs_and_of_constants_but_for_rounding_stays_small():
-    """Six pairs can be told apart without error, and a constant column of float32 is one only up to its last digit."""
+def test_a_column_that_is_constant_but_for_rounding_has_no_weight():
+    """A constant column of float32 is one only up to its last digit; divided by that it would be the largest of all."""
     rng = np.random.default_rng(3)
     X = rng.standard_normal((6, 14)).astype(np.float32)
     X[:, 5] = np.float32(-0.577) + np.arange(6, dtype=np.float32) * np.float32(6e-7)
     weights, bias = logistic_regression(X, np.array([1, 0, 0, 1, 0, 0], np.float32))
     assert np.isfinite(weights).all() and abs(bias) < 30 and np.abs(weights).max() < 30
-
-
-def test_whole_newton_steps_that_diverge_are_halved():
-    X = np.array([[-40.0], [-39.0], [-38.0], [400.0]])
-    y = np.array([0, 0, 1, 1.0])
-    w, b = logistic_regression(X, y)
-    z = X[:, 0] * w + b
-    loss = np.logaddexp(0, z) - y * z
-    assert np.isfinite(loss).all() and loss.mean() < np.log(2)
