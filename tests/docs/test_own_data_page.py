@@ -58,5 +58,5 @@ def options_of(*commands: click.Command) -> set[str]:
 def test_options_that_the_pages_name_exist():
     named = set(re.findall(r"--[a-z-]+[a-z]", PAGE))
     later = named - options_of(import_, embed)
-    assert later == {"--mtl", "--groups", "--run", "--out", "--dataset", "--unknown-territory"}, "those of later commands"
+    assert later == {"--mtl", "--groups", "--run", "--out", "--dataset", "--unknown-territory"}
     assert later <= options_of(train, evaluate, recommend)
