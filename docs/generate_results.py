@@ -48,9 +48,13 @@ ZOO = {  # all methods, evaluated on users kept for choosing
     "world-1-zoo": "world, shift 1",
 }
 PRIORS = {name.replace("-zoo", "-prior"): title for name, title in ZOO.items()}  # what the zoo is not: chosen, or 5
-RIVALS = {  # simple rivals and the network, and the same with memory in every network
-    "Last.fm": ("lastfm-rivals", "lastfm-memory"),
+RIVALS = {  # simple rivals beside the networks, which have memory in their score
+    "Last.fm": "lastfm",
+    "Online Retail": "retail",
+    "world, tastes differ": "world-0.5",
+    "world, tastes alike": "world-0",
 }
+WITHOUT = "-no-memory"  # the same networks without memory, where that was measured
 LEFT_OUT = ("histograms", "titles", "measures", "calibration", "environment", "dataset")
 PER_TERRITORY = ("average", "spread", "low", "high", "p", "p_adjusted", "verdict")  # of gains and PR-AUC
 Record = dict[str, Any]
@@ -224,7 +228,7 @@ def told_where(gains: Record) -> Record:
 
 
 def overview(records: dict[str, Record]) -> str:
-    """A row a data set: three methods, and what the main method gains over the upsampled baseline."""
+    """A row a data set: three methods, the best rival, and what the main method gains over the upsampled baseline."""
     rows = []
     for name, record in records.items():
         if name not in NAMES:
@@ -234,36 +238,42 @@ def overview(records: dict[str, Record]) -> str:
         told = told_where(gains)
         verdict = f"{told['won']} of {told['evaluated']}; {told['better']} significantly better, {told['worse']} worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
-        rows.append([NAMES[name], *cells, percent(gains["overall"]), percent(told), verdict])
-    heads = ["data", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
+        best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
+        rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)" if best else "–"
+        rows.append([NAMES[name], rival, *cells, percent(gains["overall"]), percent(told), verdict])
+    heads = ["data", "best rival", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
 
 def rival_rows(records: dict[str, Record]) -> str:
-    """Overall PR-AUC of simple rivals and networks, without and with memory: a row a method, a column a data set."""
-    present = {title: names for title, names in RIVALS.items() if records.keys() >= set(names)}
-    shown = {title: [records[name] for name in names] for title, names in present.items()}
-    cells: dict[str, list[str]] = {}
-    for plain, with_memory in shown.values():
-        of_plain = {method["name"]: method for method in plain["methods"]}
-        of_memory = {f"{m['name']} with memory": m for m in with_memory["methods"] if not m["rival"]}
-        for name, method in (of_plain | of_memory).items():
-            cells.setdefault(name, []).append(with_spread(method["overall"]))
-    rows = [[name, *row] for name, row in cells.items()]
+    """Overall PR-AUC of simple rivals and networks: a row a method, a column a data set."""
+    shown = {title: name for title, name in RIVALS.items() if name in records and of_rivals(records[name])}
+    cells: dict[str, dict[str, str]] = {}
+    for title, name in shown.items():
+        found = {(m["name"], m["rival"]): m for m in records[name]["methods"]}
+        ordered = sorted(found, key=lambda key: not key[1])  # rivals first
+        for method in ordered:
+            if method[1] or method[0] in ("baseline", "upsampled", "mtl"):
+                cells.setdefault(f"`{method[0]}`", {})[title] = with_spread(found[method]["overall"])
+        for method in records.get(name + WITHOUT, {"methods": []})["methods"]:
+            cells.setdefault(f"`{method['name']} --no-memory`", {})[title] = with_spread(method["overall"])
+    rows = [[method, *(row.get(title, "–") for title in shown)] for method, row in cells.items()]
     return table(["method", *shown], rows, left=1)
 
 
+def of_rivals(record: Record) -> list[Record]:
+    return [method for method in record["methods"] if method["rival"]]
+
+
 def memory_rows(records: dict[str, Record]) -> str:
-    """The network against counting, without and with memory, and heads on top of memory."""
+    """The network against the best rival, and heads on top of memory; the same without memory where it is known."""
     rows = []
-    for title, names in RIVALS.items():
-        for name, memory in zip(names, ("no", "yes"), strict=True):
-            if name not in records:
+    for title, name in RIVALS.items():
+        for record, memory in ((records.get(name + WITHOUT), "no"), (records.get(name), "yes")):
+            if record is None or (memory == "yes" and not of_rivals(record)):
                 continue
-            record = records[name]
-            rivals = [method for method in record["methods"] if method["rival"]]
-            best = max(rivals, key=lambda method: sum(method["overall"]))["name"]
-            for baseline in (best, "upsampled"):
+            best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
+            for baseline in ([best["name"]] if best else []) + ["upsampled"]:
                 gains = gains_over(record, baseline)
                 told = told_where(gains)
                 won = f"{told['won']} of {told['evaluated']}"
@@ -274,8 +284,8 @@ def memory_rows(records: dict[str, Record]) -> str:
 
 
 def read_records() -> dict[str, Record]:
-    with_rivals = [name for names in RIVALS.values() for name in names]
-    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *PARTS, *ZOO, *PRIORS, *with_rivals)}
+    without = [name + WITHOUT for name in NAMES]
+    paths = {name: RECORDS / f"{name}.json" for name in (*NAMES, *without, *PARTS, *ZOO, *PRIORS)}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
 
 
