@@ -240,7 +240,8 @@ def overview(records: dict[str, Record]) -> str:
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
         rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)" if best else "–"
-        rows.append([NAMES[name], rival, *cells, percent(gains["overall"]), percent(told), verdict])
+        earlier = "" if best else " (without memory, measured earlier)"
+        rows.append([NAMES[name] + earlier, rival, *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "best rival", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
@@ -250,7 +251,7 @@ def rival_rows(records: dict[str, Record]) -> str:
     shown = {title: name for title, name in RIVALS.items() if name in records and of_rivals(records[name])}
     cells: dict[str, dict[str, str]] = {}
     for title, name in shown.items():
-        found = {(m["name"], m["rival"]): m for m in records[name]["methods"]}
+        found = {(m["name"], bool(m.get("rival"))): m for m in records[name]["methods"]}
         ordered = sorted(found, key=lambda key: not key[1])  # rivals first
         for method in ordered:
             if method[1] or method[0] in ("baseline", "upsampled", "mtl"):
@@ -262,7 +263,7 @@ def rival_rows(records: dict[str, Record]) -> str:
 
 
 def of_rivals(record: Record) -> list[Record]:
-    return [method for method in record["methods"] if method["rival"]]
+    return [method for method in record["methods"] if method.get("rival")]
 
 
 def memory_rows(records: dict[str, Record]) -> str:
