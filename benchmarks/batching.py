@@ -201,8 +201,8 @@ def one_run(path: Path, settings: Settings) -> dict[str, Any]:
     curve, users, seconds, cpu = [], [], 0.0, 0.0
     steps = trainer.steps()
 
-    def batches(epoch: int) -> Any:
-        for batch in trainer.batches(epoch):
+    def batches(epoch: int, skip: int) -> Any:
+        for batch in trainer.batches(epoch, skip):
             users.append(len(batch.user_counts))
             yield batch
 

@@ -51,7 +51,7 @@ COMMANDS = {
     "simulate": ["simulate", "new", *WORLD],
     "simulate --overwrite": ["simulate", "w", "--seed", "5", *WORLD, "--overwrite"],
     "import": ["import", "shop", "--events", "log.csv", "--time", "time", "--test-days", "2"],
-    "embed": ["embed", "w"],
+    "embed": ["embed", "w", "--overwrite"],
     "group": ["group", "w", "--groups", "2"],
     "sample": ["sample", "w", "--name", "other"],
     "sample --overwrite": ["sample", "w", "--seed", "3", "--overwrite"],

@@ -168,7 +168,7 @@ class Feed:
 
     def loop(self) -> float:
         prepare = self.trainer.batches
-        self.trainer.batches = lambda epoch: iter(self.prepared)
+        self.trainer.batches = lambda epoch, skip=0: iter(self.prepared[skip:])
         try:
             return self.epoch()
         finally:

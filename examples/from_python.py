@@ -49,7 +49,7 @@ def main() -> None:
 def show(title: str, table: dict[str, np.ndarray]) -> None:
     rows = list(zip(*(column.tolist() for column in table.values()), strict=True))
     print(f"\n{title}")
-    for row in [tuple(table), *rows[:6]]:
+    for row in [tuple(table), *(rows if len(rows) < 8 else [*rows[:6], rows[-1]])]:
         print("  " + "  ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
 
 

@@ -46,6 +46,17 @@ def test_what_is_next_has_the_groups_that_the_dataset_has(world):
         assert result.stdout.endswith(f"Vectors saved to world. Next: twotower train world{heads}\n"), result.output
 
 
+@pytest.mark.parametrize(("users", "warned"), [(4, False), (6, True)])
+def test_columns_of_few_users_are_warned_of_where_there_could_be_more(tmp_path, monkeypatch, users, warned):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{club}{u},{club}{t},DE\n" for club in "ab" for u in range(users) for t in range(8))
+    (tmp_path / "log.csv").write_text("user,title,territory\n" + rows, encoding="utf-8")
+    assert CliRunner().invoke(cli, ["import", "shop", "--events", "log.csv"]).exit_code == 0
+    result = run("shop")
+    assert result.exit_code == 0, result.output
+    assert ("with fewer than 10 effective users" in result.stdout) == warned
+
+
 def test_every_setting_is_an_option_with_the_same_default():
     defaults = command.make_context("embed", []).params
     assert {item.name: defaults[item.name] for item in fields(EmbedConfig)} == asdict(EmbedConfig())

@@ -12,6 +12,7 @@ from twotower.data.memory.files import load_memory, save_memory
 from twotower.data.memory.knowledge import FOLDS, Knowledge, ones
 from twotower.data.memory.memory import BLOCKS, TERMS, TITLE_TERMS, Memory, blocks_of_days, training_terms
 from twotower.data.memory.neighbours import NEIGHBOURS, profile_cosines, profile_scores
+from twotower.data.memory.regression import logistic_regression
 from twotower.data.sample import Pairs
 
 USERS, TITLES = 90, 11
@@ -151,3 +152,12 @@ def test_a_file_cut_short_is_refused(saved, share):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=r"memory\.npz"):
         load_memory(path, data)
+
+
+def test_a_column_that_is_constant_but_for_rounding_has_no_weight():
+    """A constant column of float32 is one only up to its last digit; divided by that it would be the largest of all."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((6, 14)).astype(np.float32)
+    X[:, 5] = np.float32(-0.577) + np.arange(6, dtype=np.float32) * np.float32(6e-7)
+    weights, bias = logistic_regression(X, np.array([1, 0, 0, 1, 0, 0], np.float32))
+    assert np.isfinite(weights).all() and abs(bias) < 30 and np.abs(weights).max() < 30

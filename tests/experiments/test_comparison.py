@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_runs import make_run
+from sealing import reseal
 
 from twotower.core.errors import InputError
 from twotower.experiments.comparison import compare_runs, group_by_method, open_runs
@@ -139,6 +140,7 @@ def test_runs_on_different_test_pairs_are_refused_with_their_digests(runs):
 def test_runs_on_datasets_that_divide_users_otherwise_are_refused(runs):
     table = runs / "003-mtl-4" / "territories.csv"
     table.write_text(table.read_text().replace("PL,", "CZ,"))
+    reseal(runs / "003-mtl-4", "run.json")
     with pytest.raises(InputError, match=r"003-mtl-4 and .*001-baseline: their territories differ"):
         compare_runs(["runs/001-baseline", "runs/003-mtl-4"])
 

@@ -70,7 +70,7 @@ def test_explanations_and_neighbours(port):
     _, found = ask(port, "/recommend?user=3&k=1")
     best = found["titles"][0]
     status, record = ask(port, f"/explain?user=3&title={quote(best['title'])}")
-    assert status == 200 and record["logit"] == pytest.approx(best["score"], abs=1e-4)
+    assert status == 200 and record["own"]["logit"] == pytest.approx(best["score"], abs=1e-4)
     _, near = ask(port, f"/similar?title={quote(best['title'])}&k=3")
     assert len(near["titles"]) == 3 and best["title"] not in {t["title"] for t in near["titles"]}
     assert ask(port, "/health")[1]["status"] == "ok"

@@ -61,7 +61,7 @@ def home(tmp_path_factory) -> Path:
     lines = [f"t{i},g{i % 4},{WORDS[i % 4]} {i}\n" for i in range(TITLES + 1)]
     (folder / "titles.csv").write_text("title,genre,synopsis\n" + "".join(lines))
     shop = add(folder, "shop", "old.csv", *SPLIT)
-    run("embed", shop, "--categorical", "genre", "--user-dims", 6)
+    run("embed", shop, "--categorical", "genre", "--user-dims", 6, "--no-popularity")
     small = ["--hidden", 8, "--epochs", 2, "--batch-size", 128]
     by_territory = ["--title-offsets", "territory", "--group-prior", 2]
     run("train", shop, *small, "--epochs", 15, "--run", folder / "base", "--no-memory", *by_territory)
@@ -296,7 +296,7 @@ def test_vectors_made_anew_are_refused_with_the_way_out(home, tmp_path):
     assert recommendations(run("recommend", home / "base", data))
     write_log(home / "same.csv", 14, False)
     same = add(home, f"{tmp_path.name}-same", "same.csv", "--train-days", 4, "--test-days", 2)
-    run("embed", same, "--categorical", "genre", "--user-dims", 6)
+    run("embed", same, "--categorical", "genre", "--user-dims", 6, "--no-popularity")
     line = failing_line("recommend", home / "base", same)
     assert line.endswith(f"train a new model, or see twotower embed --basis-from {home / 'shop'}")
 

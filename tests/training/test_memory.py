@@ -20,7 +20,8 @@ from twotower.metrics.average_precision import average_precision
 from twotower.model.engine.topk import NO_TITLE
 from twotower.model.memory import MemoryWeights
 from twotower.serving.open_run import open_model, score_pairs
-from twotower.serving.recommend import recommend, user_terms
+from twotower.serving.ranker import user_terms
+from twotower.serving.recommend import recommend
 from twotower.training.job import resume
 from twotower.training.run import MEMORY, RunReader
 
@@ -141,7 +142,9 @@ def test_recommendations_do_not_depend_on_the_order_of_blocks(tiny_world, run):
     memory = load_memory(run.path / MEMORY, Dataset.open(tiny_world))
     rng, rows = np.random.default_rng(0), np.array([3, 1, 4, 15, 9, 2])
     w, A, v = (rng.normal(size=n).astype(np.float32) for n in ((6, len(TERMS)), (len(TERMS) + 1, 5), (6, 5)))
-    expected, add = memory.of_users(rows, w, None, memory.layer(A), v), user_terms(memory, rows, MemoryWeights(w, A, v))
+    layer = memory.layer(A)
+    expected = memory.of_users(rows, w, None, layer, v)
+    add = user_terms(memory, rows, MemoryWeights(w, A, v), layer)
     tiles = np.array([0, 2, 4]), np.array([1, 3, 5])
     for which, first in ((tiles[0], 10), (tiles[1], 0), (tiles[1], 20), (tiles[0], 0), (tiles[1], 10)):
         dots = np.zeros((3, 10), np.float32)

@@ -13,6 +13,7 @@ from twotower.report.terminal import print_lines, print_table
 def print_vectors(console: Console, summary: EmbedSummary) -> None:
     print_table(vectors_table(summary), console)
     if summary.spectrum is not None:
+        print_lines(console, [""])
         print_table(spectrum_table(summary.spectrum), console)
     print_lines(console, ["", *summary.notes])
 

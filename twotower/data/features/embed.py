@@ -270,7 +270,7 @@ class FeatureBuilder:
             return
         self.spectrum = Spectrum(np.cumsum(s**2) / np.square(self.history_matrix.data).sum(), users)
         few = counted(int((users < FEW_USERS).sum()), "history column")
-        if (users < FEW_USERS).any():
+        if (users < FEW_USERS).any() and np.any(columns, axis=1).sum() >= FEW_USERS:
             what = f"{few} with fewer than {FEW_USERS} effective users: a handful of users fill them"
             remedy = "try --weighting regularised or bm25, fewer --user-dims, or a smaller --history-power"
             self.notes.append(f"Warning: {what}; {remedy}.")

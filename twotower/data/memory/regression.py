@@ -10,7 +10,7 @@ NEWTON_STEPS = 12
 def logistic_regression(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights (F,) and bias of the ridge logistic regression of y (n,) on X (n, F), by Newton's method."""
     mean, spread = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
-    spread[spread < 1e-6] = 1  # a constant has no weight, but for rounding
+    spread[spread <= 1e-4 * np.abs(X).max(0)] = 1  # a constant has no weight, but for rounding
     Z = np.concatenate([(X - mean) / spread, np.ones((len(X), 1))], axis=1)
     w = np.zeros(Z.shape[1])
     penalty = RIDGE * len(y) * np.r_[np.ones(X.shape[1]), 0]
