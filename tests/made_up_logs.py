@@ -9,7 +9,7 @@ from twotower.data.ingest.events import Column, EventLog, Vocabulary
 
 def column(texts: Sequence[str]) -> Column:
     names = Vocabulary()
-    return Column(names.codes(texts), names.names)
+    return Column(names.codes(list(texts)), names.names)
 
 
 def log(

@@ -27,12 +27,16 @@ def test_a_command_ends_in_order_and_says_how(monkeypatch, number):
             raise
 
     monkeypatch.setattr(LazyGroup, "get_command", lambda self, ctx, name: train)
-    before = signal.getsignal(number)
-    result = CliRunner().invoke(cli, ["train"])
+    default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    inherited = signal.signal(number, default)  # a job in the background inherits SIGINT and SIGHUP as ignored
+    try:
+        result = CliRunner().invoke(cli, ["train"])
+    finally:
+        after = signal.signal(number, inherited)
     what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
     assert (result.exit_code, cleaned) == (128 + number, [number])
     assert result.stderr == f"twotower: {what}\nResume with: twotower train --resume runs/1\n"
-    assert signal.getsignal(number) == before
+    assert after == default
 
 
 def test_a_step_is_finished_first():

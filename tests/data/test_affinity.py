@@ -139,5 +139,5 @@ def test_a_dataset_without_truth_is_named(world, tmp_path):
     shutil.copytree(world.path, tmp_path / "log")
     bare = Dataset.open(tmp_path / "log")
     shutil.rmtree(tmp_path / "log" / "truth")
-    with pytest.raises(InputError, match=r"truth.group\.npy: missing"):
+    with pytest.raises(InputError, match=r"truth/user_taste\.npy: missing"):
         true_affinity(bare, np.zeros(1, np.int64), np.zeros(1, np.int64))

@@ -113,10 +113,17 @@ def test_an_array_of_another_length_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros(3), np.zeros((3, 0)), np.zeros((3, 1, 1)), np.array([["a"]] * 3), np.zeros((3, 2), complex)]
+    ("array", "fault"),
+    [
+        (np.zeros(3), "expected numbers of shape (3, dimensions)"),
+        (np.zeros((3, 0)), "expected numbers of shape (3, dimensions)"),
+        (np.zeros((3, 1, 1)), "expected numbers of shape (3, dimensions)"),
+        (np.array([["a"]] * 3), ": not a readable .npy array (of <U1, expected numbers)"),
+        (np.zeros((3, 2), complex), ": not a readable .npy array (of complex128, expected numbers)"),
+    ],
 )
-def test_an_array_that_is_no_table_of_numbers_is_refused(tmp_path, array):
-    assert "expected numbers of shape (3, dimensions)" in fault_of(save_npy(tmp_path, array))
+def test_an_array_that_is_no_table_of_numbers_is_refused(tmp_path, array, fault):
+    assert fault in fault_of(save_npy(tmp_path, array))
 
 
 def test_nothing_is_ever_unpickled(tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import threading
 import zipfile
 from pathlib import Path
 
@@ -34,7 +35,6 @@ def zipped(name: str) -> bytes:
     ("content", "kind"),
     [
         (zipped("xl/workbook.xml"), "an Excel workbook; save its sheet as CSV"), (zipped("a.csv"), "a zip archive"),
-        (b"ORC\x00", "an ORC file"), (b"ARROW1\0\0", "an Arrow or Feather file"),
         (b"SQLite format 3\x00", "an SQLite database"), (b"\x28\xb5\x2f\xfdxx", "packed with zstd"),
         (b"\x80\x04\x95abc", "a Python pickle"), (b"<!doctype html><html>", "a web page"),
         (b'[{"user": 1}]', "a JSON array"), (b"\x89HDF\r\n", "an HDF5 file"),
@@ -46,10 +46,18 @@ def test_other_kinds_of_files_are_named_with_what_to_do(imported, content, kind)
     assert "; " in str(caught.value)
 
 
-def test_a_pipe_is_refused(imported, tmp_path):
+@pytest.mark.parametrize(("start", "kind"), [(b"ORC\x00", "ORC"), (b"ARROW1\0\0", "Feather")])
+def test_damaged_orc_and_feather_files_are_named(imported, start, kind):
+    with pytest.raises(InputError, match=rf"log\.csv: not a readable {kind} file \("):
+        imported(start)
+
+
+def test_a_pipe_is_read(imported, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe: not a regular file"):
-        imported(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[csv_text(plain())], daemon=True)
+    writer.start()
+    assert_sound(imported(tmp_path / "pipe"))
+    writer.join(10)
 
 
 def test_json_lines_are_read_with_nested_keys(imported):

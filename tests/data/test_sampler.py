@@ -179,8 +179,8 @@ def test_the_same_seed_writes_the_same_bytes(dataset, log, tmp_path):
         sample(dataset, config, overwrite=True)
         sample(other_place, config, overwrite=True)
         one, other = (
-            {p.relative_to(d.path): p.read_bytes() for p in d.path.glob("samples/default/**/*") if p.is_file()}
-            for d in (dataset, other_place)
+            {name: files.where(name).read_bytes() for name in files.facts}
+            for files in (Sample(dataset).files, Sample(other_place).files)
         )
         assert one == other and len(one) > 30
 
