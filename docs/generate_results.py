@@ -240,7 +240,7 @@ def overview(records: dict[str, Record]) -> str:
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
         best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
         rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)" if best else "–"
-        earlier = "" if best else " (without memory, measured earlier)"
+        earlier = "" if best else " (no memory; earlier)"
         rows.append([NAMES[name] + earlier, rival, *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "best rival", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)

@@ -123,8 +123,8 @@ NO_RANKING = Ranking({})
 
 def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, progress: Progress) -> Ranking:
     """Ranking metrics of a run on the days of its last weights, among the days of the pairs."""
-    from twotower.core.random_streams import Stream, generator
     from twotower.experiments.ranked_runs import choose_test_users, last_days
+    from twotower.experiments.user_figures import user_resampling
     from twotower.metrics.recommended import RANKING_METRICS
     from twotower.metrics.user_means import UserMeans
 
@@ -137,7 +137,7 @@ def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, pr
         values = users.ranking(run, k, progress)
     except InputError as error:
         return NO_RANKING._replace(note=f"No ranking metrics: {error}")
-    means = UserMeans(users.territory, dataset.n_territories, generator(0, Stream.BOOTSTRAP, 1))
+    means = UserMeans(users.territory, dataset.n_territories, user_resampling())
     levels = {name: means.level(means.means(values[i : i + 1])) for i, name in enumerate(RANKING_METRICS)}
     return Ranking(levels, means.population.residents)
 

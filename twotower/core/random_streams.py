@@ -37,10 +37,12 @@ class Stream(IntEnum):
     # experiments
     RANDOM_GROUPS = 70  # control: territories assigned to groups at random
     SHUFFLED_HEADS = 71  # control: users served by the head of another user's territory
-    BOOTSTRAP = 72  # resampled users of test pairs; path: 1 for those of means over users
+    BOOTSTRAP = 72  # resampled users of test pairs
     PANEL_USERS = 73  # test users whose recommendations are compared
     PANEL_PAIRS = 74  # their pairs whose scores are compared
     RIVAL_FOLDS = 75  # parts of the users, so that no label counts itself in a simple rival
+    USER_BOOTSTRAP = 77  # resampled users of means over users
+    RANKED_USERS = 78  # test users whose rankings are evaluated
     RIVAL_FACTORS = 76  # factors of titles that alternating least squares start from
     # looking inside
     GRADIENT_CHECK = 90  # checked elements and directions; path: block

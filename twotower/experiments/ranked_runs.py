@@ -48,7 +48,7 @@ def choose_test_users(dataset: Dataset, pairs: Pairs, days: Sequence[int]) -> Te
     day = min(days)
     there = (pairs.label > 0) & np.isin(pairs.day, days) & (np.asarray(dataset.launch_day)[pairs.title] <= day)
     some = pairs.take(there)
-    rows = np.sort(generator(0, Stream.PANEL_USERS).permutation(np.unique(some.user))[:MOST_USERS]).astype(np.int64)
+    rows = np.sort(generator(0, Stream.RANKED_USERS).permutation(np.unique(some.user))[:MOST_USERS]).astype(np.int64)
     some = some.take(np.isin(some.user, rows))
     return TestUsers(dataset, rows, np.searchsorted(rows, some.user), some.title, day)
 

@@ -21,12 +21,17 @@ from twotower.metrics.recommended import RANKING_METRICS
 from twotower.metrics.user_means import UserMeans
 
 
+def user_resampling() -> np.random.Generator:
+    """What all means over users are resampled by, so that commands agree."""
+    return generator(0, Stream.USER_BOOTSTRAP)
+
+
 class Rankings:
     """Ranking metrics of methods: levels of each, and gains of one over another."""
 
     def __init__(self, territory: np.ndarray, major: np.ndarray, order: np.ndarray, replicates: int):
         """``territory`` (n,) of each user, ``major`` (C,) bool, ``order`` (C,) of the territories in records."""
-        self.users = UserMeans(territory, len(major), generator(0, Stream.BOOTSTRAP, 1), replicates)
+        self.users = UserMeans(territory, len(major), user_resampling(), replicates)
         self.major, self.order = major, order
 
     def resampled(self, values: np.ndarray) -> dict[str, Resampled]:
@@ -84,7 +89,7 @@ def change_records(
 ) -> list[ChangeRecord]:
     """Popularity bias of the main method against each baseline: over users and seeds where users have a figure each."""
     plan = gains.plan
-    users = UserMeans(panel.territory, len(gains.order), generator(0, Stream.BOOTSTRAP, 1), plan.replicates)
+    users = UserMeans(panel.territory, len(gains.order), user_resampling(), plan.replicates)
     records: list[ChangeRecord] = []
     for done, name in enumerate(MEASURES):
         progress("changes of popularity bias", done + 1, len(MEASURES))
