@@ -110,8 +110,8 @@ def test_recommendations_and_panels_score_as_pairs_do(tiny_world, run):
         np.testing.assert_allclose(best.score[row][given], expected[row][best.title[row][given]], rtol=1e-4, atol=1e-4)
 
 
-def test_every_method_of_an_experiment_may_have_memory(tiny_world, tmp_path):
-    record = run_tiny(tiny_world, tmp_path / "e", "--memory", methods="upsampled,mtl")
+def test_every_method_of_an_experiment_may_have_memory(own_world, tmp_path):
+    record = run_tiny(own_world, tmp_path / "e", "--memory", methods="upsampled,mtl")
     assert all(method["settings"]["model"]["memory"] for method in record["methods"])
 
 
