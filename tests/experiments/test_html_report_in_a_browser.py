@@ -74,7 +74,7 @@ def test_every_section_is_a_landmark_with_a_heading_and_a_link(opened):
     for role in ("banner", "navigation", "main", "contentinfo"):
         assert page.get_by_role(role).count() == 1
     sections = page.locator("main section").all()
-    assert len(sections) == 11
+    assert len(sections) == 12
     for section in sections:
         name = section.locator("h2").inner_text()
         assert page.get_by_role("region", name=name, exact=True).count() == 1
