@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("--epochs 0", "options: train.epochs = 0: expected at least 1"),
         ("--validation 1.5", "options: train.validation = 1.5: expected from 0 to below 1"),
         ("--learning-rate nan", "options: train.learning_rate = nan: expected a number"),
-        ("--groups 4 --no-memory", "options: model.groups = 4: expected 1 without heads, a title bias or memory"),
+        ("--groups 4", "options: model.groups = 4: expected 1 without heads or a title bias (see --mtl)"),
         ("--mtl --groups 7", "7 groups for 6 territories: expected --groups from 1 to 6"),
         ("--mtl --grouping nowhere.csv", "nowhere.csv: No such file or directory, expected a CSV"),
         ("--sample big", "no sample 'big' (samples: default); make one with: twotower sample"),

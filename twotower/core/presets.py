@@ -64,7 +64,20 @@ def build_config(
         layers.append((str(file), load_toml(file)))
     if mtl:
         layers.append(("--mtl", multi_task(chosen, layers, last, groups or DEFAULT_GROUPS)))
-    return Config.from_layers(*layers, *last)
+    config = Config.from_layers(*layers, *last)
+    if not mtl:
+        refuse_groups_for_nothing(config, [*layers[1:], *last])
+    return config
+
+
+def refuse_groups_for_nothing(config: Config, layers: Sequence[Layer]) -> None:
+    """Errors: InputError for groups that have nothing of their own but the weights of a memory that nobody named: they
+    come from a forgotten --mtl."""
+    model = config.model
+    if model.groups > 1 and model.head == "none" and not model.title_bias and "memory" not in section("model", layers):
+        source = [name for name, layer in layers if "groups" in section("model", [(name, layer)])][-1]
+        expected = "1 without heads or a title bias (see --mtl)"
+        raise InputError(f"{source}: model.groups = {model.groups}: expected {expected}")
 
 
 def multi_task(preset: Preset, before: Sequence[Layer], after: Sequence[Layer], groups: int) -> Settings:
