@@ -1,5 +1,6 @@
 """Memory of users and titles: what is left out, what is empty, and what a file must hold."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,18 @@ import scipy.sparse as sp
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
+from twotower.data.memory import neighbours
 from twotower.data.memory.files import load_memory, save_memory
 from twotower.data.memory.knowledge import FOLDS, Knowledge, ones
 from twotower.data.memory.memory import BLOCKS, TERMS, TITLE_TERMS, Memory, blocks_of_days, training_terms
-from twotower.data.memory.neighbours import NEIGHBOURS, profile_cosines, profile_scores
+from twotower.data.memory.neighbours import (
+    NEIGHBOURS,
+    cosine_neighbours,
+    ease_neighbours,
+    profile_cosines,
+    profile_scores,
+    watched_together,
+)
 from twotower.data.memory.regression import logistic_regression
 from twotower.data.sample import Pairs
 
@@ -161,3 +170,25 @@ def test_a_column_that_is_constant_but_for_rounding_has_no_weight():
     X[:, 5] = np.float32(-0.577) + np.arange(6, dtype=np.float32) * np.float32(6e-7)
     weights, bias = logistic_regression(X, np.array([1, 0, 0, 1, 0, 0], np.float32))
     assert np.isfinite(weights).all() and abs(bias) < 30 and np.abs(weights).max() < 30
+
+
+def test_neighbours_of_an_equal_matrix_are_kept_and_those_of_another_are_not(monkeypatch):
+    rng = np.random.default_rng(5)
+    dense = (rng.random((40, 9)) < 0.3).astype(np.float32)
+    asked = []
+    monkeypatch.setattr(neighbours, "watched_together", lambda *given: asked.append(1) or watched_together(*given))
+    monkeypatch.setattr(neighbours, "_kept", OrderedDict())
+    watched = sp.csr_array(dense)
+    first, again = neighbours.neighbours_of(watched), neighbours.neighbours_of(sp.csr_array(dense))
+    assert first is again and len(asked) == 1
+    np.testing.assert_array_equal(first.cosines.toarray(), cosine_neighbours(watched).toarray())
+    np.testing.assert_array_equal(first.ease.toarray(), ease_neighbours(watched).toarray())
+    with pytest.raises(ValueError, match="read-only"):
+        first.ease.data[0] = 1
+    asked.clear()
+    dense[3, 4] = 1 - dense[3, 4]
+    other = neighbours.neighbours_of(sp.csr_array(dense))
+    assert len(asked) == 1 and other.ease.nnz and abs(other.ease - first.ease).max() > 0
+    monkeypatch.setattr(neighbours, "KEPT_BYTES", 1)
+    neighbours.neighbours_of(sp.csr_array(dense[1:]))
+    assert len(neighbours._kept) == 1, "the last asked for stays, however large"

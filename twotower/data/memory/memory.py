@@ -19,16 +19,7 @@ import scipy.sparse as sp
 
 from twotower.core.progress import Progress, silent
 from twotower.data.memory.knowledge import FOLDS, Knowledge
-from twotower.data.memory.neighbours import (
-    MOST_TITLES,
-    combine_profiles,
-    cosine_neighbours,
-    ease_neighbours,
-    parts,
-    profile_cosines,
-    profile_scores,
-    watched_together,
-)
+from twotower.data.memory.neighbours import combine_profiles, neighbours_of, parts, profile_cosines, profile_scores
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 
 BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
@@ -69,9 +60,7 @@ class Memory:
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
         """What is remembered of what is known. ``tick`` is called now and then, here and below."""
-        together = watched_together(known.watched, tick) if known.history.shape[1] <= MOST_TITLES else None
-        neighbours = (find(known.watched, together=together) for find in (cosine_neighbours, ease_neighbours))
-        memory = cls(known.history, known.territory, title_terms(known), *neighbours)
+        memory = cls(known.history, known.territory, title_terms(known), *neighbours_of(known.watched, tick))
         memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
         labels = TERMS.index("labels, world")  # over the mean title's: shares of labels grow with the days counted
         mean = np.log(np.exp(memory.tables[labels]).mean())

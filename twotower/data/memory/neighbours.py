@@ -4,7 +4,9 @@ Both score a title for a user by what the user watched before: x K, with x (T,) 
 Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
 """
 
+import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +29,40 @@ class Together(NamedTuple):
 
     users: np.ndarray  # (T, T) float32 how many watched both; on the diagonal, how many watched the title
     cosine: np.ndarray  # (T, T) float32; 0 on the diagonal
+
+
+class Neighbours(NamedTuple):
+    """Weights between titles, (T, T) float32 each."""
+
+    cosines: sp.csr_array
+    ease: sp.csr_array
+
+
+KEPT_BYTES = 512 << 20  # of neighbours that a process keeps: the runs of an experiment ask for the same again and again
+_kept: OrderedDict[bytes, Neighbours] = OrderedDict()  # by digest of the matrix; the last asked for stands last
+
+
+def neighbours_of(watched: sp.csr_array, tick: Callable[[], object] = lambda: None) -> Neighbours:
+    """Both of a matrix (U, T) of who watched what. They are kept for the next call with an equal one: read only."""
+    digest = hashlib.blake2b(repr((watched.shape, MOST_TITLES)).encode())
+    for array in (watched.indptr, watched.indices, watched.data):
+        digest.update(np.ascontiguousarray(array).data)
+    key = digest.digest()
+    if key not in _kept:
+        together = watched_together(watched, tick) if watched.shape[1] <= MOST_TITLES else None
+        found = Neighbours(*(find(watched, together=together) for find in (cosine_neighbours, ease_neighbours)))
+        for matrix in found:
+            matrix.data.flags.writeable = False
+        _kept[key] = found
+        while len(_kept) > 1 and sum(map(stored_bytes, _kept.values())) > KEPT_BYTES:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def stored_bytes(neighbours: Neighbours) -> int:
+    """What the arrays of both take."""
+    return sum(array.nbytes for matrix in neighbours for array in (matrix.data, matrix.indices, matrix.indptr))
 
 
 def watched_together(watched: sp.csr_array, tick: Callable[[], object] = lambda: None) -> Together:

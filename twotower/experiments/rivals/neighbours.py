@@ -3,14 +3,14 @@
 import numpy as np
 
 from twotower.data.memory.knowledge import Knowledge
-from twotower.data.memory.neighbours import cosine_neighbours, ease_neighbours, profile_cosines, profile_scores
+from twotower.data.memory.neighbours import neighbours_of, profile_cosines, profile_scores
 
 
 class ItemKNN:
     """Σ of cosines between a title and the user's history, over the root of its length."""
 
     def __init__(self, known: Knowledge):
-        self.history, self.weights = known.history, cosine_neighbours(known.watched)
+        self.history, self.weights = known.history, neighbours_of(known.watched).cosines
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
@@ -21,7 +21,7 @@ class Ease:
     """The user's history times EASE's weights."""
 
     def __init__(self, known: Knowledge):
-        self.history, self.weights = known.history, ease_neighbours(known.watched)
+        self.history, self.weights = known.history, neighbours_of(known.watched).ease
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
