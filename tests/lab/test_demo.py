@@ -137,7 +137,7 @@ def test_the_page_shows_a_user_at_home_and_elsewhere_and_why(home, port, browser
     page.wait_for_selector("#second li")
     page.fill("#user", "3")
     page.dispatch_event("#user", "change")
-    page.wait_for_function("document.querySelector('#own-title').textContent.startsWith('At home')")
+    page.wait_for_function("document.querySelector('#own-title').textContent.startsWith('User 3 at home')")
     shown = page.locator("#own li button").all_inner_texts()
     assert shown == [t["name"] for t in ask(port, "/recommend?user=3")[1]["titles"]]
     page.locator("#own li button").first.click()
