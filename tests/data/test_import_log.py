@@ -49,6 +49,19 @@ def events_of(dataset: Dataset) -> list[tuple[str, str, int]]:
     return [(dataset.user_ids[u], dataset.title_ids[t], int(d)) for u, t, d in zip(user, title, day, strict=True)]
 
 
+def test_files_in_another_order_are_the_same_log(imported, tmp_path):
+    def digests(files, **options):
+        dataset, _ = imported(files, time="time", **options)
+        return {name: facts["sha256"] for name, facts in dataset.manifest["files"].items()}
+
+    header, *rows = LOG.splitlines(keepends=True)
+    files = {"a.csv": header + "".join(rows[:4]), "b.csv": header + "".join(rows[4:])}
+    logs = [digests(dict(order)) for order in (files.items(), reversed(files.items()))]
+    markets = tuple((place, name) for place, name in (("DE", "a.csv"), ("FR", "b.csv")))
+    logs += [digests(files, markets=order) for order in (markets, markets[::-1])]
+    assert logs[0] == logs[1] and logs[2] == logs[3] != logs[0]
+
+
 def test_a_log_with_times_is_split_by_day(imported):
     dataset, summary = imported({"log.csv": LOG}, time="time", train_days=2, test_days=1)
     assert (dataset.train_days, dataset.test_days, dataset.has_time) == (2, 1, True)
@@ -112,7 +125,7 @@ def test_one_file_a_market_needs_no_column_of_territories(imported):
     files = {"de=1.csv": "user,title\nann,alpha\n", "fr.csv": "user,title\nbob,alpha\nann,beta\nann,gamma\n"}
     dataset, _ = imported(files, markets=(("Germany", "de=1.csv"), ("FR", "fr.csv")))
     assert dataset.territories.code == ["FR"], "ann has more events in France"
-    assert dataset.user_ids == ["ann", "bob"]
+    assert dataset.user_ids == ["bob", "ann"], "markets are read by name"
 
 
 def test_users_and_titles_bring_their_columns(imported):

@@ -42,7 +42,7 @@ from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.model.memory import MemoryWeights
-from twotower.model.retrieval import Retrieval, Users
+from twotower.model.retrieval import Retrieval, Users, check_embeddings
 from twotower.serving.open_run import open_memory, open_model, user_rows
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
@@ -104,6 +104,7 @@ def export(
             weights = model.memory_weights()
             bias = bias + memory.of_territories(weights.rows(territory_group).linear)
             write_memory(path, memory, rows, weights.rows(group))
+        check_embeddings("title", np.arange(dataset.n_titles), bias.T)
         bias[territory_group == UNKNOWN] = -np.inf
         np.save(path / "titles.npy", retrieval.V)
         np.save(path / "bias.npy", bias)

@@ -70,6 +70,7 @@ class Plan(TypedDict):
     label: str
     fingerprint: str  # of dataset and sample
     groups: list[int]  # group of each territory
+    shuffled: bool  # whether users go through the heads of others: a control
 
 
 LogRecord = StepRecord | UpdateRecord | ValidationRecord | OffsetRecord

@@ -107,6 +107,7 @@ class RunWriter:
         self.path = Path(path)
         self.resume, self.config, self.plan = resume, config, plan
         self.required = required_files(not parts and not rival)
+        self.kept = [self.path / name for name in (WEIGHTS, TRAINING, *parts)]  # what can be gone on from
         self.made: list[Path] = []  # directories above it that were not there
         self.facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -138,7 +139,7 @@ class RunWriter:
             if error_type is None:
                 self._log.flush()
                 self._finish()
-            elif not (self.resume or self.weights_path.is_file() or self.training_path.is_file()):
+            elif not (self.resume or any(path.exists() for path in self.kept)):
                 discard(self.path)
                 remove_if_empty(self.made)
         name_place(error, self.path)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from twotower.data.ingest.territory_names import read_territory_names
 from twotower.data.territories import Territories
 
 DRY_ROWS = 100_000  # of each file
+Named = TypeVar("Named", Path, tuple[str, Path])
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
 
 
@@ -171,6 +172,7 @@ def import_logs(
     if config.dry_run:
         with TemporaryDirectory() as folder:
             return import_logs(Path(folder) / "set", replace(config, dry_run=False), progress, most_rows=DRY_ROWS)
+    config = replace(config, events=in_order(config.events), markets=in_order(config.markets))
     paths = [*config.events, *(path for _, path in config.markets), config.users, config.titles]
     # The writer comes first: an existing directory is an error before an hour of reading, not after.
     with (
@@ -205,6 +207,11 @@ def import_logs(
             config.where or "",
         )
         return write_log(writer, log, side, config)
+
+
+def in_order(given: tuple[Named, ...]) -> tuple[Named, ...]:
+    """Files by name, or markets by territory and name: the order in which they were given makes no other dataset."""
+    return tuple(sorted(given, key=str))
 
 
 def read_side_data(config: ImportConfig) -> SideData:
