@@ -131,7 +131,7 @@ class Dataset:
 
     @cached_property
     def territories(self) -> Territories:
-        columns = self.files.csv("territories.csv")
+        columns = self.files.csv("territories.csv", self.n_territories)
         try:
             return Territories(
                 code=columns["code"],
@@ -146,7 +146,7 @@ class Dataset:
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
-        return self.files.csv("titles.csv")
+        return self.files.csv("titles.csv", self.n_titles, ["title"])
 
     @cached_property
     def title_ids(self) -> list[str]:
@@ -154,7 +154,7 @@ class Dataset:
 
     @cached_property
     def user_columns(self) -> dict[str, list[str]]:
-        return self.files.csv("users.csv") if "users.csv" in self.files else {}
+        return self.files.csv("users.csv", self.n_users) if "users.csv" in self.files else {}
 
     @property
     def user_ids(self) -> list[str] | None:

@@ -36,7 +36,7 @@ from twotower.core.errors import InputError
 from twotower.core.locks import create_held, discard, locked, remove, sweep
 from twotower.core.manifest import Files, describe
 from twotower.core.serialisation import plain
-from twotower.core.staging import flush_all
+from twotower.core.staging import clear_leftovers, flush_all
 from twotower.core.storage import (
     missing_parents,
     name_place,
@@ -240,6 +240,7 @@ class RunReader:
             begun = (self.path / LOG).is_file()
             found = "training did not finish; continue with twotower train --resume" if begun else "not a run"
             raise InputError(f"{self.path}: {found} (no {RUN})")
+        clear_leftovers(self.path)
         facts = read_record(self.path / RUN)
         if facts.get("format") != FORMAT_VERSION:
             raise InputError(f"{self.path / RUN}: of another version, expected format {FORMAT_VERSION}; train again")
