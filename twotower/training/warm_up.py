@@ -17,7 +17,8 @@ from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
-from twotower.data.memory.neighbours import combine_profiles, parts, profile_scores
+from twotower.data.memory.neighbours import combine_profiles, profile_scores
+from twotower.data.memory.together import parts
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.weighted_precision import weighted_average_precision
 from twotower.model.retrieval import Candidates, Retrieval, Users
