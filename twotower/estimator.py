@@ -47,6 +47,7 @@ from twotower.serving.open_run import open_model, score_pairs
 from twotower.serving.recommend import recommend
 from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
 from twotower.serving.watching import most_watched, open_pairs
+from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.predict import evaluate_pairs
 from twotower.training.run import RunReader
 from twotower.training.warm_up import compile_kernels
@@ -98,11 +99,13 @@ class TwoTowerRecommender:
     def fit(
         self, events: Any, users: Any = None, titles: Any = None,
         user_vectors: str | Path | None = None, title_vectors: str | Path | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> "TwoTowerRecommender":  # fmt: skip
         """Train on watch events: a table of any kind, or the path of a log that ``twotower import`` reads.
 
         ``users`` and ``titles`` are tables that describe them, with the same columns of ids; the first may have the
-        territories. Vectors of one's own are files (``twotower embed --user-vectors``).
+        territories. Vectors of one's own are files (``twotower embed --user-vectors``). ``callbacks`` are told of
+        steps, epochs and evaluations.
 
         Errors: InputError as the commands give it.
         """
@@ -124,7 +127,7 @@ class TwoTowerRecommender:
                 SampleConfig(**{"seed": self.seed, **(self.sample or {})}), min_positives=1, replicates=0,
             )  # fmt: skip
             compile_kernels(progress)
-            train_one(Setup(plan, progress), method, self.seed, progress)
+            train_one(Setup(plan, progress), method, self.seed, progress, Callbacks(*callbacks))
         write_json(root / FACTS, {**kinds, "method": method.name, "params": self.get_params() | {"path": None}})
         return self._open(root)
 
