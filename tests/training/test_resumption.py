@@ -1,7 +1,6 @@
 """An interrupted run is taken up again, and ends as if nothing had been."""
 
 import json
-import os
 import signal
 from dataclasses import replace
 
