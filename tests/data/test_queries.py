@@ -128,7 +128,8 @@ def postgres() -> Iterator[str]:
     (folder / "password").chmod(0o644)
     data = str(folder / "data")
     run("initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-N")
-    run("pg_ctl", "-D", data, "-w", "-t", "300", "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses=", "start")
+    options = f"-k {folder} -c listen_addresses="
+    run("pg_ctl", "-D", data, "-w", "-t", "300", "-l", str(folder / "log"), "-o", options, "start")
     address = f"postgresql://me:p4ss%3Aw%2Ford@/postgres?host={folder}"
     try:
         from adbc_driver_postgresql import dbapi
