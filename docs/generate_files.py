@@ -136,6 +136,10 @@ EXPORT = {
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
+    "user.onnx": "with --onnx: from features, group and territory to the user embedding",
+    "title.onnx": "with --onnx: from features to the title embedding",
+    "score.onnx": "with --onnx: from embeddings and memory terms to logit and probability",
+    "memory.onnx": "with --onnx and memory: from a history to memory terms",
 }
 UNSEEN = {
     "report.html",
@@ -165,7 +169,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
     twotower("import", shop, "--events", log, "--time", "time")
     twotower("embed", shop)
     twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", "--memory", *SMALL)
-    twotower("export", folder / "run", "--out", folder / "export")
+    twotower("export", folder / "run", "--onnx", "--out", folder / "export")
     twotower("experiment", world, "--out", folder / "experiment", "--methods", "baseline,mtl", "--seeds", 1,
              "--groups", 2, "--replicates", 10, "--no-html", *SMALL)  # fmt: skip
     found = [

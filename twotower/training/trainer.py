@@ -33,9 +33,10 @@ from twotower.model.two_tower import TwoTower
 from twotower.model.variants.frozen import Frozen
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
+from twotower.training.callbacks import Callback, Callbacks, LogLines, StepProgress
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
-from twotower.training.records import OffsetFacts, step_figures, validation_record
+from twotower.training.records import EpochRecord, EvaluationRecord, OffsetFacts, StepRecord
 from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
@@ -56,8 +57,9 @@ class Trainer:
         territory_group: np.ndarray,
         config: Config,
         progress: Progress = silent,
+        callback: Callback | None = None,
     ):
-        """``territory_group`` (C,) is the group of each territory.
+        """``territory_group`` (C,) is the group of each territory; ``callback`` is told of steps and evaluations.
 
         Errors: InputError when vectors are not finite, or there is no positive to learn or validate from.
         """
@@ -65,6 +67,7 @@ class Trainer:
         sampled.pin()
         dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
+        self.callback = callback or Callback()
         model, settings = config.model, config.train
         self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
         self.memory: Memory | None = None
@@ -156,18 +159,12 @@ class Trainer:
         a signal asks to stop, which is obeyed between two steps.
         """
         self.model.title_offsets = None  # fitted when the weights are final
-        stage, ending = f"epoch {{}}/{self.config.train.epochs} · loss {{:.4f}}", ""
         validate = (lambda: self.validate(progress)) if len(self.held_out) else None
+        told = Callbacks(LogLines(writer), StepProgress(progress, self.config.train.epochs), self.callback)
         saved = time.perf_counter()
         with finishing() as stopping:
-            for event, seen, seconds in self._fit(self.pairs, self.batches, self.config.train, self.state, validate):
-                if isinstance(event, loop.Step):
-                    writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
-                    progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
-                elif isinstance(event, loop.Validation):
-                    writer.log(validation_record(event))
-                    ending = f", validation PR-AUC {event.scores.overall:.4f}"
-                elif event.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
+            for settled in self._fit(self.pairs, self.batches, self.config.train, self.state, validate, told):
+                if settled.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     saved = time.perf_counter()
                     if stopping():
@@ -187,14 +184,12 @@ class Trainer:
         if self.memory is not None:  # as it is before these days
             pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
         first, last = int(pairs.day.min()), int(pairs.day.max())
-        stage = f"learning from {f'day {first}' if first == last else f'days {first}–{last}'} · loss {{:.4f}}"
         rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
         batches = prefetch(self._views(pairs, rng))
         once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
-        for event, seen, seconds in self._fit(pairs, lambda *_: batches, once, state, None):
-            if isinstance(event, loop.Step):
-                writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
-                progress(stage.format(event.losses.total), seen, len(pairs))
+        told = Callbacks(LogLines(writer), StepProgress(progress, 1), self.callback)
+        for _ in self._fit(pairs, lambda *_: batches, once, state, None, told, (first, last)):
+            pass
         self.state.steps = state.steps
         self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
@@ -210,20 +205,38 @@ class Trainer:
         config: TrainConfig,
         state: loop.TrainingState,
         validate: Callable[[], loop.Scores] | None,
-    ) -> Iterator[tuple[loop.Step | loop.Validation | loop.Settled, int, float]]:
-        """Events of the training loop, each with the pairs of the epoch seen so far and its seconds.
+        told: Callback,
+        days: tuple[int, int] | None = None,
+    ) -> Iterator[loop.Settled]:
+        """Train, telling callbacks of all that happens; the moments between two steps. ``days`` are an update's.
 
         Errors: InputError when the loss is no longer finite.
         """
-        steps, started = len(batch_bounds(len(pairs), self.batch_size)) - 1, time.perf_counter()
-        seen = state.step * self.batch_size
+        steps, begun = len(batch_bounds(len(pairs), self.batch_size)) - 1, time.perf_counter()
+        seen, learned, lost, started = state.step * self.batch_size, 0, 0.0, begun
         with threadpool_limits(1, "blas"):
             for event in loop.fit(self.model, self.optimiser, batches, steps, validate, config, state):
                 if isinstance(event, loop.Step):
-                    if not math.isfinite(event.losses.total):
-                        raise self._diverged(f"the loss is {event.losses.total}", state.steps)
-                    seen = seen % len(pairs) + sum(event.losses.pairs_by_group)
-                yield event, seen, time.perf_counter() - started
+                    losses, n = event.losses, sum(event.losses.pairs_by_group)
+                    if not math.isfinite(losses.total):
+                        raise self._diverged(f"the loss is {losses.total}", state.steps)
+                    seen, learned, lost = seen + n, learned + n, lost + n * losses.total
+                    told.on_step(
+                        StepRecord(
+                            epoch=None if days else event.epoch + 1, step=event.step, steps=state.steps,
+                            loss=losses.total, loss_by_group=losses.by_group, pairs_by_group=losses.pairs_by_group,
+                            pairs_per_second=n / (time.perf_counter() - started), seen=seen, pairs=len(pairs),
+                            days=days,
+                        )
+                    )  # fmt: skip
+                elif isinstance(event, loop.Validation):
+                    told.on_evaluation(EvaluationRecord("validation", event.steps, *event.scores, event.best))
+                else:
+                    if event.at_end and days is None:
+                        seconds = time.perf_counter() - begun
+                        told.on_epoch(EpochRecord(event.epoch, state.steps, lost / max(1, learned), seconds))
+                        seen, learned, lost, begun = 0, 0, 0.0, time.perf_counter()
+                    yield event
                 started = time.perf_counter()
 
     def resume(self, writer: RunWriter) -> None:
@@ -264,6 +277,8 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
+        scores = results.macro(), results.overall
+        self.callback.on_evaluation(EvaluationRecord("test", self.state.steps, *scores, best=True))
         if self.memory is not None:
             save_memory(self.memory, writer.path / MEMORY)
         writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)

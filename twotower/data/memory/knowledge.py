@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from twotower.core.jit import njit
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY, Dataset
-from twotower.data.memory.together import Together, count_more, count_together
+from twotower.data.memory.together import Together, count_more, count_together, parts
 from twotower.data.sample import Pairs
 
 FOLDS = 3  # parts of the training users: what a rival learns from a user's labels never counts those labels
@@ -139,7 +139,7 @@ def ones(user: np.ndarray, title: np.ndarray, shape: tuple[int, int]) -> sp.csr_
 def viewers_of(matrix: sp.csr_array, territory: np.ndarray, territories: int) -> np.ndarray:
     """(C, T) float64 users of a territory (U,) who watched a title; ``matrix`` (U, T) holds 1 where one did."""
     viewers = np.zeros((territories, matrix.shape[1]))
-    count_viewers(viewers, territory, matrix.indptr, matrix.indices)
+    count_viewers(viewers, territory, *parts(matrix)[:2])
     return viewers
 
 

@@ -45,7 +45,9 @@ def count_more(counts: np.ndarray, watched: sp.csr_array, labels: sp.csr_array) 
 
 def parts(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bounds of the rows, columns and values. Columns are unsigned, so that kernels don't look for negative ones."""
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
+    data = matrix.data.view()
+    data.flags.writeable = False  # as those of kept neighbours are: kernels see one type
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), data
 
 
 @njit(cache=True, nogil=True)
