@@ -92,12 +92,12 @@ class Memory:
         users, first = np.unique(user[order], return_index=True)
         bounds = np.r_[first, len(user)]
         history, tables = parts(self.history)[:2], np.ascontiguousarray(self.tables.transpose(1, 2, 0))
-        weights = [part for matrix in (self.cosines, self.ease) for part in (*parts(matrix), *parts(matrix.T.tocsr()))]
+        cosines, ease = ((*parts(matrix), *parts(matrix.T.tocsr())) for matrix in (self.cosines, self.ease))
         for start in range(0, len(users), USERS_AT_ONCE):
             end = min(start + USERS_AT_ONCE, len(users))
             add_pair_terms(
                 m, order, title.astype(np.int32, copy=False), users[start:end].astype(np.int64),
-                bounds[start : end + 1], self.territory, *history, self.length, tables, *weights,
+                bounds[start : end + 1], self.territory, *history, self.length, tables, *cosines, *ease,
                 np.float32(SMALLEST_COSINE),
             )  # fmt: skip
             tick()
