@@ -1,9 +1,8 @@
 """A model with its data: training, validation, updates, prediction and saving, as methods that print nothing."""
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config, TrainConfig
+from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -34,6 +33,7 @@ from twotower.model.variants.frozen import Frozen
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.checkpoint import load_training, save_training, save_weights
+from twotower.training.learning import Trained, diverged, events_of, learn_once
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
 from twotower.training.records import OffsetFacts, step_figures, validation_record
 from twotower.training.remembering import fit_memory, known_to, remember
@@ -159,8 +159,9 @@ class Trainer:
         stage, ending = f"epoch {{}}/{self.config.train.epochs} · loss {{:.4f}}", ""
         validate = (lambda: self.validate(progress)) if len(self.held_out) else None
         saved = time.perf_counter()
+        batches, config = self.batches, self.config.train
         with finishing() as stopping:
-            for event, seen, seconds in self._fit(self.pairs, self.batches, self.config.train, self.state, validate):
+            for event, seen, seconds in events_of(self._trained, self.pairs, batches, config, self.state, validate):
                 if isinstance(event, loop.Step):
                     writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
                     progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
@@ -179,23 +180,14 @@ class Trainer:
         """Train one epoch more on new ``pairs``, from the present weights and Adam's present moments.
 
         Steps are logged without an epoch: after an interruption updates are made again from the end of training, and
-        ``cut_log`` drops what was logged of them. Order and batches depend on the seed and the first day alone. Fewer
-        than two pairs are skipped.
+        ``cut_log`` drops what was logged of them. Fewer than two pairs are skipped.
         """
         if len(pairs) < 2:
             return
         if self.memory is not None:  # as it is before these days
             pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
-        first, last = int(pairs.day.min()), int(pairs.day.max())
-        stage = f"learning from {f'day {first}' if first == last else f'days {first}–{last}'} · loss {{:.4f}}"
-        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self._views(pairs, rng))
-        once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
-        for event, seen, seconds in self._fit(pairs, lambda *_: batches, once, state, None):
-            if isinstance(event, loop.Step):
-                writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
-                progress(stage.format(event.losses.total), seen, len(pairs))
-        self.state.steps = state.steps
+        days = int(pairs.day.min()), int(pairs.day.max())
+        learn_once(self._trained, self.batcher, pairs, days, self.config.train, self.state, writer, progress)
         self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
             known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
@@ -203,28 +195,9 @@ class Trainer:
             self.scorer = self.scorer._replace(memory=self.memory)
         self.fit_offsets(writer, progress)
 
-    def _fit(
-        self,
-        pairs: Pairs,
-        batches: Callable[[int, int], Iterator[Batch]],
-        config: TrainConfig,
-        state: loop.TrainingState,
-        validate: Callable[[], loop.Scores] | None,
-    ) -> Iterator[tuple[loop.Step | loop.Validation | loop.Settled, int, float]]:
-        """Events of the training loop, each with the pairs of the epoch seen so far and its seconds.
-
-        Errors: InputError when the loss is no longer finite.
-        """
-        steps, started = len(batch_bounds(len(pairs), self.batch_size)) - 1, time.perf_counter()
-        seen = state.step * self.batch_size
-        with threadpool_limits(1, "blas"):
-            for event in loop.fit(self.model, self.optimiser, batches, steps, validate, config, state):
-                if isinstance(event, loop.Step):
-                    if not math.isfinite(event.losses.total):
-                        raise self._diverged(f"the loss is {event.losses.total}", state.steps)
-                    seen = seen % len(pairs) + sum(event.losses.pairs_by_group)
-                yield event, seen, time.perf_counter() - started
-                started = time.perf_counter()
+    @property
+    def _trained(self) -> Trained:
+        return Trained(self.model, self.optimiser, self.batch_size)
 
     def resume(self, writer: RunWriter) -> None:
         """Go on where the last checkpoint of an interrupted run was made, or begin where there is none."""
@@ -273,12 +246,9 @@ class Trainer:
         """Logits (n,) float32. Errors: InputError when training has diverged."""
         logits = predict_pairs(self.model, self.scorer, pairs, progress, stage)
         if not np.isfinite(logits).all():
-            raise self._diverged(f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite", self.state.steps)
+            lost = f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite"
+            raise diverged(lost, self.state.steps, self.config.train)
         return logits
-
-    def _diverged(self, what: str, steps: int) -> InputError:
-        rate = self.config.train.learning_rate
-        return InputError(f"{what} after step {steps}: train with a --learning-rate below {rate}")
 
 
 def cut_log(path: Path, state: loop.TrainingState) -> None:
