@@ -166,6 +166,10 @@ EXPORT = {
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
+    "user.onnx": "with --onnx: from features, group and territory to the user embedding",
+    "title.onnx": "with --onnx: from features to the title embedding",
+    "score.onnx": "with --onnx: from embeddings and memory terms to logit and probability",
+    "memory.onnx": "with --onnx and memory: from a history to memory terms",
 }
 PAIRED = {"event_title", "late_title", "start", "log_day"}  # told with another file
 UNSEEN = {
@@ -205,7 +209,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
     log.write_text(NEXT_DAY, "utf-8")
     twotower("update", folder / "daily", "--events", log, "--max-without-history", 1)
     twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", "--memory", *SMALL)
-    twotower("export", folder / "run", "--out", folder / "export")
+    twotower("export", folder / "run", "--onnx", "--out", folder / "export")
     twotower("experiment", world, "--out", folder / "experiment", "--methods", "baseline,mtl", "--seeds", 1,
              "--groups", 2, "--replicates", 10, "--no-html", *SMALL)  # fmt: skip
     found = [

@@ -25,6 +25,7 @@ from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
+from twotower.training.callbacks import Callbacks, LogLines, StepProgress
 from twotower.training.checkpoint import load_model, load_training, save_training, save_weights
 from twotower.training.learning import Trained, diverged, learn_once
 from twotower.training.predict import SCORING_BATCH, Scorer, predict_pairs
@@ -153,7 +154,8 @@ class DayLearner:
         if len(pairs) > 1:
             trained = Trained(self.model, self.optimiser, min(self.config.train.batch_size, len(pairs)))
             days = self.day.number, self.day.number
-            learn_once(trained, self.batcher, own, days, self.config.train, self.state, writer, progress)
+            told = Callbacks(LogLines(writer), StepProgress(progress, 1))
+            learn_once(trained, self.batcher, own, days, self.config.train, self.state, told)
         self.model.title_offsets = None
         today = pairs.take(pairs.day == self.day.number)  # replayed ones have been counted
         territory = self.territory[np.searchsorted(self.day.users, today.user)]

@@ -24,8 +24,8 @@ and, where its ReLU layer has H units, three more:
     unit_user.npy              (n, 4, H) float32   coefficients of the units, as in memory.npy
     unit_title.npy             (C, T, H) float32   what a title brings the units in a territory
 
-The network is not needed to score with them. Availability, launch days and watched titles are not part of the arrays:
-``recommend`` applies them.
+The network is not needed to score with them; ``onnx_graphs`` adds it for users and titles that are not among them.
+Availability, launch days and watched titles are not part of the arrays: ``recommend`` applies them.
 """
 
 from pathlib import Path
@@ -43,7 +43,9 @@ from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.model.memory import MemoryWeights
 from twotower.model.retrieval import Retrieval, Users
+from twotower.serving.onnx_graphs import import_onnx, write_graphs
 from twotower.serving.open_run import open_memory, open_model, user_rows
+from twotower.serving.recommend import recommendation_day
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
 from twotower.training.warm_up import compile_kernels
@@ -76,18 +78,25 @@ def export(
     overwrite: bool = False,
     progress: Progress = silent,
     unknown_territory: str = "fail",
+    onnx: bool = False,
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
     ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
-    ``unknown_territory``: see ``open_model``.
+    ``unknown_territory``: see ``open_model``. ``onnx`` adds the graphs of ``onnx_graphs``.
 
-    Errors: InputError as for ``open_model``, for vectors that are not finite, and when ``out`` cannot be written.
+    Errors: InputError as for ``open_model`` and ``write_graphs``, for vectors that are not finite, and when ``out``
+    cannot be written.
     """
     rows = user_rows(dataset, users)
+    if onnx:
+        import_onnx()  # a missing package is reported before the work
     with StagedDirectory(out, overwrite, plain=True) as staged:
         model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
         memory = open_memory(run_path, dataset, model)
+        if onnx:
+            day = recommendation_day(dataset, None)
+            write_graphs(staged.path, Path(run_path), day, dataset, model, territory_group, memory)
         compile_kernels(progress)
         dataset.check_vectors(progress)
         D, path = model.config.hidden, staged.path

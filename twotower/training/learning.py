@@ -19,7 +19,8 @@ from twotower.data.sample import Pairs
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.training import loop
-from twotower.training.records import step_figures
+from twotower.training.callbacks import Callback
+from twotower.training.records import EpochRecord, EvaluationRecord, StepRecord
 from twotower.training.run import RunWriter
 
 
@@ -51,41 +52,53 @@ class Trained(NamedTuple):
 
 def events_of(
     trained: Trained, pairs: Pairs, batches: Callable[[int, int], Iterator[Batch]], config: TrainConfig,
-    state: loop.TrainingState, validate: Callable[[], loop.Scores] | None,
-) -> Iterator[tuple[loop.Step | loop.Validation | loop.Settled, int, float]]:  # fmt: skip
-    """Events of the training loop, each with the pairs of the epoch seen so far and its seconds.
+    state: loop.TrainingState, validate: Callable[[], loop.Scores] | None, told: Callback,
+    days: tuple[int, int] | None = None,
+) -> Iterator[loop.Settled]:  # fmt: skip
+    """Train, telling callbacks of all that happens; the moments between two steps. ``days`` are an update's.
 
     Errors: InputError when the loss is no longer finite.
     """
-    steps, started = len(batch_bounds(len(pairs), trained.batch_size)) - 1, time.perf_counter()
-    seen = state.step * trained.batch_size
+    steps, begun = len(batch_bounds(len(pairs), trained.batch_size)) - 1, time.perf_counter()
+    seen, learned, lost, started = state.step * trained.batch_size, 0, 0.0, begun
     with threadpool_limits(1, "blas"):
         for event in loop.fit(trained.model, trained.optimiser, batches, steps, validate, config, state):
             if isinstance(event, loop.Step):
-                if not math.isfinite(event.losses.total):
-                    raise diverged(f"the loss is {event.losses.total}", state.steps, config)
-                seen = seen % len(pairs) + sum(event.losses.pairs_by_group)
-            yield event, seen, time.perf_counter() - started
+                losses, n = event.losses, sum(event.losses.pairs_by_group)
+                if not math.isfinite(losses.total):
+                    raise diverged(f"the loss is {losses.total}", state.steps, config)
+                seen, learned, lost = seen + n, learned + n, lost + n * losses.total
+                told.on_step(
+                    StepRecord(
+                        epoch=None if days else event.epoch + 1, step=event.step, steps=state.steps,
+                        loss=losses.total, loss_by_group=losses.by_group, pairs_by_group=losses.pairs_by_group,
+                        pairs_per_second=n / (time.perf_counter() - started), seen=seen, pairs=len(pairs), days=days,
+                    )
+                )  # fmt: skip
+            elif isinstance(event, loop.Validation):
+                told.on_evaluation(EvaluationRecord("validation", event.steps, *event.scores, event.best))
+            else:
+                if event.at_end and days is None:
+                    seconds = time.perf_counter() - begun
+                    told.on_epoch(EpochRecord(event.epoch, state.steps, lost / max(1, learned), seconds))
+                    seen, learned, lost, begun = 0, 0, 0.0, time.perf_counter()
+                yield event
             started = time.perf_counter()
 
 
 def learn_once(
     trained: Trained, batcher: Batcher, pairs: Pairs, days: tuple[int, int], config: TrainConfig,
-    state: loop.TrainingState, writer: RunWriter, progress: Progress = silent,
+    state: loop.TrainingState, told: Callback,
 ) -> None:  # fmt: skip
     """One epoch on new pairs, from the present weights and moments; ``days`` are the first and the last.
 
     Order and batches depend on the seed and the first day alone.
     """
-    first, last = days
-    stage = f"learning from {f'day {first}' if first == last else f'days {first}–{last}'} · loss {{:.4f}}"
-    rng = generator(config.seed, Stream.UPDATE_ORDER, first)
+    rng = generator(config.seed, Stream.UPDATE_ORDER, days[0])
     batches = prefetch(batcher.batch_views(pairs, rng, config.batching, pairs.memory, 0))
     once, now = replace(config, epochs=1), loop.TrainingState(steps=state.steps)
-    for event, seen, seconds in events_of(trained, pairs, lambda *_: batches, once, now, None):
-        if isinstance(event, loop.Step):
-            writer.log({"update": {"days": [first, last], **step_figures(event, seconds)}})
-            progress(stage.format(event.losses.total), seen, len(pairs))
+    for _ in events_of(trained, pairs, lambda *_: batches, once, now, None, told, days):
+        pass
     state.steps = now.steps
 
 

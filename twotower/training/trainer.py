@@ -32,10 +32,11 @@ from twotower.model.two_tower import TwoTower
 from twotower.model.variants.frozen import Frozen
 from twotower.model.variants.objective import make_objective
 from twotower.training import loop
+from twotower.training.callbacks import Callback, Callbacks, LogLines, StepProgress
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.learning import Trained, diverged, events_of, learn_once
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
-from twotower.training.records import OffsetFacts, step_figures, validation_record
+from twotower.training.records import EvaluationRecord, OffsetFacts
 from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
@@ -56,8 +57,9 @@ class Trainer:
         territory_group: np.ndarray,
         config: Config,
         progress: Progress = silent,
+        callback: Callback | None = None,
     ):
-        """``territory_group`` (C,) is the group of each territory.
+        """``territory_group`` (C,) is the group of each territory; ``callback`` is told of steps and evaluations.
 
         Errors: InputError when vectors are not finite, or there is no positive to learn or validate from.
         """
@@ -65,6 +67,7 @@ class Trainer:
         sampled.pin()
         dataset.check_vectors(progress)
         self.config, self.dataset, self.territory_group = config, dataset, territory_group
+        self.callback = callback or Callback()
         model, settings = config.model, config.train
         self.learned = sampled.train_pairs()  # title offsets are fitted on them, validation users included
         self.memory: Memory | None = None
@@ -156,19 +159,13 @@ class Trainer:
         a signal asks to stop, which is obeyed between two steps.
         """
         self.model.title_offsets = None  # fitted when the weights are final
-        stage, ending = f"epoch {{}}/{self.config.train.epochs} · loss {{:.4f}}", ""
         validate = (lambda: self.validate(progress)) if len(self.held_out) else None
+        told = Callbacks(LogLines(writer), StepProgress(progress, self.config.train.epochs), self.callback)
         saved = time.perf_counter()
         batches, config = self.batches, self.config.train
         with finishing() as stopping:
-            for event, seen, seconds in events_of(self._trained, self.pairs, batches, config, self.state, validate):
-                if isinstance(event, loop.Step):
-                    writer.log({"epoch": event.epoch + 1, **step_figures(event, seconds)})
-                    progress(stage.format(event.epoch + 1, event.losses.total) + ending, seen, len(self.pairs))
-                elif isinstance(event, loop.Validation):
-                    writer.log(validation_record(event))
-                    ending = f", validation PR-AUC {event.scores.overall:.4f}"
-                elif event.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
+            for settled in events_of(self._trained, self.pairs, batches, config, self.state, validate, told):
+                if settled.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     saved = time.perf_counter()
                     if stopping():
@@ -187,7 +184,8 @@ class Trainer:
         if self.memory is not None:  # as it is before these days
             pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
         days = int(pairs.day.min()), int(pairs.day.max())
-        learn_once(self._trained, self.batcher, pairs, days, self.config.train, self.state, writer, progress)
+        told = Callbacks(LogLines(writer), StepProgress(progress, 1), self.callback)
+        learn_once(self._trained, self.batcher, pairs, days, self.config.train, self.state, told)
         self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
             known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
@@ -237,6 +235,8 @@ class Trainer:
         results = evaluate_pairs(self.dataset, self.territory_group, pairs, logits, progress)
         writer.save_results(results, logits, pairs.digest())
         writer.facts |= self.dataset.identity
+        scores = results.macro(), results.overall
+        self.callback.on_evaluation(EvaluationRecord("test", self.state.steps, *scores, best=True))
         if self.memory is not None:
             save_memory(self.memory, writer.path / MEMORY)
         writer.save_environment(gemm=gemm.PATH, threads=self.model.threads.count)

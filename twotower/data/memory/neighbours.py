@@ -162,7 +162,9 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
 
 def parts(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bounds of the rows, columns and values. Columns are unsigned, so that kernels don't look for negative ones."""
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
+    data = matrix.data.view()
+    data.flags.writeable = False  # as those of kept neighbours are: kernels see one type
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), data
 
 
 @njit(cache=True, nogil=True)
