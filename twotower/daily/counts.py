@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.data.grown import GrownDataset
-from twotower.data.memory.knowledge import Knowledge
+from twotower.data.memory.knowledge import Knowledge, viewers_of
 from twotower.data.memory.memory import TERMS, Array
-from twotower.data.memory.rates import LEVELS, RECENT_SHARE, count_viewers, log_shares, recent_labels
+from twotower.data.memory.rates import LEVELS, RECENT_SHARE, log_shares, recent_labels
 from twotower.model.title_offsets import OffsetCounts
 
 NAMES = ("viewers", "history", "streams", "labels", "latest")
@@ -39,9 +39,7 @@ class Counts:
         of_days = np.zeros(shape)
         np.add.at(of_days, (known.territory[user], title), 1)
         of = {"history": known.history, "labels": known.labels, "latest": recent_labels(known).labels}
-        counted = {name: np.zeros(shape) for name in of}
-        for name, matrix in of.items():
-            count_viewers(counted[name], known.territory, matrix.indptr, matrix.indices)
+        counted = {name: viewers_of(matrix, known.territory, shape[0]) for name, matrix in of.items()}
         return cls(viewers=viewers.astype(np.float64), streams=of_days, **counted,
                    offsets=OffsetCounts.none(shape), days=days)  # fmt: skip
 
