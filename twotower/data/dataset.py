@@ -46,6 +46,7 @@ class Days(TypedDict):
     train: int
     test: int
     has_time: bool
+    last: str  # YYYY-MM-DD of the last day; empty where there are no dates
 
 
 class Origin(TypedDict):

@@ -186,26 +186,32 @@ def import_logs(
             titles=config.titles and files.get(config.titles, config.titles),
         )
         side = read_side_data(config)
-        log = read_log(
-            [file for path in config.events for file in log_files(path)]
-            + [file for name, path in config.markets for file in log_files(path, name)]
-            + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
-            LogColumns(
-                user=config.user,
-                title=config.title,
-                territory=config.territory if side.territory is None else None,
-                time=config.time,
-                time_format=config.time_format,
-                info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
-            ),
-            config.form(),
-            config.skip_bad_rows,
-            progress,
-            config.missing_territory,
-            most_rows,
-            config.where or "",
-        )
-        return write_log(writer, log, side, config)
+        return write_log(writer, read_events(config, side, progress, most_rows), side, config)
+
+
+def read_events(
+    config: ImportConfig, side: SideData, progress: Progress = silent, most_rows: float = np.inf
+) -> EventLog:
+    """The events that a config names, as they stand in the log. Errors: InputError as for ``read_log``."""
+    return read_log(
+        [file for path in config.events for file in log_files(path)]
+        + [file for name, path in config.markets for file in log_files(path, name)]
+        + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
+        LogColumns(
+            user=config.user,
+            title=config.title,
+            territory=config.territory if side.territory is None else None,
+            time=config.time,
+            time_format=config.time_format,
+            info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
+        ),
+        config.form(),
+        config.skip_bad_rows,
+        progress,
+        config.missing_territory,
+        most_rows,
+        config.where or "",
+    )
 
 
 def read_side_data(config: ImportConfig) -> SideData:
@@ -276,7 +282,8 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     for i, on in enumerate(days):
         if bounds[i] < bounds[i + 1]:
             writer.append_events(on, user[bounds[i] : bounds[i + 1]], title[bounds[i] : bounds[i + 1]])
-    writer.finish(split.train_days, split.test_days, split.has_time)
+    last = "" if split.dates is None else date.fromordinal(int(split.dates[-1])).isoformat()
+    writer.finish(split.train_days, split.test_days, split.has_time, last=last)
 
     watched = first.viewers(user_territory, shape)  # (T, C)
     return ImportSummary(
