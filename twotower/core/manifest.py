@@ -150,7 +150,7 @@ class Files:
 
 
 def _outside_of(directory: Path) -> Callable[[str], bool]:
-    """Whether a path leaves the directory, by ``..`` or a link. Folders are followed once, not for each of their files."""
+    """Whether a path leaves the directory, by ``..`` or a link. A folder is followed once, not per file."""
     home = os.path.realpath(directory)
     followed = cache(lambda folder: os.path.realpath(os.path.join(home, folder)))
 
