@@ -44,12 +44,11 @@ def export(
       twotower export runs/001-mtl-4-upsampled --onnx --out model
       twotower export runs/001-mtl-4-upsampled shop --users newcomers.txt --out newcomers
     """
-    from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.export import export as write_embeddings
-    from twotower.training.run import RunReader
+    from twotower.training.days import served
 
-    dataset = Dataset.open(directory or RunReader(run).dataset)
+    run, dataset = served(run, directory)
     users = chosen_users(run, dataset, territories, file, unknown_territory)
     with show_progress() as progress:
         exported = write_embeddings(run, dataset, out, users, overwrite, progress, unknown_territory, onnx)

@@ -47,13 +47,12 @@ def recommend(
 
     from twotower.core.storage import whole_text
     from twotower.core.streams import data_output, is_stream
-    from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.recommend import recommend as best_titles
     from twotower.serving.recommend import write_csv
-    from twotower.training.run import RunReader
+    from twotower.training.days import served
 
-    dataset = Dataset.open(directory or RunReader(run).dataset)
+    run, dataset = served(run, directory)
     with ExitStack() as stack:
         users = chosen_users(run, dataset, territories, file, unknown_territory)
         target = stack.enter_context(whole_text(out)) if out else data_output()
