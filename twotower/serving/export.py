@@ -132,8 +132,7 @@ def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWe
     np.save(path / "memory.npy", memory.coefficients(rows, weights.linear))
     if weights.units.size:
         np.save(path / "units.npy", weights.units)
-        of_units = [memory.coefficients(rows, unit[:-1]) for unit in weights.layer.T]
-        np.save(path / "unit_user.npy", np.stack(of_units, axis=2))
+        np.save(path / "unit_user.npy", memory.unit_coefficients(rows, weights.layer))
         np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles)
     for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)

@@ -29,7 +29,7 @@ from twotower.data.ingest.plausibility import (
     implausible_events,
     thin_test_days,
 )
-from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
+from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, with_origin
 from twotower.data.ingest.queries import Query, without_password
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
@@ -60,6 +60,7 @@ class ImportConfig:
     titles_id: str | None = None  # None: as ``title``
     join_titles: bool = False
     title_weight: str | None = None
+    title_country: str | None = None  # the column of them with the country of origin
     unknown_ids: str = "fail"  # what to do with users and titles of the events that those tables lack
     keep_titles: str | None = None  # regular expression to be found in a title's id
     min_title_users: int = 1
@@ -243,7 +244,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     title_ids, title = log.title.renumbered()  # T ids, (N,)
     territories, user_territory, names = assign_territories(log, side, user, user_ids, notes)  # C rows, (U,)
     user_columns = describe_users(log, side, user, user_ids, notes)
-    title_columns = describe_titles(log, side, title, title_ids, notes)
+    title_columns = with_origin(describe_titles(log, side, title, title_ids, notes), config.title_country)
 
     n_events, shape = len(log), (len(title_ids), len(territories))
     assumed, doubts = side.names.doubts(names)

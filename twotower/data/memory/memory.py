@@ -122,6 +122,23 @@ class Memory:
         a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
         return np.stack(a, axis=1).astype(np.float32)
 
+    def unit_coefficients(self, users: Array, weights: Array) -> Array:
+        """The ``coefficients`` (n, 4, H) of users (n,) for each unit of a layer with weights (F + 1, H)."""
+        of_terms = (weights[:-1] / self.spread[:, None])[len(TITLE_TERMS) :]
+        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
+        L = self.length[users][:, None]
+        a = np.empty((len(users), 4, weights.shape[1]), np.float32)
+        a[:, 0], a[:, 1] = cosine + cosine_length * L, log_cosine
+        a[:, 2], a[:, 3] = ease + ease_length * L, length * L
+        return a
+
+    def histories(self, users: Array) -> tuple[Array, Array]:
+        """What users (n,) watched: bounds (n + 1,) int64, and titles."""
+        if len(users) == 1:  # an indexed sparse matrix costs more than all that follows
+            first, end = self.history.indptr[users[0]], self.history.indptr[users[0] + 1]
+            return np.array([0, end - first], np.int64), self.history.indices[first:end].view(np.uint32)
+        return parts(self.history[users])[:2]
+
     def layer(self, weights: Array) -> Layer:
         """A layer with these weights (F + 1, H)."""
         C, T = self.tables.shape[1:]
@@ -131,25 +148,24 @@ class Memory:
         return Layer(weights, of_titles)
 
     def of_users(
-        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None
-    ) -> Array:
+        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None,
+        territory: Array | None = None,
+    ) -> Array:  # fmt: skip
         """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
 
         With a ``layer``, what its units add with weights v (n, H) is part of it: all of it, since that is no sum over
-        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed. ``territory`` (n,) is where the
+        users are taken to live.
         """
-        history = self.history[users]
-        found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        found = np.empty((len(users), self.history.shape[1]), np.float32) if out is None else out[: len(users)]
         if layer is None or v is None:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
-        of_units = np.empty((len(users), 4, v.shape[1]), np.float32)
-        for j, unit in enumerate(layer.weights.T):
-            of_units[:, :, j] = self.coefficients(users, unit[:-1])
-        start, title, _ = parts(history)
+        home = self.territory[users] if territory is None else territory
+        start, title = self.histories(users)
         weights = *parts(self.cosines), *parts(self.ease)
         combine_profiles(
             found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
-            self.territory[users], layer.of_titles, of_units, np.ascontiguousarray(v),
+            home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
         )  # fmt: skip
         return found
 
