@@ -10,12 +10,14 @@ import pytest
 from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
 from safetensors.numpy import load_file
 
-from twotower.core.storage import read_record
+from twotower.core.errors import InputError
+from twotower.core.storage import read_csv, read_json, read_record
 from twotower.daily.growth import Shares, roles_of
 from twotower.data.dataset import Dataset
 from twotower.data.grown import HELD_OUT
 from twotower.data.sample import Sample
 from twotower.serving.open_run import open_memory, open_model
+from twotower.serving.recommend import recommend
 from twotower.training.days import current_day, dataset_of_day, day_path, served
 from twotower.training.run import RunReader
 
@@ -163,3 +165,23 @@ def test_rollback_serves_an_earlier_day_and_the_later_one_comes_back(run, tmp_pa
     assert run_command("rollback", run, "--to", "2023-01-01").exit_code == 2
     succeed("rollback", run, "--to", "start")
     assert succeed("recommend", run, "--top", 1)
+
+
+def test_what_is_served_says_its_days_and_days_are_not_mixed(run, tmp_path):
+    succeed("update", run, "--events", write_days(tmp_path / "all.csv", D12, D13))
+    succeed("recommend", run, "--out", tmp_path / "best.csv")
+    succeed("export", run, "--out", tmp_path / "all")
+    succeed("export", run, "--changed-since", name_of(D12), "--out", tmp_path / "changed")
+    facts = read_json(tmp_path / "best.csv.json")
+    assert (facts["run"], facts["model_day"], facts["data_day"]) == ("run", name_of(D13), name_of(D13))
+    for name in ("all", "changed"):
+        manifest = read_record(tmp_path / name / "manifest.json")
+        assert {key: manifest[key] for key in facts} == facts
+    seen = {row[0] for row in day_rows(D13)}
+    assert set(read_csv(tmp_path / "changed" / "users.csv")["user"]) == seen
+    assert run_command("export", run, "--changed-since", "2020-01-01", "--out", tmp_path / "no").exit_code == 2
+    with pytest.raises(InputError, match="vectors are not those"):
+        recommend(day_path(run, name_of(D12)), dataset_of_day(run, name_of(D13)))
+    succeed("rollback", run, "--to", name_of(D12))
+    succeed("recommend", run, "--out", tmp_path / "best.csv")
+    assert read_json(tmp_path / "best.csv.json")["model_day"] == name_of(D12)

@@ -14,6 +14,8 @@ from twotower.core.formatting import counted
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Directory to write to.")
 @user_options
 @click.option("--onnx", is_flag=True, help="Add the network as ONNX graphs (pip install 'twotower[onnx]').")
+@click.option("--changed-since", "since", metavar="DAY",
+              help="Only users who are new or watched after DAY, of a run with days; all titles.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
 def export(
     run: Path,
@@ -23,6 +25,7 @@ def export(
     file: Path | None,
     unknown_territory: str,
     onnx: bool,
+    since: str | None,
     overwrite: bool,
 ) -> None:
     """Write user and title embeddings for scoring elsewhere.
@@ -44,12 +47,17 @@ def export(
       twotower export runs/001-mtl-4-upsampled --onnx --out model
       twotower export runs/001-mtl-4-upsampled shop --users newcomers.txt --out newcomers
     """
+    import numpy as np
+
     from twotower.report.progress import show_progress
     from twotower.serving.export import export as write_embeddings
+    from twotower.serving.provenance import changed_since
     from twotower.training.days import served
 
     run, dataset = served(run, directory)
     users = chosen_users(run, dataset, territories, file, unknown_territory)
+    if since is not None:
+        users = users[np.isin(users, changed_since(dataset, since))]
     with show_progress() as progress:
         exported = write_embeddings(run, dataset, out, users, overwrite, progress, unknown_territory, onnx)
     rows = f"{counted(exported.users, 'user')} and {counted(exported.titles, 'title')}"

@@ -118,7 +118,8 @@ class State:
 
     def lineage_with(self, log: DayLog) -> str:
         """What tells a day that stands on these days from one that stands on others."""
-        return hashlib.sha256(f"{self.dataset.parts[-1].day['lineage']} {log.date} {log.content}".encode()).hexdigest()
+        before = self.dataset.parts[-1].day["lineage"]
+        return hashlib.sha256(f"{before} {log.date} {log.with_late_content}".encode()).hexdigest()
 
 
 def update(
@@ -155,6 +156,8 @@ def take_in(
     new = [log for log in logs if log not in past]
     replacing: dict[str, DayLog] = {}
     changed = [log for log in past if log.date not in known or log.content != known[log.date].day["content"]]
+    if changed and not new and not options.replace and options.late != "fail" and past[-1] not in changed:
+        changed = []  # late ones that were dealt with when that day was new
     if changed and not new:
         day = changed[0].date
         if day not in known:

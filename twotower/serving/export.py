@@ -6,7 +6,7 @@
                                       territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
-    manifest.json    the run, the formula, and every file's size and checksum
+    manifest.json    the run, the days of its weights and data, the formula, and every file's size and checksum
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
@@ -45,6 +45,7 @@ from twotower.model.memory import MemoryWeights
 from twotower.model.retrieval import Retrieval, Users
 from twotower.serving.onnx_graphs import import_onnx, write_graphs
 from twotower.serving.open_run import open_memory, open_model, user_rows
+from twotower.serving.provenance import provenance_of
 from twotower.serving.recommend import recommendation_day
 from twotower.serving.remap import UNKNOWN
 from twotower.training.predict import user_groups
@@ -118,7 +119,7 @@ def export(
         np.save(path / "bias.npy", bias)
         write_ids(path, dataset, rows)
         facts = {
-            "run": Path(run_path).name,
+            **provenance_of(Path(run_path), dataset),
             "twotower": __version__,
             "formula": FORMULA if memory is None else UNIT_FORMULA if model.config.memory_units else MEMORY_FORMULA,
         }
