@@ -238,10 +238,9 @@ def overview(records: dict[str, Record]) -> str:
         told = told_where(gains)
         verdict = f"{told['won']} of {told['evaluated']}; {told['better']} significantly better, {told['worse']} worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
-        best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
-        rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)" if best else "–"
-        earlier = "" if best else " (no memory; earlier)"
-        rows.append([NAMES[name] + earlier, rival, *cells, percent(gains["overall"]), percent(told), verdict])
+        best = max(of_rivals(record), key=lambda method: sum(method["overall"]))
+        rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)"
+        rows.append([NAMES[name], rival, *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "best rival", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
@@ -271,7 +270,7 @@ def memory_rows(records: dict[str, Record]) -> str:
     rows = []
     for title, name in RIVALS.items():
         for record, memory in ((records.get(name + WITHOUT), "no"), (records.get(name), "yes")):
-            if record is None or (memory == "yes" and not of_rivals(record)):
+            if record is None:
                 continue
             best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
             for baseline in ([best["name"]] if best else []) + ["upsampled"]:

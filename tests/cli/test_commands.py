@@ -90,7 +90,7 @@ def test_commands_are_listed_in_the_order_of_use():
     listed = CliRunner().invoke(cli, ["--help"]).output.split("Data:")[1].splitlines()
     words = [line.split()[0] for line in listed if line.strip()]
     assert [word for word in words if not word.endswith(":")] == list(COMMANDS)
-    assert [word for word in words if word.endswith(":")] == ["Model:", "Study:", "Serve:", "Machine:"]
+    assert [word for word in words if word.endswith(":")] == ["Model:", "Study:", "Daily:", "Serve:", "Machine:"]
 
 
 def test_short_help_lists_the_common_options_and_help_all_the_rest():

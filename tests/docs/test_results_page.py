@@ -48,7 +48,7 @@ def test_the_records_are_whole_experiments_with_the_same_seeds(results):
         chosen_by = name in results.ZOO or name in results.PRIORS
         assert {len(method["seeds"]) for method in methods.values()} == {3 if chosen_by else 5}
         assert all(sample.get("dev_users", False) == chosen_by for sample in record["samples"].values())
-        if name in ("lastfm", "world-0.5"):  # with memory; the others are of before
+        if name in results.NAMES:
             assert {"popular", "item-knn", "ease", "counts", "baseline"} <= methods.keys()
 
 

@@ -39,6 +39,11 @@ def as_in_a_new_process():
         kernel._reset_overloads()
 
 
+@pytest.fixture(autouse=True)
+def not_ready():
+    warm_up._ready.clear()
+
+
 VARIANTS = [
     {}, *({"head": head} for head in HEADS if head != "none"), {"territory_bias": True},
     {"batchnorm": "group"}, {"memory": True},

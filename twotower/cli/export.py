@@ -24,6 +24,8 @@ from twotower.core.formatting import counted
     "--candidates", type=click.IntRange(1), metavar="N",
     help="Of --ann: titles that the index brings per user before exact ranking.  [default: as few as the recall needs]",
 )
+@click.option("--changed-since", "since", metavar="DAY",
+              help="Only users who are new or watched after DAY, of a run with days; all titles.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
 def export(
     run: Path,
@@ -36,6 +38,7 @@ def export(
     ann: bool,
     min_recall: float,
     candidates: int | None,
+    since: str | None,
     overwrite: bool,
 ) -> None:
     """Write user and title embeddings for scoring elsewhere.
@@ -59,17 +62,21 @@ def export(
       twotower export runs/001-mtl-4-upsampled --onnx --ann --out model
       twotower export runs/001-mtl-4-upsampled shop --users newcomers.txt --out newcomers
     """
+    import numpy as np
+
     from twotower.core.no_effect import refuse_no_effect
-    from twotower.data.dataset import Dataset
     from twotower.report.progress import show_progress
     from twotower.serving.export import IndexOptions
     from twotower.serving.export import export as write_embeddings
-    from twotower.training.run import RunReader
+    from twotower.serving.provenance import changed_since
+    from twotower.training.days import served
 
     options = {"ann": ann, "min_recall": min_recall, "candidates": candidates}
     refuse_no_effect("export", given_options(), options)
-    dataset = Dataset.open(directory or RunReader(run).dataset)
+    run, dataset = served(run, directory)
     users = chosen_users(run, dataset, territories, file, unknown_territory)
+    if since is not None:
+        users = users[np.isin(users, changed_since(dataset, since))]
     index = IndexOptions(min_recall, candidates) if ann else None
     with show_progress() as progress:
         exported = write_embeddings(run, dataset, out, users, overwrite, progress, unknown_territory, onnx, index)

@@ -32,6 +32,7 @@ from twotower.data.territories import Territories
 CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity
 BASIS = "basis"  # the folder of the vectors' basis
 HISTORY = -1  # the day of events before training: user vectors are made of them, labels never
+TITLE_ORIGIN = "origin"  # the column of titles with the country that each comes from
 
 
 class Counts(TypedDict):
@@ -45,6 +46,7 @@ class Days(TypedDict):
     train: int
     test: int
     has_time: bool
+    last: str  # YYYY-MM-DD of the last day; empty where there are no dates
 
 
 class Origin(TypedDict):

@@ -6,7 +6,7 @@
                                       territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
-    manifest.json    the run, the formula, and every file's size and checksum
+    manifest.json    the run, the days of its weights and data, the formula, and every file's size and checksum
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
@@ -46,6 +46,7 @@ from twotower.model.memory import MemoryWeights
 from twotower.serving.nearest import IndexReport, import_voyager, write_index
 from twotower.serving.onnx_graphs import import_onnx, write_graphs
 from twotower.serving.open_run import user_rows
+from twotower.serving.provenance import provenance_of
 from twotower.serving.ranker import Ranker
 from twotower.serving.recommend import recommendation_day
 from twotower.serving.remap import UNKNOWN, is_like
@@ -107,9 +108,10 @@ def export(
     with StagedDirectory(out, overwrite, plain=True) as staged, threadpool_limits(1, "blas"):
         path, day = staged.path, recommendation_day(dataset, None)
         ranker = Ranker(run_path, dataset, rows, day, unknown_territory, progress)
+        origin = provenance_of(Path(run_path), dataset)
         model, memory, territory_group = ranker.model, ranker.memory, ranker.territory_group
         if onnx:
-            write_graphs(path, Path(run_path), day, dataset, model, territory_group, memory)
+            write_graphs(path, {**origin, "day": day}, dataset, model, territory_group, memory)
         if ann:
             report = write_index(path, ranker, rows, held_out_users(run_path, dataset, rows), day, *ann, progress)
         who, _ = ranker.users(rows)
@@ -122,8 +124,7 @@ def export(
         np.save(path / "bias.npy", np.where((territory_group == UNKNOWN)[:, None], np.float32(-np.inf), ranker.added))
         write_ids(path, dataset, rows)
         facts = {
-            "run": Path(run_path).name,
-            "day": day,
+            **origin,
             "twotower": __version__,
             "formula": FORMULA if memory is None else UNIT_FORMULA if model.config.memory_units else MEMORY_FORMULA,
         }
@@ -138,7 +139,7 @@ def export(
 def held_out_users(run_path: Path, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """Of users (n,) those whom a run was not trained on, or all where that is not known or there are none."""
     run = RunReader(run_path)
-    if is_like(run, dataset) or run.sample not in dataset.samples():
+    if is_like(run, dataset) or "day" in run.facts or run.sample not in dataset.samples():
         return rows
     others = rows[~np.isin(rows, Sample(dataset, run.sample).train_users)]
     return others if len(others) else rows
@@ -149,8 +150,7 @@ def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWe
     np.save(path / "memory.npy", memory.coefficients(rows, weights.linear))
     if weights.units.size:
         np.save(path / "units.npy", weights.units)
-        of_units = [memory.coefficients(rows, unit[:-1]) for unit in weights.layer.T]
-        np.save(path / "unit_user.npy", np.stack(of_units, axis=2))
+        np.save(path / "unit_user.npy", memory.unit_coefficients(rows, weights.layer))
         np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles)
     for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)

@@ -60,13 +60,17 @@ class Ranker:
         k, own = min(k, self.dataset.n_titles), None
         users, place = self.users(rows, territory)
         if self.memory is not None:
-            memory = self.memory if territory is None else self.memory.living_in(territory, rows)
-            own = user_terms(memory, rows, self.weights.rows(users.group), self.layer)
+            own = user_terms(self.memory, rows, self.weights.rows(users.group), self.layer, place)
         return self.retrieval.top(k, users, Candidates(self.bias, place, *seen), progress, own)
 
 
-def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights, layer: Layer) -> Consumer:
-    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,)."""
+def user_terms(
+    memory: Memory, rows: np.ndarray, weights: MemoryWeights, layer: Layer, territory: np.ndarray | None = None
+) -> Consumer:
+    """Adds to blocks of logits what memory makes of users' histories; weights of the users in ``rows`` (n,).
+
+    They are taken to live in ``territory`` (n,), by default where they do.
+    """
     kept = threading.local()  # terms of the tile that a thread is at, with all titles, while blocks of these come by
 
     def add(which: np.ndarray, first: int, dots: np.ndarray) -> None:
@@ -74,7 +78,8 @@ def user_terms(memory: Memory, rows: np.ndarray, weights: MemoryWeights, layer: 
             out = getattr(kept, "terms", None)
             out = None if out is None or len(out) < len(which) else out  # another array would be new pages
             linear, v = weights.linear[which], weights.units[which]
-            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v)
+            home = memory.territory[rows[which]] if territory is None else territory[which].astype(np.int64)
+            kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v, home)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add

@@ -1,9 +1,8 @@
 """A model with its data: training, validation, updates, prediction and saving, as methods that print nothing."""
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config, TrainConfig
+from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config
 from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
@@ -35,8 +34,9 @@ from twotower.model.variants.objective import make_objective
 from twotower.training import loop
 from twotower.training.callbacks import Callback, Callbacks, LogLines, StepProgress
 from twotower.training.checkpoint import load_training, save_training, save_weights
+from twotower.training.learning import Trained, diverged, events_of, learn_once
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
-from twotower.training.records import EpochRecord, EvaluationRecord, OffsetFacts, StepRecord
+from twotower.training.records import EvaluationRecord, OffsetFacts
 from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
 from twotower.training.validation import split_users, supported_macro
@@ -162,8 +162,9 @@ class Trainer:
         validate = (lambda: self.validate(progress)) if len(self.held_out) else None
         told = Callbacks(LogLines(writer), StepProgress(progress, self.config.train.epochs), self.callback)
         saved = time.perf_counter()
+        batches, config = self.batches, self.config.train
         with finishing() as stopping:
-            for settled in self._fit(self.pairs, self.batches, self.config.train, self.state, validate, told):
+            for settled in events_of(self._trained, self.pairs, batches, config, self.state, validate, told):
                 if settled.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     saved = time.perf_counter()
@@ -176,21 +177,15 @@ class Trainer:
         """Train one epoch more on new ``pairs``, from the present weights and Adam's present moments.
 
         Steps are logged without an epoch: after an interruption updates are made again from the end of training, and
-        ``cut_log`` drops what was logged of them. Order and batches depend on the seed and the first day alone. Fewer
-        than two pairs are skipped.
+        ``cut_log`` drops what was logged of them. Fewer than two pairs are skipped.
         """
         if len(pairs) < 2:
             return
         if self.memory is not None:  # as it is before these days
             pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
-        first, last = int(pairs.day.min()), int(pairs.day.max())
-        rng = generator(self.config.train.seed, Stream.UPDATE_ORDER, first)
-        batches = prefetch(self._views(pairs, rng))
-        once, state = replace(self.config.train, epochs=1), loop.TrainingState(steps=self.state.steps)
+        days = int(pairs.day.min()), int(pairs.day.max())
         told = Callbacks(LogLines(writer), StepProgress(progress, 1), self.callback)
-        for _ in self._fit(pairs, lambda *_: batches, once, state, None, told, (first, last)):
-            pass
-        self.state.steps = state.steps
+        learn_once(self._trained, self.batcher, pairs, days, self.config.train, self.state, told)
         self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
             known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
@@ -198,46 +193,9 @@ class Trainer:
             self.scorer = self.scorer._replace(memory=self.memory)
         self.fit_offsets(writer, progress)
 
-    def _fit(
-        self,
-        pairs: Pairs,
-        batches: Callable[[int, int], Iterator[Batch]],
-        config: TrainConfig,
-        state: loop.TrainingState,
-        validate: Callable[[], loop.Scores] | None,
-        told: Callback,
-        days: tuple[int, int] | None = None,
-    ) -> Iterator[loop.Settled]:
-        """Train, telling callbacks of all that happens; the moments between two steps. ``days`` are an update's.
-
-        Errors: InputError when the loss is no longer finite.
-        """
-        steps, begun = len(batch_bounds(len(pairs), self.batch_size)) - 1, time.perf_counter()
-        seen, learned, lost, started = state.step * self.batch_size, 0, 0.0, begun
-        with threadpool_limits(1, "blas"):
-            for event in loop.fit(self.model, self.optimiser, batches, steps, validate, config, state):
-                if isinstance(event, loop.Step):
-                    losses, n = event.losses, sum(event.losses.pairs_by_group)
-                    if not math.isfinite(losses.total):
-                        raise self._diverged(f"the loss is {losses.total}", state.steps)
-                    seen, learned, lost = seen + n, learned + n, lost + n * losses.total
-                    told.on_step(
-                        StepRecord(
-                            epoch=None if days else event.epoch + 1, step=event.step, steps=state.steps,
-                            loss=losses.total, loss_by_group=losses.by_group, pairs_by_group=losses.pairs_by_group,
-                            pairs_per_second=n / (time.perf_counter() - started), seen=seen, pairs=len(pairs),
-                            days=days,
-                        )
-                    )  # fmt: skip
-                elif isinstance(event, loop.Validation):
-                    told.on_evaluation(EvaluationRecord("validation", event.steps, *event.scores, event.best))
-                else:
-                    if event.at_end and days is None:
-                        seconds = time.perf_counter() - begun
-                        told.on_epoch(EpochRecord(event.epoch, state.steps, lost / max(1, learned), seconds))
-                        seen, learned, lost, begun = 0, 0, 0.0, time.perf_counter()
-                    yield event
-                started = time.perf_counter()
+    @property
+    def _trained(self) -> Trained:
+        return Trained(self.model, self.optimiser, self.batch_size)
 
     def resume(self, writer: RunWriter) -> None:
         """Go on where the last checkpoint of an interrupted run was made, or begin where there is none."""
@@ -288,12 +246,9 @@ class Trainer:
         """Logits (n,) float32. Errors: InputError when training has diverged."""
         logits = predict_pairs(self.model, self.scorer, pairs, progress, stage)
         if not np.isfinite(logits).all():
-            raise self._diverged(f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite", self.state.steps)
+            lost = f"{np.count_nonzero(~np.isfinite(logits))} scores are not finite"
+            raise diverged(lost, self.state.steps, self.config.train)
         return logits
-
-    def _diverged(self, what: str, steps: int) -> InputError:
-        rate = self.config.train.learning_rate
-        return InputError(f"{what} after step {steps}: train with a --learning-rate below {rate}")
 
 
 def cut_log(path: Path, state: loop.TrainingState) -> None:

@@ -1,6 +1,6 @@
 """Compile kernels once, on tiny inputs; they are cached for the next run (see ``jit``).
 
-``compile_kernels`` is for training and recommending, and takes milliseconds when nothing is left to compile, so that
+``compile_kernels`` is for training and recommending, and takes milliseconds when all is in the cache, so that
 every training begins with it. ``warm_up_commands`` runs the other commands on tiny data.
 """
 
@@ -30,16 +30,20 @@ COMMANDS = "running sampling and import on tiny data"
 HEARTBEAT = 0.5  # seconds between two reports: compiling takes many seconds, and reports nothing itself
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
+_ready = Event()  # for training in this process
+
 
 def compile_kernels(progress: Progress = silent) -> None:
-    """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
-    with _heartbeat(progress, STAGE):
-        _compile_batches()
-        _compile_plain_network()
-        _compile_lowrank_network()
-        _compile_metrics()
-        _compile_retrieval()
-        _compile_memory()
+    """Run each kernel once with the types that training gives it, once in a process."""
+    if not _ready.is_set():
+        with _heartbeat(progress, STAGE):
+            _compile_batches()
+            _compile_plain_network()
+            _compile_lowrank_network()
+            _compile_metrics()
+            _compile_retrieval()
+            _compile_memory()
+        _ready.set()
     progress(STAGE, 1, 1)
 
 
