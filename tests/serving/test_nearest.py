@@ -103,7 +103,6 @@ def test_the_command_writes_an_index_and_says_what_it_is_worth(opened, tmp_path)
     assert "users/s with the index" in speed_line and "for 30 titles it" in speed_line
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["index"]["recall"] >= 0.95 and manifest["index"]["titles"] == data.n_titles
-    assert manifest["day"] == data.train_days + data.test_days
     assert {"index.voy", "available.npy", "users.npy"} <= set(manifest["files"])
     np.testing.assert_array_equal(np.load(out / "available.npy"), np.asarray(data.availability).T)
 
