@@ -29,6 +29,14 @@ LOG = "user,title,territory,time\n" + "".join(
     for user in range(8)
     for day in range(1, 9)
 )
+DAYS_OF_A_SHOP = "user,title,territory,time\n" + "".join(
+    f"u{user},t{(user * 5 + day * 3) % 20},{'DE' if user % 2 else 'FR'},2024-03-{day:02d}\n"
+    for user in range(60)
+    for day in range(1, 9)
+)
+NEXT_DAY = "user,title,territory,time\n" + "".join(
+    f"{user},{title},DE,2024-03-09\n" for user in ("u1", "u2", "u3", "new") for title in ("t1", "t2", "new")
+)
 HEADER = """\
 # Files
 
@@ -95,6 +103,28 @@ RUN = {
     "predictions/scores.npy": "float32 scores in the order of the sample's test pairs",
     "environment.json": "processor, versions, threads, kernels",
 }
+DAYS = {
+    "CURRENT": "the day that is served; renamed into its place when all else is on the disk",
+    "daily.csv": "per day: PR-AUC of all pairs, the mean of territories, the worst with 50 positives, each territory",
+    "DAY/*": "a run, evaluated on the day by the weights of the day before; `start`: before the first day",
+    "DAY/training.safetensors": "weights, moments and counters after the day: what the next one goes on from",
+    "DAY/counts.safetensors": "(C, T) counts that memory and title offsets are made of",
+    "DAY/data/event_user.npy": "(N,) int32 distinct events of the day, by user, with `event_title.npy`",
+    "DAY/data/late_user.npy": "(n,) int32 events of earlier days, with `late_title.npy`",
+    "DAY/data/vector_user.npy": "(n,) int32 users of the day, ascending",
+    "DAY/data/vectors.npy": "(n, F) their vectors from the next day on",
+    "DAY/data/home.npy": "(n,) int16 territory of most of their events",
+    "DAY/data/elsewhere.npy": "(n,) bool: has events in others, too",
+    "DAY/data/moved.npy": "(k, 2) int32 user, and the territory from the next day on",
+    "DAY/data/users.csv": "ids and profiles of new users",
+    "DAY/data/user_territory.npy": "(n,) int16 of new users",
+    "DAY/data/role.npy": "(n,) int8 of new users: 0 trained on while active, 1 always, 2 held out",
+    "DAY/data/titles.csv": "ids and texts of new titles",
+    "DAY/data/title_vectors.npy": "(m, F) of new titles",
+    "DAY/data/territories.csv": "new territories, with their group",
+    "DAY/data/available.npy": "(k, 2) int32 title and territory from this day on",
+    "DAY/data/log_title.npy": "of `start` alone: the log by user, with `start.npy` and `log_day.npy`",
+}
 EXPERIMENT = {
     "experiment.json": "the whole record; tables and page are made from it",
     "plan.json": "what was asked for",
@@ -136,8 +166,16 @@ EXPORT = {
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
+    "user.onnx": "with --onnx: from features, group and territory to the user embedding",
+    "title.onnx": "with --onnx: from features to the title embedding",
+    "score.onnx": "with --onnx: from embeddings and memory terms to logit and probability",
+    "memory.onnx": "with --onnx and memory: from a history to memory terms",
+    "index.voy": "with --ann: voyager's index of the titles",
+    "available.npy": "with --ann: (C, T) bool, titles that can be watched on the day",
 }
+PAIRED = {"event_title", "late_title", "start", "log_day"}  # told with another file
 UNSEEN = {
+    "DAY/data/territories.csv",
     "report.html",
     "basis/basis.json",
     "basis/*.npy",
@@ -146,6 +184,7 @@ UNSEEN = {
     "truth/first_streams.npy",
 }
 SECTIONS = {"A dataset": DATASET, "A sample: `samples/NAME/` in a dataset": SAMPLE, "A run": RUN,
+            "The days of a run: `days/` in it": DAYS,
             "An experiment: `experiments/NAME/`": EXPERIMENT, "An export": EXPORT}  # fmt: skip
 
 
@@ -164,14 +203,22 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
              "--user-dim", 16, "--title-dim", 16)  # fmt: skip
     twotower("import", shop, "--events", log, "--time", "time")
     twotower("embed", shop)
+    daily = folder / "daily-shop"
+    log.write_text(DAYS_OF_A_SHOP, "utf-8")
+    twotower("import", daily, "--events", log, "--time", "time")
+    twotower("embed", daily)
+    twotower("train", daily, "--run", folder / "daily", *SMALL)
+    log.write_text(NEXT_DAY, "utf-8")
+    twotower("update", folder / "daily", "--events", log, "--max-without-history", 1)
     twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", "--memory", *SMALL)
-    twotower("export", folder / "run", "--out", folder / "export")
+    twotower("export", folder / "run", "--onnx", "--ann", "--out", folder / "export")
     twotower("experiment", world, "--out", folder / "experiment", "--methods", "baseline,mtl", "--seeds", 1,
              "--groups", 2, "--replicates", 10, "--no-html", *SMALL)  # fmt: skip
     found = [
         [world, shop],
         [world / "samples" / "default"],
         [folder / "run"],
+        [folder / "daily" / "days"],
         [folder / "experiment"],
         [folder / "export"],
     ]
@@ -181,6 +228,11 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
 def short_name(section: str, name: str) -> str:
     """A file's name with what differs from run to run left out."""
     name = re.sub(r"day-\d+", "day-NNNN", name)
+    if section.startswith("The days"):
+        name = re.sub(r"^(start|\d{4}-\d\d-\d\d)/", "DAY/", name)
+        if name.startswith("DAY/data/") and Path(name).stem in PAIRED:
+            return ""
+        return name if name in DAYS else "DAY/*"
     if section == "A dataset" and name.startswith("samples/"):
         return ""
     name = re.sub(r"^(test|update)/day-NNNN/\w+\.npy$", r"\1/day-NNNN/*.npy", name)

@@ -61,7 +61,7 @@ def opened(browser, addresses):
     def opened(name, fragment="", **settings):
         settings = {"viewport": DESKTOP, "reduced_motion": "reduce", **settings}
         contexts.append(browser.new_context(**settings))
-        contexts[-1].set_default_timeout(10_000)
+        contexts[-1].set_default_timeout(60_000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -69,6 +69,7 @@ def opened(browser, addresses):
         page.on("request", lambda request: requests.append(request.url.split("#")[0]))
         page.goto(addresses[name] + fragment)
         page.locator("svg.network").wait_for()
+        drawn(page)
         return page
 
     yield opened
@@ -76,6 +77,24 @@ def opened(browser, addresses):
         context.close()
     assert complaints == []
     assert set(requests) <= set(addresses.values())
+
+
+def drawn(page) -> None:
+    """Wait until the page has been laid out: what watches sizes draws anew in the next frame, and may do so again."""
+    page.evaluate("async () => { for (let n = 0; n < 4; n += 1) await new Promise(requestAnimationFrame) }")
+
+
+def go_to(page, fragment: str) -> None:
+    """Change what stands after # in the address, and wait until the page shows it."""
+    page.evaluate(
+        """fragment => new Promise(done => {
+        const before = location.hash;
+        addEventListener('hashchange', done, { once: true });
+        location.hash = fragment;
+        if (location.hash === before) done(); })""",
+        fragment,
+    )
+    drawn(page)
 
 
 def matrix(page) -> dict[str, list[float | None]]:

@@ -7,11 +7,13 @@ the right one when a test imports it. No file changes. Kernels are interpreted: 
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 QUIET = ["-q", "--tb=no", "--no-header", "--color=no", "-o", "addopts=--import-mode=importlib"]
-WITHOUT = ("cacheprovider", "xdist", "warnings", "unraisableexception")
+WITHOUT = ("cacheprovider", "warnings", "unraisableexception")
 OPTIONS = [*QUIET, *(word for plugin in WITHOUT for word in ("-p", f"no:{plugin}"))]
 
 
@@ -36,7 +38,7 @@ class Planter:
 
     def __init__(self) -> None:
         environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-        environment |= {"HYPOTHESIS_PROFILE": "mutations", "PYTEST_ADDOPTS": ""}
+        environment |= {"HYPOTHESIS_PROFILE": "mutations", "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([sys.executable, __file__], cwd=ROOT, env=environment, **pipes)
 
@@ -124,6 +126,8 @@ def main() -> None:
     import scipy.sparse
     import scipy.stats  # noqa: F401
 
+    with redirect_stdout(io.StringIO()):
+        pytest.main(["--version"])  # imports what every run of pytest needs
     sys.path.insert(0, str(ROOT))
     for line in sys.stdin:
         print(json.dumps(run_in_child(*json.loads(line))), flush=True)

@@ -18,7 +18,7 @@ FLOORS = (
     ("data", "metrics", "model"),
     ("report", "training"),
     ("serving",),
-    ("experiments", "lab"),
+    ("daily", "experiments", "lab"),
     ("cli", "estimator"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

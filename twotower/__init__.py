@@ -12,6 +12,7 @@ from twotower.core.version import __version__ as __version__
 #: Public name → the module that holds it.
 HOMES = {
     "Batcher": "data.batches",
+    "Callback": "training.callbacks",
     "Config": "core.config",
     "Dataset": "data.dataset",
     "InputError": "core.errors",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from twotower.model.two_tower import TwoTower as TwoTower
     from twotower.serving.open_run import open_model as open_model
     from twotower.serving.open_run import score_pairs as score_pairs
+    from twotower.training.callbacks import Callback as Callback
     from twotower.training.job import TrainingJob as TrainingJob
     from twotower.training.loop import make_optimiser as make_optimiser
     from twotower.training.run import RunReader as RunReader

@@ -31,9 +31,8 @@ from twotower.data.frames import (
     ranked_table,
     to_arrow,
     with_column,
-    write_parquet,
 )
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.import_frames import Frames, import_frames
 from twotower.data.sample import Pairs
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import METHODS
@@ -47,6 +46,7 @@ from twotower.serving.open_run import open_model, score_pairs
 from twotower.serving.recommend import recommend
 from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
 from twotower.serving.watching import most_watched, open_pairs
+from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.predict import evaluate_pairs
 from twotower.training.run import RunReader
 from twotower.training.warm_up import compile_kernels
@@ -98,11 +98,13 @@ class TwoTowerRecommender:
     def fit(
         self, events: Any, users: Any = None, titles: Any = None,
         user_vectors: str | Path | None = None, title_vectors: str | Path | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> "TwoTowerRecommender":  # fmt: skip
         """Train on watch events: a table of any kind, or the path of a log that ``twotower import`` reads.
 
         ``users`` and ``titles`` are tables that describe them, with the same columns of ids; the first may have the
-        territories. Vectors of one's own are files (``twotower embed --user-vectors``).
+        territories. Vectors of one's own are files (``twotower embed --user-vectors``). ``callbacks`` are told of
+        steps, epochs and evaluations.
 
         Errors: InputError as the commands give it.
         """
@@ -112,7 +114,9 @@ class TwoTowerRecommender:
             raise InputError(f"method {self.method!r}: expected one of {', '.join(networks)}")
         root = self._begin()
         with self._progress() as progress:
-            kinds = self._import(root / DATASET, events, users, titles, progress)
+            columns = {"user": self.user, "title": self.title, "territory": self.territory, "time": self.time}
+            frames, known = Frames(events, users, titles), {"seed": self.seed, **(self.import_options or {})}
+            imported = import_frames(root / DATASET, frames, columns, known, progress)
             options: dict[str, Any] = {"user_vectors": user_vectors, "title_vectors": title_vectors}
             embed(root / DATASET, EmbedConfig(**options, **(self.embed_options or {})), progress)
             dataset = Dataset.open(root / DATASET)
@@ -124,8 +128,9 @@ class TwoTowerRecommender:
                 SampleConfig(**{"seed": self.seed, **(self.sample or {})}), min_positives=1, replicates=0,
             )  # fmt: skip
             compile_kernels(progress)
-            train_one(Setup(plan, progress), method, self.seed, progress)
-        write_json(root / FACTS, {**kinds, "method": method.name, "params": self.get_params() | {"path": None}})
+            train_one(Setup(plan, progress), method, self.seed, progress, Callbacks(*callbacks))
+        facts = {"method": method.name, "params": self.get_params() | {"path": None}}
+        write_json(root / FACTS, {**imported._asdict(), **facts})
         return self._open(root)
 
     # What the model knows
@@ -297,28 +302,6 @@ class TwoTowerRecommender:
         return self._root
 
     # Tables in and out
-
-    def _import(
-        self, path: Path, events: Any, users: Any, titles: Any, progress: Progress
-    ) -> dict[str, Any]:
-        """Make a dataset; the kind of table that came in, and the types of its ids."""
-        names: dict[str, Any] = {}
-        types, time = {"user": "string", "title": "string"}, self.time
-        with TemporaryDirectory(prefix="twotower-") as folder:
-            for name, frame in (("events", events), ("users", users), ("titles", titles)):
-                if frame is None or isinstance(frame, str | Path):
-                    names |= {} if frame is None else {name: Path(frame)}
-                    continue
-                table = to_arrow(frame, name)
-                if name == "events":
-                    types = {what: IdColumn.of(what, getattr(self, what), table).type for what in types}
-                    time = time or ("time" if "time" in table.column_names else None)
-                names[name] = write_parquet(table, Path(folder) / f"{name}.parquet")
-            known: dict[str, Any] = {"user": self.user, "title": self.title, "territory": self.territory}
-            chosen = {"time": time, "seed": self.seed, **(self.import_options or {})}
-            log = names.pop("events")
-            import_logs(path, ImportConfig(events=(log,), **names, **known, **chosen), progress)
-        return {"kind": kind_of(events), "types": types}
 
     def _rows(self, table: "pa.Table") -> tuple[np.ndarray, np.ndarray]:
         """Rows of the users and titles of a table (n,) each, −1 for unknown ones."""

@@ -73,6 +73,15 @@ def test_help_of_a_command_loads_nothing_heavy():
     assert "twotower.cli.train" in loaded and not {"numba", "scipy", "pyarrow", "matplotlib"} & loaded
 
 
+def test_no_module_loads_a_package_of_an_extra():
+    """Each is imported where it is used, so that nobody needs what he does not use."""
+    code = "import importlib, pkgutil, twotower\n"
+    code += "for m in pkgutil.walk_packages(twotower.__path__, 'twotower.'): importlib.import_module(m.name)"
+    loaded = modules_after(code)
+    assert {"twotower.serving.nearest", "twotower.serving.onnx_graphs"} <= loaded
+    assert not {"onnx", "onnxruntime", "voyager", "optuna", "matplotlib", "jinja2", "pyarrow", "duckdb"} & loaded
+
+
 def test_importing_the_package_loads_nothing_heavy():
     assert not {"numba", "scipy"} & modules_after("import twotower")
 
@@ -81,7 +90,7 @@ def test_commands_are_listed_in_the_order_of_use():
     listed = CliRunner().invoke(cli, ["--help"]).output.split("Data:")[1].splitlines()
     words = [line.split()[0] for line in listed if line.strip()]
     assert [word for word in words if not word.endswith(":")] == list(COMMANDS)
-    assert [word for word in words if word.endswith(":")] == ["Model:", "Study:", "Serve:", "Machine:"]
+    assert [word for word in words if word.endswith(":")] == ["Model:", "Study:", "Daily:", "Serve:", "Machine:"]
 
 
 def test_short_help_lists_the_common_options_and_help_all_the_rest():

@@ -76,13 +76,13 @@ def test_a_process_finds_the_kernels_of_the_same_source_and_of_no_other(tmp_path
     assert compiled == 1 and other != path and state.kernels == 2
 
 
-def test_numbas_own_variable_moves_the_cache_and_so_does_the_desktops(tmp_path, home):
-    site = installation(tmp_path / "site")
-    path, _, _ = loaded_from(site, home, XDG_CACHE_HOME=str(tmp_path / "xdg"))
-    assert path.is_relative_to(tmp_path / "xdg" / "twotower")
-    both = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "XDG_CACHE_HOME": str(tmp_path / "xdg")}
-    path, compiled, _ = loaded_from(site, home, **both)
-    assert compiled == 1 and path.is_relative_to(tmp_path / "numba" / "twotower")
+def test_numbas_own_variable_moves_the_cache_and_so_does_the_desktops(tmp_path, monkeypatch):
+    monkeypatch.setitem(vars(numba_config), "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert jit.wanted_directories()[0].is_relative_to(tmp_path / "xdg" / "twotower")
+    monkeypatch.setitem(vars(numba_config), "CACHE_DIR", str(tmp_path / "numba"))
+    places = [tmp_path / name / "twotower" / f"numba-{numba.__version__}" for name in ("numba", "xdg")]
+    assert jit.wanted_directories() == places and jit.cache_directory.__wrapped__() == places[0]
 
 
 def forbid_writing(*trees: Path) -> tuple[str, ...]:
@@ -152,14 +152,25 @@ def test_kernels_that_nobody_has_loaded_for_long_are_forgotten(tmp_path, monkeyp
 def test_a_damaged_file_is_compiled_again(tmp_path, home):
     site = installation(tmp_path / "site")
     path, _, state = loaded_from(site, home)
-    for ending in ("nbi", "nbc"):
-        for damage in (lambda b: b"", lambda b: b[: len(b) // 2], lambda b: flipped(b, len(b) // 2)):
-            (file,) = path.glob(f"*.{ending}")
-            whole = file.read_bytes()
-            file.write_bytes(damage(whole))
-            assert loaded_from(site, home) == (path, 1, state), ending
-            assert len(file.read_bytes()) == len(whole)
+    (file,) = path.glob("*.nbc")
+    whole = file.read_bytes()
+    file.write_bytes(flipped(whole, len(whole) // 2))
+    assert loaded_from(site, home) == (path, 1, state)
+    assert len(file.read_bytes()) == len(whole)
     assert loaded_from(site, home)[1] == 0
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: flipped(b, len(b) // 2)])
+def test_a_damaged_file_is_as_good_as_none(tmp_path, monkeypatch, ending, damage):
+    monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
+    kept = jit.CheckedCacheFile(str(tmp_path / "kernels"), "kernel", "source")
+    (tmp_path / "kernels").mkdir()
+    kept.save("signature", "code")
+    assert kept.load("signature") == "code"
+    (file,) = (tmp_path / "kernels").glob(f"*.{ending}")
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept.load("signature") is None
 
 
 def flipped(content: bytes, place: int) -> bytes:

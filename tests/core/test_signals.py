@@ -1,6 +1,5 @@
 """What signals do to a command: in this process, and in one of its own."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ def test_a_command_ends_in_order_and_says_how(monkeypatch, number):
     @click.command()
     def train():
         try:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         except KeyboardInterrupt as stop:
             stop.hint = "twotower train --resume runs/1"
             cleaned.append(number)
@@ -43,7 +42,7 @@ def test_a_step_is_finished_first():
     done = []
     with pytest.raises(Stopped, match="SIGTERM"), handled(), finishing() as asked:
         assert not asked()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         done.append(asked())
     assert done == [True]
 
@@ -52,7 +51,7 @@ def test_what_was_told_to_be_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with handled():
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -60,8 +59,8 @@ def test_what_was_told_to_be_ignored_stays_ignored():
 
 def test_a_second_signal_ends_at_once():
     stubborn = (
-        "import os, signal, time\nfrom twotower.core.signals import handled\nwith handled():\n"
-        "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    finally:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
+        "import signal, time\nfrom twotower.core.signals import handled\nwith handled():\n"
+        "    try:\n        signal.raise_signal(signal.SIGTERM)\n"
+        "    finally:\n        signal.raise_signal(signal.SIGTERM)\n        time.sleep(600)\n"
     )
-    assert subprocess.run([sys.executable, "-c", stubborn], timeout=30).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", stubborn], timeout=300).returncode == -signal.SIGTERM

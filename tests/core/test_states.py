@@ -1,4 +1,4 @@
-"""A directory through any order of changes, kills and damage is in the state before a change or after it, never between."""
+"""A directory through any order of changes, kills and damage is in the state before a change or after it."""
 
 import tempfile
 from pathlib import Path

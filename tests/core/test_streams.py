@@ -42,7 +42,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
     with ThreadPoolExecutor() as pool:
         text = pool.submit(pipe.read_text)
         write_file(pipe, "a,b\n1,2\n")
-        assert text.result(10) == "a,b\n1,2\n"
+        assert text.result(60) == "a,b\n1,2\n"
     assert pipe.is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 

@@ -1,7 +1,6 @@
 """An epoch visits every pair once, in batches of the size that was asked for, one prepared ahead."""
 
 import threading
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,19 +115,18 @@ def test_prefetch_yields_the_same_items_in_order(depth):
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_prefetch_is_as_far_ahead_as_the_buffers_allow_and_no_further(depth):
-    started = []
+    used, started = [], threading.Semaphore(0)
 
     def producer():
         for i in range(10):
-            started.append(i)
+            assert i <= len(used) + depth  # item i + depth + 1 would overwrite item i
+            started.release()
             yield i
 
     for i in prefetch(producer(), depth):
-        deadline = time.monotonic() + 5
-        while len(started) < min(10, i + 1 + depth) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(0.005)
-        assert len(started) == min(10, i + 1 + depth)  # item i + depth + 1 would overwrite item i
+        for _ in range(depth + 1 if i == 0 else 1 if i + depth < 10 else 0):
+            assert started.acquire(timeout=60)
+        used.append(i)
 
 
 def test_prefetch_works_in_another_thread():
@@ -160,9 +158,9 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_an_ended_producer():
         finally:
             ended.set()
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     source = producer()  # held here, so that it does not end for being forgotten
     items = prefetch(source, depth=2)
     assert [next(items), next(items)] == [1, 2]
     items.close()
-    assert ended.is_set() and threading.active_count() == before
+    assert ended.is_set() and set(threading.enumerate()) <= before

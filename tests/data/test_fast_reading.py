@@ -210,7 +210,7 @@ def test_generated_logs_are_read_alike(tmp_path_factory, rows, clock, separator,
     assert quickly(path, columns, form, skip) == carefully(path, columns, form, skip)
 
 
-@examples(300)
+@examples(100)
 @given(st.lists(st.from_regex(USUAL_TIME) | MARKERS, min_size=1))
 def test_times_are_the_same_days(times):
     pa = pytest.importorskip("pyarrow")
@@ -233,10 +233,10 @@ def test_json_lines_are_read_alike(tmp_path):
 
 def test_a_large_file_is_read_in_its_order(tmp_path):
     """Larger than the pieces that DuckDB's threads read."""
-    lines = [f'u{i % 70000},"t {i % 900}",2024-01-{i % 9 + 1:02}\n' for i in range(400_000)]
+    lines = [f'u{i % 30000},"t {i % 900}",2024-01-{i % 9 + 1:02}\n' for i in range(150_000)]
     path = write(tmp_path, "user,title,time\n" + "".join(lines))
     columns = LogColumns("user", "title", None, "time")
-    assert quickly(path, columns, rows=90_000) == read(path, columns, None, False, FAST_FROM_BYTES=1 << 60)
+    assert quickly(path, columns, rows=40_000) == read(path, columns, None, False, FAST_FROM_BYTES=1 << 60)
 
 
 def test_a_large_file_is_read_quickly_and_a_small_one_carefully(tmp_path, monkeypatch):
@@ -322,18 +322,18 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("what", ["user", "time", "info", "time in a format"])
+@pytest.mark.parametrize("what", ["user and info", "time", "time in a format"])
 def test_every_arrow_type_is_read_alike(tmp_path, kind, what):
     values, arrow_type = parquet_columns()[kind]
     pa = pytest.importorskip("pyarrow")
     path = parquet(tmp_path / "log.parquet", x=pa.array(values, arrow_type), y=list("abcdabcd"))
     columns = {
-        "user": LogColumns("x", "y"),
+        "user and info": LogColumns("x", "y", info=("x",)),
         "time": LogColumns("y", "y", None, "x"),
-        "info": LogColumns("y", "y", info=("x",)),
         "time in a format": LogColumns("y", "y", None, "x", "%Y-%m-%d"),
     }[what]
-    for skip in (False, True):
+    refused = isinstance(carefully(path, columns), str)
+    for skip in [False, True] if refused else [False]:  # else there is nothing to skip
         log = carefully(path, columns, skip=skip)
         assert quickly(path, columns, skip=skip, rows=1) == log
         together = quickly(path, columns, skip=skip, rows=100)

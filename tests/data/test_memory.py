@@ -19,9 +19,9 @@ from twotower.data.memory.neighbours import (
     ease_neighbours,
     profile_cosines,
     profile_scores,
-    watched_together,
 )
 from twotower.data.memory.regression import logistic_regression
+from twotower.data.memory.together import Together, count_together
 from twotower.data.sample import Pairs
 
 USERS, TITLES = 90, 11
@@ -172,23 +172,52 @@ def test_a_column_that_is_constant_but_for_rounding_has_no_weight():
     assert np.isfinite(weights).all() and abs(bias) < 30 and np.abs(weights).max() < 30
 
 
-def test_neighbours_of_an_equal_matrix_are_kept_and_those_of_another_are_not(monkeypatch):
-    rng = np.random.default_rng(5)
-    dense = (rng.random((40, 9)) < 0.3).astype(np.float32)
-    asked = []
-    monkeypatch.setattr(neighbours, "watched_together", lambda *given: asked.append(1) or watched_together(*given))
+def test_what_labels_add_to_the_counts_is_as_if_all_were_counted_at_once(rng):
+    known = known_of(rng)
+    for some in (known, known.without_labels_of(1), known.only(known.pairs.take(known.pairs.day < 0))):
+        expected = Together.of(count_together(some.watched))
+        np.testing.assert_array_equal(some.together().users, expected.users)
+        np.testing.assert_array_equal(some.together().cosine, expected.cosine)
+        X = some.watched.toarray()
+        np.testing.assert_array_equal(expected.users, X.T @ X)
+
+
+def test_terms_of_a_pair_are_the_same_alone_and_among_all_of_its_user(rng):
+    memory = Memory.of(known_of(rng))
+    user, title = (part.ravel() for part in np.indices((USERS, memory.history.shape[1])))
+    together = memory.of_pairs(user, title)
+    for i in range(0, len(user), 37):
+        np.testing.assert_array_equal(memory.of_pairs(user[i : i + 1], title[i : i + 1])[0], together[i])
+    with pytest.raises(IndexError, match="title goes"):
+        memory.of_pairs(user[:1], title[:1] + memory.history.shape[1])
+    with pytest.raises(IndexError, match="user goes"):
+        memory.of_pairs(user[:1] - 1, title[:1])
+
+
+def test_neighbours_of_equal_knowledge_are_kept_and_those_of_another_are_not(rng, monkeypatch):
+    known, asked = known_of(rng), []
+    together = Knowledge.together
+    monkeypatch.setattr(Knowledge, "together", lambda *given: asked.append(1) or together(*given))
     monkeypatch.setattr(neighbours, "_kept", OrderedDict())
-    watched = sp.csr_array(dense)
-    first, again = neighbours.neighbours_of(watched), neighbours.neighbours_of(sp.csr_array(dense))
+    first, again = neighbours.neighbours_of(known), neighbours.neighbours_of(replace(known, of_history=None))
     assert first is again and len(asked) == 1
-    np.testing.assert_array_equal(first.cosines.toarray(), cosine_neighbours(watched).toarray())
-    np.testing.assert_array_equal(first.ease.toarray(), ease_neighbours(watched).toarray())
+    np.testing.assert_array_equal(first.cosines.toarray(), cosine_neighbours(known.together()).toarray())
+    np.testing.assert_array_equal(first.ease.toarray(), ease_neighbours(known.together()).toarray())
     with pytest.raises(ValueError, match="read-only"):
         first.ease.data[0] = 1
-    asked.clear()
-    dense[3, 4] = 1 - dense[3, 4]
-    other = neighbours.neighbours_of(sp.csr_array(dense))
-    assert len(asked) == 1 and other.ease.nnz and abs(other.ease - first.ease).max() > 0
+    for other in (known.without_labels_of(0), replace(known, history=known.history[::-1], of_history=None)):
+        found = neighbours.neighbours_of(other)
+        assert found.ease.nnz and abs(found.ease - first.ease).max() > 0
     monkeypatch.setattr(neighbours, "KEPT_BYTES", 1)
-    neighbours.neighbours_of(sp.csr_array(dense[1:]))
+    neighbours.neighbours_of(known.without_labels_of(2))
     assert len(neighbours._kept) == 1, "the last asked for stays, however large"
+
+
+@pytest.mark.parametrize("most", [5, 12])
+def test_cosines_of_many_titles_are_those_of_few(rng, monkeypatch, most):
+    known = known_of(rng)
+    few = neighbours.neighbours_of(known)
+    monkeypatch.setattr(neighbours, "MOST_TITLES", most)
+    many = neighbours.neighbours_of(known)
+    np.testing.assert_allclose(many.cosines.toarray(), few.cosines.toarray(), rtol=1e-5, atol=1e-7)
+    assert np.count_nonzero(many.ease.toarray().any(0)) <= most

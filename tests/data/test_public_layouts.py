@@ -316,13 +316,13 @@ def test_a_condition_without_duckdb_says_what_to_install(imported, monkeypatch):
 def test_a_log_may_come_through_a_pipe(imported, tmp_path, compress):
     os.mkfifo(tmp_path / "pipe")
     text = csv_text(plain())
-    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(compress(text.encode())))
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(compress(text.encode())), daemon=True)
     writer.start()
     found = imported(tmp_path / "pipe")
     writer.join()
     assert_sound(found)
     assert str(tmp_path / "pipe") in (tmp_path / "set" / "manifest.json").read_text(), "not the copy"
-    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(text + "1,,DE,2024-03-01\n"))
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[text + "1,,DE,2024-03-01\n"], daemon=True)
     writer.start()
     with pytest.raises(InputError, match=f"^{tmp_path / 'pipe'}, line 602, column 'title': '' is not a title"):
         imported(tmp_path / "pipe")

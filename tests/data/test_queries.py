@@ -122,13 +122,14 @@ def postgres() -> Iterator[str]:
 
     def run(program: str, *arguments: str) -> None:
         command = [str(programs[-1] / program), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120, **who)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=400, **who)
 
     (folder / "password").write_text(PASSWORD)
     (folder / "password").chmod(0o644)
     data = str(folder / "data")
     run("initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-N")
-    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses=", "start")
+    options = f"-k {folder} -c listen_addresses="
+    run("pg_ctl", "-D", data, "-w", "-t", "300", "-l", str(folder / "log"), "-o", options, "start")
     address = f"postgresql://me:p4ss%3Aw%2Ford@/postgres?host={folder}"
     try:
         from adbc_driver_postgresql import dbapi

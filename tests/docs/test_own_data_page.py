@@ -12,7 +12,9 @@ from twotower.cli.embed import embed
 from twotower.cli.evaluate import evaluate
 from twotower.cli.import_ import import_
 from twotower.cli.recommend import recommend
+from twotower.cli.rollback import rollback
 from twotower.cli.train import train
+from twotower.cli.update import update
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 PAGE = "".join((HOW_TO / f"{name}.md").read_text("utf-8") for name in ("own-data", "vectors", "every-day"))
@@ -58,5 +60,8 @@ def options_of(*commands: click.Command) -> set[str]:
 def test_options_that_the_pages_name_exist():
     named = set(re.findall(r"--[a-z-]+[a-z]", PAGE))
     later = named - options_of(import_, embed)
-    assert later == {"--mtl", "--groups", "--run", "--out", "--dataset", "--unknown-territory"}
-    assert later <= options_of(train, evaluate, recommend)
+    daily = {"--events", "--user-vectors", "--replace", "--allow-gap", "--late"}
+    daily |= {"--max-drop", "--max-unknown-titles", "--max-without-history", "--max-volume"}
+    assert daily <= named and daily <= options_of(update)
+    assert later - daily == {"--mtl", "--groups", "--out", "--dataset", "--unknown-territory", "--run", "--to"}
+    assert later <= options_of(train, evaluate, recommend, update, rollback)

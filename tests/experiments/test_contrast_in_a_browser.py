@@ -67,5 +67,4 @@ STATES = {
 def test_every_text_stands_out_from_its_ground(opened, name, scheme):
     for fragment in STATES[name]:
         page = opened(name, fragment, color_scheme=scheme)
-        page.wait_for_timeout(50)
         assert page.evaluate(TOO_FAINT) == [], fragment

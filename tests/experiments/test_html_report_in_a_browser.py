@@ -26,7 +26,7 @@ def opened(browser, address):
 
     def opened(**settings):
         contexts.append(browser.new_context(**{"viewport": DESKTOP, **settings}))
-        contexts[-1].set_default_timeout(10_000)
+        contexts[-1].set_default_timeout(60_000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -7,16 +7,16 @@ from sklearn.linear_model import LogisticRegression
 from tiny_experiments import run_tiny
 
 from twotower.core.errors import InputError
-from twotower.data.memory.knowledge import Knowledge, ones
-from twotower.data.memory.memory import TERMS, Memory, blocks, training_terms
-from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest, watched_together
+from twotower.data.memory.knowledge import Knowledge, ones, viewers_of
+from twotower.data.memory.memory import TERMS, Memory, training_terms
+from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest
 from twotower.data.memory.rates import PSEUDO_USERS, log_rates
 from twotower.data.memory.regression import RIDGE, logistic_regression
 from twotower.data.sample import Pairs
 from twotower.experiments.rivals.factorisation import CONFIDENCE, DECAY, solve
 from twotower.experiments.rivals.neighbours import Ease, ItemKNN
 from twotower.experiments.rivals.popularity import Popular
-from twotower.experiments.rivals.registry import RIVALS, Calibrated
+from twotower.experiments.rivals.registry import RIVALS, Calibrated, blocks
 from twotower.training.run import RunReader
 
 USERS, TITLES, TERRITORIES = 60, 12, 4
@@ -40,15 +40,16 @@ def make_known(rng, users=USERS, titles=TITLES, days=3) -> Knowledge:
 
 def test_a_territory_borrows_from_its_group_and_a_group_from_the_world(rng):
     known = make_known(rng)
+    viewers = viewers_of(known.watched, known.territory, 4)
     watched, there = known.watched.toarray(), known.availability[:, known.territory].T  # (U, T)
     world = (watched.sum(0) + 0.5) / (there.sum(0) + 1)
-    np.testing.assert_allclose(np.exp(log_rates(known.watched, known, "world")), np.tile(world, (4, 1)), rtol=1e-5)
+    np.testing.assert_allclose(np.exp(log_rates(viewers, known, "world")), np.tile(world, (4, 1)), rtol=1e-5)
     group = known.group[known.territory]
     of_first = (watched[group == 0].sum(0) + PSEUDO_USERS * world) / (there[group == 0].sum(0) + PSEUDO_USERS)
-    np.testing.assert_allclose(np.exp(log_rates(known.watched, known, "group"))[0], of_first, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(log_rates(viewers, known, "group"))[0], of_first, rtol=1e-5)
     own = known.territory == 1
     of_second = (watched[own].sum(0) + PSEUDO_USERS * of_first) / (own.sum() + PSEUDO_USERS)
-    np.testing.assert_allclose(np.exp(log_rates(known.watched, known, "territory"))[1], of_second, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(log_rates(viewers, known, "territory"))[1], of_second, rtol=1e-5)
     user = int(np.flatnonzero(own)[0])
     np.testing.assert_allclose(np.exp(Popular(known, "territory").scores(np.array([user])))[0], of_second, rtol=1e-5)
 
@@ -57,9 +58,11 @@ def test_recent_popularity_counts_the_last_labels_alone(rng):
     known = make_known(rng, days=30)
     late = known.pairs.take(known.pairs.label > 0)
     late = late.take(late.day >= np.quantile(late.day, 0.9, method="lower"))
-    expected = log_rates(ones(late.user, late.title, known.history.shape), known, "territory")
+    of_late, of_all = (viewers_of(matrix, known.territory, 4)
+                       for matrix in (ones(late.user, late.title, known.history.shape), known.labels))  # fmt: skip
+    expected = log_rates(of_late, known, "territory")
     np.testing.assert_array_equal(Popular(known, "recent").table, expected)
-    assert not np.array_equal(expected, log_rates(known.labels, known, "territory"))
+    assert not np.array_equal(expected, log_rates(of_all, known, "territory"))
 
 
 def test_neighbours_are_cosines_without_the_title_itself(rng):
@@ -67,7 +70,7 @@ def test_neighbours_are_cosines_without_the_title_itself(rng):
     X = known.watched.toarray()
     cosine = X.T @ X / np.sqrt(np.outer(X.sum(0), X.sum(0)))
     np.fill_diagonal(cosine, 0)
-    np.testing.assert_allclose(cosine_neighbours(known.watched).toarray(), cosine, rtol=1e-5)
+    np.testing.assert_allclose(cosine_neighbours(known.together()).toarray(), cosine, rtol=1e-5)
     history = known.history.toarray()[:7]
     expected = history @ cosine / np.sqrt(np.maximum(history.sum(1, keepdims=True), 1))
     np.testing.assert_allclose(ItemKNN(known).scores(np.arange(7)), expected, rtol=1e-4, atol=1e-6)
@@ -79,7 +82,7 @@ def test_neighbours_are_cosines_without_the_title_itself(rng):
 
 def test_ease_predicts_each_title_from_the_others_best(rng):
     known = make_known(rng)
-    X, B = known.watched.toarray().astype(np.float64), ease_weights(watched_together(known.watched).users, decay=5.0)
+    X, B = known.watched.toarray().astype(np.float64), ease_weights(known.together().users, decay=5.0)
     assert not np.diag(B).any()
     for title in (0, 5):  # ridge regression of one title on all others
         others = np.delete(np.arange(TITLES), title)

@@ -38,8 +38,7 @@ def test_a_link_leads_to_what_was_seen(opened):
 def test_an_address_of_nonsense_opens_the_page(opened, name):
     page = opened(name, "#step=9999&mask=maybe&group=77")
     for fragment in ("#step=-3&group=x&row=nobody&block=none", "#%%%=1&=&step", "#group=&theme=red"):
-        page.evaluate(f"location.hash = '{fragment}'")
-        page.wait_for_timeout(20)
+        pages.go_to(page, fragment)
     assert page.locator("svg.network .node").count() > 5
     assert page.get_attribute("#mask", "aria-checked") == "true"
 
@@ -55,8 +54,7 @@ def test_hostile_names_are_shown_as_text(opened, name):
 def test_a_phone_needs_no_scrolling_sideways(opened, name):
     page = opened(name, viewport=PHONE)
     for fragment in ("", "#group=1&theme=dark", "#mask=off", "#type=large&mask=off", "#step=2&row=plain"):
-        page.evaluate(f"location.hash = '{fragment}'")
-        page.wait_for_timeout(50)  # the figure is drawn anew when letters change
+        pages.go_to(page, fragment)
         assert page.evaluate("document.documentElement.scrollWidth") == 360, fragment
     for region in page.locator(".scroll:visible").all():
         assert region.get_attribute("tabindex") == "0"
@@ -96,18 +94,16 @@ def test_groups_whose_names_do_not_fit_are_numbered_and_a_legend_says_which_is_w
     addresses["eight groups"] = (tmp_path / "page.html").as_uri()
     tables = "#matrix-table, #conflict-table, #leak-table, #dead-table"
     page = opened("eight groups", viewport={"width": 1280, "height": 800})
-    page.wait_for_timeout(100)
     names = page.locator(tables).evaluate_all(NAMES)
     assert [table["fits"] for table in names] == [True] * 4
     matrix, *_ = names
     assert not matrix["named"] and matrix["hint"] == "group 0: Country 0"
     assert matrix["legend"].startswith("Groups: 0 Country 0 · 1 Country 1 ·")
     page = opened("inspection", viewport={"width": 1280, "height": 800})
-    page.wait_for_timeout(100)
     names = page.locator(tables).evaluate_all(NAMES)
     assert all(table["named"] and table["fits"] and not table["legend"] for table in names)
     page.get_by_role("button", name="Large type").click()
-    page.wait_for_timeout(100)
+    pages.drawn(page)
     assert all(table["fits"] for table in page.locator(tables).evaluate_all(NAMES))
 
 

@@ -204,7 +204,8 @@ def test_buttons_keys_slider_and_landmarks_step(opened, records):
 
 def test_it_plays_and_pauses(opened):
     page = opened("trace", "#step=1")
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(86_400_000)  # else time passes by itself as well
     page.get_by_role("button", name="Play").click()
     page.clock.run_for(5000)
     assert page.input_value("#slider") == "4"

@@ -1,7 +1,6 @@
 """An interrupted run is taken up again, and ends as if nothing had been."""
 
 import json
-import os
 import signal
 from dataclasses import replace
 
@@ -100,7 +99,7 @@ def test_a_signal_lets_the_step_end_and_saves_it(tiny_world, tmp_path, uninterru
         if stage.startswith("epoch 2/3"):
             seen.append(stage)
             if len(seen) == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
     path = tmp_path / "run"
     with handled():

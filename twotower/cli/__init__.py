@@ -43,6 +43,12 @@ SECTIONS = {
         "trace": "Show one training step of a tiny network, number by number.",
         "explain": "Explain the score of a title for a user.",
     },
+    "Daily": {
+        "update": "Take in a day: evaluate on it, learn from it, serve the result.",
+        "days": "List the days of a run: state, events, PR-AUC, size and time.",
+        "rollback": "Serve an earlier day again.",
+        "accept": "Serve a day that the gate held back.",
+    },
     "Serve": {
         "recommend": "Recommend titles to each user.",
         "export": "Write user and title embeddings for scoring elsewhere.",

@@ -125,7 +125,6 @@ def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, pr
     """Ranking metrics of a run on the days of its last weights, among the days of the pairs."""
     from twotower.experiments.ranked_runs import choose_test_users, last_days
     from twotower.experiments.user_figures import user_resampling
-    from twotower.metrics.recommended import RANKING_METRICS
     from twotower.metrics.user_means import UserMeans
 
     found = sorted(set(pairs.day.tolist()))
@@ -138,7 +137,7 @@ def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, pr
     except InputError as error:
         return NO_RANKING._replace(note=f"No ranking metrics: {error}")
     means = UserMeans(users.territory, dataset.n_territories, user_resampling())
-    levels = {name: means.level(means.means(values[i : i + 1])) for i, name in enumerate(RANKING_METRICS)}
+    levels = {name: means.level(means.means(of_users[None])) for name, of_users in values.items()}
     return Ranking(levels, means.population.residents)
 
 

@@ -28,10 +28,9 @@ def explain(run: Path, user: str, title: str, directory: Path | None, top: int, 
       twotower explain runs/001-mtl-4-upsampled --user 0 --title 'Velvet Republic'
       twotower explain runs/001-mtl-4-upsampled --user '#17' --title '#3' --json
     """
-    from twotower.data.dataset import Dataset
     from twotower.lab.explain.explanation import explain as explain_score
     from twotower.lab.explain.tables import print_explanation
-    from twotower.training.run import RunReader
+    from twotower.training.days import served
 
-    dataset = Dataset.open(directory or RunReader(run).dataset)
+    run, dataset = served(run, directory)
     show(lambda progress: explain_score(run, dataset, user, title, top, progress), as_json, print_explanation)

@@ -65,6 +65,8 @@ COMMON = {
 @click.option(
     "--title-weight", metavar="COL", help="It also has a count per row, in this column: repeat the values that often."
 )
+@click.option("--title-country", metavar="COL",
+              help="Column of titles with the country of origin; several are separated by |.")  # fmt: skip
 @click.option(
     "--unknown-ids",
     default="fail",

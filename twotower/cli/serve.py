@@ -30,13 +30,12 @@ def serve(run: Path, directory: Path | None, host: str, port: int) -> None:
 
     from threadpoolctl import threadpool_limits
 
-    from twotower.data.dataset import Dataset
     from twotower.lab.demo.demo import Demo
     from twotower.report.progress import show_progress
     from twotower.serving.server import JsonServer
-    from twotower.training.run import RunReader
+    from twotower.training.days import served
 
-    dataset = Dataset.open(directory or RunReader(run).dataset)
+    run, dataset = served(run, directory)
     with ExitStack() as stack:
         stack.enter_context(threadpool_limits(1, "blas"))
         with show_progress() as progress:

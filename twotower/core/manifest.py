@@ -7,7 +7,9 @@ that made it, or else by the next one that opens the directory to write.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,11 +53,10 @@ class Files:
         self.directory, self.source, self.advice = directory, source, f"; {advice}"
         self.facts: dict[str, Facts] = {}
         self._pinned: dict[str, np.ndarray] = {}
-        home = directory.resolve()
+        leaves = _outside_of(directory)
         try:
             for name, facts in manifest["files"].items():
-                path = (home / facts.get("path", name)).resolve()
-                if not path.is_relative_to(home):
+                if leaves(facts.get("path", name)):
                     raise InputError(f"{directory / source}: path {name!r} leaves the directory")
                 if not isinstance(facts["bytes"], int) or not isinstance(facts["sha256"], str):
                     raise TypeError
@@ -153,6 +154,21 @@ class Files:
             self._verify(names, progress)
         for name in names:
             self._pinned[name] = self.array(name)
+
+
+def _outside_of(directory: Path) -> Callable[[str], bool]:
+    """Whether a path leaves the directory, by ``..`` or a link. A folder is followed once, not per file."""
+    home = os.path.realpath(directory)
+    followed = cache(lambda folder: os.path.realpath(os.path.join(home, folder)))
+
+    def leaves(path: str) -> bool:
+        folder, _, file = path.rpartition("/")
+        place = os.path.join(followed(folder), file)
+        if file == ".." or "\0" in path or os.path.islink(place):
+            place = os.path.realpath(place)
+        return not place.startswith(home + os.sep)
+
+    return leaves
 
 
 def describe(directory: Path, progress: Progress = silent) -> dict[str, Facts]:

@@ -33,6 +33,7 @@ LARGEST = 1e15  # of vectors: batch-norm adds squares, and float32 ends at 3e38
 CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity
 BASIS = "basis"  # the folder of the vectors' basis
 HISTORY = -1  # the day of events before training: user vectors are made of them, labels never
+TITLE_ORIGIN = "origin"  # the column of titles with the country that each comes from
 
 
 class Counts(TypedDict):
@@ -46,6 +47,7 @@ class Days(TypedDict):
     train: int
     test: int
     has_time: bool
+    last: str  # YYYY-MM-DD of the last day; empty where there are no dates
 
 
 class Origin(TypedDict):

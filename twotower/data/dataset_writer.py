@@ -94,15 +94,17 @@ class DatasetWriter:
         (self.path / "truth").mkdir(exist_ok=True)
         np.save(self.path / "truth" / f"{name}.npy", array)
 
-    def finish(self, train_days: int, test_days: int, has_time: bool, progress: Progress = silent) -> None:
-        """Write the manifest and give the dataset its name."""
+    def finish(
+        self, train_days: int, test_days: int, has_time: bool, progress: Progress = silent, last: str = ""
+    ) -> None:
+        """Write the manifest and give the dataset its name; ``last`` is the date of the last day."""
         for shard in self.shards.values():
             shard.close()
         self.counts["events"] = sum(shard.rows for shard in self.shards.values())
         self.staged.commit(
             {
                 "counts": self.counts,
-                "days": {"train": train_days, "test": test_days, "has_time": has_time},
+                "days": {"train": train_days, "test": test_days, "has_time": has_time, "last": last},
                 "provenance": self.provenance,
             },
             progress,

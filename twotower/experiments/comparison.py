@@ -122,7 +122,7 @@ class Comparison:
         if self.ranked is None or not len(self.ranked.rows):
             return {"ranking_users": [], "rankings": {}, "ranking_gains": []}
         rankings = Rankings(self.ranked.territory, self.major, self.order, self.replicates)
-        values: dict[Path, np.ndarray] = {}
+        values: dict[Path, dict[str, np.ndarray]] = {}
         levels: dict[str, RankingRecord] = {}
         for name, runs in self.methods.items():
             try:
@@ -130,11 +130,11 @@ class Comparison:
             except InputError as error:
                 self.notes.append(f"No ranking metrics of {name}: {error}")
             else:
-                levels[name] = rankings.record(rankings.resampled(np.stack([values[run.path] for run in runs])))
+                levels[name] = rankings.record(rankings.resampled([values[run.path] for run in runs]))
         gains = []
         for pair in compared:
             if levels.keys() >= set(pair):
-                both = (np.stack([values[run.path] for run in runs]) for runs in self.matched(*pair))
+                both = ([values[run.path] for run in runs] for runs in self.matched(*pair))
                 gains += rankings.gains(pair, *(rankings.resampled(of_runs) for of_runs in both))
         users = rankings.users.population.residents[self.order].tolist()
         return {"ranking_users": users, "rankings": levels, "ranking_gains": gains}

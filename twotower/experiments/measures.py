@@ -22,6 +22,7 @@ from twotower.experiments.rivals.runs import score_panel
 from twotower.experiments.schema import MeasuresRecord
 from twotower.experiments.setup import Setup
 from twotower.metrics.calibration import calibration_by, reliability, user_histograms
+from twotower.metrics.origins import MISCALIBRATION, miscalibration
 from twotower.metrics.popularity_bias import BY_USER, measures, probability
 from twotower.metrics.recommended import RANKING_METRICS, ranking_metrics
 from twotower.training.run import RunReader
@@ -30,7 +31,7 @@ SHOWN_TERRITORIES = 16  # in histograms, by users
 SHOWN_TITLES = 60  # of each territory, by training positives there
 HISTOGRAM_SEED = 0  # whose histograms are kept
 BINS = 20
-USER_FIGURES = (*RANKING_METRICS, *BY_USER)  # rows of "figures", kept of each user of the panel
+USER_FIGURES = (*RANKING_METRICS, MISCALIBRATION, *BY_USER)  # rows of "figures", kept of each user of the panel
 
 
 def measure_missing(setup: Setup, progress: Progress) -> Panel:
@@ -56,11 +57,12 @@ def is_measured(setup: Setup, method: str, seed: int) -> bool:
     return arrays.is_file() and digest_of(arrays) == kept.get("arrays")
 
 
-def origin(setup: Setup, method: str, seed: int) -> dict[str, str | int]:
+def origin(setup: Setup, method: str, seed: int) -> dict[str, object]:
     """What measures depend on."""
     run = RunReader(setup.plan.run_path(method, seed))
     sample = setup.plan.method(setup.plan.main_method).sample
-    return {"format": FORMAT_VERSION, "run": run.created, "reference": sample, "day": setup.last_period[0]}
+    kept = {"format": FORMAT_VERSION, "figures": list(USER_FIGURES), "day": setup.last_period[0]}
+    return {**kept, "run": run.created, "reference": sample}
 
 
 def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
@@ -85,6 +87,7 @@ def measure_one(setup: Setup, panel: Panel, method: Method, seed: int) -> None:
     arrays = {kind: probability(scores[cells]) for kind, cells in panel.probes.items()}
     ranked = ranking_metrics(bias.top, *panel.found)
     figures = dict(zip(RANKING_METRICS, ranked, strict=True)) | bias.by_user
+    figures[MISCALIBRATION] = miscalibration(bias.top, panel.profiles, panel.shares)
     arrays["figures"] = np.stack([figures[name] for name in USER_FIGURES]).astype(np.float32)
     if seed == HISTOGRAM_SEED:
         arrays["histograms"] = histograms(setup, panel, scores)

@@ -14,11 +14,12 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
 from twotower.core.random_streams import Stream, generator
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import TITLE_ORIGIN, Dataset
 from twotower.data.sample import Pairs
 from twotower.experiments.separate import members_of
 from twotower.experiments.setup import Setup
 from twotower.metrics.local_titles import TitleLocality, title_locality
+from twotower.metrics.origins import origin_profiles, origin_shares
 from twotower.metrics.popularity_bias import profile_popularity
 from twotower.model.retrieval import Retrieval, Users
 from twotower.model.score import logits
@@ -44,6 +45,8 @@ class Panel:
     popularity: np.ndarray  # (T,) training positives
     profile: np.ndarray  # (n,) mean popularity of what they watched, NaN for nothing
     found: tuple[np.ndarray, np.ndarray]  # position of the user, and title, of what they then watched in the period
+    shares: np.ndarray  # (T, O) of countries of origin in titles; O = 0 where titles have none
+    profiles: np.ndarray  # (n, O) the same in what they watched
     locality: TitleLocality
     probes: dict[str, tuple[np.ndarray, np.ndarray]]  # kind of title → user (position) and title of some allowed pairs
 
@@ -58,7 +61,8 @@ def choose_panel(setup: Setup, progress: Progress) -> Panel:
     territory = np.asarray(dataset.user_territory)[rows].astype(np.int64)
     there = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)  # (C, T)
     allowed = there[territory]
-    allowed[np.repeat(np.arange(len(rows)), np.diff(start)), seen] = False
+    watcher = np.repeat(np.arange(len(rows)), np.diff(start))
+    allowed[watcher, seen] = False
     counts = setup.positives[setup.plan.method(setup.plan.main_method).sample]  # (C, T)
     popularity = counts.sum(axis=0)
     locality = title_locality(counts, dataset.territories.users)
@@ -66,7 +70,9 @@ def choose_panel(setup: Setup, progress: Progress) -> Panel:
     probes = {kind: choose_pairs(allowed & mask, PROBED) for kind, mask in kinds.items()}
     profile = profile_popularity(start, seen, popularity)
     found = to_find(setup.test_pairs, setup.last_period, rows, allowed)
-    return Panel(rows, territory, day, allowed, popularity, profile, found, locality, probes)
+    shares = origin_shares(dataset.titles.get(TITLE_ORIGIN, [""] * dataset.n_titles))
+    origins = shares, origin_profiles(watcher, seen, len(rows), shares)
+    return Panel(rows, territory, day, allowed, popularity, profile, found, *origins, locality, probes)
 
 
 def to_find(

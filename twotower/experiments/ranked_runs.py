@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
-from twotower.data.dataset import Dataset
+from twotower.data.dataset import TITLE_ORIGIN, Dataset
 from twotower.data.sample import Pairs
-from twotower.metrics.recommended import TOP, ranking_metrics
-from twotower.serving.recommend import recommend
+from twotower.metrics.origins import MISCALIBRATION, miscalibration, origin_profiles, origin_shares
+from twotower.metrics.recommended import RANKING_METRICS, TOP, ranking_metrics
+from twotower.serving.recommend import recommend, watched
 from twotower.training.periods import periods
 from twotower.training.run import RunReader
 
@@ -34,13 +36,27 @@ class TestUsers:
         """Where they live, (n,) int64."""
         return np.asarray(self.dataset.user_territory)[self.rows].astype(np.int64)
 
-    def ranking(self, run: RunReader, k: int = TOP, progress: Progress = silent) -> np.ndarray:
-        """``RANKING_METRICS`` of what a run recommends to each of them, (4, n).
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Of countries of origin in titles, (T, O)."""
+        return origin_shares(self.dataset.titles.get(TITLE_ORIGIN, [""] * self.dataset.n_titles))
+
+    @cached_property
+    def profiles(self) -> np.ndarray:
+        """Of countries of origin in what each of them watched before that day, (n, O)."""
+        start, seen = watched(self.dataset, self.rows, self.day)
+        user = np.repeat(np.arange(len(self.rows)), np.diff(start))
+        return origin_profiles(user, seen, len(self.rows), self.shares)
+
+    def ranking(self, run: RunReader, k: int = TOP, progress: Progress = silent) -> dict[str, np.ndarray]:
+        """``RANKING_METRICS`` of what a run recommends to each of them, (n,) each, and its miscalibration by country of
+        origin where titles have one.
 
         Errors: InputError as for ``recommend``, such as for a run without weights.
         """
         top = recommend(run.path, self.dataset, self.rows, top=k, day=self.day, progress=progress).title
-        return ranking_metrics(top, self.user, self.title)
+        figures = dict(zip(RANKING_METRICS, ranking_metrics(top, self.user, self.title), strict=True))
+        return figures | ({MISCALIBRATION: miscalibration(top, self.profiles, self.shares)} if self.shares.size else {})
 
 
 def choose_test_users(dataset: Dataset, pairs: Pairs, days: Sequence[int]) -> TestUsers:

@@ -11,6 +11,7 @@ from twotower.experiments.methods import Method
 from twotower.experiments.rivals.runs import score_rival
 from twotower.experiments.separate import begin_or_go_on, train_separately
 from twotower.experiments.setup import Setup
+from twotower.training.callbacks import Callback
 from twotower.training.job import make_plan
 from twotower.training.periods import train_and_score
 from twotower.training.run import RUN, RunReader
@@ -51,7 +52,7 @@ def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress
     return tell
 
 
-def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> None:
+def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callback: Callback | None = None) -> None:
     """Train, evaluate and save one run."""
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
@@ -62,7 +63,7 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress) -> No
     if method.separate:
         return train_separately(setup, method, seed, progress)
     dataset, groups = setup.heads(method, seed)
-    trainer = Trainer(dataset, sampled, groups, config, progress)
+    trainer = Trainer(dataset, sampled, groups, config, progress, callback)
     kept, settings = make_plan(dataset, sampled, method.name, groups, method.grouping == "shuffled"), config.to_dict()
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
     with begin_or_go_on(path, dict(kept), config=settings, **facts) as writer:

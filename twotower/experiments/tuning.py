@@ -11,10 +11,10 @@ MedianPruner). The first trial has the default settings.
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tomli_w
@@ -29,8 +29,9 @@ from twotower.experiments.methods import METHODS, Method
 from twotower.experiments.plan import Plan
 from twotower.experiments.runs import as_detail
 from twotower.experiments.setup import Setup
+from twotower.training.callbacks import Callback
 from twotower.training.periods import train_and_score
-from twotower.training.records import LogRecord, ValidationRecord
+from twotower.training.records import EvaluationRecord
 from twotower.training.run import RunWriter
 from twotower.training.trainer import Trainer
 from twotower.training.warm_up import compile_kernels
@@ -125,16 +126,17 @@ class Pruned(Exception):
     """A trial is worse than most at the same validation."""
 
 
-class TrialWriter(RunWriter):
-    """Writes a run, and tells its validations to ``report``, which may end it."""
+class Pruning(Callback):
+    """Ends a trial after a validation where Optuna says so, unless it is one that must be finished."""
 
-    report: Callable[[int, float], None]
+    def __init__(self, trial: Any, must_finish: bool):
+        self.trial, self.must_finish = trial, must_finish
 
-    def log(self, record: LogRecord) -> None:
-        super().log(record)
-        if "validation" in record:
-            of = cast(ValidationRecord, record)
-            self.report(of["steps"], of["validation"]["overall"])
+    def on_evaluation(self, record: EvaluationRecord) -> None:
+        if record.users == "validation" and np.isfinite(record.overall):
+            self.trial.report(record.overall, record.steps)
+            if self.trial.should_prune() and not self.must_finish:
+                raise Pruned
 
 
 def tune(config: TuningConfig, progress: Progress) -> TuningSummary:
@@ -211,18 +213,10 @@ def try_settings(
     path = run_path(config, trial.number)
     shutil.rmtree(path, ignore_errors=True)
 
-    def report(step: int, value: float) -> None:
-        if np.isfinite(value):
-            trial.report(value, step)
-            if trial.should_prune() and trial.params != standard:
-                raise Pruned
-
     try:
-        trainer = Trainer(dataset, sampled, groups, run, progress)
-        writer = TrialWriter(path, label=f"trial-{trial.number}", dataset=dataset.path, sample=sampled.name, seed=0,
-                             config=run.to_dict())  # fmt: skip
-        writer.report = report
-        with writer:
+        trainer = Trainer(dataset, sampled, groups, run, progress, Pruning(trial, trial.params == standard))
+        facts: dict[str, Any] = {"label": f"trial-{trial.number}", "dataset": dataset.path, "sample": sampled.name}
+        with RunWriter(path, **facts, seed=0, config=run.to_dict()) as writer:
             value = float(train_and_score(trainer, sampled, len(setup.periods), writer, progress).overall)
             writer.training_path.unlink(missing_ok=True)
     except Pruned:

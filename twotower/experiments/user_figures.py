@@ -1,6 +1,6 @@
 """Figures of single users, as records: ranking metrics, and changes of popularity bias, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import sqrt
 
@@ -16,6 +16,7 @@ from twotower.experiments.panel import Panel
 from twotower.experiments.schema import ChangeRecord, ComparedRankings, GainsRecord, MeanRecord, RankingRecord
 from twotower.metrics.averages import mean_and_spread
 from twotower.metrics.bootstrap import Resampled
+from twotower.metrics.origins import MISCALIBRATION
 from twotower.metrics.popularity_bias import BY_USER, MEASURES
 from twotower.metrics.recommended import RANKING_METRICS
 from twotower.metrics.user_means import UserMeans
@@ -34,9 +35,9 @@ class Rankings:
         self.users = UserMeans(territory, len(major), user_resampling(), replicates)
         self.major, self.order = major, order
 
-    def resampled(self, values: np.ndarray) -> dict[str, Resampled]:
-        """Of ``RANKING_METRICS`` of one method (S, 4, n)."""
-        return {name: self.users.means(values[:, i]) for i, name in enumerate(RANKING_METRICS)}
+    def resampled(self, figures: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Resampled]:
+        """Of the figures of users, (n,) each, of one method's runs."""
+        return {name: self.users.means(np.stack([of_run[name] for of_run in figures])) for name in figures[0]}
 
     def record(self, found: Mapping[str, Resampled]) -> RankingRecord:
         levels = {name: self.users.level(of_metric) for name, of_metric in found.items()}
@@ -72,8 +73,9 @@ def of_experiment(
     kept: dict[str, dict[str, Resampled]] = {}
     for done, method in enumerate(plan.methods):
         progress("ranking metrics", done, len(plan.methods))
-        values = np.stack([measured.figure(method.name, name)[:, some] for name in RANKING_METRICS], axis=1)
-        found = rankings.resampled(values)
+        names = (*RANKING_METRICS, *([MISCALIBRATION] if panel.shares.size else []))
+        figures = {name: measured.figure(method.name, name)[:, some] for name in names}
+        found = rankings.resampled([{name: of[s] for name, of in figures.items()} for s in range(plan.seeds)])
         records[method.name] = rankings.record(found)
         if method.rival or method.name in (plan.main_method, *plan.baselines):
             kept[method.name] = found

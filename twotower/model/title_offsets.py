@@ -132,3 +132,44 @@ def fit_offsets(
     group_prior = group_prior or choose_prior(*of_pairs, shape, folds, progress)
     own = shrunken_offsets(*of_pairs, shape, group_prior)
     return FittedOffsets((of_title + own[cell]).astype(np.float32), group_prior)
+
+
+class OffsetCounts(NamedTuple):
+    """What offsets are made of, where it is counted day by day: (C, T) float64 each."""
+
+    positives: np.ndarray
+    expected: np.ndarray  # under the network's logits
+    corrected: np.ndarray  # under these and the titles' own offsets
+
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> "OffsetCounts":
+        return cls(*(np.zeros(shape) for _ in range(3)))
+
+    def of_titles(self, prior: float) -> np.ndarray:
+        """The titles' own offsets (T,)."""
+        return log_ratio(self.positives.sum(0), self.expected.sum(0), prior)
+
+    def add(
+        self, territory: np.ndarray, title: np.ndarray, labels: np.ndarray, logits: np.ndarray, prior: float
+    ) -> None:
+        """Count pairs (n,) with their logits; what a title's own offset adds to these counts them in already."""
+        shape, logits = self.positives.shape, np.asarray(logits, np.float64)
+        positives, expected = observed_and_expected(territory, title, labels, logits, shape)
+        self.positives[...] += positives.reshape(shape)
+        self.expected[...] += expected.reshape(shape)
+        _, corrected = observed_and_expected(territory, title, labels, logits + self.of_titles(prior)[title], shape)
+        self.corrected[...] += corrected.reshape(shape)
+
+    def offsets(self, level: str, territory_group: np.ndarray, prior: float, group_prior: float) -> np.ndarray:
+        """Offset of each title in each territory, (C, T) float32, as of ``fit_offsets``."""
+        C, T = self.positives.shape
+        of_title = self.of_titles(prior)
+        if level == "title":
+            return np.tile(of_title.astype(np.float32), (C, 1))
+        cell = territory_group.astype(np.int64) if level == "group" else np.arange(C)
+        n, e = (np.zeros((int(cell.max()) + 1, T)) for _ in range(2))
+        np.add.at(n, cell, self.positives)
+        np.add.at(e, cell, self.corrected)
+        r = left_over(n.ravel(), e.ravel(), n.shape) if len(n) > 1 else 1.0
+        own = log_ratio(n.ravel(), e.ravel(), group_prior, r).reshape(n.shape)
+        return (of_title + own[cell]).astype(np.float32)

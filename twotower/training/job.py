@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from twotower.data.synthetic.simulate import simulate
 from twotower.data.synthetic.world import WorldConfig
 from twotower.data.territories import Territories
 from twotower.metrics.results import Evaluation
+from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.periods import check_days, train_and_score
 from twotower.training.records import Plan
 from twotower.training.run import CONFIG, PLAN, RUN, RunWriter, next_run_path
@@ -58,7 +59,7 @@ class TrainingJob:
         if not isinstance(self.config, Config):
             raise TypeError(f"config is {type(self.config).__name__}, expected Config")
 
-    def run(self, progress: Progress = silent) -> tuple[Path, Evaluation]:
+    def run(self, progress: Progress = silent, callbacks: Sequence[Callback] = ()) -> tuple[Path, Evaluation]:
         """Make what is missing, train and test; returns the run's directory and its results."""
         check_place(self.run_path, self.label)  # now, rather than after minutes of work
         dataset = open_dataset(self.directory, progress)
@@ -66,7 +67,7 @@ class TrainingJob:
         check_days(dataset, sampled, self.config.train.incremental_periods)
         groups = choose_groups(dataset.territories, self.config.model.groups, self.grouping)
         label = self.label or default_label(self.config.model, sampled)
-        trainer = Trainer(dataset, sampled, groups, self.config, progress)
+        trainer = Trainer(dataset, sampled, groups, self.config, progress, Callbacks(*callbacks))
         trainer.checkpoint_every = self.checkpoint_every
         plan = make_plan(dataset, sampled, label, groups)
         with ExitStack() as stack:

@@ -13,9 +13,10 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
-from twotower.data.sample import Sample
+from twotower.data.sample import Sample, concatenate
 from twotower.metrics.results import Evaluation
 from twotower.training.checkpoint import save_weights
+from twotower.training.learning import evaluate_then_learn
 from twotower.training.run import RunWriter
 from twotower.training.trainer import Trainer
 
@@ -84,10 +85,9 @@ def train_and_score(
     pairs = sampled.test_pairs()
     period = period_of(pairs.day, blocks)
     logits = np.empty(len(pairs), np.float32)
-    for number in range(len(blocks)):
-        if number:
-            trainer.update(sampled.update_pairs(blocks[number - 1]), writer, progress)
-        here = period == number
-        logits[here] = trainer.predict(pairs.take(here), progress)
+    new = [*(sampled.update_pairs(block) for block in blocks[:-1]), concatenate([])]  # after the last there is nothing
+    both = ((pairs.take(period == number), new[number]) for number in range(len(blocks)))
+    for number, found in enumerate(evaluate_then_learn(trainer, both, writer, progress)):
+        logits[period == number] = found
     save_weights(writer.weights_path, trainer.model)
     return trainer.save_results(pairs, logits, writer, progress)

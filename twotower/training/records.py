@@ -1,51 +1,63 @@
-"""The records of a run: the lines of ``metrics.jsonl``, and ``plan.json``."""
+"""The records of a run: what callbacks are told, which the lines of ``metrics.jsonl`` follow, and ``plan.json``."""
 
-from typing import TypedDict
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
-from twotower.training.loop import Step, Validation
 
+@dataclass(frozen=True)
+class StepRecord:
+    """One training step, or one step of an update with later days, which has no epoch."""
 
-class StepFigures(TypedDict):
-    """One training step."""
-
-    step: int  # of the epoch, from 1
+    epoch: int | None  # from 1
+    step: int  # of the epoch or update, from 1
+    steps: int  # so far, over all epochs and updates
     loss: float
     loss_by_group: list[float]
     pairs_by_group: list[int]
     pairs_per_second: float
+    seen: int  # pairs of the epoch or update so far
+    pairs: int  # of the whole epoch or update
+    days: tuple[int, int] | None = None  # first and last, of an update
+
+    def line(self) -> "StepLine":
+        return {
+            "step": self.step,
+            "loss": self.loss,
+            "loss_by_group": self.loss_by_group,
+            "pairs_by_group": self.pairs_by_group,
+            "pairs_per_second": self.pairs_per_second,
+        }
 
 
-class StepRecord(StepFigures):
-    """A line of the log per training step."""
+@dataclass(frozen=True)
+class EpochRecord:
+    """An epoch is over, or training stopped early in it."""
 
     epoch: int  # from 1
+    steps: int  # so far
+    loss: float  # mean over its pairs; of a resumed epoch over those since
+    seconds: float  # validation included
 
 
-class UpdateFigures(StepFigures):
-    """One step of an update with later days."""
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """PR-AUC on validation users, or of the finished model on test users; NaN where it is undefined."""
 
-    days: list[int]  # first and last
-
-
-class UpdateRecord(TypedDict):
-    """A line of the log per step of an update: it has no epoch."""
-
-    update: UpdateFigures
-
-
-class ValidationScores(TypedDict):
-    """PR-AUC on the validation users, NaN where it is undefined."""
-
-    macro: float
+    users: Literal["validation", "test"]
+    steps: int  # so far
+    macro: float  # mean over territories; of validation users over those with enough positives
     overall: float
+    best: bool  # no validation before was better: these weights are kept
 
 
-class ValidationRecord(TypedDict):
-    """A line of the log per validation."""
+class StepLine(TypedDict):
+    """What the log says of a step."""
 
-    validation: ValidationScores
-    steps: int  # so far, over all epochs
-    best: bool
+    step: int
+    loss: float
+    loss_by_group: list[float]
+    pairs_by_group: list[int]
+    pairs_per_second: float
 
 
 class OffsetFacts(TypedDict, total=False):
@@ -54,12 +66,6 @@ class OffsetFacts(TypedDict, total=False):
     level: str
     prior: float
     group_prior: float  # of levels below "title"; infinity where groups add nothing
-
-
-class OffsetRecord(TypedDict):
-    """A line of the log each time title offsets are fitted."""
-
-    title_offsets: OffsetFacts
 
 
 class Plan(TypedDict):
@@ -71,22 +77,3 @@ class Plan(TypedDict):
     fingerprint: str  # of dataset and sample
     groups: list[int]  # group of each territory
     shuffled: bool  # whether users go through the heads of others: a control
-
-
-LogRecord = StepRecord | UpdateRecord | ValidationRecord | OffsetRecord
-
-
-def step_figures(event: Step, seconds: float) -> StepFigures:
-    losses = event.losses
-    return {
-        "step": event.step,
-        "loss": losses.total,
-        "loss_by_group": losses.by_group,
-        "pairs_by_group": losses.pairs_by_group,
-        "pairs_per_second": sum(losses.pairs_by_group) / seconds,
-    }
-
-
-def validation_record(event: Validation) -> ValidationRecord:
-    scores: ValidationScores = {"macro": event.scores.macro, "overall": event.scores.overall}
-    return {"validation": scores, "steps": event.steps, "best": event.best}

@@ -49,7 +49,6 @@ from twotower.core.storage import (
 )
 from twotower.core.version import __version__
 from twotower.metrics.results import Evaluation, TerritoryResults, TitleResults
-from twotower.training.records import LogRecord
 
 FORMAT_VERSION = 1
 RUN = "run.json"
@@ -196,7 +195,7 @@ class RunWriter:
     def training_path(self) -> Path:
         return self.path / TRAINING
 
-    def log(self, record: LogRecord) -> None:
+    def log(self, record: Mapping[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
         self._log.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._log.flush()

@@ -10,6 +10,7 @@ import numpy as np
 from twotower.core.config import Config
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
+from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.training.job import begin_run, fingerprint, read_single_plan, train_and_test, with_heads
@@ -39,7 +40,7 @@ def verify(path: Path, directory: Path | None = None, again: bool = False, progr
     for part in run.parts:
         RunReader(part).files.verify(progress)
     verified: Verified = {"run": str(path), "files": len(run.files.facts)}
-    if PLAN not in run.files or run.parts:
+    if PLAN not in run.files or run.parts or "groups" not in read_record(run.files.path(PLAN)):
         if again:
             raise InputError(f"{path}: not a single model with a {PLAN}, so leave out --retrain")
         return verified | {"data": f"not compared: not a single model with a {PLAN}"}

@@ -1,6 +1,6 @@
 """Compile kernels once, on tiny inputs; they are cached for the next run (see ``jit``).
 
-``compile_kernels`` is for training and recommending, and takes milliseconds when nothing is left to compile, so that
+``compile_kernels`` is for training and recommending, and takes milliseconds when all is in the cache, so that
 every training begins with it. ``warm_up_commands`` runs the other commands on tiny data.
 """
 
@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import numpy as np
-import scipy.sparse as sp
 
 from twotower.core.config import BATCHINGS, ModelConfig, TrainConfig
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import placeholder
 from twotower.data.batches import Batcher
-from twotower.data.memory.neighbours import combine_profiles, parts, profile_scores
+from twotower.data.memory.knowledge import Knowledge, ones
+from twotower.data.memory.memory import Memory
+from twotower.data.sample import Pairs
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.weighted_precision import weighted_average_precision
 from twotower.model.retrieval import Candidates, Retrieval, Users
@@ -29,15 +30,20 @@ COMMANDS = "running sampling and import on tiny data"
 HEARTBEAT = 0.5  # seconds between two reports: compiling takes many seconds, and reports nothing itself
 PAIRS, USERS, TITLES, WIDTH = 8, 4, 3, 4  # of the tiny batch
 
+_ready = Event()  # for training in this process
+
 
 def compile_kernels(progress: Progress = silent) -> None:
-    """Run each kernel once with the types that training gives it; a second time this takes milliseconds."""
-    with _heartbeat(progress, STAGE):
-        _compile_batches()
-        _compile_plain_network()
-        _compile_lowrank_network()
-        _compile_metrics()
-        _compile_retrieval()
+    """Run each kernel once with the types that training gives it, once in a process."""
+    if not _ready.is_set():
+        with _heartbeat(progress, STAGE):
+            _compile_batches()
+            _compile_plain_network()
+            _compile_lowrank_network()
+            _compile_metrics()
+            _compile_retrieval()
+            _compile_memory()
+        _ready.set()
     progress(STAGE, 1, 1)
 
 
@@ -96,13 +102,17 @@ def _compile_retrieval() -> None:
     nothing_seen = np.zeros(USERS + 1, np.int64), np.empty(0, np.int32)
     everybody = Users(np.eye(USERS, WIDTH, dtype=np.float32), users, users)
     found.top(1, everybody, Candidates(found.bias, users, *nothing_seen))
-    history, weights = (sp.csr_array((rows, TITLES), dtype=np.float32) for rows in (USERS, TITLES))
-    scores = profile_scores(history, weights)
-    start, title, _ = parts(history)
-    coefficients = np.ones((USERS, 4), np.float32)
-    units = np.zeros((1, TITLES, 1), np.float32), np.zeros((USERS, 4, 1), np.float32), np.zeros((USERS, 1), np.float32)
-    both = *parts(weights), *parts(weights)
-    combine_profiles(scores, start, title, *both, coefficients, np.float32(1), np.zeros(USERS, np.int64), *units)
+
+
+def _compile_memory() -> None:
+    users = np.arange(USERS)
+    pairs = Pairs(_Pairs.user, _Pairs.title, _Pairs.label, np.zeros(PAIRS, np.int32))
+    history = ones(users, users % TITLES, (USERS, TITLES))
+    everywhere = np.ones((TITLES, 2), bool), np.zeros(TITLES, np.int32)
+    memory = Memory.of(Knowledge(history, pairs, users % 2, np.arange(2), *everywhere))
+    terms = memory.of_pairs(_Pairs.user, _Pairs.title)
+    memory.of_users(users, np.ones(terms.shape[1], np.float32))
+    _one_step(ModelConfig(hidden=WIDTH, groups=2, memory=True), terms)
 
 
 def _warm_up_sampling(directory: Path) -> None:
@@ -134,16 +144,17 @@ class _Pairs:
     label = (np.arange(PAIRS) % 2).astype(np.float32)
 
 
-def _batcher(table: type) -> Batcher:
+def _batcher(table: type, terms: int = 0) -> Batcher:
     users: np.ndarray = np.eye(USERS, WIDTH, dtype=table)
     titles: np.ndarray = np.eye(TITLES, WIDTH, dtype=table)
     users.flags.writeable = titles.flags.writeable = False  # as memory maps are: another type to Numba
-    return Batcher(users, titles, np.arange(USERS) % 2, 2, PAIRS)
+    return Batcher(users, titles, np.arange(USERS) % 2, 2, PAIRS, memory_terms=terms)
 
 
-def _one_step(model: ModelConfig) -> None:
+def _one_step(model: ModelConfig, memory: np.ndarray | None = None) -> None:
     network = TwoTower(model, WIDTH, WIDTH, placeholder())
-    batch = _batcher(np.float32).batch(_Pairs.user, _Pairs.title, _Pairs.label)
+    terms = 0 if memory is None else memory.shape[1]
+    batch = _batcher(np.float32, terms).batch(_Pairs.user, _Pairs.title, _Pairs.label, memory)
     network.loss_and_gradients(batch)
     make_optimiser(network, TrainConfig()).update(network.grads, [0, 1], network.threads)
     network.predict(batch)

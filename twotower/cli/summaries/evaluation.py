@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower.core.formatting import counted
 from twotower.metrics.averages import lowest_and_gap
-from twotower.metrics.recommended import RANKING_METRICS
+from twotower.metrics.origins import FIGURES
 from twotower.metrics.results import ENOUGH_POSITIVES, Evaluation
 from twotower.metrics.significance import ENOUGH_USERS
 from twotower.metrics.user_means import Level
@@ -68,7 +68,7 @@ def ranking_table(
     results = evaluation.territories
     rows = [row for row in results.largest(top) if users[row]]
     columns = [Column("code", TEXT), Column("territory", TEXT), Column("users", COUNT)]
-    metrics = [Column(f"{RANKING_METRICS[metric]}@{k}", LEVEL, across=True) for metric in levels]
+    metrics = [Column(f"{FIGURES[metric]}@{k}", LEVEL, across=True) for metric in levels]
     title = f"The {k} titles recommended to users who then watched some, with 95 % intervals"
     table = Table([*columns, *metrics], title)
     by_metric = [level_cells(level) for level in levels.values()]

@@ -29,7 +29,7 @@ from twotower.data.ingest.plausibility import (
     implausible_events,
     thin_test_days,
 )
-from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users
+from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, with_origin
 from twotower.data.ingest.queries import Query, without_password
 from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
 from twotower.data.ingest.side_tables import read_side_table
@@ -61,6 +61,7 @@ class ImportConfig:
     titles_id: str | None = None  # None: as ``title``
     join_titles: bool = False
     title_weight: str | None = None
+    title_country: str | None = None  # the column of them with the country of origin
     unknown_ids: str = "fail"  # what to do with users and titles of the events that those tables lack
     keep_titles: str | None = None  # regular expression to be found in a title's id
     min_title_users: int = 1
@@ -187,26 +188,32 @@ def import_logs(
             titles=config.titles and files.get(config.titles, config.titles),
         )
         side = read_side_data(config)
-        log = read_log(
-            [file for path in config.events for file in log_files(path)]
-            + [file for name, path in config.markets for file in log_files(path, name)]
-            + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
-            LogColumns(
-                user=config.user,
-                title=config.title,
-                territory=config.territory if side.territory is None else None,
-                time=config.time,
-                time_format=config.time_format,
-                info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
-            ),
-            config.form(),
-            config.skip_bad_rows,
-            progress,
-            config.missing_territory,
-            most_rows,
-            config.where or "",
-        )
-        return write_log(writer, log, side, config)
+        return write_log(writer, read_events(config, side, progress, most_rows), side, config)
+
+
+def read_events(
+    config: ImportConfig, side: SideData, progress: Progress = silent, most_rows: float = np.inf
+) -> EventLog:
+    """The events that a config names, as they stand in the log. Errors: InputError as for ``read_log``."""
+    return read_log(
+        [file for path in config.events for file in log_files(path)]
+        + [file for name, path in config.markets for file in log_files(path, name)]
+        + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
+        LogColumns(
+            user=config.user,
+            title=config.title,
+            territory=config.territory if side.territory is None else None,
+            time=config.time,
+            time_format=config.time_format,
+            info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
+        ),
+        config.form(),
+        config.skip_bad_rows,
+        progress,
+        config.missing_territory,
+        most_rows,
+        config.where or "",
+    )
 
 
 def in_order(given: tuple[Named, ...]) -> tuple[Named, ...]:
@@ -244,7 +251,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     title_ids, title = log.title.renumbered()  # T ids, (N,)
     territories, user_territory, names = assign_territories(log, side, user, user_ids, notes)  # C rows, (U,)
     user_columns = describe_users(log, side, user, user_ids, notes)
-    title_columns = describe_titles(log, side, title, title_ids, notes)
+    title_columns = with_origin(describe_titles(log, side, title, title_ids, notes), config.title_country)
 
     n_events, shape = len(log), (len(title_ids), len(territories))
     assumed, doubts = side.names.doubts(names)
@@ -282,7 +289,8 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     for i, on in enumerate(days):
         if bounds[i] < bounds[i + 1]:
             writer.append_events(on, user[bounds[i] : bounds[i + 1]], title[bounds[i] : bounds[i + 1]])
-    writer.finish(split.train_days, split.test_days, split.has_time)
+    last = "" if split.dates is None else date.fromordinal(int(split.dates[-1])).isoformat()
+    writer.finish(split.train_days, split.test_days, split.has_time, last=last)
 
     watched = first.viewers(user_territory, shape)  # (T, C)
     return ImportSummary(

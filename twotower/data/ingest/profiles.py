@@ -8,6 +8,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.jit import njit
+from twotower.data.dataset import TITLE_ORIGIN
 from twotower.data.first_streams import group_by_user
 from twotower.data.ingest.events import UNKNOWN, EventLog
 from twotower.data.ingest.side_tables import SideTable
@@ -150,3 +151,18 @@ def _describe(
             notes.append(f"{counted(several, what)} with several values of {name!r}: the most frequent is kept.")
     # The dataset's own first column has the ids, whatever they were called in the log.
     return {f"{name}_" if name == what else name: column for name, column in columns.items()}
+
+
+def with_origin(columns: dict[str, list[str]], column: str | None) -> dict[str, list[str]]:
+    """Columns of titles, of which one has the country of origin and is called ``TITLE_ORIGIN``.
+
+    Errors: InputError where there is no such column, or another one has this name.
+    """
+    if column is None:
+        return columns
+    if column not in columns:
+        known = f"they have {', '.join(map(repr, columns))}" if columns else "give --titles or --title-info"
+        raise InputError(f"--title-country {column}: no such column of titles; {known}")
+    if column != TITLE_ORIGIN and TITLE_ORIGIN in columns:
+        raise InputError(f"--title-country {column}: titles have a column {TITLE_ORIGIN!r}, too; rename it")
+    return {TITLE_ORIGIN if name == column else name: values for name, values in columns.items()}

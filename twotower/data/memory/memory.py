@@ -9,7 +9,7 @@ What is counted for a training pair is of the days before or, without days, of t
 label predicts itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 from typing import NamedTuple
@@ -17,12 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from twotower.core.checks import check_rows, check_shape
 from twotower.core.progress import Progress, silent
-from twotower.data.memory.knowledge import FOLDS, Knowledge
-from twotower.data.memory.neighbours import combine_profiles, neighbours_of, parts, profile_cosines, profile_scores
+from twotower.data.memory.knowledge import FOLDS, Knowledge, viewers_of
+from twotower.data.memory.neighbours import add_pair_terms, combine_profiles, neighbours_of
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
+from twotower.data.memory.together import parts
 
-BLOCK_CELLS = 1 << 21  # users × titles whose scores are held at a time
+USERS_AT_ONCE = 1 << 15  # whose pairs are scored between two ticks
 BLOCKS = 4  # of days, whose training pairs know the labels of the blocks before
 SMALLEST_COSINE = 1e-3  # added before the log
 
@@ -60,7 +62,7 @@ class Memory:
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
         """What is remembered of what is known. ``tick`` is called now and then, here and below."""
-        memory = cls(known.history, known.territory, title_terms(known), *neighbours_of(known.watched, tick))
+        memory = cls(known.history, known.territory, title_terms(known), *neighbours_of(known, tick))
         memory.unwatched = title_terms(known.of_new_title())[:, :, 0]
         labels = TERMS.index("labels, world")  # over the mean title's: shares of labels grow with the days counted
         mean = np.log(np.exp(memory.tables[labels]).mean())
@@ -82,17 +84,23 @@ class Memory:
         return self
 
     def of_pairs(self, user: Array, title: Array, tick: Callable[[], object] = lambda: None) -> Array:
-        """m (n, F) float32 of pairs (n,), in any order."""
-        cosine, ease = np.empty((2, len(user)), np.float32)
-        for index, users, row in blocks(user, max(1, BLOCK_CELLS // self.history.shape[1])):
-            history, column = self.history[users], title[index]
-            cosine[index] = profile_cosines(history, self.cosines)[row, column]
-            ease[index] = profile_scores(history, self.ease)[row, column]
+        """m (n, F) float32 of pairs (n,), in any order. Errors: ValueError, IndexError for rows that there are not."""
+        check_shape("title", title, (len(user),))
+        check_rows("user", user, len(self.territory))
+        check_rows("title", title, self.tables.shape[2])
+        m, order = np.empty((len(user), len(TERMS)), np.float32), np.argsort(user, kind="stable")
+        users, first = np.unique(user[order], return_index=True)
+        bounds = np.r_[first, len(user)]
+        history, tables = parts(self.history)[:2], np.ascontiguousarray(self.tables.transpose(1, 2, 0))
+        cosines, ease = ((*parts(matrix), *parts(matrix.T.tocsr())) for matrix in (self.cosines, self.ease))
+        for start in range(0, len(users), USERS_AT_ONCE):
+            end = min(start + USERS_AT_ONCE, len(users))
+            add_pair_terms(
+                m, order, title.astype(np.int32, copy=False), users[start:end].astype(np.int64),
+                bounds[start : end + 1], self.territory, *history, self.length, tables, *cosines, *ease,
+                np.float32(SMALLEST_COSINE),
+            )  # fmt: skip
             tick()
-        m, length = np.empty((len(user), len(TERMS)), np.float32), self.length[user]
-        m[:, : len(TITLE_TERMS)] = self.tables[:, self.territory[user], title].T
-        terms = cosine, np.log(cosine + SMALLEST_COSINE), cosine * length, length, ease, ease * length
-        m[:, len(TITLE_TERMS) :] = np.stack(terms, axis=1)
         m -= self.mean
         m /= self.spread
         return m
@@ -114,6 +122,23 @@ class Memory:
         a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
         return np.stack(a, axis=1).astype(np.float32)
 
+    def unit_coefficients(self, users: Array, weights: Array) -> Array:
+        """The ``coefficients`` (n, 4, H) of users (n,) for each unit of a layer with weights (F + 1, H)."""
+        of_terms = (weights[:-1] / self.spread[:, None])[len(TITLE_TERMS) :]
+        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
+        L = self.length[users][:, None]
+        a = np.empty((len(users), 4, weights.shape[1]), np.float32)
+        a[:, 0], a[:, 1] = cosine + cosine_length * L, log_cosine
+        a[:, 2], a[:, 3] = ease + ease_length * L, length * L
+        return a
+
+    def histories(self, users: Array) -> tuple[Array, Array]:
+        """What users (n,) watched: bounds (n + 1,) int64, and titles."""
+        if len(users) == 1:  # an indexed sparse matrix costs more than all that follows
+            first, end = self.history.indptr[users[0]], self.history.indptr[users[0] + 1]
+            return np.array([0, end - first], np.int64), self.history.indices[first:end].view(np.uint32)
+        return parts(self.history[users])[:2]
+
     def layer(self, weights: Array) -> Layer:
         """A layer with these weights (F + 1, H)."""
         C, T = self.tables.shape[1:]
@@ -123,25 +148,24 @@ class Memory:
         return Layer(weights, of_titles)
 
     def of_users(
-        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None
-    ) -> Array:
+        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None,
+        territory: Array | None = None,
+    ) -> Array:  # fmt: skip
         """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
 
         With a ``layer``, what its units add with weights v (n, H) is part of it: all of it, since that is no sum over
-        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed. ``territory`` (n,) is where the
+        users are taken to live.
         """
-        history = self.history[users]
-        found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        found = np.empty((len(users), self.history.shape[1]), np.float32) if out is None else out[: len(users)]
         if layer is None or v is None:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
-        of_units = np.empty((len(users), 4, v.shape[1]), np.float32)
-        for j, unit in enumerate(layer.weights.T):
-            of_units[:, :, j] = self.coefficients(users, unit[:-1])
-        start, title, _ = parts(history)
+        home = self.territory[users] if territory is None else territory
+        start, title = self.histories(users)
         weights = *parts(self.cosines), *parts(self.ease)
         combine_profiles(
             found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
-            self.territory[users], layer.of_titles, of_units, np.ascontiguousarray(v),
+            home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
         )  # fmt: skip
         return found
 
@@ -161,22 +185,12 @@ class Memory:
         return found
 
 
-def blocks(user: Array, most: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Pairs (n,) in blocks of at most ``most`` users: their indices, the users, and each pair's row among these."""
-    users, row = np.unique(user, return_inverse=True)
-    order = np.argsort(row, kind="stable")
-    ends = np.searchsorted(row[order], np.arange(0, len(users) + most, most))
-    for i in range(len(ends) - 1):
-        index = order[ends[i] : ends[i + 1]]
-        if len(index):
-            yield index, users[i * most : (i + 1) * most], row[index] - i * most
-
-
 def title_terms(known: Knowledge) -> Array:
     """``TITLE_TERMS`` of all territories and titles, (F_t, C, T) float32."""
     tables = []
-    for matrix, counted in ((known.history, None), (known.labels, known.counted)):
-        world, group, territory = (log_rates(matrix, known, level, counted) for level in LEVELS)
+    of_labels = viewers_of(known.labels, known.territory, len(known.group))
+    for viewers, counted in ((known.counts.viewers, None), (of_labels, known.counted)):
+        world, group, territory = (log_rates(viewers, known, level, counted) for level in LEVELS)
         tables += [world, group - world, territory - group]
     tables.append(recent_log_rates(known) - territory)
     age = np.log1p(np.maximum(known.day - known.launch_day, 0)).astype(np.float32)

@@ -4,7 +4,6 @@ Both score a title for a user by what the user watched before: x K, with x (T,) 
 Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,22 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
 
 from twotower.core import checks
 from twotower.core.jit import njit
+from twotower.data.memory.knowledge import Knowledge
+from twotower.data.memory.together import Together, count_together, parts
 
 NEIGHBOURS = 200  # of each title that are kept
 MOST_TITLES = 10_000  # of EASE, which inverts a matrix of this width: three such matrices are 1.2 GB
-USERS_AT_ONCE = 1 << 18  # whose titles are counted between two ticks
 ROWS_AT_ONCE = 512  # of a dense matrix that are made sparse together
+THREADED = 2_000  # titles: a smaller matrix is inverted before other threads have woken up
 DECAY = 100.0  # of EASE: added to the diagonal of the Gram matrix
-
-
-class Together(NamedTuple):
-    """Titles that the same users watched, of at most ``MOST_TITLES`` titles: both symmetric."""
-
-    users: np.ndarray  # (T, T) float32 how many watched both; on the diagonal, how many watched the title
-    cosine: np.ndarray  # (T, T) float32; 0 on the diagonal
 
 
 class Neighbours(NamedTuple):
@@ -42,15 +37,15 @@ KEPT_BYTES = 512 << 20  # of neighbours that a process keeps: the runs of an exp
 _kept: OrderedDict[bytes, Neighbours] = OrderedDict()  # by digest of the matrix; the last asked for stands last
 
 
-def neighbours_of(watched: sp.csr_array, tick: Callable[[], object] = lambda: None) -> Neighbours:
-    """Both of a matrix (U, T) of who watched what. They are kept for the next call with an equal one: read only."""
-    digest = hashlib.blake2b(repr((watched.shape, MOST_TITLES)).encode())
-    for array in (watched.indptr, watched.indices, watched.data):
-        digest.update(np.ascontiguousarray(array).data)
-    key = digest.digest()
+def neighbours_of(known: Knowledge, tick: Callable[[], object] = lambda: None) -> Neighbours:
+    """Both of who watched what, labels included. They are kept for the next call that knows the same: read only."""
+    key = known.digest + MOST_TITLES.to_bytes(8)
     if key not in _kept:
-        together = watched_together(watched, tick) if watched.shape[1] <= MOST_TITLES else None
-        found = Neighbours(*(find(watched, together=together) for find in (cosine_neighbours, ease_neighbours)))
+        if known.history.shape[1] <= MOST_TITLES:
+            together = known.together(tick)
+            found = Neighbours(cosine_neighbours(together), ease_neighbours(together))
+        else:
+            found = neighbours_of_many_titles(known.watched, tick)
         for matrix in found:
             matrix.data.flags.writeable = False
         _kept[key] = found
@@ -65,37 +60,24 @@ def stored_bytes(neighbours: Neighbours) -> int:
     return sum(array.nbytes for matrix in neighbours for array in (matrix.data, matrix.indices, matrix.indptr))
 
 
-def watched_together(watched: sp.csr_array, tick: Callable[[], object] = lambda: None) -> Together:
-    """Counts and cosines of every two titles in one pass; ``tick`` is called now and then."""
-    T = watched.shape[1]
-    start, title, _ = parts(watched)
-    sums, unit = np.zeros((T, T, 2), np.float32), unit_lengths(watched)
-    for first in range(0, watched.shape[0], USERS_AT_ONCE):
-        add_products(sums, start[first : first + USERS_AT_ONCE + 1], title, unit)
-        tick()
-    users, cosine = (np.triu(sums[:, :, k]) for k in range(2))
-    users += np.triu(users, 1).T
-    np.fill_diagonal(cosine, 0)
-    cosine += cosine.T
-    return Together(users, cosine)
-
-
-def unit_lengths(watched: sp.csr_array) -> np.ndarray:
-    """One over the length of each title's column of ones, (T,) float32."""
-    return (1 / np.sqrt(np.maximum(watched.sum(0), 1))).astype(np.float32)
-
-
-def cosine_neighbours(
-    watched: sp.csr_array, most: int = NEIGHBOURS, together: Together | None = None
-) -> sp.csr_array:  # fmt: skip
-    """Cosine of the viewers of every two titles, (T, T) float32: the ``most`` nearest of each (Sarwar et al. 2001)."""
-    if watched.shape[1] <= MOST_TITLES:
-        return largest_of_rows((together or watched_together(watched)).cosine, most)
-    unit = watched @ sp.diags_array(unit_lengths(watched))
+def neighbours_of_many_titles(watched: sp.csr_array, tick: Callable[[], object]) -> Neighbours:
+    """The same where titles are too many for dense matrices: cosines of all, EASE of the most watched ones."""
+    unit = watched @ sp.diags_array((1 / np.sqrt(np.maximum(watched.sum(0), 1))).astype(np.float32))
+    tick()
     cosine = (unit.T @ unit).tocsr()
     row = np.repeat(np.arange(cosine.shape[0]), np.diff(cosine.indptr))
     cosine.data[cosine.indices == row] = 0
-    return keep_largest(cosine, most)
+    tick()
+    titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES]).astype(np.int32)
+    counts = count_together(sp.csr_array(watched[:, titles]).sorted_indices(), tick)
+    B = ease_neighbours(Together.of(counts)).tocoo()
+    ease = sp.csr_array((B.data, (titles[B.row], titles[B.col])), shape=cosine.shape)
+    return Neighbours(keep_largest(cosine, NEIGHBOURS), ease)
+
+
+def cosine_neighbours(together: Together, most: int = NEIGHBOURS) -> sp.csr_array:
+    """Cosine of the viewers of every two titles, (T, T) float32: the ``most`` nearest of each (Sarwar et al. 2001)."""
+    return largest_of_rows(together.cosine, most)
 
 
 def largest_of_rows(dense: np.ndarray, most: int) -> sp.csr_array:
@@ -117,20 +99,12 @@ def keep_largest(matrix: sp.csr_array, most: int) -> sp.csr_array:
     return matrix
 
 
-def ease_neighbours(
-    watched: sp.csr_array, most: int = NEIGHBOURS, decay: float = DECAY, together: Together | None = None
-) -> sp.csr_array:
+def ease_neighbours(together: Together, most: int = NEIGHBOURS, decay: float = DECAY) -> sp.csr_array:
     """B (T, T) float32 that predicts each title from the others, the ``most`` strongest of each (Steck 2019, EASE).
 
-    Ridge regression in closed form: B = I − P / diag(P) with P = (XᵀX + decay·I)⁻¹. Beyond the ``MOST_TITLES`` titles
-    with most viewers B is 0.
+    Ridge regression in closed form: B = I − P / diag(P) with P = (XᵀX + decay·I)⁻¹.
     """
-    T = watched.shape[1]
-    titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES]).astype(np.int32)
-    if together is None:
-        together = watched_together(watched if T <= MOST_TITLES else sp.csr_array(watched[:, titles]))
-    B = largest_of_rows(ease_weights(together.users, decay).T, most).T.tocoo()  # of each title that is predicted
-    return sp.csr_array((B.data, (titles[B.row], titles[B.col])), shape=(T, T))
+    return largest_of_rows(ease_weights(together.users, decay).T, most).T.tocsr()  # of each title that is predicted
 
 
 def ease_weights(users: np.ndarray, decay: float = DECAY) -> np.ndarray:
@@ -160,22 +134,6 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
     return scores
 
 
-def parts(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bounds of the rows, columns and values. Columns are unsigned, so that kernels don't look for negative ones."""
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False).view(np.uint32), matrix.data
-
-
-@njit(cache=True, nogil=True)
-def add_products(sums: np.ndarray, start: np.ndarray, title: np.ndarray, unit: np.ndarray) -> None:
-    """Add to sums (T, T, 2) 1 and unit[i]·unit[j] for every two titles i <= j of a user: in the order of users."""
-    for r in range(len(start) - 1):
-        own = title[start[r] : start[r + 1]]
-        for a in range(len(own)):
-            for b in range(a, len(own)):
-                sums[own[a], own[b], 0] += np.float32(1)
-                sums[own[a], own[b], 1] += unit[own[a]] * unit[own[b]]
-
-
 @njit(cache=True, nogil=True)
 def add_neighbours(
     row: np.ndarray, titles: np.ndarray, start: np.ndarray, neighbour: np.ndarray, weight: np.ndarray
@@ -194,6 +152,58 @@ def add_profiles(
     """Add to scores (n, T) the weights of the neighbours of each user's titles, title[start[r]:start[r + 1]]."""
     for r in range(len(scores)):
         add_neighbours(scores[r], title[start[r] : start[r + 1]], neighbour_start, neighbour, weight)
+
+
+@njit(cache=True, nogil=True)
+def add_pair_terms(
+    m: np.ndarray, order: np.ndarray, title: np.ndarray, users: np.ndarray, bounds: np.ndarray,
+    territory: np.ndarray, start: np.ndarray, watched: np.ndarray, length: np.ndarray, tables: np.ndarray,
+    cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray,
+    of_cosine_start: np.ndarray, of_cosine_title: np.ndarray, of_cosine_weight: np.ndarray,
+    ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
+    of_ease_start: np.ndarray, of_ease_title: np.ndarray, of_ease_weight: np.ndarray, smallest: np.float32,
+) -> None:  # fmt: skip
+    """Fill rows of m (n, F) with the terms of pairs: ``order[bounds[k]:bounds[k + 1]]`` are the pairs of ``users[k]``.
+
+    ``tables`` (C, T, F_t) holds the terms of territories and titles. The weights between titles come by the title
+    watched and, as ``of_…``, by the title scored: a user with many pairs has all titles scored, one with few has those
+    few looked up, and both add the same numbers in the same order.
+    """
+    T, F, zero, one = tables.shape[1], tables.shape[2], np.float32(0), np.float32(1)
+    cosine, ease, own = np.zeros((3, T), np.float32)
+    for k in range(len(users)):
+        u, pairs = users[k], order[bounds[k] : bounds[k + 1]]
+        titles = watched[start[u] : start[u + 1]]
+        whole, single = 2 * T, 0  # additions
+        for t in titles:
+            whole += cosine_start[t + 1] - cosine_start[t] + ease_start[t + 1] - ease_start[t]
+        for i in pairs:
+            t = title[i]
+            single += of_cosine_start[t + 1] - of_cosine_start[t] + of_ease_start[t + 1] - of_ease_start[t]
+        if whole < single:
+            cosine[:] = 0
+            ease[:] = 0
+            add_neighbours(cosine, titles, cosine_start, cosine_title, cosine_weight)
+            add_neighbours(ease, titles, ease_start, ease_title, ease_weight)
+        else:
+            for t in titles:
+                own[t] = one
+            for i in pairs:
+                t = title[i]
+                cosine[t] = ease[t] = zero
+                for j in range(of_cosine_start[t], of_cosine_start[t + 1]):
+                    cosine[t] += of_cosine_weight[j] * own[of_cosine_title[j]]
+                for j in range(of_ease_start[t], of_ease_start[t + 1]):
+                    ease[t] += of_ease_weight[j] * own[of_ease_title[j]]
+            for t in titles:
+                own[t] = zero
+        root, L = np.float32(math.sqrt(max(len(titles), 1))), length[u]
+        for i in pairs:
+            row, t = m[i], title[i]
+            row[:F] = tables[territory[u], t]
+            c, e = cosine[t] / root, ease[t]
+            row[F], row[F + 1], row[F + 2] = c, np.float32(math.log(c + smallest)), c * L
+            row[F + 3], row[F + 4], row[F + 5] = L, e, e * L
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -236,8 +246,9 @@ def combine_profiles(
 
 def inverse(A: np.ndarray) -> np.ndarray:
     """Inverse of a symmetric positive definite matrix (T, T) float32, by Cholesky: half the work of the general one."""
-    upper, failed = lapack.spotrf(A)
-    P, wrong = lapack.spotri(upper)
+    with threadpool_limits(1 if len(A) < THREADED else None, "blas"):
+        upper, failed = lapack.spotrf(A)
+        P, wrong = lapack.spotri(upper)
     if failed or wrong:
         raise ValueError(f"matrix {A.shape} is not positive definite")
     return np.triu(P) + np.triu(P, 1).T

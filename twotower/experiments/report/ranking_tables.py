@@ -6,6 +6,7 @@ from typing import Any
 from twotower.experiments.report.cells import count_cells, count_columns, mean_cells, mean_columns, territory_cell
 from twotower.experiments.report.wording import values
 from twotower.experiments.schema import Compared, MeanRecord
+from twotower.metrics.origins import FIGURES
 from twotower.metrics.recommended import RANKING_METRICS
 from twotower.report.pivot import pivoted
 from twotower.report.table import COUNT, LEVEL, TEXT, Column, Table, data
@@ -13,7 +14,13 @@ from twotower.report.table import COUNT, LEVEL, TEXT, Column, Table, data
 
 def title_of(metric: str, k: int) -> str:
     """``nDCG@10``."""
-    return f"{RANKING_METRICS[metric]}@{k}"
+    return f"{FIGURES[metric]}@{k}"
+
+
+def figures_of(record: Compared) -> list[str]:
+    """Those that the record has: not all datasets know where titles come from."""
+    of = next(iter(record["rankings"].values()), None)
+    return list(RANKING_METRICS) if of is None else [name for name in FIGURES if name in of["overall"]]
 
 
 def level_keys(metric: str) -> tuple[str, str, str]:
@@ -24,13 +31,13 @@ def level_keys(metric: str) -> tuple[str, str, str]:
 def ranking_table(record: Compared) -> Table:
     """A row per method: the mean of all users of each metric, and of the territories with enough users."""
     columns = [Column("Method", TEXT, ("method",)), Column("Mean over", TEXT, ("over",))]
-    for metric in RANKING_METRICS:
+    for metric in figures_of(record):
         columns.append(Column(title_of(metric, record["k"]), LEVEL, level_keys(metric), across=True))
     title = f"The {record['k']} titles recommended to {sum(record['ranking_users']):,} users, with 95 % intervals"
     table = Table(columns, title, id="ranking-table")
     for method, of in record["rankings"].items():
         for means, words in ((of["overall"], "users"), (of["macro"], "territories")):
-            table.add(method, words, *(level(means[metric]) for metric in RANKING_METRICS))
+            table.add(method, words, *(level(means[metric]) for metric in figures_of(record)))
     return table
 
 
@@ -61,7 +68,7 @@ def ranking_territory_table(record: Compared) -> Table:
 def ranking_territory_tables(record: Compared) -> list[Table]:
     """The same as a table per metric, with a column per method."""
     long, tables = ranking_territory_table(record), []
-    for metric in RANKING_METRICS:
+    for metric in figures_of(record):
         rows = [row for row in long.rows if row.cells[1].value == metric]
         title = f"{title_of(metric, record['k'])} per territory, with 95 % intervals"
         keep = ("Territory", "Users")

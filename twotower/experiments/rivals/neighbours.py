@@ -10,7 +10,7 @@ class ItemKNN:
     """Σ of cosines between a title and the user's history, over the root of its length."""
 
     def __init__(self, known: Knowledge):
-        self.history, self.weights = known.history, neighbours_of(known.watched).cosines
+        self.history, self.weights = known.history, neighbours_of(known).cosines
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
@@ -21,7 +21,7 @@ class Ease:
     """The user's history times EASE's weights."""
 
     def __init__(self, known: Knowledge):
-        self.history, self.weights = known.history, neighbours_of(known.watched).ease
+        self.history, self.weights = known.history, neighbours_of(known).ease
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""

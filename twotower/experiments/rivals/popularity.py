@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from twotower.data.memory.knowledge import Knowledge
+from twotower.data.memory.knowledge import Knowledge, viewers_of
 from twotower.data.memory.rates import log_rates, recent_log_rates
 
 
@@ -12,7 +12,11 @@ class Popular:
     def __init__(self, known: Knowledge, level: str):
         """``level`` is "world", "group" or "territory", or "recent": in the territory, of the latest labels."""
         self.territory = known.territory
-        self.table = recent_log_rates(known) if level == "recent" else log_rates(known.watched, known, level)
+        if level == "recent":
+            self.table = recent_log_rates(known)
+        else:
+            viewers = viewers_of(known.watched, known.territory, len(known.group))
+            self.table = log_rates(viewers, known, level)
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""

@@ -1,12 +1,11 @@
 """Every rival by name, and how its scores become logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from twotower.data.memory.knowledge import Knowledge
-from twotower.data.memory.memory import blocks
 from twotower.data.memory.regression import logistic_regression
 from twotower.experiments.rivals.counts import Counts
 from twotower.experiments.rivals.factorisation import Als
@@ -67,3 +66,14 @@ class Calibrated:
         size = max(1, BLOCK_CELLS // self.rival.scores(users[:1]).shape[1])
         parts = [self.rival.scores(users[i : i + size]) for i in range(0, len(users), size)]
         return (self.slope * np.concatenate(parts) + self.bias).astype(np.float32)
+
+
+def blocks(user: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pairs (n,) in blocks of at most ``most`` users: their indices, the users, and each pair's row among these."""
+    users, row = np.unique(user, return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    ends = np.searchsorted(row[order], np.arange(0, len(users) + most, most))
+    for i in range(len(ends) - 1):
+        index = order[ends[i] : ends[i + 1]]
+        if len(index):
+            yield index, users[i * most : (i + 1) * most], row[index] - i * most
