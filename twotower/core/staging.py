@@ -179,7 +179,8 @@ def clear(directory: Path) -> None:
 
 def clear_leftovers(directory: Path) -> None:
     """Remove what dead processes left in and beside a directory, if it can be written and nobody holds it."""
-    sweep(directory)
+    for target in (directory, directory / "files", directory / MANIFEST):
+        sweep(target)
     with suppress(OSError, InputError):
         lock = directory / LOCK
         if _obsolete(directory) or is_abandoned(lock):
