@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ def begin(arguments: list[str], place: Path, before: Callable[[], object] = lamb
         os.chdir(place)
         said = os.open(f"{place}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(said, 2)
+        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115 (ends with the process)
         before()
         return call(arguments)
 

@@ -27,8 +27,8 @@ def wrong(outcomes) -> list[str]:
 
 
 def test_damaged_files_are_refused_or_say_the_same(made, tmp_path):
-    outcomes = damage.damage(made, tmp_path, times=90) + damage.damage(made, tmp_path, times=60, forged=True)
-    assert outcomes["refused"] > 80 and not wrong(outcomes)
+    outcomes = damage.damage(made, tmp_path, times=60) + damage.damage(made, tmp_path, times=30, forged=True)
+    assert outcomes["refused"] > 50 and not wrong(outcomes)
 
 
 def test_damage_that_is_loaded_is_noticed(made, tmp_path, monkeypatch):
@@ -38,7 +38,7 @@ def test_damage_that_is_loaded_is_noticed(made, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["kill", "full", "io"])
 def test_a_disturbed_command_goes_on_to_the_same_files(made, tmp_path, kind):
-    for name, some in (("group", range(2, 20, 5)), ("train", range(3, 60, 19)), ("export --overwrite", (9, 30))):
+    for name, some in (("group", range(2, 20, 5)), ("train", (20, 40)), ("export --overwrite", [9])):
         assert not wrong(operations.each_operation(kind, name, made, tmp_path, some))
 
 
