@@ -133,7 +133,7 @@ class Dataset:
 
     @cached_property
     def territories(self) -> Territories:
-        columns = self.files.csv("territories.csv", self.n_territories)
+        columns = self.files.csv("territories.csv", self.manifest["counts"]["territories"])
         try:
             return Territories(
                 code=columns["code"],
@@ -148,7 +148,7 @@ class Dataset:
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
-        return self.files.csv("titles.csv", self.n_titles, ["title"])
+        return self.files.csv("titles.csv", self.manifest["counts"]["titles"], ["title"])
 
     @cached_property
     def title_ids(self) -> list[str]:
@@ -156,7 +156,7 @@ class Dataset:
 
     @cached_property
     def user_columns(self) -> dict[str, list[str]]:
-        return self.files.csv("users.csv", self.n_users) if "users.csv" in self.files else {}
+        return self.files.csv("users.csv", self.manifest["counts"]["users"]) if "users.csv" in self.files else {}
 
     @property
     def user_ids(self) -> list[str] | None:
