@@ -40,6 +40,8 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
             outcomes = {name: counts for name, counts in record[kind]["outcomes"].items() if name != "memory_mib"}
             total = sum(map(Counter, outcomes.values()), Counter[str]())
             text = ", ".join(f"{count:,} {outcome}" for outcome, count in total.most_common())
+            step = record[kind]["every"]
+            words += f" (one in {step}, fewer of the slow commands)" if step > 1 else ""
             commands = "–" if kind in outcomes else str(len(outcomes))
             found.append([words, commands, f"{total.total():,}", text])
     return found
