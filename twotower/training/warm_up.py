@@ -109,7 +109,9 @@ def _compile_memory() -> None:
     pairs = Pairs(_Pairs.user, _Pairs.title, _Pairs.label, np.zeros(PAIRS, np.int32))
     history = ones(users, users % TITLES, (USERS, TITLES))
     everywhere = np.ones((TITLES, 2), bool), np.zeros(TITLES, np.int32)
-    memory = Memory.of(Knowledge(history, pairs, users % 2, np.arange(2), *everywhere))
+    known = Knowledge(history, pairs, users % 2, np.arange(2), *everywhere)
+    known.together()  # neighbours of the same are kept, and then nothing counts
+    memory = Memory.of(known)
     terms = memory.of_pairs(_Pairs.user, _Pairs.title)
     memory.of_users(users, np.ones(terms.shape[1], np.float32))
     _one_step(ModelConfig(hidden=WIDTH, groups=2, memory=True), terms)
