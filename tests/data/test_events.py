@@ -13,7 +13,7 @@ from profiles import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import blocks, tables
 from twotower.data.ingest.blocks import CsvFormat
-from twotower.data.ingest.cleaning import MISSING
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import NONE, EventLog, LogColumns, LogFile, Vocabulary, read_log
 
 LOG = """user,title,territory,time

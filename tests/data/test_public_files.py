@@ -82,7 +82,7 @@ def test_nested_parquet_columns_are_named_by_their_path(imported, tmp_path):
     geo = [{"country": code, "city": None} for code in codes]
     path = parquet(tmp_path / "log.parquet", user=users, title=titles, geo=geo, date=days)
     assert_sound(imported(path, territory="geo.country"))
-    with pytest.raises(InputError, match=r"no column 'geo' \\(--territory\\); it has .*'geo.country', 'geo.city'"):
+    with pytest.raises(InputError, match=r"no column 'geo' \(--territory\); it has .*'geo.country', 'geo.city'"):
         imported(path, territory="geo")
 
 

@@ -172,8 +172,8 @@ def test_two_columns_of_one_name_are_refused(write):
 @pytest.mark.parametrize(("row", "fields"), [("u3", "1"), ("u3,a,b", "3")])
 def test_a_ragged_row_is_named_by_its_line(write, row, fields):
     path = write(f'user,title\nu1,"two\nlines"\n\nu2,b\n{row}\nu4,c\n')
-    fault = f", line 6: {fields} fields, the first line has 2, separated by ',' (like 1 of 4 rows: --separator names another"
-    assert fault_of(path).startswith(fault)
+    fault = f", line 6: {fields} fields, the first line has 2, separated by ','"
+    assert fault_of(path).startswith(f"{fault} (like 1 of 4 rows: --separator names another")
     path.write_text(path.read_text() + "u5,d\n" * 16)
     assert fault_of(path).endswith("(--skip-bad-rows leaves out 1 of 20 rows)")
 
