@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -18,15 +19,18 @@ from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
-from twotower.data.ingest.blocks import CsvFormat
+from twotower.data.ingest.blocks import CsvFormat, some_of
 from twotower.data.ingest.cleaning import MISSING, clean
+from twotower.data.ingest.days import check_format
 from twotower.data.ingest.distinct import distinct_events, order_of_days
 from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, LogFile, read_log
 from twotower.data.ingest.log_files import log_files
 from twotower.data.ingest.pipes import files_of_pipes
 from twotower.data.ingest.plausibility import (
+    damaged_texts,
     implausible_days,
     implausible_events,
+    similar_ids,
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, with_origin
@@ -40,6 +44,7 @@ from twotower.data.territories import Territories
 DRY_ROWS = 100_000  # of each file
 Named = TypeVar("Named", Path, tuple[str, Path])
 HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
+ESCAPED = re.compile(r"\\(t|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0-7]{3})")  # a separator that shells and tables hide
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class ImportConfig:
             except ValueError:
                 flag = f"--{name.removesuffix('_date')}"
                 raise InputError(f"{flag} {getattr(self, name)!r}: expected a date such as 2024-03-01") from None
+        if self.from_date and self.until_date and self.from_date > self.until_date:
+            raise InputError(f"--from {self.from_date} is after --until {self.until_date}")
         if self.missing_territory not in MISSING_TERRITORY:
             expected = ", ".join(MISSING_TERRITORY)
             raise InputError(f"--missing-territory {self.missing_territory!r}: expected {expected}")
@@ -125,6 +132,8 @@ class ImportConfig:
             zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
             raise InputError(f"--{zero}-days 0: expected --{other}-days 0 as well, for a log to score only")
         refuse_no_effect("import", set_values(vars(self)), vars(self))
+        if self.time_format is not None:
+            check_format(self.time_format)
 
     def plain(self) -> dict[str, Any]:
         """The config for JSON, with paths as text and without passwords."""
@@ -139,8 +148,10 @@ class ImportConfig:
             separator, encoding = own[0] or separator, own[1] or encoding
             no_header = no_header if own[2] is None else own[2]
             skip_lines = 0
-        separator = {"tab": "\t", r"\t": "\t"}.get(separator or "", separator)
-        return CsvFormat(separator, encoding, not no_header, not self.no_quotes, self.backslash_escapes, skip_lines)
+        if separator and (separator == "tab" or ESCAPED.fullmatch(separator)):
+            separator = "\t" if separator == "tab" else separator.encode().decode("unicode_escape")
+        quotes, table = not self.no_quotes, "" if table == "events" else table
+        return CsvFormat(separator, encoding, not no_header, quotes, self.backslash_escapes, skip_lines, table)
 
 
 @dataclass(frozen=True)
@@ -195,25 +206,25 @@ def read_events(
     config: ImportConfig, side: SideData, progress: Progress = silent, most_rows: float = np.inf
 ) -> EventLog:
     """The events that a config names, as they stand in the log. Errors: InputError as for ``read_log``."""
-    return read_log(
-        [file for path in config.events for file in log_files(path)]
-        + [file for name, path in config.markets for file in log_files(path, name)]
-        + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
-        LogColumns(
-            user=config.user,
-            title=config.title,
-            territory=config.territory if side.territory is None else None,
-            time=config.time,
-            time_format=config.time_format,
-            info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
-        ),
-        config.form(),
-        config.skip_bad_rows,
-        progress,
-        config.missing_territory,
-        most_rows,
-        config.where or "",
+    columns = LogColumns(
+        user=config.user,
+        title=config.title,
+        territory=config.territory if side.territory is None else None,
+        time=config.time,
+        time_format=config.time_format,
+        info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
     )
+    log_of = [file for path in config.events for file in log_files(path)]
+    log_of += [file for name, path in config.markets for file in log_files(path, name)]
+    log_of += [LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []
+    try:
+        return read_log(log_of, columns, config.form(), config.skip_bad_rows, progress, config.missing_territory,
+                        most_rows, config.where or "")  # fmt: skip
+    except InputError as error:
+        if side.users is None or f"no column {columns.territory!r}" not in str(error):
+            raise
+        has = f"{side.users.path} has none, either, but {some_of(list(side.users.columns))}"
+        raise InputError(f"{error}; {has}") from None
 
 
 def in_order(given: tuple[Named, ...]) -> tuple[Named, ...]:
@@ -226,8 +237,9 @@ def read_side_data(config: ImportConfig) -> SideData:
     users = titles = None
     if config.users is not None:
         users = read_side_table(
-            config.users, config.users_id or config.user, config.form("users"), skip_bad_rows=config.skip_bad_rows
-        )
+            config.users, config.users_id or config.user, config.form("users"), skip_bad_rows=config.skip_bad_rows,
+            territory=config.territory,
+        )  # fmt: skip
     if config.titles is not None:
         titles = read_side_table(
             config.titles, config.titles_id or config.title, config.form("titles"), config.join_titles,
@@ -256,6 +268,10 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     n_events, shape = len(log), (len(title_ids), len(territories))
     assumed, doubts = side.names.doubts(names)
     warnings = implausible_events(user, title, user_ids, len(title_ids)) + doubts
+    texts = {"user": user_ids, "title": title_ids, "territory": names}
+    texts |= {f"column {name!r} of titles": column for name, column in title_columns.items()}
+    warnings += [warning for what, column in texts.items() for warning in damaged_texts(what, column)]
+    warnings += similar_ids("user", user_ids) + similar_ids("title", title_ids)
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""
@@ -302,7 +318,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         n_history=bounds[1],
         split=split,
         notes=notes,
-        assumptions=assumptions_of(log, side) + assumed,
+        assumptions=assumptions_of(log, side) + kept_columns(user_columns, title_columns) + assumed,
         warnings=warnings,
     )
 
@@ -329,8 +345,10 @@ def select_days(log: EventLog, config: ImportConfig, notes: list[str]) -> EventL
     if last is not None:
         keep &= log.day <= last
     if not keep.any():
-        options = f"--from {config.from_date}, --until {config.until_date}"
-        raise InputError(f"no events are left of {len(log):,} ({options})")
+        chosen = {"--from": config.from_date, "--until": config.until_date}
+        options = ", ".join(f"{name} {day}" for name, day in chosen.items() if day)
+        days = " … ".join(date.fromordinal(int(day)).isoformat() for day in (log.day.min(), log.day.max()))
+        raise InputError(f"no events are left of {len(log):,} of {days} ({options})")
     if not keep.all():
         notes.append(f"{counted(int((~keep).sum()), 'event')} left out: before --from or after --until.")
     return log if keep.all() else log.take(keep)
@@ -359,20 +377,39 @@ def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]
 def assumptions_of(log: EventLog, side: SideData) -> list[str]:
     """How the log was read: formats, and what may mean something else."""
     lines = [f"Read as {'; '.join(log.formats)}."] if log.formats else []
+    lines += [f"Times read as {', '.join(log.times)}."] if log.day is not None and log.times else []
+    lines += [f"Columns that folders say: {', '.join(map(repr, log.folders))}."] if log.folders else []
+    missing = dict(log.missing)
+    for table in (side.users, side.titles):
+        missing |= {table.path.name: sorted(table.markers)} if table and table.markers else {}
+    if missing:
+        words = "; ".join(f"{some_of(words)} in {name}" for name, words in missing.items())
+        lines.append(f"Read as missing, as empty cells are: {words}.")
     if log.territory is not None and "NA" in log.territory.names:
         events = int((log.territory.codes == log.territory.names.index("NA")).sum())
         if events:
-            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), not as a missing value.")
+            meaning = "not as a missing value; a line NA,unknown in --territory-names FILE says otherwise"
+            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), {meaning}.")
     if side.titles is not None and side.titles.ignored:
         names = ", ".join(map(repr, side.titles.ignored))
         lines.append(f"Columns of {side.titles.path.name} left out: {names}, the users and times of events.")
     return lines
 
 
+def kept_columns(users: Mapping[str, Sequence[str]], titles: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which columns describe users and titles, and what the next command makes of them."""
+    lines = [f"Columns of users: {some_of(list(users))} (embed --profile makes categories of them)."] if users else []
+    use = "embed reads texts among them as text, --categorical makes categories"
+    return lines + ([f"Columns of titles: {some_of(list(titles))} ({use})."] if titles else [])
+
+
 def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig) -> Split:
     """History, training and test by day, or at random where there are no times."""
     if day is not None:
-        return split_by_day(day, config.train_days, config.test_days, config.calendar)
+        try:
+            return split_by_day(day, config.train_days, config.test_days, config.calendar)
+        except InputError as error:
+            raise InputError("; ".join([str(error), *implausible_days(day)])) from None
     share = HISTORY_SHARE if config.history_share is None else config.history_share
     return split_at_random(user, share, generator(config.seed, Stream.RANDOM_SPLIT))
 
