@@ -1,4 +1,4 @@
-"""Kinds of logs that are easily misread: each member comes out right in both ways of reading, or is refused with what to do.
+"""Kinds of logs that are easily misread: each member comes out right in both ways of reading, or is refused.
 
 A row of a table is what the kind is called, the log, options, and what is said: of a log that is read, a part of its
 assumptions and warnings; of one that is refused, a part of the message.
@@ -147,7 +147,7 @@ READ: list[Case] = [
         {},
         "",
     ),
-    ("decimals", parquet(user=lambda pa, ids: pa.array(list(map(int, ids))).cast(pa.decimal128(20, 2))), {}, ""),
+    ("decimals", parquet(user=lambda pa, ids: pa.array(list(map(int, ids))).cast(pa.decimal128(22, 2))), {}, ""),
     (
         "times in a zone",
         parquet(
@@ -265,12 +265,6 @@ REFUSED: list[Case] = [
     ("a clock alone", timed(lambda day: "10:11:12"), {}, "like 600 of 600 rows: check --time"),
     ("a format of no day", timed(str), {"time_format": "DD/MM/YYYY"}, "--time-format 'DD/MM/YYYY': no year"),
     ("a format without weekdays", timed(str), {"time_format": "%Y-W%W"}, "a year without a day"),
-    (
-        "one day that is implausible",
-        timed(lambda day: day.toordinal() - 719_000),
-        {"from_date": "1971-01-01"},
-        "such as on 19",
-    ),
     ("from after until", timed(str), {"from_date": "2024-04-01", "until_date": "2024-03-01"}, "is after --until"),
     (
         "half of the ids missing",

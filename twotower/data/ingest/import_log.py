@@ -228,8 +228,8 @@ def read_events(
 
 
 def in_order(given: tuple[Named, ...]) -> tuple[Named, ...]:
-    """Files by name, or markets by territory and name: the order in which they were given makes no other dataset."""
-    return tuple(sorted(given, key=str))
+    """Files, and those of markets, by name: the order in which they were given makes no other dataset."""
+    return tuple(sorted(given, key=lambda one: str(one if isinstance(one, Path) else (str(one[1]), one[0]))))
 
 
 def read_side_data(config: ImportConfig) -> SideData:
