@@ -125,7 +125,7 @@ def test_one_file_a_market_needs_no_column_of_territories(imported):
     files = {"de=1.csv": "user,title\nann,alpha\n", "fr.csv": "user,title\nbob,alpha\nann,beta\nann,gamma\n"}
     dataset, _ = imported(files, markets=(("Germany", "de=1.csv"), ("FR", "fr.csv")))
     assert dataset.territories.code == ["FR"], "ann has more events in France"
-    assert dataset.user_ids == ["bob", "ann"], "markets are read by name"
+    assert dataset.user_ids == ["ann", "bob"], "markets are read in the order of their files"
 
 
 def test_users_and_titles_bring_their_columns(imported):
