@@ -39,7 +39,8 @@ from twotower.daily.update import DayResult, Options
 from twotower.data.dataset import Dataset
 from twotower.data.features.embed import EmbedConfig, embed
 from twotower.data.grown import HELD_OUT
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs
 from twotower.data.sample import Pairs, concatenate
 from twotower.data.sampling import sampler
 from twotower.data.sampling.sample_config import SampleConfig

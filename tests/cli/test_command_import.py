@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from twotower.cli import cli
 from twotower.cli.import_ import import_ as command
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig
+from twotower.data.ingest.import_config import ImportConfig
 
 LOG = """who,what,where,when
 ann,alpha,DE,2024-01-01

@@ -8,7 +8,8 @@ import pytest
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, import_logs, launch_days
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs, launch_days
 
 LOG = """user,title,territory,time
 ann,alpha,DE,2024-01-01

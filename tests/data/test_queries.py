@@ -14,7 +14,8 @@ from public_layouts import EVENTS, USERS, assert_sound
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs
 from twotower.data.ingest.queries import without_password
 
 duckdb = pytest.importorskip("duckdb", reason="pip install -e '.[sql]'")

@@ -130,7 +130,8 @@ def _warm_up_sampling(directory: Path) -> None:
 
 def _warm_up_import(directory: Path) -> None:
     """A log of a few events, and the kernels that find the distinct ones."""
-    from twotower.data.ingest.import_log import ImportConfig, import_logs
+    from twotower.data.ingest.import_config import ImportConfig
+    from twotower.data.ingest.import_log import import_logs
 
     lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02}\n' for i in range(100))
     log = directory / "log.csv"
