@@ -77,8 +77,13 @@ def test_heads_gain_only_where_tastes_differ(results):
 
 
 def test_users_assigned_at_random_gain_nothing(results):
+    """But on Online Retail, where it is the title bias of heads that gains: there `mtl` gains as little over them."""
     for name in results.PARTS:
-        told = results.gains_over(results.read_records()[name], "upsampled", "shuffled")
+        record = results.read_records()[name]
+        told = results.gains_over(record, "upsampled", "shuffled")
+        if name == "retail-parts":
+            assert results.gains_over(record, "shuffled")["overall"]["high"] < 0.5
+            continue
         assert told["all"]["low"] < 0 and told["all"]["better"] == 0, name
         assert told["overall"]["low"] < 0 or name == "world-blind-parts", name  # see the test above
 
