@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks.killing import KILLED, at_change, code_of, in_child
+from benchmarks.faults.children import KILLED, at_change, code_of, in_child
 from twotower.cli import cli
 from twotower.training.days import current_day, dataset_of_day, day_path
 from twotower.training.run import RunReader

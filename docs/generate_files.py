@@ -123,6 +123,8 @@ DAYS = {
     "DAY/data/title_vectors.npy": "(m, F) of new titles",
     "DAY/data/territories.csv": "new territories, with their group",
     "DAY/data/available.npy": "(k, 2) int32 title and territory from this day on",
+    "DAY/data/replay_*.npy": "some of the pairs learned from, with vectors and memory terms of their day",
+    "DAY/data/frozen_*.npy": "the same of held-out users",
     "DAY/data/log_title.npy": "of `start` alone: the log by user, with `start.npy` and `log_day.npy`",
 }
 EXPERIMENT = {
@@ -232,6 +234,7 @@ def short_name(section: str, name: str) -> str:
         name = re.sub(r"^(start|\d{4}-\d\d-\d\d)/", "DAY/", name)
         if name.startswith("DAY/data/") and Path(name).stem in PAIRED:
             return ""
+        name = re.sub(r"^(DAY/data/(replay|frozen)_)\w+", r"\1*", name)
         return name if name in DAYS else "DAY/*"
     if section == "A dataset" and name.startswith("samples/"):
         return ""

@@ -31,12 +31,12 @@ NAMES = {  # of the experiments, in the order of the page
     "lastfm": "Last.fm by country",
     "retail": "Online Retail by day",
 }
-PARTS = {  # what heads and offsets bring, each alone
-    "lastfm-parts": "Last.fm",
-    "lastfm-blind-parts": "Last.fm, blind",
-    "world-parts": "world, tastes differ",
-    "world-0-parts": "world, tastes alike",
-    "world-alike-parts": "world-alike",
+PARTS = {  # what heads and offsets bring, each alone; a star marks what was measured without memory
+    "lastfm": "Last.fm",
+    "lastfm-blind-parts": "Last.fm, blind *",
+    "world-parts": "world, tastes differ *",
+    "world-0": "world, tastes alike",
+    "world-alike-parts": "world-alike *",
     "world-blind-parts": "world-blind",
 }
 CONTROLS = ("mtl", "offsets", "lowrank-bias", "shuffled")

@@ -12,7 +12,7 @@ import pytest
 from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
 
 from benchmarks.daily_faults import Trial, make_trial
-from benchmarks.killing import in_child
+from benchmarks.faults.children import in_child
 from twotower.core.locks import locked
 from twotower.training.days import current_day, dataset_of_day
 from twotower.training.warm_up import compile_kernels
@@ -27,11 +27,12 @@ def trial(tmp_path_factory) -> Trial:
 
 
 def test_a_kill_or_a_full_disk_leaves_the_day_before_and_the_command_finishes(trial):
-    """At changes of files all over an update; the last is the rename of CURRENT. A few failures are got over."""
-    changes = np.linspace(2, trial.changes, 5).astype(int).tolist()
+    """At changes of files all over an update, and between the two last steps: the day is there, and not served yet.
+    A few failures are got over."""
+    changes = [*np.linspace(2, trial.changes - 12, 4).astype(int).tolist(), trial.changes - 6]
     outcomes = [trial.at(change, fail=number % 2 == 1) for number, change in enumerate(changes)]
     assert all(outcome.endswith("then the same bits") for outcome in outcomes), outcomes
-    assert outcomes[0] == outcomes[2] == "killed, the day before served, then the same bits"
+    assert outcomes[::2] == ["killed, the day before served, then the same bits"] * 3
     assert "failed, the day before served, then the same bits" in outcomes
 
 

@@ -17,7 +17,8 @@ from twotower.data.dataset import Dataset
 from twotower.data.grown import GrownDataset
 from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import EventLog
-from twotower.data.ingest.import_log import ImportConfig, read_events, read_side_data, select
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import read_events, read_side_data, select
 from twotower.data.ingest.profiles import SideData, majority
 
 AHEAD = timedelta(hours=14)  # of UTC, in the easternmost time zone

@@ -43,6 +43,7 @@ from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.data.sample import Sample
 from twotower.model.memory import MemoryWeights
+from twotower.model.retrieval import check_embeddings
 from twotower.serving.nearest import IndexReport, import_voyager, write_index
 from twotower.serving.onnx_graphs import import_onnx, write_graphs
 from twotower.serving.open_run import user_rows
@@ -120,6 +121,7 @@ def export(
         U.flush()
         if memory is not None:
             write_memory(path, memory, rows, ranker.weights.rows(who.group))
+        check_embeddings("title", np.arange(dataset.n_titles), ranker.added.T)
         np.save(path / "titles.npy", ranker.retrieval.V)
         np.save(path / "bias.npy", np.where((territory_group == UNKNOWN)[:, None], np.float32(-np.inf), ranker.added))
         write_ids(path, dataset, rows)

@@ -9,7 +9,7 @@ from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import Layer, Memory
 from twotower.model.memory import MemoryWeights
-from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
+from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users, check_embeddings
 from twotower.serving.open_run import open_memory, open_model
 from twotower.training.warm_up import compile_kernels
 
@@ -80,6 +80,7 @@ def user_terms(
             linear, v = weights.linear[which], weights.units[which]
             home = memory.territory[rows[which]] if territory is None else territory[which].astype(np.int64)
             kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v, home)
+            check_embeddings("user", rows[which], kept.terms)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add
