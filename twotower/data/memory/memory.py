@@ -20,7 +20,13 @@ import scipy.sparse as sp
 from twotower.core.checks import check_rows, check_shape
 from twotower.core.progress import Progress, silent
 from twotower.data.memory.knowledge import FOLDS, Knowledge, viewers_of
-from twotower.data.memory.neighbours import add_pair_terms, combine_profiles, neighbours_of, with_dense_rows
+from twotower.data.memory.neighbours import (
+    DenseRows,
+    add_pair_terms,
+    combine_profiles,
+    neighbours_of,
+    with_dense_rows,
+)
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 from twotower.data.memory.together import parts
 
@@ -60,9 +66,9 @@ class Memory:
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
 
     @cached_property
-    def _weights(self) -> tuple[Array, ...]:
+    def _weights(self) -> tuple[DenseRows, DenseRows]:
         """Cosines and EASE's weights, ready to be added up for histories."""
-        return *with_dense_rows(self.cosines), *with_dense_rows(self.ease)
+        return with_dense_rows(self.cosines), with_dense_rows(self.ease)
 
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
@@ -167,8 +173,9 @@ class Memory:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
         home = self.territory[users] if territory is None else territory
         start, title = self.histories(users)
+        cosines, ease = self._weights
         combine_profiles(
-            found, start, title, *self._weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
+            found, start, title, *cosines, *ease, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
             home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
         )  # fmt: skip
         return found

@@ -29,6 +29,9 @@ ROOT_HALF_BITS = np.int32(0x3F3504F3)  # √½ as float32
 DECAY = 100.0  # of EASE: added to the diagonal of the Gram matrix
 
 
+DenseRows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # weights as ``add_rows`` takes them
+
+
 class Neighbours(NamedTuple):
     """Weights between titles, (T, T) float32 each."""
 
@@ -137,7 +140,7 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
     return scores
 
 
-def with_dense_rows(matrix: sp.csr_array) -> tuple[np.ndarray, ...]:
+def with_dense_rows(matrix: sp.csr_array) -> DenseRows:
     """The parts of weights (T, T), the place (T,) of each row among the dense ones or −1, and these: what ``add_rows``
     takes. Rows with many neighbours are added up as vectors: in a log with popular titles those of EASE have thousands.
     """
