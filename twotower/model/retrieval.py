@@ -202,9 +202,12 @@ class Retrieval:
         return titles, scores
 
     def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The table, the positions (n,) of users sorted by group, and the bounds of each group."""
+        """The table, the positions (n,) of users sorted by group, and the bounds of each group.
+
+        Within a group by territory, whose offsets of titles then stay in cache, and there in the order given.
+        """
         check_users(users, self.model)
-        order = np.argsort(users.group, kind="stable")  # within a group in the order given
+        order = np.lexsort((users.group,) if users.territory is None else (users.territory, users.group))
         bounds = np.searchsorted(users.group[order], np.arange(self.model.config.groups + 1))
         return np.asarray(users.table), order, bounds
 

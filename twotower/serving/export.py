@@ -153,7 +153,7 @@ def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWe
     if weights.units.size:
         np.save(path / "units.npy", weights.units)
         np.save(path / "unit_user.npy", memory.unit_coefficients(rows, weights.layer))
-        np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles)
+        np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles.transpose(0, 2, 1))
     for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)
 

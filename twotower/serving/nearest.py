@@ -22,7 +22,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.memory.memory import SMALLEST_COSINE
-from twotower.data.memory.neighbours import parts
+from twotower.data.memory.together import parts
 from twotower.model.engine.candidates import rank_candidates
 from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.ranker import Ranker, Seen
@@ -87,6 +87,8 @@ class NearestTitles:
         if len(vectors) > 1:
             self.index.add_items(vectors[longest_first[1:]], longest_first[1:].tolist(), usable_cores())
         self.ask_for(candidates)
+        if ranker.memory is not None:
+            self.of_titles = np.ascontiguousarray(ranker.layer.of_titles.transpose(0, 2, 1))  # (C, T, H)
 
     def ask_for(self, candidates: int) -> None:
         """Change the number of candidates; more than there are titles are as many as there are."""
@@ -127,12 +129,10 @@ class NearestTitles:
             nothing = np.zeros((n, 4), np.float32), np.zeros((n, 4, 0), np.float32), np.zeros((n, 0), np.float32)
             layer = np.zeros((1, 1, 0), np.float32)
             return *parts(empty)[:2], *parts(empty), *parts(empty), nothing[0], SMALLEST, layer, *nothing[1:]
-        weights, history = self.ranker.weights.rows(group), parts(memory.history[rows])
-        of_units = np.empty((n, 4, weights.units.shape[1]), np.float32)
-        for j, unit in enumerate(weights.layer.T):
-            of_units[:, :, j] = memory.coefficients(rows, unit[:-1])
-        own = memory.coefficients(rows, weights.linear), SMALLEST, self.ranker.layer.of_titles, of_units
-        return *history[:2], *parts(memory.cosines), *parts(memory.ease), *own, np.ascontiguousarray(weights.units)
+        weights = self.ranker.weights.rows(group)
+        own = memory.coefficients(rows, weights.linear), SMALLEST, self.of_titles
+        units = memory.unit_coefficients(rows, weights.layer), np.ascontiguousarray(weights.units)
+        return *memory.histories(rows), *parts(memory.cosines), *parts(memory.ease), *own, *units
 
 
 def recall_of(found: np.ndarray, exact: np.ndarray) -> float:
