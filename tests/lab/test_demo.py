@@ -2,9 +2,10 @@
 
 import http.client
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from twotower.cli import cli
 from twotower.data.dataset import Dataset
 from twotower.lab.demo.demo import Demo
+from twotower.serving import server as module
 from twotower.serving.recommend import recommend
 from twotower.serving.server import LONGEST_TARGET, JsonServer
 
@@ -120,6 +122,64 @@ def test_many_clients_at_once_get_what_one_gets(port):
     alone = [ask(port, target) for target in targets]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda target: ask(port, target), targets)) == alone
+
+
+def trickle(port, text=b"GET /health HTTP/1.1\r\nX-Slow: "):
+    """A connection whose request never ends."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.sendall(text)
+    return connection
+
+
+def test_clients_that_never_finish_a_request_do_not_keep_others_out(home, monkeypatch):
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 4)
+    with served(*home) as port:
+        slow = [trickle(port) for _ in range(6)]
+        assert [ask(port, "/health")[0] for _ in range(6)] == [200] * 6
+        assert slow[0].recv(100) == b""  # closed: it had waited longest
+        for connection in slow:
+            connection.close()
+
+
+def test_a_request_has_a_deadline_however_slowly_it_comes(home, monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(module.Handler, "timeout", None)  # of single reads, which bytes that trickle in never reach
+    with served(*home) as port:
+        for text in (b"", b"GET", b"GET /health HTTP/1.1\r\nX: y\r\n"):
+            connection = trickle(port, text)
+            assert connection.recv(100) == b""
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff\x16\x03\x01garbage\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nGET / HT\r\n0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_refused_and_the_connection_closed(port, data):
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with suppress(ConnectionError):  # the server may close before it has read all
+            connection.sendall(data)
+        answer = b""
+        while part := read(connection):
+            answer += part
+    status = answer.split(b" ")[1] if answer.startswith(b"HTTP/") else b"400"
+    assert status in (b"400", b"431", b"505") and answer.count(b"HTTP/1.") <= 1
+    assert ask(port, "/health")[0] == 200
+
+
+def read(connection):
+    try:
+        return connection.recv(1 << 16)
+    except ConnectionResetError:  # closed before all that was sent had been read
+        return b""
 
 
 def test_a_port_that_is_taken_is_one_line(home, port):

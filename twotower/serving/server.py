@@ -2,15 +2,18 @@
 
     GET /path?name=value → 200 with JSON, 400 and 404 with {"error": one line}, 405 for anything but GET and HEAD
 
-Connections are kept alive, limited in number, and closed after ``IDLE_SECONDS``. There is no authentication and no
-encryption: it listens on the loopback interface unless told otherwise.
+Connections are kept alive and limited in number. A request must arrive within ``IDLE_SECONDS`` as a whole, however
+slowly its bytes come; where there are too many connections, the one that has kept the server waiting longest is closed.
+There is no authentication and no encryption: it listens on the loopback interface unless told otherwise.
 """
 
 import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from twotower.core.errors import InputError
 from twotower.core.serialisation import plain
 
-MOST_CONNECTIONS = 128  # further ones wait in the queue of the system
+MOST_CONNECTIONS = 128
 LONGEST_TARGET = 4096  # characters of path and query
 MOST_FIELDS = 32
 IDLE_SECONDS = 30.0
@@ -58,6 +61,14 @@ class Page(str):
     """HTML instead of JSON."""
 
 
+def json_line(value: object) -> str:
+    """Records as JSON, what it lacks as null."""
+    try:
+        return json.dumps(value, allow_nan=False, default=plain)
+    except ValueError:  # not a number, or infinite: rare, and looking for them takes longer than the rest
+        return json.dumps(plain(value), allow_nan=False)
+
+
 class JsonServer(ThreadingHTTPServer):
     """Serves ``routes`` by their paths."""
 
@@ -67,6 +78,7 @@ class JsonServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, routes: Mapping[str, Route]):
         """Port 0 takes any that is free. Errors: InputError when the address cannot be used."""
         self.routes, self.slots = routes, threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self.waiting: dict[socket.socket, float] = {}  # connections whose next request is not complete, since when
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), Handler)
@@ -75,8 +87,19 @@ class JsonServer(ThreadingHTTPServer):
             raise InputError(f"cannot listen on {host} port {port} ({reason}); see --host and --port") from None
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self.slots.acquire()
+        while not self.slots.acquire(timeout=0.1):
+            self._close_waiting(sorted(self.waiting.copy().items(), key=lambda item: item[1])[:1])
         super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called between two connections, at least every half second."""
+        late = time.monotonic() - IDLE_SECONDS
+        self._close_waiting([item for item in self.waiting.copy().items() if item[1] < late])
+
+    def _close_waiting(self, connections: list[tuple[socket.socket, float]]) -> None:
+        for connection, _ in connections:
+            with suppress(OSError):  # it has ended meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -103,10 +126,22 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     disable_nagle_algorithm = True
 
+    def handle_one_request(self) -> None:
+        self.server.waiting[self.connection] = time.monotonic()
+        try:
+            super().handle_one_request()
+        finally:
+            self.server.waiting.pop(self.connection, None)
+
+    def parse_request(self) -> bool:
+        complete = super().parse_request()
+        self.server.waiting.pop(self.connection, None)
+        return complete
+
     def do_GET(self) -> None:
         status, body = self._answer()
-        kind, data = (HTML, body) if isinstance(body, Page) else ("application/json", json.dumps(body))
-        self._send(status, kind, data.encode())
+        kind, text = (HTML, str(body)) if isinstance(body, Page) else ("application/json", json_line(body))
+        self._send(status, kind, text.encode())
 
     do_HEAD = do_GET
 
@@ -114,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if len(self.path) > LONGEST_TARGET:
                 return HTTPStatus.REQUEST_URI_TOO_LONG, {"error": f"longer than {LONGEST_TARGET} characters"}
-            if int(self.headers.get("Content-Length") or 0):
+            if int(self.headers.get("Content-Length") or 0) or "Transfer-Encoding" in self.headers:
                 self.close_connection = True
                 return HTTPStatus.BAD_REQUEST, {"error": "a request with a body: expected fields in the query"}
             parts = urlsplit(self.path)
@@ -124,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
                 return HTTPStatus.NOT_FOUND, {"error": f"no {parts.path[:80]}: expected one of {expected}"}
             fields = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
             found = route(Query(dict(fields)))
-            return HTTPStatus.OK, found if isinstance(found, Page) else plain(found)
+            return HTTPStatus.OK, found
         except (InputError, ValueError) as error:  # ValueError: of a malformed query
             return HTTPStatus.BAD_REQUEST, {"error": " ".join(str(error).split())}
         except Exception:

@@ -11,7 +11,7 @@ label predicts itself.
 
 from collections.abc import Callable
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,13 @@ import scipy.sparse as sp
 from twotower.core.checks import check_rows, check_shape
 from twotower.core.progress import Progress, silent
 from twotower.data.memory.knowledge import FOLDS, Knowledge, viewers_of
-from twotower.data.memory.neighbours import add_pair_terms, combine_profiles, neighbours_of
+from twotower.data.memory.neighbours import (
+    DenseRows,
+    add_pair_terms,
+    combine_profiles,
+    neighbours_of,
+    with_dense_rows,
+)
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 from twotower.data.memory.together import parts
 
@@ -41,7 +47,7 @@ class Layer(NamedTuple):
     """A layer of H units over the terms, h = relu(m A + a), ready to be scored for all titles."""
 
     weights: Array  # (F + 1, H) A, and a as its last row
-    of_titles: Array  # (C, T, H) float32: what territories and titles bring each unit, a included
+    of_titles: Array  # (C, H, T) float32: what territories and titles bring each unit, a included
 
 
 class Memory:
@@ -58,6 +64,11 @@ class Memory:
         self.length = np.log1p(np.diff(history.indptr)).astype(np.float32)  # (U,)
         self.unwatched = np.zeros(tables.shape[:2], np.float32)  # (F_t, C) of a new title that nobody has watched
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
+
+    @cached_property
+    def _weights(self) -> tuple[DenseRows, DenseRows]:
+        """Cosines and EASE's weights, ready to be added up for histories."""
+        return with_dense_rows(self.cosines), with_dense_rows(self.ease)
 
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
@@ -122,34 +133,50 @@ class Memory:
         a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
         return np.stack(a, axis=1).astype(np.float32)
 
+    def unit_coefficients(self, users: Array, weights: Array) -> Array:
+        """The ``coefficients`` (n, 4, H) of users (n,) for each unit of a layer with weights (F + 1, H)."""
+        of_terms = (weights[:-1] / self.spread[:, None])[len(TITLE_TERMS) :]
+        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
+        L = self.length[users][:, None]
+        a = np.empty((len(users), 4, weights.shape[1]), np.float32)
+        a[:, 0], a[:, 1] = cosine + cosine_length * L, log_cosine
+        a[:, 2], a[:, 3] = ease + ease_length * L, length * L
+        return a
+
+    def histories(self, users: Array) -> tuple[Array, Array]:
+        """What users (n,) watched: bounds (n + 1,) int64, and titles."""
+        if len(users) == 1:  # an indexed sparse matrix costs more than all that follows
+            first, end = self.history.indptr[users[0]], self.history.indptr[users[0] + 1]
+            return np.array([0, end - first], np.int64), self.history.indices[first:end].view(np.uint32)
+        return parts(self.history[users])[:2]
+
     def layer(self, weights: Array) -> Layer:
         """A layer with these weights (F + 1, H)."""
         C, T = self.tables.shape[1:]
-        of_titles = np.empty((C, T, weights.shape[1]), np.float32)
+        of_titles = np.empty((C, weights.shape[1], T), np.float32)
         for j, unit in enumerate(weights.T):
-            of_titles[:, :, j] = self.of_territories(unit[:-1]) + unit[-1]
+            of_titles[:, j] = self.of_territories(unit[:-1]) + unit[-1]
         return Layer(weights, of_titles)
 
     def of_users(
-        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None
-    ) -> Array:
+        self, users: Array, w: Array, out: Array | None = None, layer: Layer | None = None, v: Array | None = None,
+        territory: Array | None = None,
+    ) -> Array:  # fmt: skip
         """What the terms of users (n,) and all titles add to logits, (n, T) float32; w (F,), or (n, F) by user.
 
         With a ``layer``, what its units add with weights v (n, H) is part of it: all of it, since that is no sum over
-        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed.
+        terms. ``out`` (at least n, T) is filled and returned, as far as it is needed. ``territory`` (n,) is where the
+        users are taken to live.
         """
-        history = self.history[users]
-        found = np.empty(history.shape, np.float32) if out is None else out[: len(users)]
+        found = np.empty((len(users), self.history.shape[1]), np.float32) if out is None else out[: len(users)]
         if layer is None or v is None:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
-        of_units = np.empty((len(users), 4, v.shape[1]), np.float32)
-        for j, unit in enumerate(layer.weights.T):
-            of_units[:, :, j] = self.coefficients(users, unit[:-1])
-        start, title, _ = parts(history)
-        weights = *parts(self.cosines), *parts(self.ease)
+        home = self.territory[users] if territory is None else territory
+        start, title = self.histories(users)
+        cosines, ease = self._weights
         combine_profiles(
-            found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
-            self.territory[users], layer.of_titles, of_units, np.ascontiguousarray(v),
+            found, start, title, *cosines, *ease, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
+            home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
         )  # fmt: skip
         return found
 
