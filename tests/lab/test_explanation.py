@@ -47,7 +47,7 @@ TERRITORIES = (
     "territories",
     "memory and heads",
 )  # whose logits depend on the territory within a group
-USERS, TITLES = (3, 77), (0, 29)
+PAIRS = (3, 0), (77, 29)
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +80,26 @@ def of(run, data: Dataset, user: int, title: int, **options) -> dict:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_terms_add_up_to_the_logit_that_scoring_gives(run_of, data, kind):
-    for user in USERS:
-        expected = scores(run_of(kind), data, user)
-        for title in TITLES:
-            found = of(run_of(kind), data, user, title)
-            assert found["own"]["logit"] == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
-            assert sum(found["own"]["terms"].values()) == pytest.approx(expected[title], rel=1e-5, abs=1e-5)
-            assert found["own"]["probability"] == pytest.approx(1 / (1 + np.exp(-expected[title])), rel=1e-4)
+    for user, title in PAIRS:
+        expected = scores(run_of(kind), data, user)[title]
+        found = of(run_of(kind), data, user, title)
+        assert found["own"]["logit"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert sum(found["own"]["terms"].values()) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert found["own"]["probability"] == pytest.approx(1 / (1 + np.exp(-expected)), rel=1e-4)
+    names = terms_of(MODELS[kind])
+    assert list(found["own"]["terms"]) == names
+    assert all(list(head["terms"]) == names for head in found["heads"])
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_a_model_has_the_terms_of_its_settings_and_no_others(run_of, data, kind):
-    model = MODELS[kind]
+def terms_of(model: dict) -> list[str]:
+    """The terms of a model with these settings, and no others."""
     adds = model.get("head", "none") not in ("none", "plain") and model.get("output") != "relu"
     expected = ["tower", "head"] if adds else ["dot"]
     expected += ["c"] * model.get("learned_logit", True) + ["title_bias"] * model.get("title_bias", False)
     if model.get("territory_bias"):
         expected += ["territory_dot"] + ["territory_bias"] * model.get("title_bias", False)
     expected += ["title_offset"] * (model.get("title_offsets") != "none") + ["memory"] * model.get("memory", False)
-    found = of(run_of(kind), data, 3, 0)
-    assert list(found["own"]["terms"]) == expected
-    assert all(list(head["terms"]) == expected for head in found["heads"])
+    return expected
 
 
 @pytest.mark.parametrize("kind", ["baseline", "paper", "lowrank"])

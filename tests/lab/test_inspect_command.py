@@ -167,8 +167,7 @@ def test_cosines_are_those_of_their_two_groups(tiny_world):
         assert tables.conflict_table(from_json(Inspection, record)).rows[0].cells[3].tone == tone
 
 
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("groups", [1, 2, 4, 12])
+@pytest.mark.parametrize(("groups", "width"), [(1, 80), (4, 80), (12, 80), (12, 120)])
 def test_tables_fit_the_terminal(tiny_world, width, groups):
     settings = {"groups": groups} if groups > 1 else {"groups": 1, "head": "none", "title_bias": False}
     text = shown(inspect(stirred(tiny_world, "low-rank", **settings)), width)
