@@ -79,6 +79,15 @@ def typed(kind: str) -> bytes:
     return file.getvalue()
 
 
+def zstd(text: bytes) -> bytes:
+    import pyarrow as pa
+
+    target = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(target, "zstd") as file:
+        file.write(text)
+    return target.getvalue().to_pybytes()
+
+
 def at(form: str) -> Callable[[], str]:
     return lambda: csv_text([[u, t, c, f"{d:{form}}"] for u, t, c, d in EVENTS])
 
@@ -99,9 +108,10 @@ TABLES: dict[str, list[Row]] = {
         Row("JSON lines", "keys are columns, nested ones `geo.country`", jsonl),
         *(Row(name, "by pyarrow", lambda name=name: typed(name.lower())) for name in ("Parquet", "ORC", "Feather")),
         *(Row(f"any text file in {name}", "unpacked on the way", lambda pack=pack: pack(lines(",").encode()))
-          for name, pack in (("gzip", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress))),
+          for name, pack in (("gzip", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress),
+                             ("zstd or lz4, with pyarrow", zstd))),
         Row("JSON array", "refused", lambda: '[{"user": 1}]', fault="write one object per line"),
-        Row("Excel, zip, Avro, zstd, SQLite, pickle …", "refused with what to do instead",
+        Row("Excel, zip, Avro, SQLite, pickle …", "refused with what to do instead",
             lambda: b"Obj\x01" + bytes(99), fault="an Avro file; write it as Parquet"),
     ],
     "Separators, quotes, lines": [
@@ -117,6 +127,8 @@ TABLES: dict[str, list[Row]] = {
         Row("quotes around fields, doubled in them", "detected", lambda: csv_text(plain(), quoting=csv.QUOTE_ALL)),
         Row('`\\"` in quoted fields', "detected, or `--backslash-escapes`", lambda: each("title", '"{}"'.format,
             quoting=csv.QUOTE_ALL, escapechar="\\", doublequote=False)),
+        Row("single quotes around all names and fields", "detected", lambda: each("title", str, quoting=csv.QUOTE_ALL,
+            quotechar="'")),
         Row("a space behind the separator", "skipped", lambda: lines(", ")),
         Row("line ends of Windows and of old Macs", "detected", lambda: csv_text(plain()).replace("\n", "\r")),
         Row("a row with too few or too many fields", "an error, or left out by `--skip-bad-rows`",
@@ -152,6 +164,9 @@ TABLES: dict[str, list[Row]] = {
         *(Row(f"{unit} since 1970", "by size", since(n)) for unit, n in (
             ("days", 1), ("seconds", 86_400), ("milliseconds", 86_400_000), ("microseconds", 86_400 * 10**6),
             ("nanoseconds", 86_400 * 10**9))),
+        Row("days of Excel (45352)", "by size, from 1990 on",
+            lambda: csv_text([[u, t, c, str(d.toordinal() - 693_594)] for u, t, c, d in EVENTS])),
+        Row("`1.709251E+09`", "refused: a rounded number", lambda: one("date", "1.709251E+09"), fault="is not a time"),
         *(Row(f"`{EVENTS[0][3]:{form}}`", f"`--time-format '{form}'`, which the error suggests", at(form),
               fault=f"{form!r}") for form in ("%d/%m/%y", "%m/%d/%Y", "%d.%m.%Y", "%d %b %Y", "%y%m%d")),
     ],
