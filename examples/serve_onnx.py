@@ -17,17 +17,19 @@ folder, data, user = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 graphs = {path.stem: InferenceSession(path) for path in folder.glob("*.onnx")}
 facts = graphs["user"].get_modelmeta().custom_metadata_map
 ids = [row["title"] for row in csv.DictReader((folder / "titles.csv").read_text("utf-8").splitlines())]
-titles, title_features = np.arange(len(ids)), np.load(data / "titles.npy").astype(np.float32)
+files = json.loads((data / "manifest.json").read_text("utf-8"))["files"]
+where = {name: data / file.get("path", name) for name, file in files.items()}  # embed and group write new ones
+titles, title_features = np.arange(len(ids)), np.load(where["titles.npy"]).astype(np.float32)
 [V] = graphs["title"].run(None, {"title_features": title_features})  # once for all users
 
-territory = np.load(data / "user_territory.npy")[[user]].astype(np.int64)  # (1,) row of territories.csv
+territory = np.load(where["user_territory.npy"])[[user]].astype(np.int64)  # (1,) row of territories.csv
 group = np.array(json.loads(facts["groups"]))[territory]
-place, features = {"group": group, "territory": territory}, np.load(data / "users.npy")[[user]].astype(np.float32)
+place, features = {"group": group, "territory": territory}, np.load(where["users.npy"])[[user]].astype(np.float32)
 [U] = graphs["user"].run(None, {"user_features": features, **place})
 memory = np.zeros((len(ids), int(facts["memory_terms"])), np.float32)
 if "memory" in graphs:
-    seen = np.unique(np.load(data / "events/history/title.npy")[np.load(data / "events/history/user.npy") == user])
-    history = seen[None].astype(np.int64)  # (1, L)
+    users, watched = (np.load(where[f"events/history/{name}.npy"]) for name in ("user", "title"))
+    history = np.unique(watched[users == user])[None].astype(np.int64)  # (1, L)
     [memory] = graphs["memory"].run(None, {"territory": territory, "history": history, "title": titles})
 pairs = {"title_embedding": V, "title_features": title_features, "title": titles, "memory": memory}
 logit, probability = graphs["score"].run(None, {"user_embedding": U, **place, **pairs})

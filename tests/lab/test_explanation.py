@@ -261,9 +261,10 @@ def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, d
     pair = Recalled(memory, model).of_pair(user, title, int(data.user_territory[user]), 0)
     linear = pair.shared + pair.own  # the units that are active for this pair included
     with_history = memory.of_users(np.array([user]), linear)[0, title]
+    unrelated = open_memory(run_of("memory"), data, model)
     for name in ("cosines", "ease"):
-        getattr(memory, name).data[:] = 0
-    lost = with_history - memory.of_users(np.array([user]), linear)[0, title]
+        getattr(unrelated, name).data[:] = 0
+    lost = with_history - unrelated.of_users(np.array([user]), linear)[0, title]
     assert sum(of_title["contribution"] for of_title in part["titles"]) == pytest.approx(lost, abs=1e-4)
     assert abs(lost) > 1e-3
 
