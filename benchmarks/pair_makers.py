@@ -64,7 +64,8 @@ class WholeImport(Twotower):
 
     def make(self, path: Path, ids: str) -> Any:
         from twotower.data.dataset import Dataset
-        from twotower.data.ingest.import_log import ImportConfig, import_logs
+        from twotower.data.ingest.import_config import ImportConfig
+        from twotower.data.ingest.import_log import import_logs
 
         directory = Path(tempfile.mkdtemp(dir=path.parent)) / "dataset"
         import_logs(directory, ImportConfig(events=(path,), time="time", train_days=DAYS - 1, test_days=1))

@@ -123,6 +123,8 @@ DAYS = {
     "DAY/data/title_vectors.npy": "(m, F) of new titles",
     "DAY/data/territories.csv": "new territories, with their group",
     "DAY/data/available.npy": "(k, 2) int32 title and territory from this day on",
+    "DAY/data/replay_*.npy": "some of the pairs learned from, with vectors and memory terms of their day",
+    "DAY/data/frozen_*.npy": "the same of held-out users",
     "DAY/data/log_title.npy": "of `start` alone: the log by user, with `start.npy` and `log_day.npy`",
 }
 EXPERIMENT = {
@@ -170,6 +172,8 @@ EXPORT = {
     "title.onnx": "with --onnx: from features to the title embedding",
     "score.onnx": "with --onnx: from embeddings and memory terms to logit and probability",
     "memory.onnx": "with --onnx and memory: from a history to memory terms",
+    "index.voy": "with --ann: voyager's index of the titles",
+    "available.npy": "with --ann: (C, T) bool, titles that can be watched on the day",
 }
 PAIRED = {"event_title", "late_title", "start", "log_day"}  # told with another file
 UNSEEN = {
@@ -209,7 +213,7 @@ def make_all(folder: Path) -> dict[str, list[Path]]:
     log.write_text(NEXT_DAY, "utf-8")
     twotower("update", folder / "daily", "--events", log, "--max-without-history", 1)
     twotower("train", world, "--run", folder / "run", "--mtl", "--groups", 2, "--incremental", "--memory", *SMALL)
-    twotower("export", folder / "run", "--onnx", "--out", folder / "export")
+    twotower("export", folder / "run", "--onnx", "--ann", "--out", folder / "export")
     twotower("experiment", world, "--out", folder / "experiment", "--methods", "baseline,mtl", "--seeds", 1,
              "--groups", 2, "--replicates", 10, "--no-html", *SMALL)  # fmt: skip
     found = [
@@ -230,6 +234,7 @@ def short_name(section: str, name: str) -> str:
         name = re.sub(r"^(start|\d{4}-\d\d-\d\d)/", "DAY/", name)
         if name.startswith("DAY/data/") and Path(name).stem in PAIRED:
             return ""
+        name = re.sub(r"^(DAY/data/(replay|frozen)_)\w+", r"\1*", name)
         return name if name in DAYS else "DAY/*"
     if section == "A dataset" and name.startswith("samples/"):
         return ""

@@ -31,12 +31,12 @@ NAMES = {  # of the experiments, in the order of the page
     "lastfm": "Last.fm by country",
     "retail": "Online Retail by day",
 }
-PARTS = {  # what heads and offsets bring, each alone
-    "lastfm-parts": "Last.fm",
-    "lastfm-blind-parts": "Last.fm, blind",
-    "world-parts": "world, tastes differ",
-    "world-0-parts": "world, tastes alike",
-    "world-alike-parts": "world-alike",
+PARTS = {  # what heads and offsets bring, each alone; a star marks what was measured without memory
+    "lastfm": "Last.fm",
+    "lastfm-blind-parts": "Last.fm, blind *",
+    "world-parts": "world, tastes differ *",
+    "world-0": "world, tastes alike",
+    "world-alike-parts": "world-alike *",
     "world-blind-parts": "world-blind",
 }
 CONTROLS = ("mtl", "offsets", "lowrank-bias", "shuffled")
@@ -238,10 +238,9 @@ def overview(records: dict[str, Record]) -> str:
         told = told_where(gains)
         verdict = f"{told['won']} of {told['evaluated']}; {told['better']} significantly better, {told['worse']} worse"
         cells = [overall[method] for method in ("baseline", "upsampled", "mtl")]
-        best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
-        rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)" if best else "–"
-        earlier = "" if best else " (no memory; earlier)"
-        rows.append([NAMES[name] + earlier, rival, *cells, percent(gains["overall"]), percent(told), verdict])
+        best = max(of_rivals(record), key=lambda method: sum(method["overall"]))
+        rival = f"{with_spread(best['overall'])[:6]} (`{best['name']}`)"
+        rows.append([NAMES[name], rival, *cells, percent(gains["overall"]), percent(told), verdict])
     heads = ["data", "best rival", "baseline", "+ upsampling", "+ `--mtl`", "gain over upsampled, all pairs, %"]
     return table([*heads, "mean of territories, %", "ahead in"], rows, left=1)
 
@@ -271,7 +270,7 @@ def memory_rows(records: dict[str, Record]) -> str:
     rows = []
     for title, name in RIVALS.items():
         for record, memory in ((records.get(name + WITHOUT), "no"), (records.get(name), "yes")):
-            if record is None or (memory == "yes" and not of_rivals(record)):
+            if record is None:
                 continue
             best = max(of_rivals(record), key=lambda method: sum(method["overall"]), default=None)
             for baseline in ([best["name"]] if best else []) + ["upsampled"]:

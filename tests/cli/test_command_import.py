@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from twotower.cli import cli
 from twotower.cli.import_ import import_ as command
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig
+from twotower.data.ingest.import_config import ImportConfig
 
 LOG = """who,what,where,when
 ann,alpha,DE,2024-01-01
@@ -188,12 +188,12 @@ def test_an_existing_dataset_is_replaced_only_on_demand(here):
     [
         ([], "no watch log: expected --events FILE, --market TERRITORY FILE or --sql QUERY"),
         (["--events", "none.csv"], "none.csv: No such file or directory"),
-        (["--events", "log.csv"], "log.csv: no column 'user'; it has 'who', 'what', 'where', 'when'"),
+        (["--events", "log.csv"], "log.csv: no column 'user' (--user); it has 'who', 'what', 'where', 'when'"),
         (["--events", "log.csv", *COLUMNS, "--time", "what"], "log.csv, line 2, column 'what': 'alpha' is not a time"),
         (["--events", "log.csv", *COLUMNS, "--titles", "log.csv", "--titles-id", "who"], "'ann' occurs a second time"),
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "z"], "no events are left of 5: 3 titles left out"),
         (["--events", "log.csv", *COLUMNS, "--keep-titles", "("], "--keep-titles '(': not a regular expression"),
-        (["--events", "log.csv", *COLUMNS, "--time", "when", "--test-days", "5"], "5 days: too few for 1 training"),
+        (["--events", "log.csv", *COLUMNS, "--time", "when", "--test-days", "5"], "01-05): too few for 1 training"),
         (["--events", "log.csv", *COLUMNS, "--seed", "-1"], "--seed -1: expected a whole number >= 0"),
         (["--market", " ", "log.csv", *COLUMNS], "--market ' ' log.csv: expected a code or a name of a territory"),
         (

@@ -73,17 +73,13 @@ def test_help_of_a_command_loads_nothing_heavy():
     assert "twotower.cli.train" in loaded and not {"numba", "scipy", "pyarrow", "matplotlib"} & loaded
 
 
-def test_nobody_pays_for_extras_that_he_does_not_use(own_world, tmp_path):
-    """A run from training to embeddings, without any package of an extra."""
-    small = ["--hidden", "8", "--epochs", "1", "--batch-size", "128"]
-    commands = [
-        ["train", str(own_world), "--run", str(tmp_path / "run"), *small],
-        ["recommend", str(tmp_path / "run"), "--out", str(tmp_path / "best.csv")],
-        ["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")],
-    ]
-    extras = {"onnx", "onnxruntime", "voyager", "optuna", "matplotlib", "jinja2", "pyarrow", "duckdb"}
-    loaded = modules_after(helping(*commands))
-    assert "twotower.serving.export" in loaded and not extras & loaded
+def test_no_module_loads_a_package_of_an_extra():
+    """Each is imported where it is used, so that nobody needs what he does not use."""
+    code = "import importlib, pkgutil, twotower\n"
+    code += "for m in pkgutil.walk_packages(twotower.__path__, 'twotower.'): importlib.import_module(m.name)"
+    loaded = modules_after(code)
+    assert {"twotower.serving.nearest", "twotower.serving.onnx_graphs"} <= loaded
+    assert not {"onnx", "onnxruntime", "voyager", "optuna", "matplotlib", "jinja2", "pyarrow", "duckdb"} & loaded
 
 
 def test_importing_the_package_loads_nothing_heavy():

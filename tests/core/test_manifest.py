@@ -7,7 +7,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from benchmarks.killing import killed_before
+from benchmarks.faults.children import killed_before
+from twotower.core import locks
 from twotower.core import manifest as module
 from twotower.core.errors import InputError
 from twotower.core.locks import LOCK, locked
@@ -294,11 +295,13 @@ def test_readers_who_do_not_know_manifests_find_plain_names_after_every_change(t
         assert names(tmp_path / "out") == ["a.txt", MANIFEST] and names(tmp_path) == ["out"]
 
 
-def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path):
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path, monkeypatch, wait):
+    monkeypatch.setattr(locks, "WAIT", 0.1)  # its process may have been stopped
     with (
         locked(tmp_path),
         pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .* since 2.*; wait"),
-        locked(tmp_path),
+        locked(tmp_path, wait),
     ):
         pass
     assert names(tmp_path) == []

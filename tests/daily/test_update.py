@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
 from safetensors.numpy import load_file
 
-from twotower.core.storage import read_record
+from twotower.core.errors import InputError
+from twotower.core.storage import read_csv, read_json, read_record
 from twotower.daily.growth import Shares, roles_of
+from twotower.daily.replay import LEARNED, to_replay, together
 from twotower.data.dataset import Dataset
-from twotower.data.grown import HELD_OUT
+from twotower.data.grown import HELD_OUT, Part
 from twotower.data.sample import Sample
 from twotower.serving.open_run import open_memory, open_model
+from twotower.serving.recommend import recommend
 from twotower.training.days import current_day, dataset_of_day, day_path, served
 from twotower.training.run import RunReader
 
@@ -163,3 +167,47 @@ def test_rollback_serves_an_earlier_day_and_the_later_one_comes_back(run, tmp_pa
     assert run_command("rollback", run, "--to", "2023-01-01").exit_code == 2
     succeed("rollback", run, "--to", "start")
     assert succeed("recommend", run, "--top", 1)
+
+
+def test_what_is_served_says_its_days_and_days_are_not_mixed(run, tmp_path):
+    succeed("update", run, "--events", write_days(tmp_path / "all.csv", D12, D13))
+    succeed("recommend", run, "--out", tmp_path / "best.csv")
+    succeed("export", run, "--out", tmp_path / "all")
+    succeed("export", run, "--changed-since", name_of(D12), "--out", tmp_path / "changed")
+    facts = read_json(tmp_path / "best.csv.json")
+    assert (facts["run"], facts["model_day"], facts["data_day"]) == ("run", name_of(D13), name_of(D13))
+    for name in ("all", "changed"):
+        manifest = read_record(tmp_path / name / "manifest.json")
+        assert {key: manifest[key] for key in facts} == facts
+    seen = {row[0] for row in day_rows(D13)}
+    assert set(read_csv(tmp_path / "changed" / "users.csv")["user"]) == seen
+    assert run_command("export", run, "--changed-since", "2020-01-01", "--out", tmp_path / "no").exit_code == 2
+    with pytest.raises(InputError, match="vectors are not those"):
+        recommend(day_path(run, name_of(D12)), dataset_of_day(run, name_of(D13)))
+    succeed("rollback", run, "--to", name_of(D12))
+    succeed("recommend", run, "--out", tmp_path / "best.csv")
+    assert read_json(tmp_path / "best.csv.json")["model_day"] == name_of(D12)
+
+
+def test_replay_learns_again_from_pairs_as_they_were_minor_territories_most(copied, tmp_path):
+    plain, replaying = copied("plain"), copied("replaying")
+    log = write_days(tmp_path / "all.csv", D12, D13, D14)
+    succeed("update", plain, "--events", log)
+    succeed("update", replaying, "--events", log, "--replay", 0.5)
+    days = [read_record(day_path(replaying, name_of(day)) / "run.json")["day"] for day in (D12, D13, D14)]
+    assert [day["replayed_pairs"] for day in days] == [0, round(days[1]["training_pairs"] / 2),
+                                                       round(days[2]["training_pairs"] / 2)]  # fmt: skip
+    weights = [load_file(day_path(run, name_of(D14)) / "weights.safetensors") for run in (plain, replaying)]
+    assert not np.array_equal(weights[0]["user.W1"], weights[1]["user.W1"])
+    assert days[0]["frozen_pr_auc"] is None and 0 < days[2]["frozen_pr_auc"] <= 1
+
+    first = Part.read(day_path(replaying, name_of(D12)))
+    vectors, user = first.array("replay_vectors"), first.array("replay_user")
+    before = dataset_of_day(replaying, "start")
+    known = {row.tobytes() for row in before.vectors_of(np.arange(before.n_users))}
+    assert len(user) and all(row.tobytes() in known for row in vectors), "vectors of the day before"
+    pool = together([first], LEARNED)
+    pool = replace(pool, territory=np.where(np.arange(len(pool.territory)) == pool.user[0], 9, 0).astype(np.int16))
+    chosen = to_replay([Part(first.day, pool.arrays(LEARNED), {})], 20, 0, 99)
+    rare = np.count_nonzero(pool.user == pool.user[0])
+    assert np.count_nonzero(chosen.territory[chosen.user] == 9) >= min(rare, 6), "the one user of a small territory"

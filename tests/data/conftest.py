@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, ImportSummary, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import ImportSummary, import_logs
 
 
 @pytest.fixture

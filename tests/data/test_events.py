@@ -13,7 +13,7 @@ from profiles import examples
 from twotower.core.errors import InputError
 from twotower.data.ingest import blocks, tables
 from twotower.data.ingest.blocks import CsvFormat
-from twotower.data.ingest.cleaning import MISSING
+from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import NONE, EventLog, LogColumns, LogFile, Vocabulary, read_log
 
 LOG = """user,title,territory,time
@@ -120,8 +120,11 @@ def test_a_missing_id_or_a_strange_time_is_named_by_file_line_and_column(write, 
     file = write(LOG + "\n" + row + "\n" + LOG.split("\n")[1] + "\n")
     message = fault_of(file)
     assert message.startswith(f"{file.path}, line 6, column {column!r}: {fault} (")
-    hint = "--time-format names the format)" if "soon" in row else "--skip-bad-rows leaves out 1 of 5 rows)"
-    assert message.endswith(hint)
+    hints = {
+        "territory": "--missing-territory drop leaves out 1 of 5 rows; --missing-territory unknown keeps them)",
+        "soon": "--time-format names the format of others; like 1 of 5 rows: check --time)",
+    }
+    assert message.endswith(hints.get("soon" if "soon" in row else column, "--skip-bad-rows leaves out 1 of 5 rows)"))
 
 
 def test_a_fault_in_a_later_block_has_the_right_line(write, monkeypatch):
@@ -144,7 +147,7 @@ def test_namibia_is_a_territory(write):
 def test_every_file_is_looked_at_before_the_first_is_read(write, monkeypatch):
     monkeypatch.setattr(tables.CsvTable, "blocks", lambda *args, **kwargs: pytest.fail("read too early"))
     bad = write("user,film\nann,alpha\n", "bad.csv")
-    assert fault_of(write(LOG), bad) == f"{bad.path}: no column 'title'; it has 'user', 'film'"
+    assert fault_of(write(LOG), bad) == f"{bad.path}: no column 'title' (--title); it has 'user', 'film'"
     assert "No such file" in fault_of(write(LOG), LogFile(Path("none.csv")))
 
 
@@ -212,7 +215,7 @@ def test_memory_does_not_grow_with_what_is_written_in_a_row(tmp_path):
 def test_names_tell_exactly_the_cleaned_texts_apart(texts):
     names = Vocabulary()
     codes = names.codes(texts)
-    cleaned = [" ".join(text.split()) for text in texts]
+    cleaned = [clean(text) for text in texts]
     assert [names.names[code] if code != NONE else None for code in codes] == [
         None if text in MISSING else text for text in cleaned
     ]

@@ -8,7 +8,8 @@ import pytest
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, import_logs, launch_days
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs, launch_days
 
 LOG = """user,title,territory,time
 ann,alpha,DE,2024-01-01
@@ -47,6 +48,19 @@ def events_of(dataset: Dataset) -> list[tuple[str, str, int]]:
     """Every event of a dataset as names and day."""
     user, title, day = dataset.all_events()
     return [(dataset.user_ids[u], dataset.title_ids[t], int(d)) for u, t, d in zip(user, title, day, strict=True)]
+
+
+def test_files_in_another_order_are_the_same_log(imported, tmp_path):
+    def digests(files, **options):
+        dataset, _ = imported(files, time="time", **options)
+        return {name: facts["sha256"] for name, facts in dataset.manifest["files"].items()}
+
+    header, *rows = LOG.splitlines(keepends=True)
+    files = {"a.csv": header + "".join(rows[:4]), "b.csv": header + "".join(rows[4:])}
+    logs = [digests(dict(order)) for order in (files.items(), reversed(files.items()))]
+    markets = tuple((place, name) for place, name in (("DE", "a.csv"), ("FR", "b.csv")))
+    logs += [digests(files, markets=order) for order in (markets, markets[::-1])]
+    assert logs[0] == logs[1] and logs[2] == logs[3] != logs[0]
 
 
 def test_a_log_with_times_is_split_by_day(imported):
@@ -112,7 +126,7 @@ def test_one_file_a_market_needs_no_column_of_territories(imported):
     files = {"de=1.csv": "user,title\nann,alpha\n", "fr.csv": "user,title\nbob,alpha\nann,beta\nann,gamma\n"}
     dataset, _ = imported(files, markets=(("Germany", "de=1.csv"), ("FR", "fr.csv")))
     assert dataset.territories.code == ["FR"], "ann has more events in France"
-    assert dataset.user_ids == ["ann", "bob"]
+    assert dataset.user_ids == ["ann", "bob"], "markets are read in the order of their files"
 
 
 def test_users_and_titles_bring_their_columns(imported):

@@ -106,6 +106,30 @@ def test_scores_of_histories_are_sparse_products(rng):
         profile_scores(history, weights[:, :20])
 
 
+@pytest.mark.parametrize("share", [0, 4, 10**9], ids=["sparse", "both", "dense"])
+def test_scores_of_all_titles_are_those_of_pairs_however_weights_are_stored(rng, monkeypatch, share):
+    """Over several blocks of titles, with ReLU units, within 1e-5."""
+    monkeypatch.setattr(neighbours, "DENSE_SHARE", share)
+    T, H, users = 2 * neighbours.UNIT_BLOCK + 77, 5, np.arange(40, dtype=np.int64)
+    watched = sp.csr_array((rng.random((40, T)) < 0.02).astype(np.float32))
+    drawn = (sp.random_array((T, T), density=0.2, format="csr", dtype=np.float32, rng=rng) for _ in range(2))
+    uneven = sp.diags_array((rng.random(T) < 0.5).astype(np.float32))  # rows with many neighbours and with none
+    cosines, ease = (sp.csr_array(uneven @ weights) for weights in drawn)
+    for weights in (cosines, ease):
+        weights.eliminate_zeros()
+    tables = rng.standard_normal((len(TITLE_TERMS), 3, T)).astype(np.float32)
+    memory = Memory(watched, rng.integers(0, 3, 40), tables, cosines, ease)
+    user, title = np.repeat(users, T), np.tile(np.arange(T, dtype=np.int32), 40)
+    memory.standardise(memory.of_pairs(user, title))
+    m = memory.of_pairs(user, title).astype(np.float64)
+    w, v = (0.1 * rng.standard_normal((40, size)).astype(np.float32) for size in (len(TERMS), H))
+    A = 0.1 * rng.standard_normal((len(TERMS) + 1, H)).astype(np.float32)
+    hidden = np.maximum(m @ A[:-1] + A[-1], 0)
+    expected = (m * w[user]).sum(1) + (hidden * v[user]).sum(1)
+    found = memory.logits(users, w, memory.layer(A), v)
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-5, atol=1e-5)
+
+
 DAMAGES = {
     "no array": lambda kept: {name: value for name, value in kept.items() if name != "ease.data"},
     "indices too large": lambda kept: kept | {"ease.indices": kept["ease.indices"] + 1},

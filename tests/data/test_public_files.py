@@ -35,7 +35,7 @@ def zipped(name: str) -> bytes:
     ("content", "kind"),
     [
         (zipped("xl/workbook.xml"), "an Excel workbook; save its sheet as CSV"), (zipped("a.csv"), "a zip archive"),
-        (b"SQLite format 3\x00", "an SQLite database"), (b"\x28\xb5\x2f\xfdxx", "packed with zstd"),
+        (b"SQLite format 3\x00", "an SQLite database"), (b"\xff\x06\0\0sNaPpYxx", "packed with snappy"),
         (b"\x80\x04\x95abc", "a Python pickle"), (b"<!doctype html><html>", "a web page"),
         (b'[{"user": 1}]', "a JSON array"), (b"\x89HDF\r\n", "an HDF5 file"),
     ],
@@ -82,7 +82,7 @@ def test_nested_parquet_columns_are_named_by_their_path(imported, tmp_path):
     geo = [{"country": code, "city": None} for code in codes]
     path = parquet(tmp_path / "log.parquet", user=users, title=titles, geo=geo, date=days)
     assert_sound(imported(path, territory="geo.country"))
-    with pytest.raises(InputError, match=r"no column 'geo'; it has .*'geo.country', 'geo.city'"):
+    with pytest.raises(InputError, match=r"no column 'geo' \(--territory\); it has .*'geo.country', 'geo.city'"):
         imported(path, territory="geo")
 
 

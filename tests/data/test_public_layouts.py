@@ -16,7 +16,8 @@ from public_layouts import EVENTS, HEADER, N_DAYS, TITLES, USERS, assert_sound, 
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs
 
 # ---------------------------------------------------------------------- separators, quotes, headers
 

@@ -14,7 +14,8 @@ from public_layouts import EVENTS, USERS, assert_sound
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs
 from twotower.data.ingest.queries import without_password
 
 duckdb = pytest.importorskip("duckdb", reason="pip install -e '.[sql]'")
@@ -78,12 +79,12 @@ def test_a_file_of_sqlite_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("sql", "database", "fault"),
     [
-        ("SELECT 1 AS user", None, "--sql: no column 'title'; it has 'user'"),
+        ("SELECT 1 AS user", None, "--sql: no column 'title' (--title); it has 'user'"),
         ("SELECT 1 AS user, 2 AS user", None, "two columns are called 'user'"),
         ("SELEC 1", None, "syntax error"),
         ("SELECT 1", "nowhere.db", "--database nowhere.db: No such file"),
         ("SELECT 1", __file__, "neither DuckDB nor SQLite"),
-        ("SELECT 1", f"mysql://me:{PASSWORD}@host/db", "--database mysql://me:***@host/db: No such file"),
+        ("SELECT 1", f"mysql://me:{PASSWORD}@host/db", "--database mysql://me:***@host/db: not a kind of"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(tmp_path, sql, database, fault):

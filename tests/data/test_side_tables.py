@@ -44,7 +44,8 @@ def test_a_second_row_of_an_id_is_refused_with_its_line(write):
 
 def test_a_missing_id_is_refused_with_its_line_even_where_rows_are_joined(write):
     path = write("film,tag\nf1,pop\nnan,rock\n")
-    assert fault_of(path, "film", join=True) == ", line 3, column 'film': 'nan' is not an id"
+    fault = "'nan' is not an id (like 1 of 2 rows: check it)"
+    assert fault_of(path, "film", join=True) == f", line 3, column 'film': {fault}"
 
 
 def test_a_missing_column_is_refused(write):

@@ -24,8 +24,9 @@ WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 
          "--test-days", 6)  # fmt: skip
 QUICK = ("--no-memory", "--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1,
          "--seeds", 5, "--replicates", 300, "--min-positives", 30)  # fmt: skip
-NEAR = 2.5  # percent: the most that an interval reaches above 0 where there is nothing to find; seen: 1.7
-LOSS = 2.5  # percent: the same below 0, as heads divide the data; seen: 1.7
+MANY = ("--random-users", "25%", "--test-users", "60%")  # of twice the users: narrow intervals
+NEAR = 1.0  # percent: the most that an interval reaches above 0 where there is nothing to find; seen: 0.4
+LOSS = 1.2  # percent: the same below 0, as heads divide the data; seen: 0.9
 ENOUGH = 100  # positives of a territory whose own gain is seen; with 74 one of world 0 has −0.9 (−7 to …)
 
 
@@ -34,9 +35,10 @@ def twotower(*words: object) -> None:
     assert result.exit_code == 0, result.output
 
 
-def compared(world: Path) -> dict[tuple[str, str], dict]:
+def compared(world: Path, *options: object) -> dict[tuple[str, str], dict]:
     """The gains of each pair of methods in an experiment on a world, and of territories with enough positives."""
-    record = run_tiny(world, world.parent / f"{world.name}-experiment", *QUICK, methods="upsampled,mtl,shuffled")
+    target = world.parent / f"{world.name}-experiment"
+    record = run_tiny(world, target, *QUICK, *options, methods="upsampled,mtl,shuffled")
     enough = [territory["test_positives"] >= ENOUGH for territory in record["territories"]]
     for gains in record["gains"]:
         gains["seen"] = [gain for gain, seen in zip(gains["average"], enough, strict=True) if seen]
@@ -46,9 +48,9 @@ def compared(world: Path) -> dict[tuple[str, str], dict]:
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory) -> dict[tuple[str, str], dict]:
     world = tmp_path_factory.mktemp("controls") / "blind"
-    twotower("simulate", world, *WORLD, "--shift", 0)
+    twotower("simulate", world, *WORLD, "--shift", 0, "--users", 32_000)
     twotower("embed", world, "--no-territory-onehot", "--overwrite")
-    return compared(world)
+    return compared(world, *MANY)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from tiny_experiments import run, run_tiny
 
 from twotower.cli.experiment import experiment
 from twotower.core.progress import silent
-from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
@@ -19,12 +18,13 @@ from twotower.experiments.methods import METHODS, find_methods
 from twotower.experiments.panel import choose_pairs, choose_panel, score_all
 from twotower.experiments.plan import Plan
 from twotower.experiments.report.tables import experiment_tables
-from twotower.experiments.setup import Setup, shuffled_heads
+from twotower.experiments.setup import Setup
 from twotower.experiments.summary import summary
 from twotower.experiments.titles import distance_records
 from twotower.metrics.average_precision import average_precision
 from twotower.metrics.calibration import reliability
 from twotower.metrics.popularity_bias import probability
+from twotower.training.job import shuffled_heads
 from twotower.training.run import RunReader
 
 
@@ -43,7 +43,7 @@ def finished(tiny_world, tmp_path_factory) -> Path:
 def test_scores_of_the_panel_are_those_of_the_test_pairs(finished, name):
     dataset = Dataset.open(finished / "world")
     if name == "shuffled":
-        dataset = shuffled_heads(dataset, generator(0, Stream.SHUFFLED_HEADS))
+        dataset = shuffled_heads(dataset, 0)
     pairs = Sample(dataset, "experiment-upsampled").test_pairs()
     path = finished / f"zoo/runs/{name}-0"
     rows, place = np.unique(pairs.user, return_inverse=True)

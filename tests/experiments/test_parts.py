@@ -33,9 +33,9 @@ def test_methods_that_differ_in_more_than_the_ingredients_are_no_step():
 def test_parts_that_no_chain_reaches_are_told_alone():
     plan = plan_of("upsampled,offsets,memory-per-group,mtl")
     assert [(part, method) for part, method, _ in steps(plan)] == [
-        ("title offsets", "offsets"),
-        ("memory weights per group and heads", "mtl"),
-        ("memory weights per group, alone", "memory-per-group"),
+        ("memory weights per group", "memory-per-group"),
+        ("title offsets and heads", "mtl"),
+        ("title offsets, alone", "offsets"),
     ]
     assert {(method, baseline) for _, method, baseline in steps(plan)} <= set(comparisons(plan))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_experiments import run_tiny
+from tiny_runs import failing_line
 
 from twotower.core.errors import InputError
 from twotower.core.progress import silent
@@ -67,6 +68,21 @@ def test_all_titles_are_scored_by_the_model_of_the_user(separate):
     for part in whole.parts:
         mine = members_of(part, dataset)[rows]
         assert np.array_equal(scores[mine], score_all(part, dataset, rows[mine], silent)) and mine.any()
+
+
+@pytest.mark.parametrize("method", ["separate", "finetune"])
+def test_an_interrupted_method_goes_on_where_it_was(separate, tmp_path, method):
+    path, runs = Path(shutil.copytree(separate[1], tmp_path / "e")), separate[1] / "runs"
+    interrupted, part = path / f"runs/{method}-0", path / f"runs/{method}-0/group-1"
+    before = (interrupted / "group-0/run.json").stat().st_mtime_ns
+    (interrupted / "run.json").unlink()
+    shutil.rmtree(part)
+    assert "one of several models of an experiment" in failing_line("train", "--resume", interrupted)
+    run_tiny(separate[0], path, "--periods", 2, methods="upsampled,separate,finetune,mtl")
+    assert (interrupted / "group-0/run.json").stat().st_mtime_ns == before, "what had finished was not made again"
+    for name in ("group-1/weights.safetensors", "predictions/scores.npy"):
+        assert (interrupted / name).read_bytes() == (runs / f"{method}-0" / name).read_bytes()
+    assert not list(interrupted.rglob("training.safetensors"))
 
 
 def test_a_run_of_several_models_says_so_where_one_is_needed(separate):

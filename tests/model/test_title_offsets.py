@@ -13,11 +13,11 @@ from tiny_runs import MTL, NoWriter, make_trainer, small_config, train
 from twotower.core.config import ModelConfig, SettingError
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample, concatenate
-from twotower.experiments.setup import shuffled_heads
 from twotower.model.title_offsets import PRIORS, Folds, choose_prior, fit_offsets, prior_folds, shrunken_offsets
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import recommend
 from twotower.training.checkpoint import load_model
+from twotower.training.job import shuffled_heads
 from twotower.training.trainer import Trainer
 
 HALF = 0.0  # the logit of one half
@@ -232,7 +232,7 @@ def test_after_an_update_they_are_counted_anew_on_all_pairs_learned_from(tiny_wo
 
 
 def test_who_goes_through_another_territorys_head_has_its_offsets(tiny_world, tmp_path):
-    dataset = shuffled_heads(Dataset.open(tiny_world), np.random.default_rng(0))
+    dataset = shuffled_heads(Dataset.open(tiny_world), 0)
     groups, config = np.arange(dataset.n_territories) % 2, small_config(with_offsets("territory"))
     trainer = Trainer(dataset, Sample(dataset), groups, config)
     trainer.run(NoWriter(tmp_path))

@@ -9,10 +9,12 @@ from sealing import reseal
 from tiny_runs import MTL, train
 
 from twotower.core.errors import InputError
+from twotower.core.serialisation import Spreadsheets
 from twotower.core.storage import whole_text
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import write_vectors
 from twotower.model.engine.topk import NO_TITLE
+from twotower.serving.export import export
 from twotower.serving.open_run import score_pairs
 from twotower.serving.recommend import (
     Recommendations,
@@ -20,6 +22,7 @@ from twotower.serving.recommend import (
     watched,
     write_csv,
 )
+from twotower.training.checkpoint import load_model, save_weights
 from twotower.training.run import RunReader
 
 TOP = 7
@@ -130,6 +133,19 @@ def test_the_csv_has_a_line_a_recommendation(own_world):
     )
 
 
+def test_a_spreadsheet_is_given_nothing_to_run(own_world, monkeypatch):
+    (own_world / "users.csv").write_text("user\n=cmd|calc\n\uff1d1+1\na=1\n" + "".join(f"{u}\n" for u in range(3, 300)))
+    data = Dataset.open(reseal(own_world, add=["users.csv"]))
+    found = Recommendations(np.arange(3), np.zeros((3, 1), np.int32), np.full((3, 1), -1, np.float32))
+    texts = []
+    for enabled in (False, True):
+        monkeypatch.setattr(Spreadsheets, "enabled", enabled)
+        write_csv(file := io.StringIO(), data, found)
+        texts.append([line.split(",")[::3] for line in file.getvalue().splitlines()[1:]])
+    assert texts[0] == [["=cmd|calc", "-1.0"], ["\uff1d1+1", "-1.0"], ["a=1", "-1.0"]]
+    assert texts[1] == [["'=cmd|calc", "-1.0"], ["'\uff1d1+1", "-1.0"], ["a=1", "-1.0"]]
+
+
 def test_the_summary_says_who_has_less_and_who_has_nothing():
     title = np.array([[2, 0], [5, NO_TITLE], [NO_TITLE, NO_TITLE]], np.int32)
     text = Recommendations(np.arange(3), title, np.zeros((3, 2), np.float32)).summary("best.csv")
@@ -179,6 +195,24 @@ def test_vectors_that_are_not_finite_are_refused(own_world, run):
     write_vectors(own_world, user_vectors=vectors)
     with pytest.raises(InputError, match=r"users\.npy: 1 of 300 rows hold NaN or infinity, the first is row 13"):
         recommend(run.path, Dataset.open(own_world))
+
+
+@pytest.mark.parametrize("weight", ["logit.scale", "title.W1", "memory.w"])
+def test_scores_beyond_float32_are_refused_and_not_left_out(tiny_world, tmp_path, data, weight):
+    run = train(tiny_world, tmp_path / "run", MTL | {"memory": True})
+    model = load_model(run.weights_path)
+    model.params[weight][...] = 3e38
+    save_weights(run.weights_path, model)
+    path = reseal(run.path, "run.json")
+    with pytest.raises(InputError, match="beyond float32"):
+        recommend(path, data)
+    with pytest.raises(InputError, match="beyond float32"):
+        export(path, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    if weight != "logit.scale":  # which times a small product is a number
+        pairs = SimpleNamespace(user=np.arange(9), title=np.arange(9), label=np.zeros(9))
+        with pytest.raises(InputError, match="beyond float32"):
+            score_pairs(path, data, pairs)
 
 
 def test_vectors_of_another_width_are_refused(own_world, run):

@@ -11,7 +11,7 @@ from made_up_runs import make_evaluation, make_pairs, make_run, make_scores
 from sealing import reseal
 
 import twotower
-from benchmarks.killing import killed_before
+from benchmarks.faults.children import killed_before
 from twotower.core.errors import InputError
 from twotower.core.storage import read_record
 from twotower.training.run import REQUIRED, RunReader, RunWriter, next_run_path

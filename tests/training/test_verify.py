@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from sealing import reseal
+from tiny_experiments import run_tiny
 from tiny_runs import MTL, failing_line, train
 
 from twotower.cli import cli
@@ -26,6 +27,16 @@ def test_a_run_is_trained_again_to_the_same_bits(tiny_world, tmp_path):
     result = CliRunner().invoke(cli, ["verify", str(path), "--retrain"])
     assert result.exit_code == 0, result.output
     assert "the same weights and scores, bit for bit" in result.stdout and "as in training" in result.stdout
+
+
+def test_so_is_the_control_of_users_who_go_through_the_heads_of_others(tiny_world, tmp_path):
+    run_tiny(tiny_world, tmp_path, methods="upsampled,shuffled")
+    path = tmp_path / "runs/shuffled-1"
+    assert verify(path, again=True)["trained_again"] == "the same weights and scores, bit for bit"
+    before = {name: (path / name).read_bytes() for name in ("weights.safetensors", "predictions/scores.npy")}
+    (path / "run.json").unlink()
+    assert CliRunner().invoke(cli, ["train", "--resume", str(path)]).exit_code == 0
+    assert {name: (path / name).read_bytes() for name in before} == before
 
 
 def test_what_is_another_is_said(own_world, tmp_path):

@@ -146,7 +146,9 @@ def did_you_mean(name: str) -> str:
 @click.version_option(__version__, prog_name="twotower")
 @click.option("--verify/--no-verify", default=True, show_default=True,
               help="Compare files with their checksums when first used; sizes and shapes always are.")  # fmt: skip
-def cli(verify: bool) -> None:
+@click.option("--spreadsheet", is_flag=True,
+              help="In CSV output, put ' before texts that a spreadsheet would run: =, +, -, @.")  # fmt: skip
+def cli(verify: bool, spreadsheet: bool) -> None:
     """Two-tower recommenders for many territories, trained and evaluated on CPUs alone.
 
     \b
@@ -155,8 +157,9 @@ def cli(verify: bool) -> None:
       twotower train --help               what a command does, and its options
     """
     from twotower.core.manifest import Verification
+    from twotower.core.serialisation import Spreadsheets
 
-    Verification.enabled = verify
+    Verification.enabled, Spreadsheets.enabled = verify, spreadsheet
 
 
 def main() -> None:

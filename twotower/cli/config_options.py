@@ -12,10 +12,10 @@ from click.core import ParameterSource
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.core.no_effect import refuse_no_effect
 from twotower.core.presets import build_config
-from twotower.core.settings import kind_of
+from twotower.core.settings import NAMES, OPTIONS, kind_of
 
 SECTIONS = {"model": ModelConfig, "train": TrainConfig}
-NAMES = {"incremental_periods": "periods"}  # where the option has another name than its setting
+
 TYPES = {"int": int, "float": float, "str": str}
 EVERYTHING = f"{__name__}.everything"  # key in a context's meta: its help lists all options
 
@@ -125,7 +125,7 @@ def config_from_options(
     """
     chosen = chosen_settings(options)
     several = groups if groups and groups > 1 else None
-    config = build_config(preset, mtl, [("options", chosen)], groups=several, file=file)
+    config = build_config(preset, mtl, [(OPTIONS, chosen)], groups=several, file=file)
     refuse_no_effect("train", {**chosen["model"], **chosen["train"]}, values_of(config))
     return config
 

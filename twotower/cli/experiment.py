@@ -12,6 +12,7 @@ from twotower.cli.sample import sample_options
 from twotower.core.config import load_toml
 from twotower.core.errors import InputError
 from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS, build_config
+from twotower.core.settings import OPTIONS
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
@@ -135,7 +136,7 @@ def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dic
     """
     settings = load_toml(file) if file is not None else {}
     chosen = chosen_settings(options)
-    build_config("default", True, [(str(file), settings), ("options", chosen)])  # with heads: some settings are theirs
+    build_config("default", True, [(str(file), settings), (OPTIONS, chosen)])  # with heads: some settings are theirs
     for section, values in settings.items():
         if own := NOT_SHARED & set(values):
             raise InputError(

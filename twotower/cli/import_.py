@@ -170,7 +170,8 @@ def import_(directory: Path, overwrite: bool, **options: Any) -> None:
       twotower import shop --sql "SELECT user, title, territory, time FROM events" --database postgresql://me@host/shop
     """
     from twotower.cli.summaries.dataset import print_import
-    from twotower.data.ingest.import_log import ImportConfig, import_logs
+    from twotower.data.ingest.import_config import ImportConfig
+    from twotower.data.ingest.import_log import import_logs
     from twotower.report.progress import show_progress
     from twotower.report.terminal import stdout_console
 

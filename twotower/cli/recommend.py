@@ -45,9 +45,10 @@ def recommend(
     """
     from contextlib import ExitStack
 
-    from twotower.core.storage import whole_text
+    from twotower.core.storage import whole_text, write_json
     from twotower.core.streams import data_output, is_stream
     from twotower.report.progress import show_progress
+    from twotower.serving.provenance import provenance_of
     from twotower.serving.recommend import recommend as best_titles
     from twotower.serving.recommend import write_csv
     from twotower.training.days import served
@@ -62,5 +63,7 @@ def recommend(
                 write_csv(target, dataset, results, progress)
         if not out:
             write_csv(target, dataset, results)  # after the progress display: both may be the same terminal
+    if out and not is_stream(out) and (facts := provenance_of(run, dataset))["model_day"]:
+        write_json(out.with_name(f"{out.name}.json"), facts)
     if out:
         click.echo(results.summary(str(out)), err=is_stream(out))

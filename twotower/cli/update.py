@@ -26,6 +26,8 @@ HELD_BACK = 3  # exit code: the day is a candidate
 @click.option("--allow-gap", is_flag=True, help="Go on although days are missing.")
 @click.option("--late", type=click.Choice(["fail", "drop", "append"]), default="fail", show_default=True,
               help="Events of earlier days: stop, leave them out, or append them to histories.")  # fmt: skip
+@click.option("--replay", type=float, default=0.0, show_default=True, metavar="SHARE",
+              help="Learn again from pairs of earlier days, so many per new one.")  # fmt: skip
 @click.option("--max-drop", "drop", type=float, default=0.3, show_default=True, metavar="SHARE",
               help="Gate: how far PR-AUC may fall below its mean of the last days.")  # fmt: skip
 @click.option("--max-unknown-titles", "unknown_titles", type=float, default=0.5, show_default=True, metavar="SHARE",
@@ -59,7 +61,8 @@ def update(context: click.Context, run: Path, **options: Any) -> None:
     if not (files.events or files.sql):
         raise InputError("no day: expected --events FILE or --sql QUERY")
     limits = Limits(**{f.name: options[f.name] for f in fields(Limits) if f.name in options})
-    chosen = Options(options["replace"], options["allow_gap"], options["late"], limits, options["threads"])
+    names = "replace", "allow_gap", "late", "threads", "replay"
+    chosen = Options(limits=limits, **{name: options[name] for name in names})
     with show_progress() as progress:
         for result in take_in(run, files, chosen, progress):
             day = result.record

@@ -206,8 +206,7 @@ class Config:
         try:
             return cls(**{section: kind(**values[section]) for section, kind in sections.items()})
         except SettingError as error:
-            origin = f"{sources[error.name]}: " if error.name in sources else ""
-            raise InputError(f"{origin}{error}") from None
+            raise (error.said_by(sources[error.name]) if error.name in sources else InputError(str(error))) from None
 
 
 def load_toml(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from pathlib import Path
 from twotower.core.errors import InputError
 
 LOCK = ".lock"  # in the directory that it is for; says who holds it
+WAIT, POLL = 60.0, 0.02  # seconds for a lock that is held for a moment; between two attempts
 PARTIAL = ".partial-"  # in hidden names of what is not finished
 
 
@@ -26,15 +28,19 @@ PARTIAL = ".partial-"  # in hidden names of what is not finished
 def locked(directory: Path, wait: bool = False) -> Iterator[None]:
     """Hold a directory alone until the body ends.
 
-    Errors: InputError that names process, host and time of whoever holds it, unless ``wait``.
+    Errors: InputError that names process, host and time of whoever holds it; with ``wait`` after WAIT seconds, in
+    which every change is made, unless its process was stopped.
     """
-    path = directory / LOCK
+    path, end = directory / LOCK, time.monotonic() + WAIT * wait
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
+            if time.monotonic() < end:
+                time.sleep(POLL)
+                continue
             raise InputError(f"{directory}: in use by {holder(directory)}; wait for it, or stop it first") from None
         except OSError:
             pass

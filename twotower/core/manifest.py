@@ -133,8 +133,15 @@ class Files:
             raise InputError(f"{self.where(name)}: row {row} holds {array[row]}, expected 0 to {rows - 1}")
         return array
 
-    def csv(self, name: str) -> dict[str, list[str]]:
-        return read_csv(self.path(name))
+    def csv(self, name: str, rows: int | None = None, needed: Iterable[str] = ()) -> dict[str, list[str]]:
+        """A table. Errors: InputError unless it has so many rows and the columns that are needed."""
+        columns = read_csv(self.path(name))
+        if missing := [column for column in needed if column not in columns]:
+            raise InputError(f"{self.where(name)}: no column {missing[0]!r}")
+        found = len(next(iter(columns.values()), ()))
+        if rows not in (None, found):
+            raise InputError(f"{self.where(name)}: {found} rows, expected {rows}")
+        return columns
 
     def json(self, name: str) -> Any:
         return read_json(self.path(name))

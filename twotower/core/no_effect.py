@@ -34,6 +34,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("k",), lambda v: v["by"] == "title", BY_TITLE),
         Rule(("min_positives",), lambda v: v["by"] == "title" and not v["json"], BY_TITLE),
     ),
+    "export": (Rule(("min_recall", "candidates"), lambda v: not v["ann"], "without --ann"),),
     "import": (
         Rule(
             ("time_format", "train_days", "test_days", "calendar", "from_date", "until_date"),

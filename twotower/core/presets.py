@@ -7,6 +7,7 @@ from typing import Any
 
 from twotower.core.config import Config, load_toml
 from twotower.core.errors import InputError
+from twotower.core.settings import SettingError
 
 Settings = Mapping[str, Any]  # {"model": {...}, "train": {...}}
 Layer = tuple[str, Settings]  # where settings come from, for errors, and the settings
@@ -77,7 +78,7 @@ def refuse_groups_for_nothing(config: Config, layers: Sequence[Layer]) -> None:
     if model.groups > 1 and model.head == "none" and not model.title_bias and "memory" not in section("model", layers):
         source = [name for name, layer in layers if "groups" in section("model", [(name, layer)])][-1]
         expected = "1 without heads or a title bias (see --mtl)"
-        raise InputError(f"{source}: model.groups = {model.groups}: expected {expected}")
+        raise SettingError("model.groups", model.groups, expected).said_by(source)
 
 
 def multi_task(preset: Preset, before: Sequence[Layer], after: Sequence[Layer], groups: int) -> Settings:

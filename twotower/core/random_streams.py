@@ -20,6 +20,8 @@ class Stream(IntEnum):
     OFFSET_FOLDS = 14  # folds of users that the prior of title offsets is chosen on
     GRADIENT_SURGERY = 15  # order of the groups in PCGrad; path: step
     MEMORY_FIT = 16  # order of the pairs that memory is fitted on
+    KEPT_PAIRS = 17  # of a day, to be learned from again or evaluated for ever; path: day, kind
+    REPLAY = 18  # pairs of earlier days that a day learns from again; path: day
     # sampling
     TEST_USERS = 30  # test users, and development users
     RANDOM_USERS = 31  # training users
@@ -27,6 +29,7 @@ class Stream(IntEnum):
     TRAIN_NEGATIVES = 33  # negatives of the training pairs
     TEST_NEGATIVES = 34  # negatives of the test pairs
     UPDATE_NEGATIVES = 35  # negatives of the days that a model is updated with
+    DAILY_ACTIVE_USERS = 36  # additional training users of a daily update; path: day
     # making and reading data
     WORLD = 50  # territories, titles and tastes of a synthetic world
     WORLD_TITLES = 51  # features of its titles

@@ -10,6 +10,20 @@ from typing import IO, Any
 
 import numpy as np
 
+RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and full width
+
+
+class Spreadsheets:
+    """Whether CSV output for people is for spreadsheets, which run cells that begin with "="."""
+
+    enabled = False
+
+
+def harmless(value: Any) -> Any:
+    """A cell of CSV output; with ``Spreadsheets``, a text that one could run gets an apostrophe in front."""
+    runs = Spreadsheets.enabled and isinstance(value, str) and value.lstrip(" ").startswith(RUN_BY_SPREADSHEETS)
+    return f"'{value}" if runs else value
+
 
 def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
     """Equally long columns as CSV with a header; numbers read back as they were."""

@@ -16,12 +16,29 @@ KINDS: dict[str, tuple[Any, str]] = {
 }
 
 
+OPTIONS = "options"  # the layer of the command line
+NAMES = {"incremental_periods": "periods"}  # where the option has another name than its setting
+
+
 class SettingError(InputError):
     """A setting has a value that it cannot have."""
 
     def __init__(self, name: str, value: Any, expected: str):
         super().__init__(f"{name} = {value!r}: expected {expected}")
-        self.name = name
+        self.name, self.value, self.expected = name, value, expected
+
+    def said_by(self, source: str) -> InputError:
+        """The error with the layer that the value comes from; an option is named as it was typed."""
+        if source != OPTIONS:
+            return InputError(f"{source}: {self}")
+        return InputError(f"{option_text(self.name, self.value)}: expected {self.expected}")
+
+
+def option_text(name: str, value: Any) -> str:
+    """``--rank 8`` of ``model.rank``, and ``--no-memory`` of a switch."""
+    key = name.rpartition(".")[2]
+    flag = NAMES.get(key, key).replace("_", "-")
+    return f"--{'no-' * (value is False)}{flag}" if isinstance(value, bool) else f"--{flag} {value}"
 
 
 def require(ok: bool, name: str, value: Any, expected: str) -> None:

@@ -122,9 +122,11 @@ class StagedDirectory:
         for name, facts in files.items():
             facts["path"] = f"{generation}/{name}"
         self.path.rename(self.target / generation)
-        flush_to_disk(self.target)
-        write_record(self.target / MANIFEST, manifest | {"obsolete": sorted(gone)})
-        clear(self.target)
+        try:
+            flush_to_disk(self.target)
+            write_record(self.target / MANIFEST, manifest | {"obsolete": sorted(gone)})
+        finally:  # what the manifest names stays, be it the last or, on a disk without room for it, the one before
+            clear(self.target)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         os.close(self._handle)
@@ -179,7 +181,8 @@ def clear(directory: Path) -> None:
 
 def clear_leftovers(directory: Path) -> None:
     """Remove what dead processes left in and beside a directory, if it can be written and nobody holds it."""
-    sweep(directory)
+    for target in (directory, directory / "files", directory / MANIFEST):
+        sweep(target)
     with suppress(OSError, InputError):
         lock = directory / LOCK
         if _obsolete(directory) or is_abandoned(lock):

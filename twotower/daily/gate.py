@@ -43,6 +43,8 @@ def reasons_against(
     part = dataset.parts[-1]
     events, users = part.arrays["event_title"], part.arrays["vector_user"]
     reasons = [] if np.isfinite(params).all() else ["weights are not finite"]
+    twins = [other.day["date"] for other in before.parts if other.day["content"] == part.day["content"]]
+    reasons += [f"has the same events as {twin}" for twin in twins]
     reasons += drops(limits, earlier, evaluation)
     unknown = np.count_nonzero(events >= before.n_titles) / max(len(events), 1)
     if unknown > limits.unknown_titles:

@@ -79,7 +79,6 @@ def accept(run_path: Path, name: str) -> DayRecord:
             return day
         if day["previous"] != served:
             raise InputError(f"{name} stands on {day['previous']}, but {served} is served: take the day in again")
-        day["accepted"] = True
-        write_record(path / RUN, {**reader.facts, "day": day})
+        write_record(path / RUN, {**reader.facts, "day": {**day, "accepted": True}})
         finish(run_path, name)
     return day

@@ -15,12 +15,13 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.storage import whole_file
 from twotower.daily.counts import Counts
+from twotower.daily.replay import KeptPairs, keep
 from twotower.data.batches import Batcher
 from twotower.data.grown import GrownDataset
 from twotower.data.memory.files import Kept, read_memory, save_memory
 from twotower.data.memory.knowledge import ones
 from twotower.data.memory.memory import TITLE_TERMS, Memory
-from twotower.data.sample import Pairs
+from twotower.data.sample import Pairs, concatenate
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import make_objective
@@ -44,6 +45,7 @@ class Day:
     vectors: np.ndarray  # (n, F)
     history: sp.csr_array  # (n, T) 1 where the user watched the title
     dataset: GrownDataset
+    replayed: KeptPairs | None = None  # pairs of earlier days to be learned from again
 
 
 class DayLearner:
@@ -107,19 +109,36 @@ class DayLearner:
         self.counts = self.counts.grow(C, T)
         self.fit_offsets()
         self.remember(dataset, day.number)
-        settings, model = self.config.train, self.config.model
         self.territory = np.asarray(dataset.user_territory)[day.users]
-        members = self.heads[self.territory].astype(np.int32)
-        tables, terms = (day.vectors, dataset.title_vectors), MEMORY_TERMS * model.memory
-        where = self.territory.astype(np.int32) if self.model.territories else None
-        self.batcher = Batcher(*tables, members, model.groups, settings.batch_size, 2, where, C, terms)
-        scoring = Batcher(*tables, members, model.groups, SCORING_BATCH, 1, where, C, terms)
         self.terms = None
         if self.memory is not None:
             kept = self.memory
             self.terms = Memory(day.history, self.territory.astype(np.int64), kept.tables, kept.cosines, kept.ease)
             self.terms.mean, self.terms.spread = kept.mean, kept.spread
-        self.scorer = Scorer(scoring, self.territory, self.terms)
+        self.scorer = self.scorer_of(day.vectors, self.territory, self.terms)
+
+    def batcher(self, vectors: np.ndarray, territory: np.ndarray, batch_size: int, buffers: int) -> Batcher:
+        """Batches of pairs of users with vectors (n, F) who live in territories (n,)."""
+        model, C = self.config.model, self.day.dataset.n_territories
+        where = territory.astype(np.int32) if self.model.territories else None
+        tables, members = (vectors, self.day.dataset.title_vectors), self.heads[territory].astype(np.int32)
+        return Batcher(*tables, members, model.groups, batch_size, buffers, where, C, MEMORY_TERMS * model.memory)
+
+    def scorer_of(self, vectors: np.ndarray, territory: np.ndarray, terms: Memory | None) -> Scorer:
+        return Scorer(self.batcher(vectors, territory, SCORING_BATCH, 1), territory, terms)
+
+    def predict_kept(self, kept: KeptPairs) -> np.ndarray:
+        """Logits (m,) float32 of pairs that were kept with all that scoring them takes."""
+        with threadpool_limits(1, "blas"):
+            scorer = self.scorer_of(kept.vectors, kept.territory.astype(np.int64), None)
+            return predict_pairs(self.model, scorer, kept.pairs(0, self.day.number))
+
+    def kept(self, pairs: Pairs, kind: str) -> KeptPairs:
+        """What a day keeps of its pairs (n,)."""
+        own = self.of_day(pairs)
+        terms = None if self.terms is None else self.terms.of_pairs(own.user, own.title)
+        seed, day = self.config.train.seed, self.day
+        return keep(own, terms, day.vectors, self.territory, seed, day.number, kind)
 
     def remember(self, dataset: GrownDataset, day: int) -> None:
         """Make the tables of memory from counts, as of a day."""
@@ -151,16 +170,22 @@ class DayLearner:
         own = self.of_day(pairs)
         if self.terms is not None:
             own = replace(own, memory=self.terms.of_pairs(own.user, own.title))
-        if len(pairs) > 1:
-            trained = Trained(self.model, self.optimiser, min(self.config.train.batch_size, len(pairs)))
-            days = self.day.number, self.day.number
+        vectors, territory = self.day.vectors, self.territory
+        if (replayed := self.day.replayed) is not None:
+            own = concatenate([own, replayed.pairs(len(vectors), self.day.number)])
+            vectors = np.concatenate([vectors, replayed.vectors])
+            territory = np.concatenate([territory, replayed.territory])
+        if len(own) > 1:
+            settings = self.config.train
+            batch_size = min(settings.batch_size, len(own))
+            trained, days = Trained(self.model, self.optimiser, batch_size), (self.day.number, self.day.number)
             told = Callbacks(LogLines(writer), StepProgress(progress, 1))
-            learn_once(trained, self.batcher, own, days, self.config.train, self.state, told)
+            batcher = self.batcher(vectors, territory, settings.batch_size, 2)
+            learn_once(trained, batcher, own, days, settings, self.state, told)
         self.model.title_offsets = None
-        today = pairs.take(pairs.day == self.day.number)  # replayed ones have been counted
-        territory = self.territory[np.searchsorted(self.day.users, today.user)]
-        logits = self.predict(today)
-        self.counts.offsets.add(territory, today.title, today.label, logits, self.config.model.offset_prior)
+        logits = self.predict(pairs)
+        territory = self.territory[np.searchsorted(self.day.users, pairs.user)]
+        self.counts.offsets.add(territory, pairs.title, pairs.label, logits, self.config.model.offset_prior)
         self.fit_offsets()
 
     def count_nothing(self) -> None:

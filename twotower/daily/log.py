@@ -17,7 +17,8 @@ from twotower.data.dataset import Dataset
 from twotower.data.grown import GrownDataset
 from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import EventLog
-from twotower.data.ingest.import_log import ImportConfig, read_events, read_side_data, select
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import read_events, read_side_data, select
 from twotower.data.ingest.profiles import SideData, majority
 
 AHEAD = timedelta(hours=14)  # of UTC, in the easternmost time zone
@@ -40,26 +41,34 @@ class DayLog:
 
     @property
     def content(self) -> str:
-        """A digest of who watched what where, whatever the order and the name of the file."""
-        homes = [home.code if home else "" for home in self.homes]
-        digest = hashlib.sha256(repr((list(zip(self.users, homes, strict=True)), self.titles)).encode())
-        for array in (self.user, self.title, *self.late):
+        """A digest of who watched what where on the day, whatever the order and the name of the file."""
+        users, user = np.unique(self.user, return_inverse=True)
+        titles, title = np.unique(self.title, return_inverse=True)
+        homes = [(self.users[i], home.code if (home := self.homes[i]) else "") for i in users.tolist()]
+        digest = hashlib.sha256(repr((homes, [self.titles[i] for i in titles.tolist()])).encode())
+        for array in (user, title):
             digest.update(np.ascontiguousarray(array, np.int32).data)
         return digest.hexdigest()
+
+    @property
+    def with_late_content(self) -> str:
+        """The same with the late events."""
+        late = [(self.users[user], self.titles[title]) for user, title in zip(*self.late, strict=True)]
+        return hashlib.sha256(f"{self.content} {late}".encode()).hexdigest()
 
     def with_late(self, other: "DayLog") -> "DayLog":
         """The same, with the events of another day to be appended to histories; new users and titles join."""
         both = [sorted(set(getattr(self, name)) | set(getattr(other, name))) for name in ("users", "titles")]
         joined = merged(self, other, *both)
-        (user, title), late = (rows_in(log, *both) for log in (self, other))
-        return replace(joined, user=user, title=title, late=late)
-
-
-def rows_in(log: DayLog, users: list[str], titles: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The events of a log as rows of more users and titles, by user."""
-    user = np.searchsorted(users, log.users).astype(np.int32)[log.user] if log.users else log.user
-    title = np.searchsorted(titles, log.titles).astype(np.int32)[log.title] if log.titles else log.title
-    return user, title
+        user_row, title_row = (
+            [np.searchsorted(ids, getattr(log, name)).astype(np.int32) for log in (self, other)]
+            for name, ids in zip(("users", "titles"), both, strict=True)
+        )
+        late = (
+            np.concatenate([user_row[0][self.late[0]], user_row[1][other.user]]),
+            np.concatenate([title_row[0][self.late[1]], title_row[1][other.title]]),
+        )
+        return replace(joined, user=user_row[0][self.user], title=title_row[0][self.title], late=late)
 
 
 def merged(log: DayLog, other: DayLog, users: list[str], titles: list[str]) -> DayLog:

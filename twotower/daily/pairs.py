@@ -94,7 +94,7 @@ def choose_active(
     base = np.bincount(territory[random], positives[random], C)
     per_user = np.bincount(territory[pool], positives[pool], C) / np.maximum(available, 1)
     quota = active_quota(sampling.config.quota, n, available, base, per_user)
-    pool = generator(sampling.config.seed, Stream.ACTIVE_USERS, number).permutation(pool)
+    pool = generator(sampling.config.seed, Stream.DAILY_ACTIVE_USERS, number).permutation(pool)
     pool = pool[np.argsort(territory[pool], kind="stable")]
     place = np.arange(len(pool)) - (np.cumsum(available) - available)[territory[pool]]
     return pool[place < quota[territory[pool]]]

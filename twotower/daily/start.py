@@ -31,7 +31,7 @@ from twotower.training.trainer import Trainer
 NOTHING: DayRecord = {
     "date": START, "number": -1, "previous": "", "content": "", "lineage": "", "skipped": [],
     "events": 0, "late": 0, "moved": 0, "new_users": 0, "new_titles": 0, "new_territories": [],
-    "training_pairs": 0, "replayed_pairs": 0, "reasons": [], "accepted": False,
+    "training_pairs": 0, "replayed_pairs": 0, "frozen_pr_auc": None, "reasons": [], "accepted": False,
     "seconds": 0.0, "bytes": 0, "peak_mib": 0.0,
 }  # fmt: skip
 

@@ -31,6 +31,8 @@ from twotower.daily.learner import Day, DayLearner, history_of
 from twotower.daily.log import DayFiles, DayLog, read_days
 from twotower.daily.pairs import DaySampling, day_pairs
 from twotower.daily.part_files import save_part
+from twotower.daily.replay import FROZEN_DAYS, LEARNED, to_replay, together
+from twotower.daily.replay import HELD_OUT as HELD_OUT_PAIRS
 from twotower.daily.start import NOTHING, count_day, grown_identity, make_start
 from twotower.data.countries import Place
 from twotower.data.dataset import Dataset
@@ -38,6 +40,7 @@ from twotower.data.first_streams import FirstStreams
 from twotower.data.grown import HELD_OUT, KINDS, DayRecord, GrownDataset, Part
 from twotower.data.sample import Sample
 from twotower.data.sampling.sample_config import SampleConfig
+from twotower.metrics.average_precision import average_precision
 from twotower.metrics.results import Evaluation
 from twotower.training.days import DAYS, START, current_day, dataset_of_day, day_path, serve_day
 from twotower.training.learning import evaluate_then_learn
@@ -58,6 +61,11 @@ class Options:
     late: str = "fail"
     limits: Limits = field(default_factory=Limits)
     threads: int = 0  # 0: as in training
+    replay: float = 0.0  # pairs of earlier days that are learned from again, per new pair
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.replay <= 1:
+            raise InputError(f"--replay {self.replay:g}: expected a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,8 @@ class State:
 
     def lineage_with(self, log: DayLog) -> str:
         """What tells a day that stands on these days from one that stands on others."""
-        return hashlib.sha256(f"{self.dataset.parts[-1].day['lineage']} {log.date} {log.content}".encode()).hexdigest()
+        before = self.dataset.parts[-1].day["lineage"]
+        return hashlib.sha256(f"{before} {log.date} {log.with_late_content}".encode()).hexdigest()
 
 
 def update(
@@ -155,6 +164,8 @@ def take_in(
     new = [log for log in logs if log not in past]
     replacing: dict[str, DayLog] = {}
     changed = [log for log in past if log.date not in known or log.content != known[log.date].day["content"]]
+    if changed and not new and not options.replace and options.late != "fail" and past[-1] not in changed:
+        changed = []  # late ones that were dealt with when that day was new
     if changed and not new:
         day = changed[0].date
         if day not in known:
@@ -194,13 +205,14 @@ def take_day(
         kept = Part.read(path).day
         good = kept["accepted"] or not kept["reasons"]
         if good and kept["lineage"] == state.lineage_with(log):
-            finish(run_path, log.date)  # it was killed before its last step, or rolled back
+            with locked(path):  # which removes the lock of one that was killed before its last step
+                finish(run_path, log.date)
             state.dataset, state.name = dataset_of_day(run_path, log.date), log.date
             state.learner = DayLearner.open(path, options.threads)
             return DayResult(kept, RunReader(path).evaluation, True, notes)
         discard(path)
     try:
-        record, evaluation = write_day(path, state, log, files, options.limits, progress)
+        record, evaluation = write_day(path, state, log, files, options, progress)
     except BaseException:
         discard(path)
         raise
@@ -218,7 +230,7 @@ def finish(run_path: Path, name: str) -> None:
 
 
 def write_day(
-    path: Path, state: State, log: DayLog, files: DayFiles, limits: Limits, progress: Progress
+    path: Path, state: State, log: DayLog, files: DayFiles, options: Options, progress: Progress
 ) -> tuple[DayRecord, Evaluation]:
     """The run of a day; ``state`` is then as after the day."""
     started, learner, before = time.perf_counter(), state.learner, state.dataset
@@ -250,7 +262,10 @@ def write_day(
     label = f"{state.run.label}"
     facts: dict[str, Any] = {"label": label, "dataset": before.path, "sample": state.run.sample}
     with RunWriter(path, **facts, seed=state.run.seed, config=learner.config.to_dict()) as writer:
-        learner.begin(Day(number, users, vectors, history, dataset))
+        replayed = to_replay(before.parts[1:], round(options.replay * len(new)), state.run.seed, number)
+        learner.begin(Day(number, users, vectors, history, dataset, replayed))
+        for kind, pairs in ((HELD_OUT_PAIRS, held_out), (LEARNED, new)):
+            part.arrays |= learner.kept(pairs, kind).arrays(kind)
         periods = [(held_out, new)]
         logits = next(iter(list(evaluate_then_learn(learner, periods, writer, progress))))
         if not len(new):
@@ -259,10 +274,13 @@ def write_day(
         count_day(learner, dataset, *first_streams(streams, users, number), dataset.roles == HELD_OUT, new)
         learn_vectors(growth, vectors, earlier, files)
         learner.remember(dataset, number + 1)
-        part.day = replaced(part.day, training_pairs=len(new))
-        names = [part.day["date"] for part in before.parts[:0:-1][: limits.days]]
+        frozen = together(before.parts[1 : 1 + FROZEN_DAYS], HELD_OUT_PAIRS)
+        old = float("nan") if frozen is None else average_precision(frozen.label, learner.predict_kept(frozen))
+        counted_pairs = {"training_pairs": len(new), "replayed_pairs": len(replayed or ())}
+        part.day = replaced(part.day, **counted_pairs, frozen_pr_auc=old if np.isfinite(old) else None)
+        names = [part.day["date"] for part in before.parts[:0:-1][: options.limits.days]]
         last = [RunReader(path.parent / name).evaluation for name in names]
-        reasons = reasons_against(limits, before, last, dataset, evaluation, learner.model.params.flat)
+        reasons = reasons_against(options.limits, before, last, dataset, evaluation, learner.model.params.flat)
         save_part(part, writer)
         learner.save(writer)
         writer.save_results(evaluation, logits, held_out.digest())

@@ -9,12 +9,17 @@ from typing import NamedTuple
 
 READINGS = ("names", "codes", "other")  # what a log's territories are: of countries, or neither
 
-_TWO_NAMES = re.compile(r"(.+?)\s*\((.+)\)\s*")  # Myanmar (Burma)
+_TWO_NAMES = re.compile(r"\[?(.+?)\s*(?:[(\[\]/]|\s-\s)\s*(.+?)\s*[)\]]?\s*")  # Myanmar (Burma), DE - Germany
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")  # US-CA, as of ISO 3166-2
 _FILLERS = {"the", "of", "and"}
 _ABBREVIATIONS = {
     "st": "saint", "rep": "republic", "dem": "democratic", "fed": "federated", "sts": "states", "is": "islands",
 }  # fmt: skip
+_IN_NAMES = {  # of several words, as in W. Sahara; one word may be a code
+    "s": "south", "n": "north", "w": "western", "eq": "equatorial", "fr": "french", "br": "british", "utd": "united",
+    "herz": "herzegovina", "barb": "barbuda", "ter": "territory", "geo": "georgia", "cent": "central",
+}  # fmt: skip
+_FLAG_LETTERS = {0x1F1E6 + i: chr(ord("a") + i) for i in range(26)}
 _STATE_FORMS = {
     *("republic", "kingdom", "federal", "federative", "socialist", "islamic", "arab", "plurinational", "bolivarian"),
     *("principality", "sultanate", "commonwealth"),
@@ -116,8 +121,11 @@ def name_key(name: str) -> str:
     name = name.strip()
     stump = "," if name.endswith(",") or (name.startswith('"') and not name.endswith('"')) else ""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)).casefold()
+    if plain and all(ord(c) in _FLAG_LETTERS for c in plain):
+        return plain.translate(_FLAG_LETTERS)
     plain = plain.replace("&", " and ").replace("special administrative region", "sar")
     words = "".join(c if c.isalnum() else " " for c in plain).split()
     spelled = re.sub(r"\b(\w) (?=\w\b)", r"\1", " ".join(words)).split()  # u k → uk
-    full = [_ABBREVIATIONS.get(word, word) for word in spelled]
+    known = _ABBREVIATIONS | (_IN_NAMES if len(spelled) > 1 else {})
+    full = [known.get(word, word) for word in spelled]
     return " ".join(sorted(word for word in full if word not in _FILLERS) or full) + stump

@@ -29,6 +29,7 @@ from twotower.core.progress import Progress, silent
 from twotower.core.staging import clear_leftovers
 from twotower.data.territories import Territories
 
+LARGEST = 1e15  # of vectors: batch-norm adds squares, and float32 ends at 3e38
 CHECKED_ROWS = 16384  # vectors checked together for NaN and infinity
 BASIS = "basis"  # the folder of the vectors' basis
 HISTORY = -1  # the day of events before training: user vectors are made of them, labels never
@@ -132,7 +133,7 @@ class Dataset:
 
     @cached_property
     def territories(self) -> Territories:
-        columns = self.files.csv("territories.csv")
+        columns = self.files.csv("territories.csv", self.manifest["counts"]["territories"])
         try:
             return Territories(
                 code=columns["code"],
@@ -147,7 +148,7 @@ class Dataset:
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
-        return self.files.csv("titles.csv")
+        return self.files.csv("titles.csv", self.manifest["counts"]["titles"], ["title"])
 
     @cached_property
     def title_ids(self) -> list[str]:
@@ -155,7 +156,7 @@ class Dataset:
 
     @cached_property
     def user_columns(self) -> dict[str, list[str]]:
-        return self.files.csv("users.csv") if "users.csv" in self.files else {}
+        return self.files.csv("users.csv", self.manifest["counts"]["users"]) if "users.csv" in self.files else {}
 
     @property
     def user_ids(self) -> list[str] | None:
@@ -276,7 +277,7 @@ class Dataset:
         return {"dataset": str(self.path), "files": len(self.manifest["files"]), **self.manifest["counts"]}
 
     def check_vectors(self, progress: Progress = silent) -> None:
-        """Check every vector once. Errors: InputError with table, row and count where one is not finite."""
+        """Check every vector once. Errors: InputError with table, row and count where one cannot be calculated with."""
         if self._vectors_are_finite:
             return
         tables = {"users.npy": self.user_vectors, "titles.npy": self.title_vectors}
@@ -284,13 +285,15 @@ class Dataset:
         for name, vectors in tables.items():
             bad, first = 0, -1
             for start in range(0, len(vectors), CHECKED_ROWS):
-                finite = np.isfinite(vectors[start : start + CHECKED_ROWS]).all(axis=1)
+                block = vectors[start : start + CHECKED_ROWS]
+                finite = (np.abs(block) <= min(LARGEST, float(np.finfo(block.dtype).max))).all(axis=1)
                 bad += int((~finite).sum())
                 if first < 0 and not finite.all():
                     first = start + int(np.argmin(finite))
                 done += len(finite)
                 progress("checking vectors", done, total)
             if bad:
-                count = f"{bad} of {len(vectors)} rows hold NaN or infinity"
+                what = "numbers beyond 1e15" if np.isfinite(vectors[first]).all() else "NaN or infinity"
+                count = f"{bad} of {len(vectors)} rows hold {what}"
                 raise InputError(f"{self.files.where(name)}: {count}, the first is row {first}")
         self._vectors_are_finite = True

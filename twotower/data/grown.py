@@ -16,6 +16,7 @@ In ``data/`` of a day's run:
     late_user.npy late_title.npy              (n,) int32 the same of earlier days
     vector_user.npy vectors.npy               (n,) int32; (n, F) vectors of these users from the next day on
     home.npy elsewhere.npy                    (n,) int16, bool: territory of their events, and whether of others, too
+    replay_*.npy frozen_*.npy                 pairs that the day keeps (daily/replay.py)
     start.npy log_title.npy log_day.npy       of the part before the first day alone: the whole log by user
 """
 
@@ -23,7 +24,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -39,6 +40,7 @@ RECORD = "run.json"  # of the day's run, whose files the part belongs to
 OTHER, RANDOM, HELD_OUT = ROLES = range(3)  # of users: trained on while they are active, always, and never
 TABLES = ("users", "titles", "territories")
 KINDS = ("event", "late")  # of events
+KEPT_PARTS = 1024  # that a process keeps open
 
 
 class DayRecord(TypedDict):
@@ -58,6 +60,7 @@ class DayRecord(TypedDict):
     new_territories: list[str]
     training_pairs: int
     replayed_pairs: int
+    frozen_pr_auc: float | None  # of held-out pairs of the first days, under the weights after this one
     reasons: list[str]  # why it is a candidate and not served
     accepted: bool  # in spite of them
     seconds: float
@@ -77,10 +80,11 @@ class Part:
     @classmethod
     def read(cls, path: Path) -> "Part":
         """The part of a day's run. Errors: InputError where it is damaged."""
-        record = read_record(path / RECORD)
-        if "day" not in record:
-            raise InputError(f"{path / RECORD}: not the run of a day")
-        return cls(cast(DayRecord, record["day"]), {}, {}, Files(path, record, RECORD, "roll back to a day before"))
+        try:
+            status = (path / RECORD).stat()
+        except OSError:
+            raise InputError(f"{path / RECORD}: missing") from None
+        return _read_part(path, status.st_ino, status.st_mtime_ns)
 
     def array(self, name: str) -> np.ndarray:
         """An array; of a file the size is compared and not the contents, which would be to read all days."""
@@ -106,6 +110,15 @@ class Part:
         names = ("data/vectors.npy", "data/vector_user.npy", "data/title_vectors.npy")
         facts = {} if self.files is None else self.files.facts
         return ",".join(facts[name]["sha256"] for name in names if name in facts)
+
+
+@lru_cache(maxsize=KEPT_PARTS)
+def _read_part(path: Path, inode: int, mtime: int) -> Part:
+    """A part as it was at a time: an update looks at each several times."""
+    record = read_record(path / RECORD)
+    if "day" not in record:
+        raise InputError(f"{path / RECORD}: not the run of a day")
+    return Part(cast(DayRecord, record["day"]), {}, {}, Files(path, record, RECORD, "roll back to a day before"))
 
 
 class GrownDataset(Dataset):

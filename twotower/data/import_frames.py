@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.frames import IdColumn, Kind, kind_of, to_arrow, write_parquet
-from twotower.data.ingest.import_log import ImportConfig, import_logs
+from twotower.data.ingest.import_config import ImportConfig
+from twotower.data.ingest.import_log import import_logs
 
 
 class Frames(NamedTuple):

@@ -155,7 +155,10 @@ METHODS: dict[str, Method] = {
 
 
 def find_methods(names: str) -> list[Method]:
-    """The methods of a list with commas, each once, or ``all``. Errors: InputError for one that does not exist."""
+    """The methods of a list with commas, or ``all``: each once, in the order of ``METHODS``, not as they were given.
+
+    Errors: InputError for one that does not exist.
+    """
     if names.strip() == "all":
         return list(METHODS.values())
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
@@ -164,7 +167,7 @@ def find_methods(names: str) -> list[Method]:
     for name in wanted:
         if name not in METHODS:
             raise InputError(f"--methods: no method {name!r}, expected some of {', '.join(METHODS)}")
-    return [METHODS[name] for name in wanted]
+    return [method for name, method in METHODS.items() if name in wanted]
 
 
 def choose_roles(names: list[str]) -> tuple[str, list[str]]:

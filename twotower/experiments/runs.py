@@ -9,12 +9,12 @@ from twotower.core.locks import discard
 from twotower.core.progress import Progress
 from twotower.experiments.methods import Method
 from twotower.experiments.rivals.runs import score_rival
-from twotower.experiments.separate import train_separately
+from twotower.experiments.separate import begin_or_go_on, train_separately
 from twotower.experiments.setup import Setup
 from twotower.training.callbacks import Callback
 from twotower.training.job import make_plan
 from twotower.training.periods import train_and_score
-from twotower.training.run import RUN, RunReader, RunWriter, can_resume
+from twotower.training.run import RUN, RunReader
 from twotower.training.trainer import Trainer
 
 
@@ -57,22 +57,17 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callb
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     config = plan.config(method, seed)
-    if method.rival or method.separate:
-        discard(path)  # what is left of one that was interrupted
     if method.rival:
+        discard(path)  # what is left of one that was interrupted
         return score_rival(setup, method, seed, progress)
     if method.separate:
         return train_separately(setup, method, seed, progress)
     dataset, groups = setup.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress, callback)
-    kept, settings = make_plan(dataset, sampled, method.name, groups), config.to_dict()
+    kept, settings = make_plan(dataset, sampled, method.name, groups, method.grouping == "shuffled"), config.to_dict()
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
-    resumed = can_resume(path, kept, settings)
-    if not resumed:
-        discard(path)
-    with RunWriter(path, **facts, config=settings, plan=kept, resume=resumed) as writer:
-        if resumed:
-            trainer.resume(writer)
+    with begin_or_go_on(path, dict(kept), config=settings, **facts) as writer:
+        trainer.resume(writer)
         train_and_score(trainer, sampled, len(setup.periods), writer, progress)
         writer.training_path.unlink(missing_ok=True)  # nothing to resume, and three times the size of the weights
         writer.facts["seconds"] = round(time.perf_counter() - started, 3)

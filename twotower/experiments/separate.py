@@ -2,7 +2,7 @@
 
 The first is what heads would have to beat if sharing were useless, the second if a shared bottom were enough. Each is
 an ordinary run on the pairs of its group's users, ``METHOD-SEED/group-k``; together they are the run of the method,
-with the scores of all test users and no weights of its own.
+with the scores of all test users and no weights of its own. What was interrupted goes on, part by part.
 """
 
 import time
@@ -13,6 +13,7 @@ import numpy as np
 
 from twotower.core.config import Config
 from twotower.core.errors import InputError
+from twotower.core.locks import discard
 from twotower.core.progress import Progress
 from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
@@ -20,9 +21,10 @@ from twotower.data.sample import Pairs, Sample
 from twotower.experiments.methods import Method
 from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
+from twotower.training.job import fingerprint
 from twotower.training.periods import train_and_score
 from twotower.training.predict import evaluate_pairs
-from twotower.training.run import PLAN, RunReader, RunWriter
+from twotower.training.run import PLAN, RUN, RunReader, RunWriter, can_resume
 from twotower.training.trainer import Trainer
 
 
@@ -36,27 +38,38 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
     groups = setup.geography
     names = [f"group-{k}" for k in range(plan.groups)]
     facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
-    logits = np.empty(len(setup.test_pairs), np.float32)
+    logits, known = np.empty(len(setup.test_pairs), np.float32), {"fingerprint": fingerprint(dataset, sampled)}
     facts["config"] = config.to_dict()
-    with RunWriter(path, parts=names, **facts) as whole:
+    with begin_or_go_on(path, {**known, "groups_apart": names}, parts=names, **facts) as whole:
         start = shared_start(setup, method, config, whole, progress) if method.finetune else None
         for k, name in enumerate(names):
-            members = np.flatnonzero(groups == k)
-            part = OfTerritories(dataset, sampled.name, members)
-            with RunWriter(path / name, **facts, plan={"territories": members.tolist()}) as writer:
-                try:
-                    if start is None:
-                        trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
-                    else:
-                        trainer = start.tuned(part.members)
-                    train_and_score(trainer, part, len(setup.periods), writer, progress)
-                except InputError as error:
-                    raise InputError(f"{method.name}, group {k} of territories: {error}") from None
-                writer.training_path.unlink(missing_ok=True)
+            part = OfTerritories(dataset, sampled.name, np.flatnonzero(groups == k))
+            if not (path / name / RUN).is_file():
+                mine = {**known, "territories": np.flatnonzero(groups == k).tolist()}
+                with begin_or_go_on(path / name, mine, **facts) as writer:
+                    try:
+                        if start is None:
+                            trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
+                        else:
+                            trainer = start.tuned(part.members)
+                        trainer.resume(writer)
+                        train_and_score(trainer, part, len(setup.periods), writer, progress)
+                    except InputError as error:
+                        raise InputError(f"{method.name}, group {k} of territories: {error}") from None
+                    writer.training_path.unlink(missing_ok=True)
             logits[part.has(setup.test_pairs)] = RunReader(path / name).scores
+        whole.training_path.unlink(missing_ok=True)
         results: Evaluation = evaluate_pairs(dataset, groups, setup.test_pairs, logits, progress)
         whole.save_results(results, logits, setup.test_pairs.digest())
         whole.facts["seconds"] = round(time.perf_counter() - started, 3)
+
+
+def begin_or_go_on(path: Path, plan: dict[str, Any], **facts: Any) -> RunWriter:
+    """A writer that goes on with a run of the same plan and configuration, or begins it anew."""
+    resumed = can_resume(path, plan, facts["config"])
+    if not resumed:
+        discard(path)
+    return RunWriter(path, plan=plan, resume=resumed, **facts)
 
 
 class SharedStart:
@@ -79,8 +92,8 @@ class SharedStart:
 def shared_start(setup: Setup, method: Method, config: Config, writer: RunWriter, progress: Progress) -> SharedStart:
     """Train the model of all; its steps are in the log of the whole."""
     trainer = Trainer(setup.dataset, setup.samples[method.sample], np.zeros_like(setup.geography), config, progress)
+    trainer.resume(writer)
     trainer.run(writer, progress)
-    writer.training_path.unlink(missing_ok=True)
     writer.weights_path.unlink(missing_ok=True)
     return SharedStart(trainer)
 

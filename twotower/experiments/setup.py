@@ -1,7 +1,6 @@
 """What all runs of an experiment share: the dataset, the samples, and who goes through which head."""
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 
@@ -19,7 +18,7 @@ from twotower.data.sampling.sampler import sample
 from twotower.experiments.methods import Method
 from twotower.experiments.plan import Plan, period_name
 from twotower.metrics.local_titles import count_positives
-from twotower.training.job import choose_groups, fingerprint, make_if_missing, open_dataset
+from twotower.training.job import choose_groups, fingerprint, make_if_missing, open_dataset, shuffled_heads
 from twotower.training.periods import period_of, periods
 
 SAMPLE_PREFIX = "experiment-"  # of the names of samples in their dataset
@@ -112,18 +111,8 @@ class Setup:
         if method.grouping == "random":
             return self.dataset, random_groups(territories, self.plan.groups, generator(seed, Stream.RANDOM_GROUPS))
         if method.grouping == "shuffled":
-            return shuffled_heads(self.dataset, generator(seed, Stream.SHUFFLED_HEADS)), self.geography
+            return shuffled_heads(self.dataset, seed), self.geography
         return self.dataset, self.geography
-
-
-def shuffled_heads(dataset: Dataset, rng: np.random.Generator) -> Dataset:
-    """The dataset, but each user goes through the head of some other user's territory: a control.
-
-    Heads are as large as before, and learn from anybody. Users are evaluated where they live.
-    """
-    other = copy(dataset)
-    other.head_territory = rng.permutation(np.asarray(dataset.user_territory))
-    return other
 
 
 def open_samples(dataset: Dataset, plan: Plan, progress: Progress) -> dict[str, Sample]:

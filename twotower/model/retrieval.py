@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.core import checks
+from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.model.engine import gemm
 from twotower.model.engine.threads import TILE_ROWS, Tile, chunked_tiles
@@ -25,6 +26,7 @@ from twotower.model.score import logits
 from twotower.model.tower import Tower
 from twotower.model.two_tower import TwoTower
 
+LARGEST = 1e37  # of scores: what is added to a product must not lead out of float32
 TITLE_BLOCK = 256  # titles that a tile of users meets at a time: their logits stay in the second-level cache
 PRODUCTS = 1 << 36  # multiply-adds between two reports of progress: about half a second
 
@@ -107,6 +109,7 @@ class Retrieval:
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             X = buffers.gather(table, np.arange(tile.rows.start, tile.rows.stop))
             V = self.V[tile.rows] = self.title_tower.embed(X, tile.group, scratch)
+            check_embeddings("title", np.arange(tile.rows.start, tile.rows.stop), V)
             self.bias[:, tile.rows] = model.score.title_terms(X, model.config.groups)
             own = model.head.title_terms(V, X)
             if own is not None:
@@ -116,6 +119,7 @@ class Retrieval:
         self.starts = range(0, T, TITLE_BLOCK)  # first title of each block
         widths = [min(TITLE_BLOCK, T - start) for start in self.starts]
         self.packed = [np.empty(gemm.packed_size(D, width), np.float32) for width in widths]
+        self.reach = float(np.abs(self.V).max(initial=0)) * D  # no |<U, V>| is larger, of a U within ±1
         blocks = list(zip(self.packed, self.starts, strict=True))
         model.threads.run(lambda b: gemm.pack_transposed(b[0], self.V[b[1] : b[1] + TITLE_BLOCK]), blocks)
 
@@ -140,10 +144,12 @@ class Retrieval:
         """
         table, order, segments = self._by_group(users)
         blocks = list(zip(self.starts, self.packed, strict=True))
+        reach = self.reach * max(1.0, abs(float(self.model.params["logit.scale"][0])))
 
         def score(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             which = order[tile.rows]
             U = self._embed_users(users, which, buffers.gather(table, users.rows[which]), tile.group, scratch)
+            check_embeddings("user", users.rows[which], U, reach)
             for start, packed in blocks:
                 width = min(TITLE_BLOCK, len(self.V) - start)
                 dots = buffers.dots[: len(U) * width].reshape(len(U), width)
@@ -163,7 +169,8 @@ class Retrieval:
         def embed(tile: Tile, buffers: Buffers, scratch: Scratch) -> None:
             which = order[tile.rows]
             X = buffers.gather(table, users.rows[which])
-            out[which] = scale * self._embed_users(users, which, X, tile.group, scratch)
+            out[which] = U = scale * self._embed_users(users, which, X, tile.group, scratch)
+            check_embeddings("user", users.rows[which], U, self.reach)
 
         self._each_tile(embed, segments, table, "embedding users", progress)
 
@@ -195,9 +202,12 @@ class Retrieval:
         return titles, scores
 
     def _by_group(self, users: Users) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The table, the positions (n,) of users sorted by group, and the bounds of each group."""
+        """The table, the positions (n,) of users sorted by group, and the bounds of each group.
+
+        Within a group by territory, whose offsets of titles then stay in cache, and there in the order given.
+        """
         check_users(users, self.model)
-        order = np.argsort(users.group, kind="stable")  # within a group in the order given
+        order = np.lexsort((users.group,) if users.territory is None else (users.territory, users.group))
         bounds = np.searchsorted(users.group[order], np.arange(self.model.config.groups + 1))
         return np.asarray(users.table), order, bounds
 
@@ -229,6 +239,19 @@ class Retrieval:
             progress(stage, max(tile.rows.stop for tile in tiles[start : start + step]), total)
 
 
+def check_embeddings(kind: str, rows: np.ndarray, embeddings: Floats, reach: float = 1.0) -> None:
+    """Embeddings (n, D) of some rows give scores that float32 can hold, since titles lie within ``reach``.
+
+    Raises InputError: a score that is infinite or no number would be left out of the best, without a word.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.abs(embeddings).max(initial=0) * reach < LARGEST:
+            return
+        size = np.abs(embeddings).max(axis=1).astype(float) * reach
+    row = rows[int(np.argmax(np.where(np.isnan(size), np.inf, size)))]
+    raise InputError(f"{kind} {row}: its scores are beyond float32; its vector, or weights of the run, are too large")
+
+
 def check_users(users: Users, model: TwoTower) -> None:
     """Raises ValueError and IndexError where users do not fit the model and each other."""
     checks.check_vectors("users", users.table, model.widths[0])
@@ -247,6 +270,8 @@ def check_candidates(candidates: Candidates, n: int, T: int) -> None:
     """Raises ValueError and IndexError where candidates do not fit n users and T titles."""
     checks.check_shape("offset", candidates.offset, (None, T))
     checks.check_type("offset", candidates.offset, np.float32)
+    if not (candidates.offset < LARGEST).all():
+        raise InputError("offset of a title: NaN or beyond float32; weights of the run are too large")
     checks.check_shape("kind", candidates.kind, (n,))
     checks.check_rows("kind", candidates.kind, len(candidates.offset))
     checks.check_shape("seen_start", candidates.seen_start, (n + 1,))

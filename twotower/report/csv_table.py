@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.core.serialisation import csv_text
+from twotower.core.serialisation import csv_text, harmless
 from twotower.report.table import Column, Table
 
 
@@ -11,7 +11,7 @@ def csv_of(*tables: Table) -> str:
     """Tables with the same columns below each other, under one header; what is undefined is an empty cell."""
     names = list(dict.fromkeys(name for table in tables for name in field_names(table)))
     rows = [row for table in tables for row in records_of(table)]
-    return csv_text({name: [row[name] for row in rows] for name in names})
+    return csv_text({name: [harmless(row[name]) for row in rows] for name in names})
 
 
 def records_of(table: Table) -> list[dict[str, Any]]:

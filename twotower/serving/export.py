@@ -6,7 +6,7 @@
                                       territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
-    manifest.json    the run, the formula, and every file's size and checksum
+    manifest.json    the run, the days of its weights and data, the formula, and every file's size and checksum
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
@@ -41,14 +41,17 @@ from twotower.core.storage import reserve_array, write_csv
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
+from twotower.data.sample import Sample
 from twotower.model.memory import MemoryWeights
-from twotower.model.retrieval import Retrieval, Users
+from twotower.model.retrieval import check_embeddings
+from twotower.serving.nearest import IndexReport, import_voyager, write_index
 from twotower.serving.onnx_graphs import import_onnx, write_graphs
-from twotower.serving.open_run import open_memory, open_model, user_rows
+from twotower.serving.open_run import user_rows
+from twotower.serving.provenance import provenance_of
+from twotower.serving.ranker import Ranker
 from twotower.serving.recommend import recommendation_day
-from twotower.serving.remap import UNKNOWN
-from twotower.training.predict import user_groups
-from twotower.training.warm_up import compile_kernels
+from twotower.serving.remap import UNKNOWN, is_like
+from twotower.training.run import RunReader
 
 FORMULA = "logit = users[user] · titles[title] + bias[territory of the user, title]"
 MEMORY_FORMULA = (
@@ -68,6 +71,14 @@ class Exported(NamedTuple):
     titles: int
     territories: int
     width: int
+    nearest: IndexReport | None = None
+
+
+class IndexOptions(NamedTuple):
+    """What is asked of an index."""
+
+    min_recall: float = 0.95
+    candidates: int | None = None  # as few as the recall needs
 
 
 def export(
@@ -79,52 +90,61 @@ def export(
     progress: Progress = silent,
     unknown_territory: str = "fail",
     onnx: bool = False,
+    ann: IndexOptions | None = None,
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
     ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
-    ``unknown_territory``: see ``open_model``. ``onnx`` adds the graphs of ``onnx_graphs``.
+    ``unknown_territory``: see ``open_model``. ``onnx`` adds the graphs of ``onnx_graphs``, ``ann`` the index of
+    ``nearest``.
 
-    Errors: InputError as for ``open_model`` and ``write_graphs``, for vectors that are not finite, and when ``out``
-    cannot be written.
+    Errors: InputError as for ``open_model``, ``write_graphs`` and ``write_index``, for vectors that are not finite, and
+    when ``out`` cannot be written.
     """
-    rows = user_rows(dataset, users)
+    rows, report = user_rows(dataset, users), None
     if onnx:
         import_onnx()  # a missing package is reported before the work
-    with StagedDirectory(out, overwrite, plain=True) as staged:
-        model, territory_group = open_model(run_path, dataset, rows, unknown_territory)
-        memory = open_memory(run_path, dataset, model)
+    if ann:
+        import_voyager()
+    with StagedDirectory(out, overwrite, plain=True) as staged, threadpool_limits(1, "blas"):
+        path, day = staged.path, recommendation_day(dataset, None)
+        ranker = Ranker(run_path, dataset, rows, day, unknown_territory, progress)
+        origin = provenance_of(Path(run_path), dataset)
+        model, memory, territory_group = ranker.model, ranker.memory, ranker.territory_group
         if onnx:
-            day = recommendation_day(dataset, None)
-            write_graphs(staged.path, Path(run_path), day, dataset, model, territory_group, memory)
-        compile_kernels(progress)
-        dataset.check_vectors(progress)
-        D, path = model.config.hidden, staged.path
-        with threadpool_limits(1, "blas"):
-            retrieval = Retrieval(model, dataset.title_vectors, progress)
-            group = user_groups(dataset, territory_group, model.config.groups)[rows]
-            U = reserve_array(path / "users.npy", (len(rows), D), np.float32)
-            territory = np.asarray(dataset.head_territory)[rows]
-            retrieval.embed_users(U, Users(dataset.user_vectors, rows, group, territory), progress)
-            U.flush()
-        bias = retrieval.territory_bias(territory_group)
-        bias = bias if model.title_offsets is None else bias + model.title_offsets
+            write_graphs(path, {**origin, "day": day}, dataset, model, territory_group, memory)
+        if ann:
+            report = write_index(path, ranker, rows, held_out_users(run_path, dataset, rows), day, *ann, progress)
+        who, _ = ranker.users(rows)
+        U = reserve_array(path / "users.npy", (len(rows), model.config.hidden), np.float32)
+        ranker.retrieval.embed_users(U, who, progress)
+        U.flush()
         if memory is not None:
-            weights = model.memory_weights()
-            bias = bias + memory.of_territories(weights.rows(territory_group).linear)
-            write_memory(path, memory, rows, weights.rows(group))
-        bias[territory_group == UNKNOWN] = -np.inf
-        np.save(path / "titles.npy", retrieval.V)
-        np.save(path / "bias.npy", bias)
+            write_memory(path, memory, rows, ranker.weights.rows(who.group))
+        check_embeddings("title", np.arange(dataset.n_titles), ranker.added.T)
+        np.save(path / "titles.npy", ranker.retrieval.V)
+        np.save(path / "bias.npy", np.where((territory_group == UNKNOWN)[:, None], np.float32(-np.inf), ranker.added))
         write_ids(path, dataset, rows)
         facts = {
-            "run": Path(run_path).name,
+            **origin,
             "twotower": __version__,
             "formula": FORMULA if memory is None else UNIT_FORMULA if model.config.memory_units else MEMORY_FORMULA,
         }
-        counts = {"users": len(rows), "titles": dataset.n_titles, "territories": dataset.n_territories, "width": D}
-        staged.commit({**facts, "counts": counts}, progress)
-    return Exported(**counts)
+        exported = Exported(len(rows), dataset.n_titles, dataset.n_territories, model.config.hidden, report)
+        counts = exported._asdict()
+        del counts["nearest"]
+        index = {"index": report._asdict()} if report else {}
+        staged.commit({**facts, **index, "counts": counts}, progress)
+    return exported
+
+
+def held_out_users(run_path: Path, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Of users (n,) those whom a run was not trained on, or all where that is not known or there are none."""
+    run = RunReader(run_path)
+    if is_like(run, dataset) or "day" in run.facts or run.sample not in dataset.samples():
+        return rows
+    others = rows[~np.isin(rows, Sample(dataset, run.sample).train_users)]
+    return others if len(others) else rows
 
 
 def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWeights) -> None:
@@ -133,7 +153,7 @@ def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWe
     if weights.units.size:
         np.save(path / "units.npy", weights.units)
         np.save(path / "unit_user.npy", memory.unit_coefficients(rows, weights.layer))
-        np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles)
+        np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles.transpose(0, 2, 1))
     for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)
 

@@ -154,11 +154,11 @@ HEADS: dict[str, HeadGraph] = {
 }
 
 
-def check_exportable(run: Path, model: TwoTower) -> None:
+def check_exportable(model: TwoTower) -> None:
     """Errors: InputError for a head that has no graph."""
     if model.config.head not in HEADS:
         expected = f"expected one of {', '.join(HEADS)}"
-        raise InputError(f"{run}: --onnx has no graph for --head {model.config.head}, {expected}")
+        raise InputError(f"--onnx has no graph for --head {model.config.head}, {expected}")
 
 
 def tower_graph(graph: Graph, tower: Tower, X: str, rows: Rows | None = None) -> str:
@@ -311,16 +311,16 @@ def feature_names(dataset: Dataset, what: str, width: int) -> list[str]:
 
 
 def write_graphs(
-    folder: Path, run: Path, day: int, dataset: Dataset, model: TwoTower, territory_group: np.ndarray,
+    folder: Path, origin: Mapping[str, Any], dataset: Dataset, model: TwoTower, territory_group: np.ndarray,
     memory: Memory | None,
 ) -> None:  # fmt: skip
-    """Write the graphs of a model as of the start of ``day``; they say what they were made of.
+    """Write the graphs of a model, which say what they were made of: ``origin``, and what their inputs mean.
 
     Errors: InputError as for ``import_onnx`` and ``check_exportable``.
     """
-    check_exportable(run, model)
+    check_exportable(model)
     graphs: Sequence[Graph] = [user_graph(model), title_graph(model), score_graph(model, dataset.n_titles)]
-    facts: dict[str, Any] = {"run": run.name, "day": day, "opset": OPSET, "territories": dataset.territories.code}
+    facts: dict[str, Any] = {**origin, "opset": OPSET, "territories": dataset.territories.code}
     facts["memory_terms"] = MEMORY_TERMS
     facts["groups"] = territory_group.tolist() if model.config.groups > 1 else [0] * dataset.n_territories
     for what, width in zip(("user", "title"), model.widths, strict=True):

@@ -39,7 +39,11 @@ def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress
     model, territory_group = open_model(run_path, dataset, pairs.user)
     scorer = make_scorer(model, dataset, territory_group, open_memory(run_path, dataset, model))
     with threadpool_limits(1, "blas"):
-        return predict_pairs(model, scorer, pairs, progress)
+        logits = predict_pairs(model, scorer, pairs, progress)
+    if not np.isfinite(logits).all():
+        user = pairs.user[int(np.argmin(np.isfinite(logits)))]
+        raise InputError(f"{run_path}: scores beyond float32, the first of user {user}; weights are too large")
+    return logits
 
 
 def open_model(

@@ -9,7 +9,7 @@ from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.memory.memory import Layer, Memory
 from twotower.model.memory import MemoryWeights
-from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users
+from twotower.model.retrieval import Candidates, Consumer, Retrieval, Users, check_embeddings
 from twotower.serving.open_run import open_memory, open_model
 from twotower.training.warm_up import compile_kernels
 
@@ -30,11 +30,25 @@ class Ranker:
         compile_kernels(progress)
         dataset.check_vectors(progress)
         self.retrieval = Retrieval(self.model, dataset.title_vectors, progress)
-        self.bias = title_bias(self.retrieval, self.model.title_offsets, dataset, self.territory_group, day)
+        self.added = self.retrieval.territory_bias(self.territory_group)  # (C, T) to s·<U, V>, for all users alike
+        if self.model.title_offsets is not None:
+            self.added = self.added + self.model.title_offsets
         if self.memory is not None:
             self.weights = self.model.memory_weights()
-            self.bias = self.bias + self.memory.of_territories(self.weights.rows(self.territory_group).linear)
+            self.added = self.added + self.memory.of_territories(self.weights.rows(self.territory_group).linear)
             self.layer = self.memory.layer(self.weights.layer)
+        allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
+        self.bias = np.where(allowed, self.added, np.float32(-np.inf))  # the same of titles that can be watched there
+
+    def users(self, rows: np.ndarray, territory: int | None = None) -> tuple[Users, np.ndarray]:
+        """Users (n,) for the network, and the territory (n,) where each is served: their own, or another for all."""
+        dataset = self.dataset
+        place = np.asarray(dataset.user_territory)[rows]
+        head = np.asarray(dataset.head_territory)[rows]
+        if territory is not None:
+            place = head = np.full(len(rows), territory, np.int64)
+        group = self.territory_group[head] if self.model.config.groups > 1 else np.zeros(len(rows), np.int32)
+        return Users(dataset.user_vectors, rows, group.astype(np.int32), head), place
 
     def top(
         self, rows: np.ndarray, k: int, seen: Seen, territory: int | None = None, progress: Progress = silent
@@ -43,16 +57,10 @@ class Ranker:
 
         All are served where they live, or in one ``territory``: by its head, its counts and what is available there.
         """
-        dataset, k = self.dataset, min(k, self.dataset.n_titles)
-        place = np.asarray(dataset.user_territory)[rows]
-        head = np.asarray(dataset.head_territory)[rows]
-        if territory is not None:
-            place = head = np.full(len(rows), territory, np.int64)
-        group = self.territory_group[head] if self.model.config.groups > 1 else np.zeros(len(rows), np.int32)
-        own = None
+        k, own = min(k, self.dataset.n_titles), None
+        users, place = self.users(rows, territory)
         if self.memory is not None:
-            own = user_terms(self.memory, rows, self.weights.rows(group), self.layer, place)
-        users = Users(dataset.user_vectors, rows, group.astype(np.int32), head)
+            own = user_terms(self.memory, rows, self.weights.rows(users.group), self.layer, place)
         return self.retrieval.top(k, users, Candidates(self.bias, place, *seen), progress, own)
 
 
@@ -72,17 +80,7 @@ def user_terms(
             linear, v = weights.linear[which], weights.units[which]
             home = memory.territory[rows[which]] if territory is None else territory[which].astype(np.int64)
             kept.which, kept.terms = which, memory.of_users(rows[which], linear, out, layer, v, home)
+            check_embeddings("user", rows[which], kept.terms)
         dots += kept.terms[:, first : first + dots.shape[1]]
 
     return add
-
-
-def title_bias(
-    retrieval: Retrieval, title_offsets: np.ndarray | None, dataset: Dataset, territory_group: np.ndarray, day: int
-) -> np.ndarray:
-    """Bias of each title per territory, (C, T) float32: −inf unless the title can be watched there on ``day``."""
-    bias = retrieval.territory_bias(territory_group)
-    if title_offsets is not None:
-        bias = bias + title_offsets
-    allowed = np.asarray(dataset.availability).T & (np.asarray(dataset.launch_day) <= day)
-    return np.where(allowed, bias, np.float32(-np.inf))

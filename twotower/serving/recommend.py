@@ -12,6 +12,7 @@ from twotower.core.checks import check_count
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.core.serialisation import harmless
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.open_run import user_rows
@@ -113,7 +114,7 @@ def nothing_watched(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
     """Write user, rank, title and score, one line per recommendation, best first; ranks start at 1."""
-    user_ids, title_ids = dataset.user_ids, np.array(dataset.title_ids, object)
+    user_ids, title_ids = dataset.user_ids, np.array([harmless(name) for name in dataset.title_ids], object)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("user", "rank", "title", "score"))
     n, k = results.title.shape
@@ -121,7 +122,7 @@ def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progres
     for start in range(0, n, step):
         row, rank = np.nonzero(results.title[start : start + step] != NO_TITLE)
         user = results.user[start + row].tolist()
-        names = user if user_ids is None else [user_ids[u] for u in user]
+        names = user if user_ids is None else [harmless(user_ids[u]) for u in user]
         title, score = title_ids[results.title[start + row, rank]], results.score[start + row, rank].astype(str)
         writer.writerows(zip(names, (rank + 1).tolist(), title.tolist(), score.tolist(), strict=True))
         progress("writing recommendations", min(start + step, n), n)

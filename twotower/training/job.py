@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -17,6 +18,7 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.manifest import Files
 from twotower.core.progress import Progress, silent
+from twotower.core.random_streams import Stream, generator
 from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.grouping import geographic_groups, grouping_from_file
@@ -73,7 +75,7 @@ class TrainingJob:
             return writer.path, train_and_test(trainer, sampled, writer, progress)
 
 
-def make_plan(dataset: Dataset, sampled: Sample, label: str, groups: np.ndarray) -> Plan:
+def make_plan(dataset: Dataset, sampled: Sample, label: str, groups: np.ndarray, shuffled: bool = False) -> Plan:
     """What a run needs to be resumed, besides its configuration."""
     return {
         "dataset": str(dataset.path.resolve()),
@@ -81,6 +83,7 @@ def make_plan(dataset: Dataset, sampled: Sample, label: str, groups: np.ndarray)
         "label": label,
         "fingerprint": fingerprint(dataset, sampled),
         "groups": np.asarray(groups).tolist(),
+        "shuffled": shuffled,
     }
 
 
@@ -97,10 +100,10 @@ def resume(
         raise InputError(f"{path}: no run to resume (it has no {PLAN}); start one without --resume")
     if (path / RUN).is_file():
         raise InputError(f"{path}: this run has finished; there is nothing to resume")
-    plan = read_record(path / PLAN)
+    plan: Plan = read_single_plan(path / PLAN)
     config = Config.from_dict(load_toml(Files(path, plan, PLAN).path(CONFIG)), str(path / CONFIG))
     try:
-        dataset = Dataset.open(directory or plan["dataset"])
+        dataset = with_heads(Dataset.open(directory or plan["dataset"]), plan, config.train.seed)
         sampled = Sample(dataset, plan["sample"])
         groups, label = np.array(plan["groups"], np.int16), plan["label"]
         same = fingerprint(dataset, sampled) == plan["fingerprint"]
@@ -117,6 +120,29 @@ def resume(
     with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
         trainer.resume(writer)
         return path, train_and_test(trainer, sampled, writer, progress)
+
+
+def read_single_plan(path: Path) -> Plan:
+    """The plan of a run that ``train`` could have made. Errors: InputError for one that is part of something else."""
+    plan = read_record(path)
+    if "groups" not in plan:
+        raise InputError(f"{path.parent}: one of several models of an experiment; give twotower experiment again")
+    return plan  # type: ignore[return-value]
+
+
+def with_heads(dataset: Dataset, plan: Plan, seed: int) -> Dataset:
+    """The dataset with the heads that the users of a run go through."""
+    return shuffled_heads(dataset, seed) if plan["shuffled"] else dataset
+
+
+def shuffled_heads(dataset: Dataset, seed: int) -> Dataset:
+    """The dataset, but each user goes through the head of some other user's territory: a control.
+
+    Heads are as large as before, and learn from anybody. Users are evaluated where they live.
+    """
+    other = copy(dataset)
+    other.head_territory = generator(seed, Stream.SHUFFLED_HEADS).permutation(np.asarray(dataset.user_territory))
+    return other
 
 
 def check_place(run_path: Path | None, label: str | None) -> None:

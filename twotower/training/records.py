@@ -76,3 +76,4 @@ class Plan(TypedDict):
     label: str
     fingerprint: str  # of dataset and sample
     groups: list[int]  # group of each territory
+    shuffled: bool  # whether users go through the heads of others: a control

@@ -36,7 +36,7 @@ from twotower.core.errors import InputError
 from twotower.core.locks import create_held, discard, locked, remove, sweep
 from twotower.core.manifest import Files, describe
 from twotower.core.serialisation import plain
-from twotower.core.staging import flush_all
+from twotower.core.staging import clear_leftovers, flush_all
 from twotower.core.storage import (
     missing_parents,
     name_place,
@@ -106,6 +106,7 @@ class RunWriter:
         self.path = Path(path)
         self.resume, self.config, self.plan = resume, config, plan
         self.required = required_files(not parts and not rival)
+        self.kept = [self.path / name for name in (WEIGHTS, TRAINING, *parts)]  # what can be gone on from
         self.made: list[Path] = []  # directories above it that were not there
         self.facts: dict[str, Any] = {
             "format": FORMAT_VERSION,
@@ -137,7 +138,7 @@ class RunWriter:
             if error_type is None:
                 self._log.flush()
                 self._finish()
-            elif not (self.resume or self.weights_path.is_file() or self.training_path.is_file()):
+            elif not (self.resume or any(path.exists() for path in self.kept)):
                 discard(self.path)
                 remove_if_empty(self.made)
         name_place(error, self.path)
@@ -238,6 +239,7 @@ class RunReader:
             begun = (self.path / LOG).is_file()
             found = "training did not finish; continue with twotower train --resume" if begun else "not a run"
             raise InputError(f"{self.path}: {found} (no {RUN})")
+        clear_leftovers(self.path)
         facts = read_record(self.path / RUN)
         if facts.get("format") != FORMAT_VERSION:
             raise InputError(f"{self.path / RUN}: of another version, expected format {FORMAT_VERSION}; train again")

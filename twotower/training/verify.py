@@ -13,7 +13,7 @@ from twotower.core.progress import Progress, silent
 from twotower.core.storage import read_record
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.training.job import begin_run, fingerprint, train_and_test
+from twotower.training.job import begin_run, fingerprint, read_single_plan, train_and_test, with_heads
 from twotower.training.records import Plan
 from twotower.training.run import PLAN, RunReader
 from twotower.training.trainer import Trainer
@@ -40,11 +40,11 @@ def verify(path: Path, directory: Path | None = None, again: bool = False, progr
     for part in run.parts:
         RunReader(part).files.verify(progress)
     verified: Verified = {"run": str(path), "files": len(run.files.facts)}
-    if PLAN not in run.files or run.parts:
+    if PLAN not in run.files or run.parts or "groups" not in read_record(run.files.path(PLAN)):
         if again:
             raise InputError(f"{path}: not a single model with a {PLAN}, so leave out --retrain")
         return verified | {"data": f"not compared: not a single model with a {PLAN}"}
-    plan: Plan = read_record(run.files.path(PLAN))  # type: ignore[assignment]
+    plan = read_single_plan(run.files.path(PLAN))
     dataset = Dataset.open(directory or plan["dataset"])
     sampled = Sample(dataset, plan["sample"])
     if fingerprint(dataset, sampled) != plan["fingerprint"]:
@@ -63,7 +63,8 @@ def compare(run: RunReader, plan: Plan, dataset: Dataset, sampled: Sample, progr
     from contextlib import ExitStack
 
     config = Config.from_dict(run.config, str(run.path))
-    trainer = Trainer(dataset, sampled, np.array(plan["groups"], np.int16), config, progress)
+    heads = with_heads(dataset, plan, config.train.seed)
+    trainer = Trainer(heads, sampled, np.array(plan["groups"], np.int16), config, progress)
     with tempfile.TemporaryDirectory(prefix="twotower-") as folder:
         with ExitStack() as stack:
             writer = begin_run(stack, Path(folder) / "run", dataset, config, plan)

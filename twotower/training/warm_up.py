@@ -109,7 +109,9 @@ def _compile_memory() -> None:
     pairs = Pairs(_Pairs.user, _Pairs.title, _Pairs.label, np.zeros(PAIRS, np.int32))
     history = ones(users, users % TITLES, (USERS, TITLES))
     everywhere = np.ones((TITLES, 2), bool), np.zeros(TITLES, np.int32)
-    memory = Memory.of(Knowledge(history, pairs, users % 2, np.arange(2), *everywhere))
+    known = Knowledge(history, pairs, users % 2, np.arange(2), *everywhere)
+    known.together()  # neighbours of the same are kept, and then nothing counts
+    memory = Memory.of(known)
     terms = memory.of_pairs(_Pairs.user, _Pairs.title)
     memory.of_users(users, np.ones(terms.shape[1], np.float32))
     _one_step(ModelConfig(hidden=WIDTH, groups=2, memory=True), terms)
@@ -128,7 +130,8 @@ def _warm_up_sampling(directory: Path) -> None:
 
 def _warm_up_import(directory: Path) -> None:
     """A log of a few events, and the kernels that find the distinct ones."""
-    from twotower.data.ingest.import_log import ImportConfig, import_logs
+    from twotower.data.ingest.import_config import ImportConfig
+    from twotower.data.ingest.import_log import import_logs
 
     lines = (f'u{i},"t{i % 5} ""x""",{("DE", "JP")[i % 2]},2024-01-{i % 9 + 1:02}\n' for i in range(100))
     log = directory / "log.csv"

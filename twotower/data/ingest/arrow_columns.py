@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 EXACT = 2.0**53  # floats below hold every whole number
+NARROW = {16: (2.0**11, 2), 32: (2.0**24, 6)}  # the same for floats of so many bits, and how many decimals they have
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
 _WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
 
@@ -19,7 +20,8 @@ def arrow_texts(column: Any) -> list[str]:
 
     column = plain(column)
     if types.is_floating(column.type):
-        return ["" if x is None or x != x else number_text(x) for x in column.to_pylist()]
+        limits = NARROW.get(column.type.bit_width, (EXACT, None))
+        return ["" if x is None or x != x else number_text(x, *limits) for x in column.to_pylist()]
     if is_list(column.type):
         return [LIST_MARK.join(map(str, x or ())) for x in column.to_pylist()]
     if is_uuid(column.type):
@@ -30,9 +32,11 @@ def arrow_texts(column: Any) -> list[str]:
     return [_WHOLE.sub("", text) for text in texts] if types.is_decimal(column.type) else texts
 
 
-def number_text(x: float) -> str:
-    """A whole number without its point; from 2**53 on, where floats are rounded, as a float, so that it shows."""
-    return str(int(x)) if x.is_integer() and abs(x) < EXACT else repr(x)
+def number_text(x: float, exact: float = EXACT, decimals: int | None = None) -> str:
+    """A whole number without its point; from ``exact`` on, where it is rounded, as a float, so that it shows."""
+    if not x.is_integer():
+        return repr(x)
+    return str(int(x)) if abs(x) < exact else f"{x:.1f}" if decimals is None else f"{x:.{decimals}e}"
 
 
 def plain(column: Any) -> Any:
@@ -47,9 +51,7 @@ def plain(column: Any) -> Any:
 
 
 def is_list(kind: Any) -> bool:
-    from pyarrow import types
-
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return "list" in str(kind).partition("<")[0]  # of any kind: large, of a fixed size, views
 
 
 def is_uuid(kind: Any) -> bool:

@@ -22,6 +22,7 @@ class ArrowTable(ABC):
     columns: list[str]
     description: str  # how it is read, in a few words
     n_rows = 0  # unknown
+    ragged = ""  # there are no such rows
 
     @abstractmethod
     def batches(self, names: Sequence[str], rows: int | None = None) -> Iterator[Any]:
@@ -64,9 +65,14 @@ class ArrowTable(ABC):
         return InputError(f"{self.path}, column {name!r}: {self.kind(name)}, not readable as text ({error})")
 
     def check_ids(self, name: str) -> None:
-        """Errors: InputError for a column of lists, where an id per row is expected."""
-        if is_list(self.kind(name)):
-            raise InputError(f"{self.path}, column {name!r}: a list per row, expected one id; write one row per item")
+        """Errors: InputError for a column of lists or records, where an id per row is expected."""
+        from pyarrow import types
+
+        kind, where = self.kind(name), f"{self.path}, column {name!r}"
+        if is_list(kind):
+            raise InputError(f"{where}: a list per row, expected one id; write one row per item")
+        if types.is_nested(kind) and not types.is_dictionary(kind) and not types.is_run_end_encoded(kind):
+            raise InputError(f"{where}: {kind}, expected one id per row; name one of its fields ({name}.FIELD)")
 
     def check_times(self, name: str) -> None:
         """Errors: InputError for a column of durations, or of times without a day: they would be read as numbers."""

@@ -1,8 +1,8 @@
 """Delimited text files as blocks of columns, with errors that name file and line."""
 
-import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -13,28 +13,27 @@ from typing import Any, BinaryIO
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.ingest import blocks
-from twotower.data.ingest.blocks import Block, CsvFormat, repeated
+from twotower.data.ingest.blocks import COUNTED_ROWS, Block, CsvFormat, bad_row_hints, repeated
 from twotower.data.ingest.cleaning import clean
+from twotower.data.ingest.encodings import decoding_fault, text_encoding
 from twotower.data.ingest.formats import DAMAGED, open_binary, packing
 from twotower.data.ingest.sniffing import SAMPLE_CHARACTERS, guess_separator, has_backslash_escapes, separator_line
 
 UNIT = "\x1f"  # stands for a separator of several characters
 FIELD_CHARACTERS = 1 << 20  # at most: longer is an unclosed quote, not a synopsis
+_SINGLE_QUOTES = re.compile(r"\s*'[^']*'(?:\W+'[^']*')+\s*")  # around all names
 
 
 class CsvTable:
     """A delimited text file; ``columns`` are its names in order."""
 
     n_rows = 0  # unknown
+    ragged = "wrong number of fields"
+    quote = '"'
 
     def __init__(self, path: Path, form: CsvFormat, needed: Sequence[str] = ()):
         self.path, self.form = path, form
-        try:
-            self.encoding = codecs.lookup(form.encoding).name
-        except LookupError:
-            raise InputError(
-                f"{path}: --encoding {form.encoding!r} is unknown, expected one such as utf-8 or latin-1"
-            ) from None
+        self.encoding = text_encoding(path, form)
         self.packed = packing(path)
         self.skip = form.skip_lines  # lines before the first row
         with self._open()[0] as text, self._errors():
@@ -42,14 +41,17 @@ class CsvTable:
                 text.readline()
             sample = text.read(SAMPLE_CHARACTERS)
             sample += "" if "\n" in sample else text.readline(FIELD_CHARACTERS)
-        declared = separator_line(sample.partition("\n")[0])
-        if declared:
-            self.skip, sample = self.skip + 1, sample.partition("\n")[2]
         lines = list(io.StringIO(sample, newline=""))  # splitlines would also split at characters of latin-1
-        first = lines[0].rstrip("\r\n") if lines else ""
+        declared = separator_line(lines[0]) if lines else None
+        before = next((i for i, text in enumerate(lines) if i >= bool(declared) and text.strip()), len(lines))
+        if before == len(lines):
+            expected = "column names" if form.header else "data"
+            raise InputError(f"{path}, line {self.skip + 1}: empty, expected {expected}")
+        self.skip, lines = self.skip + before, lines[before:]
         line = f"{path}, line {self.skip + 1}"
-        if not first.strip():
-            raise InputError(f"{line}: empty, expected {'column names' if form.header else 'data'}")
+        first, sample = lines[0].rstrip("\r\n"), "".join(lines)
+        if form.quotes and _SINGLE_QUOTES.fullmatch(first):
+            self.quote = "'"
         self.escapes = form.escapes
         self.separator = (
             form.separator
@@ -60,7 +62,8 @@ class CsvTable:
             self.escapes = form.escapes or has_backslash_escapes(sample, self.separator)
         self.columns = self._names(first, self.separator)
         if twice := repeated(self.columns):
-            hint = "; --no-header, if that is data" if form.header else ""
+            hint = f" ({form.option('separator')}, if it is not {self.separator!r}" if form.header else ""
+            hint += f"; {form.option('no-header')}, if that is data)" if form.header else ""
             raise InputError(f"{line}: two columns are called {twice!r}{hint}")
 
     @property
@@ -68,7 +71,8 @@ class CsvTable:
         """How the file is read, in a few words."""
         names = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
         words = ["CSV", f"separator {names.get(self.separator, repr(self.separator))}", self.form.encoding]
-        return ", ".join([*words, *([self.packed] if self.packed else []), *(["backslash escapes"] * self.escapes)])
+        words += [self.packed] * bool(self.packed) + ["backslash escapes"] * self.escapes
+        return ", ".join(words + ["single quotes"] * (self.quote == "'"))
 
     def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
         """The columns ``names``, ``BLOCK_ROWS`` rows at a time; blank lines are not rows.
@@ -108,9 +112,22 @@ class CsvTable:
             return block
         if not skip_ragged:
             bad, row = next((j, row) for j, row in enumerate(block) if len(row) != width)
-            hint = ", separated by " + repr(self.separator) if len(row) == 1 or width == 1 else ""
-            raise InputError(f"{self.where(start + bad)}: {len(row)} fields, the first line has {width}{hint}")
+            fault = f"{len(row)} fields, the first line has {width}, separated by {self.separator!r}"
+            raise InputError(f"{self.where(start + bad)}: {fault} ({self._ragged_hints(row)})")
         return [row for row in block if len(row) == width]
+
+    def _ragged_hints(self, first: list[str]) -> str:
+        """What to do about rows with a wrong number of fields, of which ``first`` is the first."""
+        width, wrong, rows = len(self.columns), 0, 0
+        with self._open()[0] as text, suppress(csv.Error, UnicodeDecodeError, *DAMAGED, OSError):
+            for row in islice(filter(None, self._reader(text)), COUNTED_ROWS):
+                rows, wrong = rows + 1, wrong + (len(row) < width or any(row[width:]))
+        causes = [f"{self.form.option('separator')} names another separator"]
+        if "\\" in "".join(first):
+            causes.append("--backslash-escapes reads \\ as an escape")
+        if len(first) == width + 1 and self.form.header:
+            causes.append("the header may lack a name")
+        return bad_row_hints(wrong, rows, ", ".join(causes))
 
     def _open(self) -> tuple[io.TextIOWrapper, BinaryIO]:
         """The decoded text, and the raw file, whose position shows progress."""
@@ -136,7 +153,8 @@ class CsvTable:
         elif self.form.quotes:
             escape = "\\" if self.escapes else None
             spaces = not separator.isspace()  # a, "b, c" is two fields
-            return csv.reader(lines, delimiter=separator, escapechar=escape, strict=strict, skipinitialspace=spaces)
+            return csv.reader(lines, delimiter=separator, escapechar=escape, quotechar=self.quote, strict=strict,
+                skipinitialspace=spaces)  # fmt: skip
         return csv.reader(lines, delimiter=separator, strict=strict, quoting=csv.QUOTE_NONE)
 
     def _rows(self, lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -161,25 +179,7 @@ class CsvTable:
             hint = hint if self.form.quotes else ""
             raise InputError(f"{self.path}, line {self.skip + reader.line_num}: {error}{hint}") from None
         except UnicodeDecodeError as error:
-            line, byte = self._undecodable_line(), error.object[error.start]
-            fault = f"byte {byte:#04x} is not {self.form.encoding}"
-            other = "utf-16" if self._begins_as_utf_16() else "latin-1"
-            raise InputError(f"{self.path}, line {line}: {fault}; --encoding names another, such as {other}") from None
+            raise decoding_fault(self.path, self.form, self.encoding, error) from None
         except (*DAMAGED, OSError) as error:
             after = self.skip + (reader.line_num if reader else 0)
             raise InputError(f"{self.path}, after line {after}: damaged {self.packed} file ({error})") from None
-
-    def _begins_as_utf_16(self) -> bool:
-        with self._open()[0] as text:
-            return text.buffer.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-    def _undecodable_line(self) -> int:
-        """Number of the first line that is not text in the encoding."""
-        with self._open()[0] as text:
-            lines: Any = text.buffer
-            for number, line in enumerate(lines, 1):
-                try:
-                    line.decode(self.encoding)
-                except UnicodeDecodeError:
-                    return number
-        return 0

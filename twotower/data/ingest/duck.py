@@ -23,7 +23,7 @@ from twotower.data.ingest.json_table import JsonTable
 from twotower.data.ingest.tables import Table
 
 ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "ascii": "utf-8", "iso8859-1": "latin-1"}
-PACKINGS = {"": "none", "gzip": "gzip"}
+PACKINGS = {"": "none", "gzip": "gzip", "zstd": "zstd"}
 EVERY_ROW = -1  # of a file decides on the types of its columns
 #: Types of text that keep it as it is written: the day of a time in its own time zone, say.
 WRITTEN = re.compile(r"\b(TIMESTAMP( WITH TIME ZONE|_\w+)?|DATE|TIME( WITH TIME ZONE)?|UUID)\b")
@@ -83,7 +83,10 @@ class DuckTable(ArrowTable):
         places = {name: quoted(name) if name in top else ".".join(map(quoted, name.split("."))) for name in names}
         with self._errors():
             chosen = ", ".join(f"{place} AS {quoted(name)}" for name, place in places.items())
-            yield from self.rows.project(chosen).arrow(rows or blocks.BLOCK_ROWS)
+            for batch in self.rows.project(chosen).arrow(rows or blocks.BLOCK_ROWS):
+                if isinstance(self.table, JsonTable) and any(map(has_json, batch.columns)):
+                    raise Unfit
+                yield batch
 
     def kind(self, name: str) -> Any:
         return next(self.batches([name])).schema.field(name).type
@@ -106,7 +109,7 @@ class DuckTable(ArrowTable):
             options |= {"format": "newline_delimited"}
             types = self._types(form, table.path, options | ({"sample_size": EVERY_ROW} if self.condition else {}))
             roots = {name if name in types else name.split(".")[0] for name in used}
-            if not roots <= types.keys():
+            if not roots <= types.keys() or any("JSON" in types[root] for root in roots):  # values of several types
                 raise Unfit
             types |= {root: WRITTEN.sub("VARCHAR", types[root]) for root in roots}
             types = types if self.condition else {root: types[root] for root in roots}
@@ -147,7 +150,7 @@ def csv_options(table: CsvTable) -> dict[str, Any]:
     """The format of a file as options of read_csv. Errors: Unfit for what it does not know."""
     if table.escapes or table.encoding not in ENCODINGS or len(table.separator.encode()) > MOST_SEPARATOR_BYTES:
         raise Unfit
-    quote = '"' if table.form.quotes and len(table.separator) == 1 else ""
+    quote = table.quote if table.form.quotes and len(table.separator) == 1 else ""
     return {
         "delim": table.separator, "quote": quote, "escape": quote, "encoding": ENCODINGS[table.encoding],
         "header": False, "skip": table.skip + table.form.header, "strict_mode": True, "nullstr": "",
@@ -167,6 +170,16 @@ def rewritten(table: CsvTable | JsonTable, skip_ragged: bool) -> Iterator[tuple[
                 writer.writerows(zip(*block.columns, strict=True))
                 ragged += block.ragged
         yield CsvTable(path, CsvFormat(separator=",")), ragged
+
+
+def has_json(column: Any) -> bool:
+    """Whether a column has texts that are lists or objects, which DuckDB makes of those that it did not expect."""
+    from pyarrow import compute, types
+
+    if not types.is_string(column.type):
+        return False
+    starts = (compute.any(compute.starts_with(column, mark)).as_py() for mark in ("[", "{"))
+    return any(starts)
 
 
 def sql(value: Any) -> str:

@@ -16,7 +16,7 @@ from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.ingest.arrow_columns import arrow_texts
 from twotower.data.ingest.arrow_table import ArrowTable
-from twotower.data.ingest.blocks import FAST_FROM_BYTES, Block, CsvFormat
+from twotower.data.ingest.blocks import COUNTED_ROWS, FAST_FROM_BYTES, FEW_BAD_ROWS, Block, CsvFormat, bad_row_hints
 from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, LostDigitsError, clean
 from twotower.data.ingest.csv_table import CsvTable
 from twotower.data.ingest.days import Days, fitting_formats
@@ -28,12 +28,14 @@ from twotower.data.ingest.vocabulary import NONE, Vocabulary, order_of_appearanc
 
 USER, TITLE, TERRITORY, TIME, INFO = "user", "title", "territory", "time", "info "  # roles of columns
 REQUIRED = (USER, TITLE, TERRITORY, TIME)
+OPTIONS = {USER: "--user", TITLE: "--title", TERRITORY: "--territory", TIME: "--time"}  # else of INFO
 MISSING_TERRITORY = ("fail", "drop", "unknown")  # what to do with events without a territory
 UNKNOWN = "unknown"  # the territory of those that are kept
-COUNTED_ROWS = 1_000_000  # at most, to say how many are bad
+AGAIN = "the header again"
 SOME_TIMES = 100  # unreadable ones, to suggest a format
 SLOW = f"slowly, without DuckDB ({REMEDY} reads large files several times as fast)"
-FEW_BAD_ROWS = 0.05  # share of bad rows up to which leaving them out is offered
+FEW_MISSING_IDS = 0.25  # as FEW_BAD_ROWS, of missing ids and territories: little else can be done about them
+TIMES_READ = "dates such as 2024-03-01 and 20240301 and counts such as seconds since 1970 are read"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ class EventLog:
     info: dict[str, Column] = field(default_factory=dict)  # columns that describe users or titles
     skipped: dict[str, int] = field(default_factory=dict)  # why bad rows were left out → how many
     formats: tuple[str, ...] = ()  # how the files were read
+    times: tuple[str, ...] = ()  # how the times were
+    missing: dict[str, list[str]] = field(default_factory=dict)  # column → words in it that mean a missing value
+    folders: tuple[str, ...] = ()  # columns that the names of folders say
 
     def __len__(self) -> int:
         return len(self.user.codes)
@@ -100,8 +105,7 @@ class EventLog:
             territory=self.territory and self.territory.take(rows),
             day=None if self.day is None else self.day[rows],
             info={name: column.take(rows) for name, column in self.info.items()},
-            skipped=self.skipped,
-            formats=self.formats,
+            **{name: getattr(self, name) for name in ("skipped", "formats", "times", "missing", "folders")},
         )
 
 
@@ -125,7 +129,7 @@ def read_log(
     """
     reader = _LogReader(columns, skip_bad_rows, missing_territory, condition)
     # All are opened before the first is read: a wrong column name of the last file must not cost an hour.
-    tables = [open_log(file, form, list(reader.columns_of(file).values())) for file in files]
+    tables = [open_log(file, form, list(reader.columns_of(file).values()), reader.options) for file in files]
     for file, table in zip(files, tables, strict=True):
         for what, name in reader.columns_of(file).items():
             if what in (USER, TITLE) and isinstance(table, ArrowTable | JsonTable):
@@ -139,15 +143,16 @@ def read_log(
         chosen = f" for which {condition}" if condition else ""
         raise InputError(f"{', '.join(str(file.path) for file in files)}: no events{chosen}{left_out}")
     formats = [table.description for table in tables] + [SLOW] * reader.is_slow
-    return replace(reader.finish(), formats=tuple(dict.fromkeys(formats)))
+    used = dict.fromkeys(name for file in files for name in file.partition if name in reader.columns.values())
+    return replace(reader.finish(), formats=tuple(dict.fromkeys(formats)), folders=tuple(used))
 
 
-def open_log(file: LogFile, form: CsvFormat | None, needed: Sequence[str]) -> Table:
+def open_log(file: LogFile, form: CsvFormat | None, needed: Sequence[str], options: Mapping[str, str]) -> Table:
     """The table of a file or a query. Errors: those of ``open_table``."""
     if file.query is None:
-        return open_table(file.path, form, needed)
+        return open_table(file.path, form, needed, options, list(file.partition))
     table = QueryTable(file.query)
-    check_columns(table, needed)
+    check_columns(table, needed, options)
     return table
 
 
@@ -170,7 +175,10 @@ class _LogReader:
         self.columns |= {TERRITORY: columns.territory} if columns.territory else {}
         self.columns |= {TIME: columns.time} if columns.time else {}
         self.columns |= {INFO + name: name for name in columns.info}
-        self.names = {what: Vocabulary(what in (USER, TITLE)) for what in (*self.columns, TERRITORY)}
+        info = {INFO + name: Vocabulary(missing=MISSING_IDS) for name in columns.info}
+        self.names = {USER: Vocabulary(True), TITLE: Vocabulary(True), TERRITORY: Vocabulary(), **info}
+        roles = reversed(self.columns.items())  # the first one counts
+        self.options = {name: OPTIONS.get(what, "--user-info or --title-info") for what, name in roles}
         self.days = Days(columns.time_format)
         self.rows: dict[str, list[np.ndarray]] = {what: [] for what in (*self.columns, TERRITORY)}
         self.skipped: Counter[str] = Counter()
@@ -196,7 +204,7 @@ class _LogReader:
             except Unfit:
                 assert isinstance(table, CsvTable | JsonTable)
                 with rewritten(table, self.skip_bad_rows) as (copy, ragged):
-                    self.skipped["wrong number of fields"] += ragged
+                    self.skipped[table.ragged] += ragged
                     self.read_fast(file, DuckTable(copy, names, self.condition, file.partition), progress, most)
             return
         if isinstance(table, QueryTable) or table.path.stat().st_size >= FAST_FROM_BYTES:
@@ -240,7 +248,7 @@ class _LogReader:
             where = f"{table.path}, column {name!r}"
             expected = "write ids as text or as 64-bit integers"
             raise InputError(f"{where}: {str(error)!r} is a rounded number, not an id; {expected}") from None
-        except ValueError as error:  # of Arrow, or UnicodeDecodeError: Parquet does not check what it calls text
+        except (ValueError, NotImplementedError) as error:  # of Arrow; Parquet does not check what it calls text
             if not isinstance(table, ArrowTable):
                 raise
             raise table.not_text(name, error) from None
@@ -253,7 +261,7 @@ class _LogReader:
                 codes[what] = np.repeat(self.codes(file, table, what, [file.partition[name]]), n)
         required = [what for what in REQUIRED if what in codes]
         good = ~self.repeated_headers(table, columns, codes)
-        self.skipped["the header again"] += int((~good).sum())
+        self.skipped[AGAIN] += int((~good).sum())
         if TERRITORY in codes and self.missing_territory != "fail":
             lost = codes[TERRITORY] == NONE
             if self.missing_territory == "unknown":
@@ -268,7 +276,7 @@ class _LogReader:
             good &= ~bad
         if not self.skip_bad_rows and not good[kept].all():
             raise self.bad_row(file, table, block, codes, required, int(np.argmax(kept & ~good)))
-        self.skipped["wrong number of fields"] += block.ragged
+        self.skipped[table.ragged] += block.ragged
         if TIME in columns and len(self.unreadable_times) < SOME_TIMES:
             times = block.columns[list(columns).index(TIME)]
             texts = [text_at(times, row) for row in np.flatnonzero(codes[TIME] == NONE)[:SOME_TIMES].tolist()]
@@ -297,31 +305,34 @@ class _LogReader:
         """What is wrong with the first bad row, how many there are, and what to do."""
         columns = self.columns_of(file)
         what = next(what for what in required if codes[what][row] == NONE)
-        if what not in columns:
-            name = self.columns[what]
-            return InputError(f"{table.path}: {name} = {file.partition[name]!r} is not a {what}")
-        text = text_at(block.columns[list(columns).index(what)], row)
-        form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
-        fault = f"{table.where(block.start + row, columns[what])}: {text.strip()!r} is not a {what}{form}"
+        if what in columns:
+            text = text_at(block.columns[list(columns).index(what)], row).strip()
+            form = f" of the form {self.days.form!r}" if what == TIME and self.days.form else ""
+            fault = f"{table.where(block.start + row, columns[what])}: {text!r} is not a {what}{form}"
+        else:
+            text = file.partition[self.columns[what]]
+            fault = f"{table.path}, folder {self.columns[what]!r}: {text!r} is not a {what}"
         counter = _LogReader(self.names_of_columns, True, self.missing_territory, self.condition)
         try:
             counter.read(file, table, silent, COUNTED_ROWS)
         except InputError:  # a fault further on has its turn later
             return InputError(fault)
-        n_bad = sum(counter.skipped.values())
-        n_rows = n_bad + counter.n_rows()
-        hints = []
-        if what == TIME and not self.days.form and text.strip() not in MISSING:
-            forms = fitting_formats(counter.unreadable_times)[:3]
-            hints.append(f"--time-format names the format{': ' if forms else ''}{' or '.join(map(repr, forms))}")
+        return InputError(f"{fault} ({counter.hints(what, text)})")
+
+    def hints(self, what: str, text: str) -> str:
+        """What to do about a value that is no user, title, territory or time, now that all rows are counted."""
+        n_bad = sum(self.skipped.values()) - self.skipped[AGAIN]
+        n_rows = n_bad + self.n_rows()
+        is_missing = clean(text) in MISSING_IDS
         if what == TERRITORY:
-            hints.append("--missing-territory drop leaves such rows out, --missing-territory unknown keeps them")
-        if n_bad <= FEW_BAD_ROWS * n_rows or clean(text) in MISSING_IDS:
-            hints.append(f"--skip-bad-rows leaves out {n_bad:,} of {counted(n_rows, 'row')}")
-        elif not hints:
-            options = f"--{what} and --time-format" if what == TIME else f"--{what}"
-            hints.append(f"like {n_bad:,} of {counted(n_rows, 'row')}: check {options}")
-        return InputError(f"{fault} ({'; '.join(hints)})")
+            return missing_territories(self.skipped[f"not a {TERRITORY}"], n_rows, "row")
+        otherwise = f"check {OPTIONS[what]}{' and --time-format' if what == TIME and self.days.form else ''}"
+        rows = bad_row_hints(n_bad, n_rows, otherwise, FEW_MISSING_IDS if is_missing else FEW_BAD_ROWS)
+        if what != TIME or self.days.form or is_missing or rows.startswith("--skip"):
+            return rows
+        if forms := fitting_formats(self.unreadable_times)[:3]:
+            return f"--time-format names the format: {' or '.join(map(repr, forms))}; {rows}"
+        return f"{TIMES_READ}, --time-format names the format of others; {rows}"
 
     def finish(self) -> EventLog:
         """All of them as one log."""
@@ -334,7 +345,18 @@ class _LogReader:
             day=codes.get(TIME),
             info={what.removeprefix(INFO): columns[what] for what in columns if what.startswith(INFO)},
             skipped={reason: rows for reason, rows in self.skipped.items() if rows},
-        )
+            times=(f"the format {self.days.form!r}",) if self.days.form else tuple(self.days.readings),
+            missing={self.columns[what]: sorted(self.names[what].markers) for what in self.columns
+                     if what in self.names and self.names[what].markers},
+        )  # fmt: skip
+
+
+def missing_territories(lost: int, of: int, what: str) -> str:
+    """What to do about so many rows, or users, without a territory."""
+    of_all = f"{lost:,} of {counted(of, what)}"
+    few = lost <= FEW_MISSING_IDS * of
+    hint = f"--missing-territory drop leaves out {of_all}" if few else f"like {of_all}: check --territory"
+    return f"{hint}; --missing-territory unknown keeps them"
 
 
 def text_at(values: list[str] | Any, row: int) -> str:

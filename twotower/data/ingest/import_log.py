@@ -1,145 +1,44 @@
 """``twotower import``: watch logs in files → a dataset."""
 
-import json
-import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
-from twotower.core.no_effect import refuse_no_effect, set_values
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
 from twotower.data.dataset import HISTORY
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.first_streams import FirstStreams
-from twotower.data.ingest.blocks import CsvFormat
-from twotower.data.ingest.cleaning import MISSING, clean
+from twotower.data.ingest.blocks import some_of
 from twotower.data.ingest.distinct import distinct_events, order_of_days
-from twotower.data.ingest.events import MISSING_TERRITORY, EventLog, LogColumns, LogFile, read_log
+from twotower.data.ingest.events import EventLog, LogColumns, LogFile, read_log
+from twotower.data.ingest.import_config import HISTORY_SHARE, ImportConfig
 from twotower.data.ingest.log_files import log_files
 from twotower.data.ingest.pipes import files_of_pipes
 from twotower.data.ingest.plausibility import (
+    damaged_texts,
     implausible_days,
     implausible_events,
+    similar_ids,
     thin_test_days,
 )
 from twotower.data.ingest.profiles import SideData, assign_territories, describe_titles, describe_users, with_origin
-from twotower.data.ingest.queries import Query, without_password
-from twotower.data.ingest.selection import UNKNOWN_IDS, Selection
+from twotower.data.ingest.queries import Query
+from twotower.data.ingest.selection import Selection
 from twotower.data.ingest.side_tables import read_side_table
 from twotower.data.ingest.splits import Split, split_at_random, split_by_day, supported_test_days
 from twotower.data.ingest.territory_names import read_territory_names
 from twotower.data.territories import Territories
 
 DRY_ROWS = 100_000  # of each file
-HISTORY_SHARE = 0.5  # of each user's pairs where there are no times, by default
-
-
-@dataclass(frozen=True)
-class ImportConfig:
-    """The options of ``twotower import``, stored in the dataset's manifest."""
-
-    events: tuple[Path, ...] = ()  # files of watch events
-    markets: tuple[tuple[str, Path], ...] = ()  # (territory, file of events that all happened there)
-    user: str = "user"  # columns
-    title: str = "title"
-    territory: str = "territory"  # of ``users`` if it has that column and there are no markets, else of the events
-    time: str | None = None
-    time_format: str | None = None  # as of datetime.strptime; None: see days.py
-    user_info: tuple[str, ...] = ()  # columns of the events that describe users
-    title_info: tuple[str, ...] = ()  # columns of the events that describe titles
-    users: Path | None = None  # a table with one row per user
-    users_id: str | None = None  # None: as ``user``
-    titles: Path | None = None  # a table with one row per title, or several with join_titles or title_weight
-    titles_id: str | None = None  # None: as ``title``
-    join_titles: bool = False
-    title_weight: str | None = None
-    title_country: str | None = None  # the column of them with the country of origin
-    unknown_ids: str = "fail"  # what to do with users and titles of the events that those tables lack
-    keep_titles: str | None = None  # regular expression to be found in a title's id
-    min_title_users: int = 1
-    train_days: int | None = None  # None: see split_by_day
-    test_days: int | None = None
-    calendar: bool = False
-    history_share: float | None = None  # None: HISTORY_SHARE
-    available_after: int = 0  # users in a territory before a title is available there; 0: everywhere at once
-    from_date: str | None = None  # YYYY-MM-DD: events before it are left out
-    until_date: str | None = None  # and events after it
-    missing_territory: str = "fail"  # what to do with users and events without a territory
-    territories_are: str | None = None  # names, codes or other; None: names and codes of countries
-    territory_names: Path | None = None  # a table of spellings of territories
-    places: Path | None = None  # a table of places of territories
-    skip_bad_rows: bool = False
-    strict: bool = False  # warnings are errors
-    dry_run: bool = False  # read the first DRY_ROWS rows of each file and write nothing
-    separator: str | None = None
-    encoding: str = "utf-8"
-    no_header: bool = False
-    no_quotes: bool = False
-    backslash_escapes: bool = False
-    skip_lines: int = 0
-    users_separator: str | None = None  # of the table of users; None: as of the events, here and below
-    users_encoding: str | None = None
-    users_no_header: bool | None = None
-    titles_separator: str | None = None
-    titles_encoding: str | None = None
-    titles_no_header: bool | None = None
-    where: str | None = None  # an SQL expression of the events' columns: other rows are left out
-    sql: str | None = None  # a query whose rows are events
-    database: str | None = None  # that it asks; None: DuckDB itself
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.events or self.markets or self.sql):
-            raise InputError("no watch log: expected --events FILE, --market TERRITORY FILE or --sql QUERY")
-        if self.unknown_ids not in UNKNOWN_IDS:
-            raise InputError(f"--unknown-ids {self.unknown_ids!r}: expected {', '.join(UNKNOWN_IDS)}")
-        if not 0 <= (self.history_share or 0) < 1:
-            raise InputError(f"--history-share {self.history_share}: expected from 0 to less than 1")
-        for name in ("from_date", "until_date"):
-            try:
-                date.fromisoformat(getattr(self, name) or "2000-01-01")
-            except ValueError:
-                flag = f"--{name.removesuffix('_date')}"
-                raise InputError(f"{flag} {getattr(self, name)!r}: expected a date such as 2024-03-01") from None
-        if self.missing_territory not in MISSING_TERRITORY:
-            expected = ", ".join(MISSING_TERRITORY)
-            raise InputError(f"--missing-territory {self.missing_territory!r}: expected {expected}")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected a whole number >= 0")
-        for territory, file in self.markets:
-            if clean(territory) in MISSING:
-                raise InputError(f"--market {territory!r} {file}: expected a code or a name of a territory")
-        try:
-            re.compile(self.keep_titles or "")
-        except re.error as error:
-            raise InputError(f"--keep-titles {self.keep_titles!r}: not a regular expression ({error})") from None
-        if (self.train_days == 0) != (self.test_days == 0):
-            zero, other = ("train", "test") if self.train_days == 0 else ("test", "train")
-            raise InputError(f"--{zero}-days 0: expected --{other}-days 0 as well, for a log to score only")
-        refuse_no_effect("import", set_values(vars(self)), vars(self))
-
-    def plain(self) -> dict[str, Any]:
-        """The config for JSON, with paths as text and without passwords."""
-        plain = json.loads(json.dumps(asdict(self), default=str))
-        return plain | {name: plain[name] and without_password(plain[name]) for name in ("sql", "database")}
-
-    def form(self, table: str = "events") -> CsvFormat:
-        """How text files of the events, or the table of ``users`` or ``titles``, are written."""
-        separator, encoding, no_header, skip_lines = self.separator, self.encoding, self.no_header, self.skip_lines
-        if table != "events":
-            own = [getattr(self, f"{table}_{name}") for name in ("separator", "encoding", "no_header")]
-            separator, encoding = own[0] or separator, own[1] or encoding
-            no_header = no_header if own[2] is None else own[2]
-            skip_lines = 0
-        separator = {"tab": "\t", r"\t": "\t"}.get(separator or "", separator)
-        return CsvFormat(separator, encoding, not no_header, not self.no_quotes, self.backslash_escapes, skip_lines)
+Named = TypeVar("Named", Path, tuple[str, Path])
 
 
 @dataclass(frozen=True)
@@ -172,6 +71,7 @@ def import_logs(
     if config.dry_run:
         with TemporaryDirectory() as folder:
             return import_logs(Path(folder) / "set", replace(config, dry_run=False), progress, most_rows=DRY_ROWS)
+    config = replace(config, events=in_order(config.events), markets=in_order(config.markets))
     paths = [*config.events, *(path for _, path in config.markets), config.users, config.titles]
     # The writer comes first: an existing directory is an error before an hour of reading, not after.
     with (
@@ -193,25 +93,30 @@ def read_events(
     config: ImportConfig, side: SideData, progress: Progress = silent, most_rows: float = np.inf
 ) -> EventLog:
     """The events that a config names, as they stand in the log. Errors: InputError as for ``read_log``."""
-    return read_log(
-        [file for path in config.events for file in log_files(path)]
-        + [file for name, path in config.markets for file in log_files(path, name)]
-        + ([LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []),
-        LogColumns(
-            user=config.user,
-            title=config.title,
-            territory=config.territory if side.territory is None else None,
-            time=config.time,
-            time_format=config.time_format,
-            info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
-        ),
-        config.form(),
-        config.skip_bad_rows,
-        progress,
-        config.missing_territory,
-        most_rows,
-        config.where or "",
+    columns = LogColumns(
+        user=config.user,
+        title=config.title,
+        territory=config.territory if side.territory is None else None,
+        time=config.time,
+        time_format=config.time_format,
+        info=tuple(dict.fromkeys((*config.user_info, *config.title_info))),
     )
+    log_of = [file for path in config.events for file in log_files(path)]
+    log_of += [file for name, path in config.markets for file in log_files(path, name)]
+    log_of += [LogFile(Path("--sql"), query=Query(config.sql, config.database))] if config.sql else []
+    try:
+        return read_log(log_of, columns, config.form(), config.skip_bad_rows, progress, config.missing_territory,
+                        most_rows, config.where or "")  # fmt: skip
+    except InputError as error:
+        if side.users is None or f"no column {columns.territory!r}" not in str(error):
+            raise
+        has = f"{side.users.path} has none, either, but {some_of(list(side.users.columns))}"
+        raise InputError(f"{error}; {has}") from None
+
+
+def in_order(given: tuple[Named, ...]) -> tuple[Named, ...]:
+    """Files, and those of markets, by name: the order in which they were given makes no other dataset."""
+    return tuple(sorted(given, key=lambda one: str(one if isinstance(one, Path) else (str(one[1]), one[0]))))
 
 
 def read_side_data(config: ImportConfig) -> SideData:
@@ -219,8 +124,9 @@ def read_side_data(config: ImportConfig) -> SideData:
     users = titles = None
     if config.users is not None:
         users = read_side_table(
-            config.users, config.users_id or config.user, config.form("users"), skip_bad_rows=config.skip_bad_rows
-        )
+            config.users, config.users_id or config.user, config.form("users"), skip_bad_rows=config.skip_bad_rows,
+            territory=config.territory,
+        )  # fmt: skip
     if config.titles is not None:
         titles = read_side_table(
             config.titles, config.titles_id or config.title, config.form("titles"), config.join_titles,
@@ -249,6 +155,10 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
     n_events, shape = len(log), (len(title_ids), len(territories))
     assumed, doubts = side.names.doubts(names)
     warnings = implausible_events(user, title, user_ids, len(title_ids)) + doubts
+    texts = {"user": user_ids, "title": title_ids, "territory": names}
+    texts |= {f"column {name!r} of titles": column for name, column in title_columns.items()}
+    warnings += [warning for what, column in texts.items() for warning in damaged_texts(what, column)]
+    warnings += similar_ids("user", user_ids) + similar_ids("title", title_ids)
     user, title, ordinal = distinct_events(user, title, log.day, len(user_ids), shape[0])
     if len(user) < n_events:
         when = " and day" if config.time else ""
@@ -295,7 +205,7 @@ def write_log(writer: DatasetWriter, log: EventLog, side: SideData, config: Impo
         n_history=bounds[1],
         split=split,
         notes=notes,
-        assumptions=assumptions_of(log, side) + assumed,
+        assumptions=assumptions_of(log, side) + kept_columns(user_columns, title_columns) + assumed,
         warnings=warnings,
     )
 
@@ -322,8 +232,10 @@ def select_days(log: EventLog, config: ImportConfig, notes: list[str]) -> EventL
     if last is not None:
         keep &= log.day <= last
     if not keep.any():
-        options = f"--from {config.from_date}, --until {config.until_date}"
-        raise InputError(f"no events are left of {len(log):,} ({options})")
+        chosen = {"--from": config.from_date, "--until": config.until_date}
+        options = ", ".join(f"{name} {day}" for name, day in chosen.items() if day)
+        days = " … ".join(date.fromordinal(int(day)).isoformat() for day in (log.day.min(), log.day.max()))
+        raise InputError(f"no events are left of {len(log):,} of {days} ({options})")
     if not keep.all():
         notes.append(f"{counted(int((~keep).sum()), 'event')} left out: before --from or after --until.")
     return log if keep.all() else log.take(keep)
@@ -352,20 +264,39 @@ def select(log: EventLog, side: SideData, config: ImportConfig, notes: list[str]
 def assumptions_of(log: EventLog, side: SideData) -> list[str]:
     """How the log was read: formats, and what may mean something else."""
     lines = [f"Read as {'; '.join(log.formats)}."] if log.formats else []
+    lines += [f"Times read as {', '.join(log.times)}."] if log.day is not None and log.times else []
+    lines += [f"Columns that folders say: {', '.join(map(repr, log.folders))}."] if log.folders else []
+    missing = dict(log.missing)
+    for table in (side.users, side.titles):
+        missing |= {table.path.name: sorted(table.markers)} if table and table.markers else {}
+    if missing:
+        words = "; ".join(f"{some_of(words)} in {name}" for name, words in missing.items())
+        lines.append(f"Read as missing, as empty cells are: {words}.")
     if log.territory is not None and "NA" in log.territory.names:
         events = int((log.territory.codes == log.territory.names.index("NA")).sum())
         if events:
-            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), not as a missing value.")
+            meaning = "not as a missing value; a line NA,unknown in --territory-names FILE says otherwise"
+            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), {meaning}.")
     if side.titles is not None and side.titles.ignored:
         names = ", ".join(map(repr, side.titles.ignored))
         lines.append(f"Columns of {side.titles.path.name} left out: {names}, the users and times of events.")
     return lines
 
 
+def kept_columns(users: Mapping[str, Sequence[str]], titles: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which columns describe users and titles, and what the next command makes of them."""
+    lines = [f"Columns of users: {some_of(list(users))} (embed --profile makes categories of them)."] if users else []
+    use = "embed reads texts among them as text, --categorical makes categories"
+    return lines + ([f"Columns of titles: {some_of(list(titles))} ({use})."] if titles else [])
+
+
 def split_events(user: np.ndarray, day: np.ndarray | None, config: ImportConfig) -> Split:
     """History, training and test by day, or at random where there are no times."""
     if day is not None:
-        return split_by_day(day, config.train_days, config.test_days, config.calendar)
+        try:
+            return split_by_day(day, config.train_days, config.test_days, config.calendar)
+        except InputError as error:
+            raise InputError("; ".join([str(error), *implausible_days(day)])) from None
     share = HISTORY_SHARE if config.history_share is None else config.history_share
     return split_at_random(user, share, generator(config.seed, Stream.RANDOM_SPLIT))
 

@@ -10,7 +10,8 @@ from typing import Any
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.ingest.arrow_columns import LIST_MARK, number_text
-from twotower.data.ingest.blocks import BLOCK_ROWS, Block
+from twotower.data.ingest.blocks import BLOCK_ROWS, Block, CsvFormat, bad_row_hints
+from twotower.data.ingest.encodings import decoding_fault, text_encoding
 from twotower.data.ingest.formats import DAMAGED, open_binary
 
 KEY_LINES = 10_000  # lines whose keys are the columns
@@ -20,19 +21,23 @@ class JsonTable:
     """A file of JSON lines; ``columns`` are the keys of the first lines, in order of appearance."""
 
     description = "JSON lines"
+    ragged = "not a JSON object"
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, form: CsvFormat | None = None):
+        self.path, self.form = path, form or CsvFormat()
+        self.encoding = text_encoding(path, self.form)
         keys: dict[str, None] = {}
-        self.lists: set[str] = set()  # keys with a list in one of the first lines
+        self.lists: set[str] = set()  # keys with a list in one of the lines so far
+        self.ids: set[str] = set()  # keys that must have none
         for row in islice(self._rows(), KEY_LINES):
             keys |= dict.fromkeys(row or ())
         self.columns = list(keys)
 
     def check_ids(self, name: str) -> None:
-        """Errors: InputError for a key of lists, where an id per row is expected."""
+        """From now on a list is an error for this key, where an id per row is expected."""
+        self.ids.add(name)
         if name in self.lists:
-            raise InputError(f"{self.path}, column {name!r}: a list per row, expected one id; write one row per item")
+            raise self._not_an_id(name)
 
     def blocks(self, names: Sequence[str], skip_ragged: bool = False, progress: Progress = silent) -> Iterator[Block]:
         """The columns ``names`` as text, ``BLOCK_ROWS`` rows at a time. Errors: InputError with the line."""
@@ -51,7 +56,7 @@ class JsonTable:
         """Each line as texts by dotted key; None for one that is no object, which is an error unless ``skip``."""
         stream, _ = open_binary(self.path)
         number = 0
-        with io.TextIOWrapper(stream, "utf-8-sig") as text:
+        with io.TextIOWrapper(stream, "utf-8-sig" if self.encoding == "utf-8" else self.encoding) as text:
             try:
                 for number, line in enumerate(text, 1):
                     if not line.strip():
@@ -60,14 +65,29 @@ class JsonTable:
                         value = json.loads(line)
                         if not isinstance(value, dict):
                             raise ValueError("no object")
-                        self.lists.update(key for key, item in flatten(value) if isinstance(item, list))
-                        yield {key: json_text(item) for key, item in flatten(value)}
-                    except ValueError as error:
+                        items = dict(flatten(value))
+                    except (ValueError, RecursionError) as error:
                         if not skip:
-                            raise InputError(f"{self.path}, line {number}: not a JSON object ({error})") from None
+                            raise self._no_object(number, error) from None
                         yield None
-            except (UnicodeDecodeError, OSError, *DAMAGED) as error:
+                        continue
+                    self.lists.update(key for key, item in items.items() if isinstance(item, list))
+                    if self.ids & self.lists:
+                        raise self._not_an_id(min(self.ids & self.lists), number)
+                    yield {key: json_text(item) for key, item in items.items()}
+            except UnicodeDecodeError as error:
+                raise decoding_fault(self.path, self.form, self.encoding, error) from None
+            except (OSError, *DAMAGED) as error:
                 raise InputError(f"{self.path}, after line {number}: not readable ({error})") from None
+
+    def _no_object(self, number: int, error: Exception) -> InputError:
+        rows = [row is None for row in self._rows()]
+        hints = bad_row_hints(sum(rows), len(rows), "jq -c writes one object per line")
+        return InputError(f"{self.path}, line {number}: not a JSON object, {error} ({hints})")
+
+    def _not_an_id(self, name: str, line: int = 0) -> InputError:
+        where = f"{self.path}, line {line}" if line else str(self.path)
+        return InputError(f"{where}, column {name!r}: a list per row, expected one id; write one row per item")
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -89,4 +109,7 @@ def json_text(value: Any) -> str:
         return number_text(value)
     if isinstance(value, list):
         return LIST_MARK.join(map(json_text, value))
-    return str(value) if not isinstance(value, dict) else json.dumps(value)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

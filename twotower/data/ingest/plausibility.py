@@ -1,5 +1,7 @@
 """Signs that a log was misread: what no sound log shows, as warnings."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 
 import numpy as np
@@ -12,6 +14,9 @@ ONE_USER_TITLES = 0.9  # share of titles with a single user
 ONE_USER_EVENTS = 0.05  # share of events of a single user
 EARLIEST = date(1990, 1, 1).toordinal()
 THIN_DAY = 0.1  # of the median number of events per day
+LOOKED_AT = 1_000_000  # texts at most, to find damaged and similar ones
+DAMAGED_TEXTS = 0.05  # share of those beyond ASCII
+SIMILAR_IDS = 0.05  # share of ids
 
 
 def implausible_events(user: np.ndarray, title: np.ndarray, user_ids: list[str], n_titles: int) -> list[str]:
@@ -33,6 +38,43 @@ def implausible_events(user: np.ndarray, title: np.ndarray, user_ids: list[str],
         share = f"{counts[most] / len(user):.0%} of the events"
         warnings.append(f"User {user_ids[most]!r} has {share}: a missing value, a shared account or a robot?")
     return warnings
+
+
+def damaged_texts(what: str, texts: Sequence[str]) -> list[str]:
+    """Signs that texts were decoded by another encoding than they were written in, here or before."""
+    foreign = [text for text in texts[:LOOKED_AT] if not text.isascii()]
+    lost = [text for text in foreign if "\ufffd" in text]
+    wrong = [text for text in foreign if is_utf_8_misread(text)]
+    warnings = []
+    for damaged, meaning in (
+        (lost, "have characters that were lost before: export them again"),
+        (wrong, "look like UTF-8 read as another encoding: --encoding utf-8, or export them again"),
+    ):
+        if len(damaged) > DAMAGED_TEXTS * len(foreign):
+            plural = {"territory": "territories"}.get(what, f"{what}s" if " " not in what else f"texts in {what}")
+            warnings.append(f"{len(damaged):,} of {len(texts):,} {plural}, such as {damaged[0]!r}, {meaning}")
+    return warnings
+
+
+def is_utf_8_misread(text: str) -> bool:
+    """Whether a text is what another encoding makes of the bytes of UTF-8."""
+    for encoding in ("cp1252", "latin-1"):
+        with suppress(UnicodeError):
+            return text.encode(encoding).decode("utf-8") != text
+    return False
+
+
+def similar_ids(what: str, ids: Sequence[str]) -> list[str]:
+    """Ids that differ only in case, leading zeros or braces, where they are many: two ways to write one."""
+    if len(ids) < ENOUGH_USERS:
+        return []
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.strip("{}").lstrip("0").casefold(), name), name) for name in ids[:LOOKED_AT]]
+    twice = [pair for pair in pairs if pair[0] != pair[1]]
+    if len(twice) < SIMILAR_IDS * len(pairs):
+        return []
+    names = f"{counted(len(twice), what)} may occur twice, such as {twice[0][0]!r} and {twice[0][1]!r}"
+    return [f"{names}: are ids written in one way?"]
 
 
 def implausible_days(day: np.ndarray) -> list[str]:

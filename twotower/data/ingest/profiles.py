@@ -10,7 +10,7 @@ from twotower.core.formatting import counted
 from twotower.core.jit import njit
 from twotower.data.dataset import TITLE_ORIGIN
 from twotower.data.first_streams import group_by_user
-from twotower.data.ingest.events import UNKNOWN, EventLog
+from twotower.data.ingest.events import UNKNOWN, EventLog, missing_territories
 from twotower.data.ingest.side_tables import SideTable
 from twotower.data.ingest.territory_names import TerritoryNames, without_a_place
 from twotower.data.ingest.vocabulary import NONE, Vocabulary
@@ -86,7 +86,7 @@ def assign_territories(
         if (codes == NONE).any():
             lost = np.flatnonzero(codes == NONE)
             who = f"{counted(len(lost), 'user')} of the log, such as {user_ids[lost[0]]!r}"
-            hint = "--missing-territory drop leaves them out, --missing-territory unknown keeps them"
+            hint = missing_territories(len(lost), len(user_ids), "user")
             raise InputError(f"{side.users.path}, column {side.territory!r}: no territory for {who} ({hint})")
     elif log.territory is not None:
         owner, codes, names = user, log.territory.codes, log.territory.names

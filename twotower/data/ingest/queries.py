@@ -70,7 +70,13 @@ class QueryTable(ArrowTable):
             raise InputError(f"--database {without_password(database)}: neither DuckDB nor SQLite; {EXPECTED}")
         self.description = "a query of DuckDB"
         self._connection = connection("--sql", database)
-        return self._connection.sql(sql).arrow(blocks.BATCH_ROWS)
+        rows = self._connection.sql(sql)
+        if rows is None:
+            raise InputError(f"--sql {sql!r}: no rows; expected a query, such as SELECT user, title FROM events")
+        for name, kind in zip(rows.columns, map(str, rows.types), strict=True):
+            if kind == "BIT":  # Arrow has no such type
+                raise InputError(f"--sql, column {name!r}: BIT; write it as text, CAST({name} AS VARCHAR)")
+        return rows.arrow(blocks.BATCH_ROWS)
 
     def _by_driver(self, kind: str, address: str, sql: str) -> Any:
         """The same by an ADBC driver. Errors: InputError with the remedy where it is not installed."""
@@ -108,6 +114,9 @@ class QueryTable(ArrowTable):
 
 def first_bytes(database: str) -> bytes:
     """The first bytes of a database in a file. Errors: InputError where there is none."""
+    if "://" in database:
+        what = "not a kind of database that is read; query it through DuckDB, or export the rows"
+        raise InputError(f"--database {without_password(database)}: {what}; {EXPECTED}")
     try:
         with open(database, "rb") as file:
             return file.read(16)

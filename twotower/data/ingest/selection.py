@@ -8,6 +8,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.data.first_streams import FirstStreams
+from twotower.data.ingest.blocks import FEW_BAD_ROWS, some_of
 from twotower.data.ingest.cleaning import MISSING, clean
 from twotower.data.ingest.events import Column, EventLog
 from twotower.data.ingest.side_tables import SideTable
@@ -33,10 +34,12 @@ class Selection:
         codes = self._codes(column)
         lacking = [code for code in codes if column.names[code] not in table.row]
         if lacking and unknown_ids == "fail":
-            raise InputError(
-                f"{table.path}: {len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
-                f"{column.names[lacking[0]]!r} (--unknown-ids drop leaves them out, --unknown-ids keep keeps them)"
-            )
+            lost = f"{len(lacking):,} of {counted(len(codes), what)} in the log are not in it, such as "
+            lost += repr(column.names[lacking[0]])
+            drop = "--unknown-ids drop leaves them out"
+            if len(lacking) > FEW_BAD_ROWS * len(codes):
+                drop = f"it has {some_of(list(table.row), 3)}: check --{what}s-id"
+            raise InputError(f"{table.path}: {lost} ({drop}; --unknown-ids keep keeps them)")
         if unknown_ids == "drop":
             self._leave_out(what, column, lacking, f"not in {table.path.name}")
         elif lacking:

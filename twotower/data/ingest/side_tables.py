@@ -8,8 +8,8 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.data.ingest.arrow_columns import LIST_MARK
-from twotower.data.ingest.blocks import CsvFormat
-from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
+from twotower.data.ingest.blocks import CsvFormat, bad_row_hints
+from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, LostDigitsError, clean, clean_id
 from twotower.data.ingest.tables import Table, open_table, read_columns
 
 MAX_REPEATS = 20  # of one value of a title: weights may be play counts in the millions
@@ -23,6 +23,7 @@ class SideTable:
     row: dict[str, int]  # id → row
     columns: dict[str, list[str]]
     ignored: list[str] = field(default_factory=list)  # columns that were not read
+    markers: set[str] = field(default_factory=set)  # words that were read as missing values
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row (n,) int64 of each id, -1 where there is none."""
@@ -42,18 +43,20 @@ def read_side_table(
     weight: str | None = None,
     ignore: Sequence[str] = (),
     skip_bad_rows: bool = False,
+    territory: str | None = None,
 ) -> SideTable:
     """Read a table with one row per id; with ``join``, or a ``weight`` column, with any number of rows.
 
     The values of an id's rows, as in artist,tag, are joined by ``|``. With weights, as in artist,tag,count, each is
     repeated ``weight`` times where an id's weights are whole numbers up to ``MAX_REPEATS``; otherwise in proportion,
-    so that the largest has that many, and none above 0 is lost.
+    so that the largest has that many, and none above 0 is lost. ``territory`` is a column in which NA is Namibia.
 
     Errors: InputError with file, line and column for a missing id, an id that occurs twice in different
     rows (unless joined), and a weight that is not a finite number from 0 up; with the file for one that cannot be read.
     """
-    join = join or weight is not None
-    table = open_table(path, form, [id_column, *([weight] if weight else [])])
+    join, kind = join or weight is not None, form.table if form else ""
+    options = {id_column: f"--{kind}-id", weight or "": "--title-weight"} if kind else {}
+    table = open_table(path, form, [id_column, *([weight] if weight else [])], options)
     names = [name for name in table.columns if name not in (id_column, weight)]
     ignored = [name for name in table.columns if name in ignore and name != id_column]
     names = [name for name in names if name not in ignored]
@@ -63,14 +66,23 @@ def read_side_table(
     owner = np.zeros(len(ids), np.int64)  # (n,) row of each line's id
     used = np.ones(len(ids), bool)  # (n,)
     for line, text in enumerate(ids):
-        name = clean_id(text)
+        try:
+            name = clean_id(text)
+        except LostDigitsError:
+            where = table.where(line, id_column)
+            raise InputError(f"{where}: {text!r} is a rounded number, not an id; write ids as text") from None
         again = name in row and not join
         if again and all(column[line] == column[first[name]] for column in values):
             used[line] = False  # the same row once more
         elif name in MISSING_IDS and skip_bad_rows:
             used[line] = False
         elif name in MISSING_IDS or again:
-            fault = "is not an id" if name in MISSING_IDS else "occurs a second time, with other values"
+            fault = "occurs a second time, with other values"
+            if name in MISSING_IDS:
+                lost = sum(clean(other) in MISSING_IDS for other in ids)
+                fault = f"is not an id ({bad_row_hints(lost, len(ids), f'check --{kind}-id' if kind else 'check it')})"
+            elif kind == "titles":
+                fault += " (--join-titles joins the values of a title)"
             raise InputError(f"{table.where(line, id_column)}: {name!r} {fault}")
         else:
             first.setdefault(name, line)
@@ -78,8 +90,12 @@ def read_side_table(
     repeats = used.astype(np.int64)
     if weight:
         repeats *= _repeats(_weights(table, weight), owner, len(row))
-    columns = {name: _joined(texts, owner, repeats, len(row)) for name, texts in zip(names, values, strict=True)}
-    return SideTable(Path(path), row, columns, ignored)
+    columns, markers = {}, set[str]()
+    for name, texts in zip(names, values, strict=True):
+        missing = MISSING if name == territory else MISSING_IDS
+        columns[name] = _joined(texts, owner, repeats, len(row), missing)
+        markers |= {word for text in set(texts) if (word := clean(text)) in missing} - {""}
+    return SideTable(Path(path), row, columns, ignored, markers)
 
 
 def _weights(table: Table, column: str) -> np.ndarray:
@@ -108,10 +124,12 @@ def _repeats(weights: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarra
     return np.where(weights > 0, np.maximum(1, np.rint(weights * scale[owner])), 0).astype(np.int64)
 
 
-def _joined(values: list[str], owner: np.ndarray, repeats: np.ndarray, n_owners: int) -> list[str]:
+def _joined(
+    values: list[str], owner: np.ndarray, repeats: np.ndarray, n_owners: int, missing: frozenset[str]
+) -> list[str]:
     """Values (n,), cleaned and repeated, as one text for each row."""
     texts: list[list[str]] = [[] for _ in range(n_owners)]
     for text, row, times in zip(map(clean, values), owner.tolist(), repeats.tolist(), strict=True):
-        if text not in MISSING:
+        if text not in missing:
             texts[row] += [text] * times
     return list(map(LIST_MARK.join, texts))

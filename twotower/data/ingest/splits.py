@@ -1,6 +1,7 @@
 """Split a log into history, training days and test days: by time, or at random where there is none."""
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -55,11 +56,10 @@ def split_by_day(ordinal: np.ndarray, train_days: int | None, test_days: int | N
     test = test_days if test_days is not None else min(TEST_DAYS, max(1, n // 5))
     train = train_days if train_days is not None else min(TRAIN_DAYS, max(1, (n - test) // 2))
     if train + test > n:
-        days = "1 day" if n == 1 else f"{n} days"
-        raise InputError(
-            f"the log has events of {days}: "
-            f"too few for {train} training and {test} test days; lower --train-days or --test-days"
-        )
+        first, last = (date.fromordinal(max(1, int(day))).isoformat() for day in (dates[0], dates[-1]))
+        days = f"1 day ({first})" if n == 1 else f"{n} days ({first} … {last})"
+        hint = "lower --train-days or --test-days, or leave out --time" if n > 1 else "leave out --time"
+        raise InputError(f"the log has events of {days}: too few for {train} training and {test} test days; {hint}")
     place = np.searchsorted(dates, ordinal)
     day = place - (n - train - test)
     counts = np.bincount(place, minlength=n)

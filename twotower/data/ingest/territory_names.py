@@ -21,7 +21,7 @@ AMBIGUOUS = {
     "Congo": "not DR Congo",
     "Georgia": "the country, not the state of the US",
     "Guinea": "not Equatorial Guinea, Guinea-Bissau or Papua New Guinea",
-    "Korea": "South Korea",
+    "Korea": "not North Korea",
     "Micronesia": "the federated states, not the region",
     "Saint Martin": "the French part, not Sint Maarten",
     "Samoa": "not American Samoa",
@@ -61,7 +61,14 @@ class TerritoryNames:
         """Names that may not mean the countries that they are read as, unless options say so: see below."""
         undecided = [name for name in names if self.reading is None and name_key(name) not in self.spellings]
         assumptions, warnings = doubtful_countries(undecided)
-        return assumptions, warnings + similar_territories([self.place(name).name for name in names])
+        places = [self.place(name) for name in names]
+        for option, unused in (
+            ("--territory-names", set(self.spellings) - set(map(name_key, names))),
+            ("--places", set(self.places) - {place.code for place in places}),
+        ):
+            if unused:
+                assumptions.append(f"Not in the log, of {option}: {some_of(sorted(unused))}.")
+        return assumptions, warnings + similar_territories([place.name for place in places])
 
 
 def read_territory_names(reading: str | None, spellings: Path | None, places: Path | None) -> TerritoryNames:

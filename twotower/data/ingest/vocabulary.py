@@ -18,16 +18,18 @@ class Vocabulary(dict[str, int]):
     stored per row.
     """
 
-    def __init__(self, ids: bool = False) -> None:
-        """With ``ids``, texts are cleaned by ``clean_id`` and there are more ways to write a missing value."""
+    def __init__(self, ids: bool = False, missing: frozenset[str] = MISSING) -> None:
+        """With ``ids``, texts are cleaned by ``clean_id``, and those of ``MISSING_IDS`` are missing."""
         super().__init__()
         self.names: list[str] = []
-        self._clean, self._missing = (clean_id, MISSING_IDS) if ids else (clean, MISSING)
+        self.markers: set[str] = set()  # words for a missing value that were met
+        self._clean, self._missing = (clean_id, MISSING_IDS) if ids else (clean, missing)
 
     def __missing__(self, text: str) -> int:
         name = self._clean(text)
         if name in self._missing:
             code = NONE
+            self.markers |= {name} - {""}
         elif name != text:
             code = self[name]
         else:

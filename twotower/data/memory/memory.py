@@ -11,7 +11,7 @@ label predicts itself.
 
 from collections.abc import Callable
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,13 @@ import scipy.sparse as sp
 from twotower.core.checks import check_rows, check_shape
 from twotower.core.progress import Progress, silent
 from twotower.data.memory.knowledge import FOLDS, Knowledge, viewers_of
-from twotower.data.memory.neighbours import add_pair_terms, combine_profiles, neighbours_of
+from twotower.data.memory.neighbours import (
+    DenseRows,
+    add_pair_terms,
+    combine_profiles,
+    neighbours_of,
+    with_dense_rows,
+)
 from twotower.data.memory.rates import LEVELS, log_rates, recent_log_rates
 from twotower.data.memory.together import parts
 
@@ -41,7 +47,7 @@ class Layer(NamedTuple):
     """A layer of H units over the terms, h = relu(m A + a), ready to be scored for all titles."""
 
     weights: Array  # (F + 1, H) A, and a as its last row
-    of_titles: Array  # (C, T, H) float32: what territories and titles bring each unit, a included
+    of_titles: Array  # (C, H, T) float32: what territories and titles bring each unit, a included
 
 
 class Memory:
@@ -58,6 +64,11 @@ class Memory:
         self.length = np.log1p(np.diff(history.indptr)).astype(np.float32)  # (U,)
         self.unwatched = np.zeros(tables.shape[:2], np.float32)  # (F_t, C) of a new title that nobody has watched
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
+
+    @cached_property
+    def _weights(self) -> tuple[DenseRows, DenseRows]:
+        """Cosines and EASE's weights, ready to be added up for histories."""
+        return with_dense_rows(self.cosines), with_dense_rows(self.ease)
 
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
@@ -142,9 +153,9 @@ class Memory:
     def layer(self, weights: Array) -> Layer:
         """A layer with these weights (F + 1, H)."""
         C, T = self.tables.shape[1:]
-        of_titles = np.empty((C, T, weights.shape[1]), np.float32)
+        of_titles = np.empty((C, weights.shape[1], T), np.float32)
         for j, unit in enumerate(weights.T):
-            of_titles[:, :, j] = self.of_territories(unit[:-1]) + unit[-1]
+            of_titles[:, j] = self.of_territories(unit[:-1]) + unit[-1]
         return Layer(weights, of_titles)
 
     def of_users(
@@ -162,9 +173,9 @@ class Memory:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
         home = self.territory[users] if territory is None else territory
         start, title = self.histories(users)
-        weights = *parts(self.cosines), *parts(self.ease)
+        cosines, ease = self._weights
         combine_profiles(
-            found, start, title, *weights, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
+            found, start, title, *cosines, *ease, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
             home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
         )  # fmt: skip
         return found

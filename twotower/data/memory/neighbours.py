@@ -23,7 +23,13 @@ NEIGHBOURS = 200  # of each title that are kept
 MOST_TITLES = 10_000  # of EASE, which inverts a matrix of this width: three such matrices are 1.2 GB
 ROWS_AT_ONCE = 512  # of a dense matrix that are made sparse together
 THREADED = 2_000  # titles: a smaller matrix is inverted before other threads have woken up
+DENSE_SHARE = 16  # rows in which at least one title of so many is a neighbour are dense
+UNIT_BLOCK = 512  # titles that pass through all ReLU units while they are in the first-level cache
+ROOT_HALF_BITS = np.int32(0x3F3504F3)  # √½ as float32
 DECAY = 100.0  # of EASE: added to the diagonal of the Gram matrix
+
+
+DenseRows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # weights as ``add_rows`` takes them
 
 
 class Neighbours(NamedTuple):
@@ -134,6 +140,15 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
     return scores
 
 
+def with_dense_rows(matrix: sp.csr_array) -> DenseRows:
+    """The parts of weights (T, T), the place (T,) of each row among the dense ones or −1, and these: what ``add_rows``
+    takes. Rows with many neighbours are added up as vectors: in a log with popular titles those of EASE have thousands.
+    """
+    is_dense = np.diff(matrix.indptr) * DENSE_SHARE > matrix.shape[1]
+    place = np.where(is_dense, np.cumsum(is_dense) - 1, -1)
+    return *parts(matrix), place, np.ascontiguousarray(matrix[np.flatnonzero(is_dense)].toarray())
+
+
 @njit(cache=True, nogil=True)
 def add_neighbours(
     row: np.ndarray, titles: np.ndarray, start: np.ndarray, neighbour: np.ndarray, weight: np.ndarray
@@ -207,41 +222,86 @@ def add_pair_terms(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def add_rows(
+    row: np.ndarray, titles: np.ndarray, start: np.ndarray, neighbour: np.ndarray, weight: np.ndarray,
+    dense_row: np.ndarray, dense: np.ndarray,
+) -> None:  # fmt: skip
+    """As ``add_neighbours``, of weights with some dense rows: that of title i is ``dense[dense_row[i]]`` unless −1."""
+    for title in titles:
+        if dense_row[title] >= 0:
+            own = dense[dense_row[title]]
+            for t in range(len(row)):
+                row[t] += own[t]
+        else:
+            for j in range(start[title], start[title + 1]):
+                row[neighbour[j]] += weight[j]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def combine_profiles(
     scores: np.ndarray, start: np.ndarray, title: np.ndarray,
-    cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray,
-    ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
-    coefficient: np.ndarray, smallest: np.float32,
+    cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray, cosine_row: np.ndarray,
+    dense_cosine: np.ndarray, ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
+    ease_row: np.ndarray, dense_ease: np.ndarray, coefficient: np.ndarray, smallest: np.float32,
     territory: np.ndarray, of_title: np.ndarray, of_unit: np.ndarray, unit_weight: np.ndarray,
 ) -> None:  # fmt: skip
     """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·ease + a₃; a (n, 4) float32 is ``coefficient``.
 
     H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with ``of_unit`` (n, 4, H), plus
-    what a title has in a territory, ``of_title`` (C, T, H); ``territory`` (n,) is the user's.
-    A row stays in the first-level cache: the (n, T) cosines never exist.
+    what a title has in a territory, ``of_title`` (C, H, T); ``territory`` (n,) is the user's.
+    A row stays in the first-level cache: the (n, T) cosines never exist. Loops run over titles, to become vectors.
     """
     T, H, zero = scores.shape[1], unit_weight.shape[1], np.float32(0)
-    cosine, ease, logs = np.empty((3, T), np.float32)
-    log_of_0 = np.float32(math.log(smallest))
+    cosine, ease = np.empty(T, np.float32), np.empty(T, np.float32)  # rows of one array would not become vectors
+    logs, exponent = np.empty(T, np.float32), np.empty(T, np.float32)
+    bits = logs.view(np.int32)
     for r in range(len(scores)):
         row, own = scores[r], title[start[r] : start[r + 1]]
         cosine[:] = 0
         ease[:] = 0
-        add_neighbours(cosine, own, cosine_start, cosine_title, cosine_weight)
-        add_neighbours(ease, own, ease_start, ease_title, ease_weight)
-        root = np.float32(math.sqrt(max(len(own), 1)))
+        add_rows(cosine, own, cosine_start, cosine_title, cosine_weight, cosine_row, dense_cosine)
+        add_rows(ease, own, ease_start, ease_title, ease_weight, ease_row, dense_ease)
+        over_root = np.float32(1 / math.sqrt(max(len(own), 1)))
         a0, a1, a2, a3 = coefficient[r, 0], coefficient[r, 1], coefficient[r, 2], coefficient[r, 3]
         for t in range(T):
-            cosine[t] /= root
-            logs[t] = log_of_0 if cosine[t] == 0 else np.float32(math.log(cosine[t] + smallest))
+            cosine[t] *= over_root
+            logs[t] = cosine[t] + smallest
+        take_logs(logs, bits, exponent)
+        for t in range(T):
             row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * ease[t] + a3
-        if H:
-            b0, b1, b2, b3, v = of_unit[r, 0], of_unit[r, 1], of_unit[r, 2], of_unit[r, 3], unit_weight[r]
-            for t in range(T):
-                own_title, total, c, log, e = of_title[territory[r], t], zero, cosine[t], logs[t], ease[t]
-                for j in range(H):
-                    total += v[j] * max(own_title[j] + b0[j] * c + b1[j] * log + b2[j] * e + b3[j], zero)
-                row[t] += total
+        for first in range(0, T if H else 0, UNIT_BLOCK):
+            part = slice(first, min(first + UNIT_BLOCK, T))
+            z, c, log, e = row[part], cosine[part], logs[part], ease[part]
+            for j in range(H):
+                own_titles, v = of_title[territory[r], j, part], unit_weight[r, j]
+                b0, b1, b2, b3 = of_unit[r, 0, j], of_unit[r, 1, j], of_unit[r, 2, j], of_unit[r, 3, j]
+                for t in range(len(z)):
+                    z[t] += v * max(own_titles[t] + b0 * c[t] + b1 * log[t] + b2 * e[t] + b3, zero)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def take_logs(x: np.ndarray, bits: np.ndarray, exponent: np.ndarray) -> None:
+    """The natural logs of positive x (T,) float32, in place; ``bits`` are the same memory as int32.
+
+    x = m·2ᵉ with m from √½ to √2, and log m by the polynomial of Cephes' logf (Moshier 1992): within 2 units in the
+    last place, and eight at a time, which a call of the C library is not.
+    """
+    for t in range(len(x)):
+        e = np.int32(np.int32(bits[t] - ROOT_HALF_BITS) >> np.int32(23))
+        exponent[t] = np.float32(e)
+        bits[t] = np.int32(bits[t] - np.int32(e << np.int32(23)))
+    for t in range(len(x)):
+        f = x[t] - np.float32(1)
+        y = np.float32(7.0376836292e-2) * f - np.float32(1.1514610310e-1)
+        y = y * f + np.float32(1.1676998740e-1)
+        y = y * f - np.float32(1.2420140846e-1)
+        y = y * f + np.float32(1.4249322787e-1)
+        y = y * f - np.float32(1.6668057665e-1)
+        y = y * f + np.float32(2.0000714765e-1)
+        y = y * f - np.float32(2.4999993993e-1)
+        y = y * f + np.float32(3.3333331174e-1)
+        y = y * f * f * f - np.float32(0.5) * f * f + np.float32(-2.12194440e-4) * exponent[t]
+        x[t] = f + y + np.float32(0.693359375) * exponent[t]
 
 
 def inverse(A: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,8 @@ def in_child(action: Callable[[], object], quiet: bool = False) -> int:
                 os.dup2(silence, 2)
             code = action()
             os._exit(code if isinstance(code, int) else 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(FAILED)
     return child

@@ -1,0 +1,91 @@
+"""The k best of a few candidate titles per user, ranked exactly.
+
+    n users · m candidates of a list · T titles · C territories · D hidden width · H ReLU units of memory
+
+Candidates are those of two lists and, of the neighbours of the user's history, the ``m`` that memory and bias speak
+most for. What a user has left in the arrays of all titles is cleared title by title: no pass over T per user.
+"""
+
+import math
+
+import numpy as np
+
+from twotower.core.jit import njit
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def rank_candidates(
+    titles, scores, found, popular, U, V, bias, place, seen_start, seen,
+    start, history, cosine_start, cosine_title, cosine_weight, ease_start, ease_title, ease_weight,
+    coefficient, smallest, of_title, of_unit, unit_weight,
+):  # fmt: skip
+    """Fill titles and scores (n, k) with the best of ``found`` (n, m), ``popular`` (C, m) and history's neighbours.
+
+    Logits are <U, V> + bias (C, T) of the user's place (n,), and what memory adds, as in ``combine_profiles``. A bias
+    of −inf excludes a title, and so does ``seen``. Of equal logits the lower title comes first.
+    """
+    T, D = V.shape
+    H, zero = unit_weight.shape[1], np.float32(0)
+    cosine, ease, gain = np.zeros(T, np.float32), np.zeros(T, np.float32), np.empty(T, np.float32)
+    is_near, is_out = np.zeros(T, np.uint8), np.zeros(T, np.uint8)  # neighbours; seen titles, and candidates so far
+    near, candidates = np.empty(T, np.int64), np.empty(T, np.int64)
+    log_of_0 = np.float32(math.log(smallest))
+    for r in range(len(titles)):
+        offset, a, b, v = bias[place[r]], coefficient[r], of_unit[r], unit_weight[r]
+        for i in range(seen_start[r], seen_start[r + 1]):
+            is_out[seen[i]] = 1
+        neighbours, number = 0, 0
+        for i in range(start[r], start[r + 1]):
+            for j in range(cosine_start[history[i]], cosine_start[history[i] + 1]):
+                t = cosine_title[j]
+                cosine[t] += cosine_weight[j]
+                near[neighbours] = t
+                neighbours += 1 - is_near[t]
+                is_near[t] = 1
+            for j in range(ease_start[history[i]], ease_start[history[i] + 1]):
+                t = ease_title[j]
+                ease[t] += ease_weight[j]
+                near[neighbours] = t
+                neighbours += 1 - is_near[t]
+                is_near[t] = 1
+        root = np.float32(math.sqrt(max(start[r + 1] - start[r], 1)))
+        for i in range(neighbours):
+            t = near[i]
+            cosine[t] /= root
+            log = np.float32(math.log(cosine[t] + smallest)) - log_of_0
+            gain[i] = -np.float32(np.inf) if is_out[t] else offset[t] + a[0] * cosine[t] + a[1] * log + a[2] * ease[t]
+        m, least = found.shape[1], -np.float32(np.inf)
+        if neighbours > m:
+            least = np.partition(gain[:neighbours], neighbours - m)[neighbours - m]
+        for i in range(neighbours):
+            if gain[i] >= least and not is_out[near[i]]:
+                candidates[number] = near[i]
+                number += 1
+                is_out[near[i]] = 1
+        for i in range(m):
+            for t in (found[r, i], popular[place[r], i]):
+                if t >= 0 and not is_out[t]:
+                    candidates[number] = t
+                    number += 1
+                    is_out[t] = 1
+        for i in range(number):
+            t = candidates[i]
+            z, log = offset[t] + a[3], log_of_0 if cosine[t] == 0 else np.float32(math.log(cosine[t] + smallest))
+            for d in range(D):
+                z += U[r, d] * V[t, d]
+            z += a[0] * cosine[t] + a[1] * log + a[2] * ease[t]
+            for h in range(H):
+                unit = of_title[place[r], t, h] + b[0, h] * cosine[t] + b[1, h] * log + b[2, h] * ease[t] + b[3, h]
+                z += v[h] * max(unit, zero)
+            is_out[t] = 0
+            at = titles.shape[1]
+            while at > 0 and (z > scores[r, at - 1] or (z == scores[r, at - 1] and 0 <= t < titles[r, at - 1])):
+                at -= 1
+                if at + 1 < titles.shape[1]:
+                    scores[r, at + 1], titles[r, at + 1] = scores[r, at], titles[r, at]
+                scores[r, at], titles[r, at] = z, t
+        for i in range(neighbours):
+            cosine[near[i]] = ease[near[i]] = 0
+            is_near[near[i]] = 0
+        for i in range(seen_start[r], seen_start[r + 1]):
+            is_out[seen[i]] = 0
