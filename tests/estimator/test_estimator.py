@@ -4,6 +4,7 @@ import csv
 import json
 import runpy
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -201,6 +202,49 @@ def test_ids_come_back_in_their_type(users, titles, log):
     known = title.unique() if titles != "dictionary" else title.cast(pa.string()).unique()
     assert set(found["title"].to_pylist()) <= set(known.to_pylist())
     assert model.score(found)["score"].to_pylist() == pytest.approx(found["score"].to_pylist(), abs=1e-4)
+
+
+NUMBERS = np.arange(240) + 1000
+KINDS_OF_IDS = {
+    "beyond 2^53": 2**53 + 1 + 2 * NUMBERS,
+    "beyond 2^63": NUMBERS.astype(np.uint64) + 2**63,
+    "UUID": np.array([UUID(int=int(i)) for i in NUMBERS], object),
+    "bytes": np.array([b"u%d" % i for i in NUMBERS], object),
+    "dates": np.datetime64("2020-01-01") + NUMBERS.astype("timedelta64[D]"),
+    "spaces around": np.array([f" u{i} " for i in NUMBERS], object),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_IDS)
+def test_a_user_of_any_type_is_known_again(kind, log):
+    ids = KINDS_OF_IDS[kind]
+    model = TwoTowerRecommender("baseline", settings={"model": {"hidden": 8}, "train": {"epochs": 1}})
+    one = ids[3].item() if isinstance(ids[3], np.generic) else ids[3]
+    found = model.fit(log | {"user": ids[log["user"] - 1000]}).recommend([one], k=2)
+    assert found["source"].tolist() == ["model"] * 2
+    back = [str(one).strip() for one in found["user"].tolist()]
+    assert back == [str(one).strip()] * 2
+
+
+def test_categories_of_polars_and_lazy_frames(log):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(log).with_columns(polars.col("title").cast(polars.Categorical))
+    frame = frame.with_columns(polars.col("territory").cast(polars.Enum(COUNTRIES)))
+    model = TwoTowerRecommender("baseline", settings={"model": {"hidden": 8}, "train": {"epochs": 1}})
+    found = model.fit(frame.lazy()).recommend([1003], k=2)
+    assert isinstance(found, polars.DataFrame) and found["source"].to_list() == ["model"] * 2
+
+
+def test_missing_values_are_one_line_that_names_the_table(log):
+    with pytest.raises(InputError, match=r"^events, row 1, column 'user': '' is not a user"):
+        TwoTowerRecommender().fit(log | {"user": np.where(log["user"] == 1000, np.nan, log["user"])})
+
+
+def test_scikit_learn_clones_it():
+    base = pytest.importorskip("sklearn.base")
+    model = TwoTowerRecommender("baseline", groups=2, settings={"model": {"hidden": 8}}, seed=3)
+    assert base.clone(model).get_params() == model.get_params()
+    assert model.set_params(groups=3).groups == 3
 
 
 def test_wrong_tables_are_one_line():

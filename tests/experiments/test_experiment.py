@@ -273,7 +273,7 @@ def test_more_periods_than_test_days_are_refused(tiny_world, tmp_path):
         (("--methods", "baseline,best"), "no method 'best', expected some of baseline, "),
         (("--methods", ","), "expected some of baseline, "),
         (("--groups", "9"), "9 groups for 6 territories"),
-        (("--rank", "99"), "model.rank = 99: expected from 1 to hidden"),
+        (("--rank", "99"), "--rank 99: expected from 1 to hidden"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(finished, tmp_path, options, expected):

@@ -38,7 +38,7 @@ def test_with_the_moments_of_each_group_a_head_is_sealed(tiny_world):
     lines = [line for line in said if line.rstrip().endswith(("isolated", "only"))]
     assert [line.split()[-1] for line in lines] == ["isolated", "isolated", "only"] * 2, "titles are everybody's"
     line = failing_line("leaks", tiny_world, "--baseline", "--batchnorm", "group")
-    assert "model.batchnorm = 'group': expected all with one group" in line
+    assert "--batchnorm group: expected all with one group" in line
 
 
 def test_a_run_is_sealed_but_for_batch_norm(run):

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.data.ingest.cleaning import clean_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,19 +53,33 @@ def to_arrow(frame: Any, what: str = "events") -> "pa.Table":
 
             return pyarrow.parquet.read_table(frame)
         if isinstance(frame, Mapping):
-            return pa.table({name: pa.array(column) for name, column in frame.items()})
+            return plain_types(pa.table({name: pa.array(column) for name, column in frame.items()}))
         if isinstance(frame, np.ndarray) and frame.dtype.names:
             return pa.table({name: frame[name] for name in frame.dtype.names})
         if kind_of(frame) == "pandas":
-            return pa.Table.from_pandas(frame, preserve_index=False)
+            return plain_types(pa.Table.from_pandas(frame, preserve_index=False))
+        if kind_of(frame) == "polars":
+            import polars  # categories as others read them, too
+
+            frame = frame.lazy().collect() if hasattr(frame, "lazy") else frame
+            return frame.to_arrow(compat_level=polars.CompatLevel.oldest())
         if hasattr(frame, "__arrow_c_stream__"):
-            return pa.table(frame)
+            return plain_types(pa.table(frame))
         if hasattr(frame, "to_arrow_table"):  # a DuckDB relation
             return frame.to_arrow_table()
-    except (pa.ArrowException, OSError, TypeError) as error:
+    except (pa.ArrowException, OSError, TypeError, AttributeError) as error:
         raise InputError(f"{what}: cannot be read as a table ({str(error).splitlines()[0]})") from None
     expected = "a data frame of pandas or Polars, an Arrow table, a DuckDB relation, a dictionary of columns, or a path"
     raise InputError(f"{what}: {type(frame).__name__}, expected {expected}")
+
+
+def plain_types(table: "pa.Table") -> "pa.Table":
+    """UUIDs as texts: they are bytes in Arrow, and no text format has them."""
+    for place, field in enumerate(table.schema):
+        if str(field.type) == "extension<arrow.uuid>":
+            texts = [None if value is None else str(value) for value in table[place].to_pylist()]
+            table = table.set_column(place, field.name, import_arrow().array(texts, "string"))
+    return table
 
 
 def from_arrow(table: "pa.Table", kind: Kind) -> Any:
@@ -109,14 +125,18 @@ class IdColumn:
 
     def texts(self, ids: Iterable[Any]) -> list[str]:
         """Ids as an import makes texts of them. Errors: InputError for missing ids and those of another type."""
-        pa = import_arrow()
+        pa, kind = import_arrow(), import_arrow().type_for_alias(self.type)
+        ids = [str(one) if isinstance(one, UUID) else one for one in ids]
         try:
-            column = pa.array(list(ids)).cast(pa.type_for_alias(self.type)).cast(pa.string())
-        except (pa.ArrowException, TypeError) as error:
+            try:
+                column = pa.array(ids, kind).cast(pa.string())
+            except (pa.ArrowException, TypeError):  # such as numbers for texts
+                column = pa.array(ids).cast(kind).cast(pa.string())
+        except (pa.ArrowException, TypeError, OverflowError) as error:
             raise InputError(f"{self.what}s: expected ids of the type {self.type} ({error})") from None
         if column.null_count:
             raise InputError(f"{self.what}s: {column.null_count:,} of {len(column):,} ids are missing")
-        return column.to_pylist()
+        return [clean_id(text) for text in column.to_pylist()]
 
     def texts_in(self, table: "pa.Table") -> list[str]:
         """The column of a table as texts. Errors: InputError where it has none, and as for ``texts``."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.frames import IdColumn, Kind, kind_of, to_arrow, write_parquet
 from twotower.data.ingest.import_config import ImportConfig
@@ -50,5 +51,8 @@ def import_frames(
                     types = {what: IdColumn.of(what, names[what], table).type for what in types}
                     names["time"] = names["time"] or ("time" if "time" in table.column_names else None)
         log = names.pop("events")
-        import_logs(path, ImportConfig(events=(log,), **{**names, **options}), progress)
+        try:
+            import_logs(path, ImportConfig(events=(log,), **{**names, **options}), progress)
+        except InputError as error:  # a table has no path
+            raise InputError(str(error).replace(f"{folder}/", "").replace(".parquet", "")) from None
     return Imported(kind_of(frames.events), types)

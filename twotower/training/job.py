@@ -125,7 +125,7 @@ def resume(
 def read_single_plan(path: Path) -> Plan:
     """The plan of a run that ``train`` could have made. Errors: InputError for one that is part of something else."""
     plan = read_record(path)
-    if "groups" not in plan:
+    if "fingerprint" in plan and "groups" not in plan:
         raise InputError(f"{path.parent}: one of several models of an experiment; give twotower experiment again")
     return plan  # type: ignore[return-value]
 
