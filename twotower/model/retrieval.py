@@ -250,7 +250,8 @@ def check_embeddings(kind: str, rows: np.ndarray, embeddings: Floats, reach: flo
         size = np.abs(embeddings).max(axis=1).astype(float) * reach
     row = rows[int(np.argmax(np.where(np.isnan(size), np.inf, size)))]
     if np.isnan(size).any():
-        raise InputError(f"scores of {kind} row {row} are not finite: its vector, or weights of the run, hold NaN")
+        lost = f"scores of {kind} row {row} are not finite: NaN, or beyond float32"
+        raise InputError(f"{lost}; its vector, or weights of the run, hold NaN or are too large")
     raise InputError(f"{kind} {row}: its scores are beyond float32; its vector, or weights of the run, are too large")
 
 
