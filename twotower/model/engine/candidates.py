@@ -13,6 +13,23 @@ import numpy as np
 from twotower.core.jit import njit
 
 
+@njit(cache=True, nogil=True)
+def add_near(total, near, number, is_near, titles, start, neighbour, weight):
+    """Add to total (T,) the weights of the neighbours of ``titles``, and list in ``near`` those that it does not hold yet.
+
+    ``near`` (T,) holds ``number`` titles, those of ``is_near`` (T,); returns how many it holds now.
+    """
+    for title in titles:
+        for j in range(start[title], start[title + 1]):
+            t = neighbour[j]
+            total[t] += weight[j]
+            if not is_near[t]:
+                near[number] = t
+                number += 1
+                is_near[t] = 1
+    return number
+
+
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def rank_candidates(
     titles, scores, found, popular, U, V, bias, place, seen_start, seen,
@@ -35,20 +52,10 @@ def rank_candidates(
         for i in range(seen_start[r], seen_start[r + 1]):
             is_out[seen[i]] = 1
         neighbours, number = 0, 0
-        for i in range(start[r], start[r + 1]):
-            for j in range(cosine_start[history[i]], cosine_start[history[i] + 1]):
-                t = cosine_title[j]
-                cosine[t] += cosine_weight[j]
-                near[neighbours] = t
-                neighbours += 1 - is_near[t]
-                is_near[t] = 1
-            for j in range(ease_start[history[i]], ease_start[history[i] + 1]):
-                t = ease_title[j]
-                ease[t] += ease_weight[j]
-                near[neighbours] = t
-                neighbours += 1 - is_near[t]
-                is_near[t] = 1
-        root = np.float32(math.sqrt(max(start[r + 1] - start[r], 1)))
+        own = history[start[r] : start[r + 1]]
+        neighbours = add_near(cosine, near, neighbours, is_near, own, cosine_start, cosine_title, cosine_weight)
+        neighbours = add_near(ease, near, neighbours, is_near, own, ease_start, ease_title, ease_weight)
+        root = np.float32(math.sqrt(max(len(own), 1)))
         for i in range(neighbours):
             t = near[i]
             cosine[t] /= root
