@@ -15,7 +15,7 @@ from twotower.core.jit import njit
 
 @njit(cache=True, nogil=True)
 def add_near(total, near, number, is_near, titles, start, neighbour, weight):
-    """Add to total (T,) the weights of the neighbours of ``titles``, and list in ``near`` those that it does not hold yet.
+    """Add to total (T,) the weights of the neighbours of ``titles``, and list in ``near`` those that are not there yet.
 
     ``near`` (T,) holds ``number`` titles, those of ``is_near`` (T,); returns how many it holds now.
     """
