@@ -3,13 +3,14 @@
 import ctypes
 import os
 import signal
-import time
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.faults.children import code_of
+from benchmarks.faults.children import code_of, is_change
 from benchmarks.faults.commands import COMMANDS, begin, contents, copied, give, removed, said
 from benchmarks.faults.injected import set_clock_back
 from benchmarks.faults.operations import Outcomes, bad, undisturbed
@@ -79,16 +80,13 @@ def whole(place: Path) -> str:
 
 
 def stopped(name: str, made: Path, work: Path) -> str:
-    """A command is stopped (SIGSTOP) with a lock in its hands; the same one, given beside it, says who holds it."""
+    """A command stops itself (SIGSTOP) with a lock in its hands; the same one, given beside it, says who holds it."""
     wanted, _ = undisturbed(name, made, work)
     place = copied(made, work)
-    child = begin(COMMANDS[name], place)
-    while not list(place.rglob(LOCK)):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            removed(place)
-            return "done before"
-        time.sleep(0.001)
-    os.kill(child, signal.SIGSTOP)
+    child = begin(COMMANDS[name], place, partial(stop_with_a_lock, place))
+    if not os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]):
+        removed(place)
+        return "done before"
     arguments = COMMANDS[name]
     if arguments[0] == "train":
         arguments = ["train", "--resume", "t"]
@@ -100,6 +98,18 @@ def stopped(name: str, made: Path, work: Path) -> str:
         outcome = f"OTHER FILES: {said(place)}"
     removed(place)
     return outcome
+
+
+def stop_with_a_lock(place: Path) -> None:
+    """Stop this process before the first change of a file that it makes while a lock in ``place`` names it."""
+    waiting = [True]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if waiting and is_change(event, arguments) and any(path.stat().st_size for path in place.rglob(LOCK)):
+            waiting.clear()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    sys.addaudithook(hook)
 
 
 def clock_back(name: str, made: Path, work: Path) -> Outcomes:
