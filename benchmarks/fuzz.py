@@ -9,8 +9,8 @@ must say the same. A reader that fails leaves the bytes as crash-… in the work
 """
 
 import argparse
-import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,28 +45,25 @@ def log(content: bytes, folder: Path, name: str) -> None:
             except InputError as error:
                 ways.append(str(error))
     assert ways[0] == ways[1], f"carefully {ways[0]}\nquickly   {ways[1]}"
+    if isinstance(ways[0], str):
+        raise InputError(ways[0])
 
 
 def table(content: bytes, folder: Path) -> None:
-    """A table of titles, joined or not."""
-    from twotower.core.errors import InputError
+    """A table of titles, with weights where it has any."""
     from twotower.data.ingest.side_tables import read_side_table
 
-    path = written(folder / "titles.csv", content)
-    for weight in (None, "weight"):
-        with contextlib.suppress(InputError):
-            read_side_table(path, "title", join=True, weight=weight, skip_bad_rows=weight is None)
+    weight = "weight" if b"weight" in content else None
+    read_side_table(written(folder / "titles.csv", content), "title", join=True, weight=weight)
 
 
 def names(content: bytes, folder: Path) -> None:
-    """Spellings and places of territories."""
-    from twotower.core.errors import InputError
+    """Spellings or places of territories."""
     from twotower.data.ingest.territory_names import read_territory_names
 
     path = written(folder / "names.csv", content)
-    for spellings, places in ((path, None), (None, path)):
-        with contextlib.suppress(InputError):
-            read_territory_names(None, spellings, places)
+    spellings, places = (None, path) if b"latitude" in content else (path, None)
+    read_territory_names(None, spellings, places)
 
 
 def array(content: bytes, folder: Path) -> None:
@@ -94,7 +91,7 @@ def weights(content: bytes, folder: Path) -> None:
     """Weights of any shape, sealed."""
     from twotower.training import checkpoint
 
-    with mock.patch.object(checkpoint, "_digest", lambda arrays, text: "0" * 64):
+    with mock.patch.object(checkpoint, "_digest", lambda arrays, text: mock.ANY):
         checkpoint.load_model(written(folder / "weights.safetensors", content))
 
 
@@ -137,8 +134,7 @@ def read(name: str, content: bytes) -> bool:
     try:
         READERS[name](content, place())
         return True
-    except InputError as error:
-        assert "\n" not in str(error).strip(), f"more than a line: {error}"
+    except InputError:
         return False
 
 
@@ -171,8 +167,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.fuzz", name, "--seconds", str(options.seconds)]
             done = subprocess.run([*command, "--found", folder], env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
                                   stderr=subprocess.PIPE, text=True, errors="replace")  # fmt: skip
-            stats = dict(line.split(":", 1) for line in done.stderr.splitlines() if line.startswith("stat::"))
-            runs = stats.get("stat::number_of_executed_units", "?").strip()
+            stats = dict(re.findall(r"^stat::(\w+):\s*(\d+)", done.stderr, re.MULTILINE))
+            runs = stats.get("number_of_executed_units", "?")
             print(f"{name}: {runs} inputs, {len(list(Path(folder).iterdir()))} new paths, exit {done.returncode}")
             if done.returncode:
                 failed.append(name)

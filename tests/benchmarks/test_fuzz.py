@@ -22,9 +22,8 @@ def test_two_ways_that_differ_and_other_errors_are_noticed():
 
     plain = (fuzz.CORPUS / "csv" / "plain").read_bytes()
     assert fuzz.read("csv", plain)
-    with mock.patch.object(days.Days, "_of_arrow", lambda self, column: self.codes(["2024-01-01"] * len(column))):
-        with pytest.raises(AssertionError, match="carefully"):
-            fuzz.read("csv", plain)
-    with mock.patch.dict(fuzz.READERS, array=lambda content, folder: 1 / 0):
-        with pytest.raises(ZeroDivisionError):
-            fuzz.read("array", b"")
+    same_day = mock.patch.object(days.Days, "_of_arrow", lambda self, column: self.codes(["2024-01-01"] * len(column)))
+    with same_day, pytest.raises(AssertionError, match="carefully"):
+        fuzz.read("csv", plain)
+    with mock.patch.dict(fuzz.READERS, array=lambda content, folder: 1 / 0), pytest.raises(ZeroDivisionError):
+        fuzz.read("array", b"")
