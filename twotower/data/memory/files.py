@@ -25,8 +25,10 @@ from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory
 ARRAYS = ("tables", "unwatched", "mean", "spread")
 CSR = ("data", "indices", "indptr")
 #: What NumPy and zipfile say to a damaged archive.
-DAMAGED = (OSError, LookupError, ValueError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError, SyntaxError,
-           struct.error, zlib.error, zipfile.BadZipFile, TokenError)  # fmt: skip
+DAMAGED = (
+    OSError, LookupError, ValueError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError, SyntaxError,
+    TokenError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def save_memory(memory: Memory, path: Path) -> None:
