@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.model import reference
 from twotower.model.finite_differences import central_difference
 from twotower.model.loss import MaskedLoss
@@ -102,7 +102,7 @@ def loss_only() -> Iterator[None]:
 class Textbook:
     """``model.reference`` in float64 at a network's parameters, on one batch expanded to a row a pair."""
 
-    def __init__(self, network: TwoTower, batch: Batch):
+    def __init__(self, network: TwoTower, batch: PairBatch):
         self.model, self.batch = network.config, reference.expand(batch)
         self.params = {name: value.astype(np.float64) for name, value in network.params.items()}
         self.terms = terms_of(network.objective, batch)
@@ -166,7 +166,7 @@ class Direction(NamedTuple):
     allowed: float = np.inf  # error beside rounding that needs no extrapolation
 
 
-def terms_of(objective: MaskedLoss, batch: Batch) -> reference.Terms | None:
+def terms_of(objective: MaskedLoss, batch: PairBatch) -> reference.Terms | None:
     """An objective's terms for a batch, in the textbook's form."""
     if not isinstance(objective, Objective):
         return None
