@@ -30,7 +30,8 @@ class Ours:
         self.adam = Adam(self.model.params, self.model.shared_span(), self.model.group_spans(), LEARNING_RATE)
 
     def _batch(self, batch: IndexBatch) -> PairBatch:
-        return self.batcher.batch_view(batch.user, batch.title, batch.labels, self.terms)
+        terms = None if self.terms is None else self.terms[: len(batch.user)]
+        return self.batcher.batch_view(batch.user, batch.title, batch.labels, terms)
 
     def step(self, batch: IndexBatch) -> float:
         losses = self.model.loss_and_gradients(self._batch(batch))

@@ -141,7 +141,8 @@ class CsvTable:
         for _ in range(self.skip):
             text.readline()
         if self.form.header:
-            next(reader)
+            with self._errors(reader):
+                next(reader)
         return reader
 
     def _parse(self, lines: Iterable[str], separator: str, strict: bool = True) -> Any:
