@@ -106,8 +106,8 @@ RUN = {
 DAYS = {
     "CURRENT": "the day that is served; renamed into its place when all else is on the disk",
     "daily.csv": "per day: PR-AUC of all pairs, the mean of territories, the worst with 50 positives, each territory",
-    "DAY/*": "a run, evaluated on the day by the weights of the day before; `data/`: what the day brought (events, vectors, "
-    "new users and titles, pairs to learn again); `start`: before the first day",
+    "DAY/*": "a run, evaluated on the day by the weights of the day before; `data/`: what the day brought (events, "
+    "vectors, new users and titles, pairs to learn again); `start`: before the first day",
     "DAY/training.safetensors": "weights, moments and counters after the day: what the next one goes on from",
     "DAY/counts.safetensors": "(C, T) counts that memory and title offsets are made of",
     "DAY/data/event_user.npy": "(N,) int32 distinct events of the day, by user, with `event_title.npy`",
