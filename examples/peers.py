@@ -4,7 +4,7 @@
     python examples/peers.py lastfm --hidden 128 --batch-size 2048 --epochs 4
 
 DIR is a dataset with vectors. Every model learns from the history of all users and the positive training pairs. Models
-of implicit, LightFM and RecTools have their libraries' settings, but for 64 factors, and of LightFM the WARP loss and 20
+of implicit, LightFM and RecTools have their libraries' settings, but for 64 factors, and LightFM the WARP loss and 20
 epochs; they are left out, with a word, where the library is not installed. Popularity, item-kNN, EASE and counts are
 rivals of ``twotower experiment``.
 """
