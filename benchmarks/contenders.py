@@ -10,7 +10,7 @@ from benchmarks.peers import LEARNING_RATE, Arrays, Contender, TorchCompiled, To
 from benchmarks.torch_best import TorchBest, TorchOneDNN
 from benchmarks.workload import IndexBatch, Workload
 from twotower.core.config import MEMORY_TERMS, ModelConfig
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.model.adam import Adam
 from twotower.model.two_tower import TwoTower
 
@@ -29,8 +29,9 @@ class Ours:
             self.model.params[name][...] = value
         self.adam = Adam(self.model.params, self.model.shared_span(), self.model.group_spans(), LEARNING_RATE)
 
-    def _batch(self, batch: IndexBatch) -> Batch:
-        return self.batcher.batch_view(batch.user, batch.title, batch.labels, self.terms)
+    def _batch(self, batch: IndexBatch) -> PairBatch:
+        terms = None if self.terms is None else self.terms[: len(batch.user)]
+        return self.batcher.batch_view(batch.user, batch.title, batch.labels, terms)
 
     def step(self, batch: IndexBatch) -> float:
         losses = self.model.loss_and_gradients(self._batch(batch))

@@ -30,7 +30,7 @@ from benchmarks import machine
 from benchmarks.workload import BASE_RATE, GROUP_SHARES, PAIRS, TITLE_WIDTH, TITLES, USER_WIDTH
 from twotower.core.config import Config
 from twotower.core.presets import PRESETS
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.data.dataset import Dataset
 from twotower.data.dataset_writer import DatasetWriter
 from twotower.data.sample import Sample, SampleWriter
@@ -129,7 +129,7 @@ class Feed:
         self.prepared = list(self._in_turn(batcher))
         self.users = statistics.mean(len(batch.user_counts) for batch in self.prepared)
 
-    def _in_turn(self, batcher: Batcher) -> Iterable[Batch]:
+    def _in_turn(self, batcher: Batcher) -> Iterable[PairBatch]:
         """The first epoch's batches, without the thread."""
         return batcher.batch_views(self.trainer.pairs, self.trainer.order(0), self.trainer.config.train.batching)
 
@@ -139,7 +139,7 @@ class Feed:
         self.trainer.optimiser = loop.make_optimiser(self.model, self.trainer.config.train)
         self.trainer.state = loop.TrainingState()
 
-    def _steps(self, batches: Iterable[Batch]) -> float:
+    def _steps(self, batches: Iterable[PairBatch]) -> float:
         """Seconds from the end of the first step to the end of the last."""
         self._begin()
         times = []

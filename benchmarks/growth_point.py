@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.workload import BASE_RATE, TITLE_WIDTH, USER_WIDTH, IndexBatch
 from twotower.core.config import ModelConfig, TrainConfig
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
 
@@ -101,7 +101,7 @@ class Subject:
         self.adam_seconds: list[float] = []  # of the step
         self.unique: list[tuple[int, int]] = []
 
-    def prepare(self) -> Batch:
+    def prepare(self) -> PairBatch:
         """The next batch, from index arrays: unique rows, grouped, gathered."""
         chosen = self.index_batches[self.turn % len(self.index_batches)]
         self.turn += 1

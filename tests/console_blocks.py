@@ -1,6 +1,7 @@
 """Pages whose commands are run: what they print must be what the page says.
 
-A block marked ``console`` holds commands after ``$`` and what they print. A line ``…`` stands for any lines, ``…``
+A block marked ``console`` holds commands after ``$`` and what they print; ``$ …`` is the next command of the page's
+``sh`` blocks. A line ``…`` stands for any lines, ``…``
 within a line for any characters, and runs of blanks, or of the ─ of a rule, count as one. Progress, on stderr, is left
 out.
 """
@@ -35,11 +36,12 @@ def blocks(text: str, language: str) -> list[str]:
 
 def commands(text: str) -> list[Command]:
     """What a page runs, in its order."""
+    asked = (line for body in blocks(text, "sh") for line in body.splitlines())
     found = []
     for body in blocks(text, "console"):
         for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
             line, _, expected = part.partition("\n")
-            found.append(Command(line.strip(), expected))
+            found.append(Command(next(asked) if line.strip() == "…" else line.strip(), expected))
     return found
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
 
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.data.gathering import gather_rows
 
 F_USER, F_TITLE = 5, 3
@@ -48,8 +48,8 @@ def small_batcher(batch_size=8, buffers=2, n_users=20, n_titles=6, n_groups=3):
     return Batcher(users, titles, np.arange(n_users) % n_groups, n_groups, batch_size, buffers)
 
 
-def assert_same(a: Batch, b: Batch) -> None:
-    for field in fields(Batch):
+def assert_same(a: PairBatch, b: PairBatch) -> None:
+    for field in fields(PairBatch):
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name), err_msg=field.name)
 
 
@@ -125,7 +125,7 @@ def test_a_batch_that_is_no_view_shares_nothing_with_the_next():
     first, again = (batcher.batch(np.array([1, 2]), np.array([0, 1]), np.array([0, 1])) for _ in range(2))
     batcher.batch_view(np.array([5, 6]), np.array([3, 4]), np.array([1, 0]))
     assert_same(first, again)
-    assert not any(np.shares_memory(getattr(first, f.name), getattr(again, f.name)) for f in fields(Batch))
+    assert not any(np.shares_memory(getattr(first, f.name), getattr(again, f.name)) for f in fields(PairBatch))
 
 
 def test_every_half_precision_value_is_gathered_exactly():

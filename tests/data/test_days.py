@@ -70,7 +70,7 @@ def test_a_format_replaces_all_guesses():
     assert day_of("2024-02-29", "%d/%m/%Y %H:%M") == UNREADABLE
 
 
-@given(st.integers(100_000_000, 4_000_000_000))
+@given(st.integers(100_000_000, 189_999_999) | st.integers(220_000_000, 1_899_999_999))  # others may be dates in digits
 def test_seconds_and_their_finer_units_are_the_day_that_datetime_says(seconds):
     expected = datetime.fromtimestamp(seconds, timezone.utc).date().toordinal()
     assert {day_of(str(seconds * unit)) for unit in (1, 1000, 10**6, 10**9)} == {expected}

@@ -10,6 +10,7 @@ import json
 import lzma
 import sys
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,14 +26,14 @@ NAMES = {"DE": "Germany", "FR": "France", "GB": "U.K.", "NA": "Namibia", "TR": "
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "import.md"
 INTRODUCTION = """# What import understands
 
-Each row is a test. How to use the options: [import your own data](../how-to/own-data.md); all of them:
+Each form is a test. How to use the options: [import your own data](../how-to/own-data.md); all of them:
 [commands](commands.md#twotower-import). `--where` and `--sql` need DuckDB (`pip install 'twotower[sql]'`), and large
 text files are read several times as fast with it. Parquet, ORC and Feather need pyarrow (`twotower[parquet]`).
 """
 
 
 class Row(NamedTuple):
-    """One line of the page, and the log that it is about."""
+    """One form of the page, and the log that it is about."""
 
     written: str
     read: str
@@ -107,17 +108,17 @@ TABLES: dict[str, list[Row]] = {
         Row("CSV", "detected", lambda: csv_text(plain())),
         Row("JSON lines", "keys are columns, nested ones `geo.country`", jsonl),
         *(Row(name, "by pyarrow", lambda name=name: typed(name.lower())) for name in ("Parquet", "ORC", "Feather")),
-        *(Row(f"any text file in {name}", "unpacked on the way", lambda pack=pack: pack(lines(",").encode()))
-          for name, pack in (("gzip", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress),
+        *(Row(name, "unpacked on the way", lambda pack=pack: pack(lines(",").encode()))
+          for name, pack in (("any text file in gzip", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress),
                              ("zstd or lz4, with pyarrow", zstd))),
         Row("JSON array", "refused", lambda: '[{"user": 1}]', fault="write one object per line"),
         Row("Excel, zip, Avro, SQLite, pickle …", "refused with what to do instead",
             lambda: b"Obj\x01" + bytes(99), fault="an Avro file; write it as Parquet"),
     ],
     "Separators, quotes, lines": [
-        *(Row(f"separated by `{name}`", "detected", lambda separator=separator: lines(separator))
-          for name, separator in ((",", ","), (";", ";"), ("tab", "\t"), ("\\|", "|"))),
-        *(Row(f"separated by `{mark}`", f"`--separator '{mark}'`", lambda mark=mark: lines(mark), {"separator": mark})
+        *(Row(name, "detected", lambda separator=separator: lines(separator))
+          for name, separator in (("separated by `,`", ","), ("`;`", ";"), ("`tab`", "\t"), ("`\\|`", "|"))),
+        *(Row(f"`{mark}`", "`--separator`", lambda mark=mark: lines(mark), {"separator": mark})
           for mark in ("::", "^", "\x01", " ")),
         Row("a first line `sep=;`", "followed", lambda: "sep=;\n" + csv_text(plain(), separator=";")),
         Row("lines before the header", "`--skip-lines 2`", lambda: "made\nby hand\n" + lines(","), {"skip_lines": 2}),
@@ -136,7 +137,7 @@ TABLES: dict[str, list[Row]] = {
     ],
     "Encodings": [
         Row("UTF-8, with a byte-order mark or without", "the default", lambda: csv_text(plain()).encode("utf-8-sig")),
-        *(Row(name, f"`--encoding {name}`", lambda name=name: each("title", "né{}".format).encode(name),
+        *(Row(name, "`--encoding`", lambda name=name: each("title", "né{}".format).encode(name),
               {"encoding": name}) for name in ("latin-1", "cp1252", "utf-16", "mac_roman")),
         Row("one of these, not named", "refused", lambda: each("title", "né{}".format).encode("latin-1"),
             fault="--encoding names another, such as latin-1"),
@@ -167,7 +168,7 @@ TABLES: dict[str, list[Row]] = {
         Row("days of Excel (45352)", "by size, from 1990 on",
             lambda: csv_text([[u, t, c, str(d.toordinal() - 693_594)] for u, t, c, d in EVENTS])),
         Row("`1.709251E+09`", "refused: a rounded number", lambda: one("date", "1.709251E+09"), fault="is not a time"),
-        *(Row(f"`{EVENTS[0][3]:{form}}`", f"`--time-format '{form}'`, which the error suggests", at(form),
+        *(Row(f"`{EVENTS[0][3]:{form}}`", "an error that suggests the `--time-format`", at(form),
               fault=f"{form!r}") for form in ("%d/%m/%y", "%m/%d/%Y", "%d.%m.%Y", "%d %b %Y", "%y%m%d")),
     ],
 }  # fmt: skip
@@ -177,8 +178,10 @@ ROWS = [row for rows in TABLES.values() for row in rows]
 def page() -> str:
     parts = [INTRODUCTION]
     for title, rows in TABLES.items():
-        cells = "".join(f"| {row.written} | {row.read} |\n" for row in rows).replace("\x01", r"\x01")
-        parts.append(f"\n## {title}\n\n| written | read |\n|---|---|\n{cells}")
+        parts.append(f"\n## {title}\n\n| written | read |\n|---|---|\n")
+        for read, alike in groupby(rows, lambda row: row.read):
+            written = ", ".join(row.written for row in alike).replace("\x01", r"\x01")
+            parts.append(f"| {written} | {read} |\n")
     return "".join(parts)
 
 

@@ -1,7 +1,6 @@
 """The settings of a world and its territories."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,10 +90,3 @@ def test_a_whole_number_may_stand_for_a_fraction_and_means_the_same():
 def test_titles_are_divided_into_kinds_without_rest():
     config = WorldConfig(titles=7, local=0.5, regional=0.15)
     assert (config.n_global, config.n_regional, config.n_local) == (2, 1, 4)
-
-
-def test_the_page_about_the_world_lists_every_setting():
-    page = (Path(__file__).parents[2] / "docs" / "explanation" / "world.md").read_text("utf-8")
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
-    listed = {row[0].strip("| `"): row[1] for row in rows}
-    assert listed == {field.name: str(field.default) for field in fields(WorldConfig)}

@@ -85,7 +85,7 @@ def test_every_exercise_has_an_answer_that_runs_its_commands(page):
         asked = [line for body in blocks(ANSWER.sub("", exercise), "sh") for line in body.splitlines()]
         answers = ANSWER.findall(exercise)
         assert asked and len(answers) == 1, exercise
-        answered = commands(answers[0])
+        answered = commands(exercise)
         assert [command.line for command in answered] == asked
         assert all(command.expected.strip() for command in answered), "an answer shows what is printed"
 
@@ -114,3 +114,5 @@ def test_elisions_stand_for_lines_and_for_characters():
 def test_commands_are_told_from_what_they_print():
     page = "```console\n$ twotower one --x 1\n1\n2\n\n$ twotower two\n…\n```\n"
     assert commands(page) == [Command("twotower one --x 1", "1\n2\n\n"), Command("twotower two", "…\n")]
+    page = "```sh\ntwotower one\ntwotower two\n```\n```console\n$ …\n1\n$ …\n2\n```\n"
+    assert commands(page) == [Command("twotower one", "1\n"), Command("twotower two", "2\n")]

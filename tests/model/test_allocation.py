@@ -92,7 +92,8 @@ def arrays_of(thing, seen):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_workspace_is_what_the_formula_says(name):
-    """docs/explanation/performance.md, "Memory"; M counts the numbers in the matrices, W1 of both towers included."""
+    """Z1, Z2 and dY of both towers, U and V; per pair score, loss and gradients; per thread tiles between two kernels;
+    weight gradients of the second to fourth chunk; weights in panels, and transposed ones but W1 of both towers."""
     model = MODELS[name]
     B = 900
     net, optimiser, batch = network(model, B)

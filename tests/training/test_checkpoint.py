@@ -1,6 +1,8 @@
 """Checkpoints: whole or not at all, the same bits again, no pickle, and damage is named."""
 
+import os
 import pickle
+import stat
 import struct
 from dataclasses import replace
 
@@ -92,15 +94,24 @@ def test_the_old_file_stays_when_the_new_one_fails(path, monkeypatch, save):
     save(path, make())
     before = path.read_bytes()
 
-    def write_half_and_fail(arrays, partial, metadata):
-        partial.write_bytes(b"half")
+    def write_half_and_fail(partial, content):
+        partial.write_text(content[: len(content) // 2].hex())
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", write_half_and_fail)
+    monkeypatch.setattr(checkpoint.Path, "write_bytes", write_half_and_fail)
     with pytest.raises(OSError, match="No space"):
         save(path, make(seed=1))
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_everybody_may_read_what_the_umask_lets_them(path):
+    before = os.umask(0o022)
+    try:
+        save_weights(path, make()[0])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_who_reads_while_it_is_written_sees_the_old_file_whole(path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from threadpoolctl import threadpool_limits
 
 from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config
@@ -88,7 +88,7 @@ class DayLearner:
         save_training(writer.path / TRAINING, self.model, self.optimiser, self.state)
         with whole_file(writer.path / COUNTS) as partial:
             arrays = self.counts.arrays() | {"group": self.group}
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+            partial.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
         if self.memory is not None:
             kept, T = self.memory, self.counts.labels.shape[1]
             nobody = sp.csr_array((0, T), dtype=np.float32)

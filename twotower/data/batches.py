@@ -25,7 +25,7 @@ from twotower.data.gathering import gather_rows
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """B pairs on their unique rows; pairs are sorted by user row, user rows by group.
 
     `user_features[pair_user]`, `title_features[pair_title]` and `labels` are the batch with nothing shared.
@@ -60,7 +60,7 @@ class Batch:
         f_title: int,
         territories: bool = False,
         memory_terms: int = 0,
-    ) -> "Batch":
+    ) -> "PairBatch":
         """Uninitialised arrays for a batch of up to so many pairs and unique rows."""
         return cls(
             user_features=np.empty((users, f_user), np.float32),
@@ -79,13 +79,13 @@ class Batch:
             memory=np.empty((pairs, memory_terms), np.float32),
         )
 
-    def copy(self) -> "Batch":
+    def copy(self) -> "PairBatch":
         """The same batch in arrays of its own."""
-        return Batch(*(getattr(self, field.name).copy() for field in fields(self)))
+        return PairBatch(*(getattr(self, field.name).copy() for field in fields(self)))
 
-    def first(self, n_pairs: int, n_users: int, n_titles: int) -> "Batch":
+    def first(self, n_pairs: int, n_users: int, n_titles: int) -> "PairBatch":
         """The leading part of every array, as views."""
-        return Batch(
+        return PairBatch(
             user_features=self.user_features[:n_users],
             title_features=self.title_features[:n_titles],
             user_rows=self.user_rows[:n_users],
@@ -143,7 +143,7 @@ class Batcher:
         self.capacity = largest_batch(batch_size)  # pairs
         users, titles = min(self.capacity, n_users), min(self.capacity, n_titles)
         self._sets = [
-            Batch.allocate(
+            PairBatch.allocate(
                 self.capacity, users, titles, n_groups, f_user, f_title, user_territory is not None, memory_terms
             )
             for _ in range(buffers)
@@ -155,7 +155,9 @@ class Batcher:
         self._at = np.empty((2, self.capacity), np.int32)
         self._next = np.empty(max(users, n_groups), np.int64)
 
-    def batch(self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None) -> Batch:
+    def batch(
+        self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None
+    ) -> PairBatch:
         """The batch of these pairs: (B,) rows of the user table, (B,) rows of the title table, (B,) labels 0 or 1.
 
         memory: (B, F) float32, the memory terms of the pairs, from a batcher with ``memory_terms`` F.
@@ -166,7 +168,7 @@ class Batcher:
 
     def batch_view(
         self, user: np.ndarray, title: np.ndarray, labels: np.ndarray, memory: np.ndarray | None = None
-    ) -> Batch:
+    ) -> PairBatch:
         """The same batch in buffers that are used again, see the class."""
         n_pairs = len(user)
         if not user.shape == title.shape == labels.shape == (n_pairs,):
@@ -204,7 +206,7 @@ class Batcher:
         mode: str = "pairs",
         memory: np.ndarray | None = None,
         skip: int = 0,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[PairBatch]:
         """One epoch over the pairs, batch by batch, in buffers that are used again; `mode` as in `epoch_batches`.
 
         The first `skip` batches are left out.

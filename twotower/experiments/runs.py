@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from twotower.core.errors import InputError
 from twotower.core.locks import discard
@@ -14,7 +13,7 @@ from twotower.experiments.setup import Setup
 from twotower.training.callbacks import Callback
 from twotower.training.job import make_plan
 from twotower.training.periods import train_and_score
-from twotower.training.run import RUN, RunReader
+from twotower.training.run import RUN, Origin, RunReader
 from twotower.training.trainer import Trainer
 
 
@@ -68,8 +67,8 @@ def train_one(
     dataset, groups = setup.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress, callback)
     kept, settings = make_plan(dataset, sampled, method.name, groups, method.grouping == "shuffled"), config.to_dict()
-    facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
-    with begin_or_go_on(path, dict(kept), config=settings, **facts) as writer:
+    origin: Origin = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    with begin_or_go_on(path, kept, origin, settings) as writer:
         trainer.resume(writer)
         train_and_score(trainer, sampled, len(setup.periods), writer, progress)
         if not goes_on:

@@ -9,7 +9,7 @@ import numpy as np
 from twotower.core.config import MEMORY_TERMS, Config, ModelConfig, TrainConfig
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import epoch_batches
 from twotower.data.sample import Pairs, Sample
@@ -59,7 +59,7 @@ class Subject:
     sample: Sample
     group_names: list[str]  # (K,)
     number: int  # of the batch in the first epoch, from 1
-    batch: Batch  # a copy, which no later batch overwrites
+    batch: PairBatch  # a copy, which no later batch overwrites
 
     @property
     def config(self) -> Config:
@@ -78,7 +78,7 @@ class Subject:
         """Group of each territory (C,)."""
         return self.trainer.territory_group
 
-    def make_batch(self, pairs: Pairs, members: np.ndarray | None = None) -> Batch:
+    def make_batch(self, pairs: Pairs, members: np.ndarray | None = None) -> PairBatch:
         """A batch of some pairs, with ``members`` (U,) as the users' groups instead of their own."""
         trainer = self.trainer
         territory, terms = user_territories(self.dataset, self.model), MEMORY_TERMS * self.config.model.memory
@@ -96,7 +96,7 @@ class Subject:
                             config.model, config.train, list(self.model.widths))  # fmt: skip
 
 
-def pairs_of(batch: Batch) -> Pairs:
+def pairs_of(batch: PairBatch) -> Pairs:
     """The pairs of a batch by rows of the tables; their days are unknown and set to 0."""
     user, title = batch.user_rows[batch.pair_user], batch.title_rows[batch.pair_title]
     return Pairs(user, title, batch.labels, np.zeros(len(batch), np.int32), batch.memory)
@@ -157,7 +157,7 @@ def make_subject(
     return Subject(name, False, trainer, sample, names, number, one_batch(trainer, number))
 
 
-def one_batch(trainer: Trainer, number: int) -> Batch:
+def one_batch(trainer: Trainer, number: int) -> PairBatch:
     """Batch ``number``, from 1, of the first epoch, as a copy. Errors: InputError when there are fewer."""
     if not 1 <= number <= trainer.steps():
         raise InputError(f"--batch {number}: an epoch has the batches 1 to {trainer.steps()}")

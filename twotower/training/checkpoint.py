@@ -8,8 +8,6 @@ Each holds a checksum of its contents.
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
@@ -110,15 +108,10 @@ def _training_arrays(model: TwoTower, optimiser: Adam, state: TrainingState) -> 
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> None:
-    try:
-        with whole_file(path) as partial:
-            text = json.dumps(facts)
-            save_file(dict(arrays), partial, metadata={"facts": _digest(arrays, text) + text})
-    except SafetensorError as error:  # a full disk: its number is in the text alone
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    text = json.dumps(facts)
+    content = save(dict(arrays), metadata={"facts": _digest(arrays, text) + text})
+    with whole_file(path) as partial:
+        partial.write_bytes(content)  # save_file would put another file in the place of the one that is locked
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:

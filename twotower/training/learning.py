@@ -13,7 +13,7 @@ from twotower.core.config import TrainConfig
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.data.epochs import batch_bounds, prefetch
 from twotower.data.sample import Pairs
 from twotower.model.adam import Adam
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
 
 
 def events_of(
-    trained: Trained, pairs: Pairs, batches: Callable[[int, int], Iterator[Batch]], config: TrainConfig,
+    trained: Trained, pairs: Pairs, batches: Callable[[int, int], Iterator[PairBatch]], config: TrainConfig,
     state: loop.TrainingState, validate: Callable[[], loop.Scores] | None, told: Callback,
     days: tuple[int, int] | None = None,
 ) -> Iterator[loop.Settled]:  # fmt: skip

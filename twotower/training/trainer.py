@@ -17,7 +17,7 @@ from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
 from twotower.core.signals import finishing
-from twotower.data.batches import Batch, Batcher
+from twotower.data.batches import Batcher, PairBatch
 from twotower.data.dataset import Dataset
 from twotower.data.epochs import batch_bounds, prefetch
 from twotower.data.memory.files import save_memory
@@ -133,11 +133,11 @@ class Trainer:
         """Batches an epoch."""
         return len(batch_bounds(len(self.pairs), self.batch_size)) - 1
 
-    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[PairBatch]:
         """One epoch's batches but for the first, prepared one ahead; the order depends on seed and epoch alone."""
         return prefetch(self._views(self.pairs, self.order(epoch), skip))
 
-    def _views(self, pairs: Pairs, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+    def _views(self, pairs: Pairs, rng: np.random.Generator, skip: int = 0) -> Iterator[PairBatch]:
         return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory, skip)
 
     def order(self, epoch: int) -> np.random.Generator:

@@ -58,8 +58,14 @@ def is_uuid(kind: Any) -> bool:
     return getattr(kind, "extension_name", "") == "arrow.uuid"
 
 
-def by_value(column: Any, codes: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-    """Codes (n,) int32 of a chunked column by those of its distinct values, in order of appearance; -1 where null."""
+Known = dict[Any, tuple[Any, np.ndarray]]  # Arrow type → values of it that have codes, and these (n,) int32
+
+
+def by_value(column: Any, codes: Callable[[list[str]], np.ndarray], known: Known | None = None) -> np.ndarray:
+    """Codes (n,) int32 of a chunked column by those of its distinct values, in order of appearance; -1 where null.
+
+    ``known`` keeps the values of earlier columns, which need not become texts again.
+    """
     from pyarrow import ArrowNotImplementedError
 
     try:
@@ -69,4 +75,24 @@ def by_value(column: Any, codes: Callable[[list[str]], np.ndarray]) -> np.ndarra
     if not chunks:
         return np.empty(0, np.int32)
     index = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in chunks])
-    return np.append(codes(arrow_texts(chunks[0].dictionary)), np.int32(-1))[index]
+    values = chunks[0].dictionary
+    of_each = codes(arrow_texts(values)) if known is None else of_values(values, codes, known)
+    return np.append(of_each, np.int32(-1))[index]
+
+
+def of_values(values: Any, codes: Callable[[list[str]], np.ndarray], known: Known) -> np.ndarray:
+    """Codes (n,) int32 of an Arrow array of distinct values; the new ones become known."""
+    from pyarrow import ArrowNotImplementedError, compute, concat_arrays
+
+    before, their_codes = known.get(values.type, (values[:0], np.empty(0, np.int32)))
+    try:
+        place = compute.index_in(values, value_set=before)
+    except ArrowNotImplementedError:
+        return codes(arrow_texts(values))
+    is_new = place.is_null().to_numpy(zero_copy_only=False)
+    new = values.filter(place.is_null())
+    out = np.empty(len(values), np.int32)
+    out[~is_new] = their_codes[place.drop_null().to_numpy()]
+    out[is_new] = codes(arrow_texts(new))
+    known[values.type] = concat_arrays([before, new]), np.append(their_codes, out[is_new])
+    return out

@@ -107,7 +107,10 @@ class ColumnarFile(ArrowTable):
         except self._errors as error:
             fault = "two columns have one name" if "duplicate" in str(error) else f"not a readable {NAMES[form]} file"
             raise InputError(f"{path}: {fault} ({error})") from None
-        self.columns = [name for field in self.data.schema for name in leaf_names(field)]
+        try:
+            self.columns = [name for field in self.data.schema for name in leaf_names(field)]
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: a column's name is not UTF-8; write the file anew with other names") from None
         if twice := repeated(self.columns):
             raise InputError(f"{path}: two columns are called {twice!r}")
 

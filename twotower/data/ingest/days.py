@@ -105,10 +105,12 @@ class Days(dict[str, int]):
             self.readings[DATES] = None
             if types.is_timestamp(kind) and kind.tz:
                 column = compute.local_timestamp(column)
-            day = (
-                column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()).fill_null(-EPOCH_DAY).to_numpy() + EPOCH_DAY
-            )
-            return np.where((day > 0) & (day <= date.max.toordinal()), day, UNREADABLE).astype(np.int32)
+            since_1970 = column.cast(pa.date32()).cast(pa.int32()).fill_null(-EPOCH_DAY).to_numpy()
+            last = date.max.toordinal() - EPOCH_DAY
+            if not len(since_1970) or (since_1970.min() > -EPOCH_DAY and since_1970.max() <= last):
+                return since_1970 + np.int32(EPOCH_DAY)
+            readable = (since_1970 > -EPOCH_DAY) & (since_1970 <= last)
+            return np.where(readable, np.where(readable, since_1970, 0) + EPOCH_DAY, UNREADABLE).astype(np.int32)
         if types.is_integer(kind) or types.is_floating(kind):
             return number_days(column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(), self.readings)
         if types.is_string(kind) or types.is_large_string(kind):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twotower.core.errors import InputError
 from twotower.data.ingest.blocks import CsvFormat
-from twotower.data.ingest.formats import likely_encoding, open_binary
+from twotower.data.ingest.formats import DAMAGED, likely_encoding, open_binary
 
 HEAD = 512  # bytes that show an encoding
 
@@ -24,15 +24,16 @@ def text_encoding(path: Path, form: CsvFormat) -> str:
 
 
 def begins_as(path: Path) -> str:
-    """The encoding that the first bytes of a file show, or nothing."""
-    with open_binary(path)[0] as stream:
+    """The encoding that the first bytes of a file show, or nothing, as of one that is damaged."""
+    with open_binary(path)[0] as stream, suppress(*DAMAGED, OSError):
         return likely_encoding(stream.read(HEAD))
+    return ""
 
 
 def decoding_fault(path: Path, form: CsvFormat, encoding: str, error: UnicodeDecodeError) -> InputError:
     """The error for text in another encoding: the line, the byte, and the option that names encodings."""
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-    with open_binary(path)[0] as stream, suppress(UnicodeDecodeError):
+    with open_binary(path)[0] as stream, suppress(UnicodeDecodeError, *DAMAGED, OSError):
         for text in stream:
             decoder.decode(text)
             line += 1

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from twotower.core.jit import njit
-from twotower.data.ingest.arrow_columns import by_value
+from twotower.data.ingest.arrow_columns import Known, by_value
 from twotower.data.ingest.cleaning import MISSING, MISSING_IDS, clean, clean_id
 
 NONE = -1  # the code of a missing value
@@ -23,6 +23,7 @@ class Vocabulary(dict[str, int]):
         super().__init__()
         self.names: list[str] = []
         self.markers: set[str] = set()  # words for a missing value that were met
+        self._known: Known = {}
         self._clean, self._missing = (clean_id, MISSING_IDS) if ids else (clean, missing)
 
     def __missing__(self, text: str) -> int:
@@ -42,7 +43,7 @@ class Vocabulary(dict[str, int]):
         """Codes (n,) int32 of texts, or of an Arrow column."""
         if isinstance(values, list):
             return np.fromiter(map(self.__getitem__, values), np.int32, len(values))
-        return by_value(values, self.codes)
+        return by_value(values, self.codes, self._known)
 
 
 def order_of_appearance(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,12 @@ tables  (F_t, C, T) float32   terms of territories and titles        mean, sprea
 cosines.*, ease.*             weights (T, T) between titles as CSR: data float32, indices ascending in a row, indptr
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +24,11 @@ from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory
 
 ARRAYS = ("tables", "unwatched", "mean", "spread")
 CSR = ("data", "indices", "indptr")
+#: What NumPy and zipfile say to a damaged archive.
+DAMAGED = (
+    OSError, LookupError, ValueError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError, SyntaxError,
+    TokenError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def save_memory(memory: Memory, path: Path) -> None:
@@ -61,7 +69,7 @@ def read_memory(path: Path, C: int, T: int) -> Kept:
             check_shape(name, arrays[name], shape)
         if not (kept.spread > 0).all() or not (kept.cosines.data >= 0).all():
             raise ValueError("a spread that is not above 0, or a cosine below 0")
-    except (OSError, KeyError, ValueError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: not the memory of {C} territories and {T} titles ({error})") from None
     return kept
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.attribution.record import DeadUnits
 from twotower.model.engine.threads import Tile, chunked_tiles
 from twotower.model.layers import BatchNormReLU, BatchStatistics
@@ -17,7 +17,7 @@ from twotower.model.parameters import Floats
 from twotower.model.two_tower import TwoTower
 
 
-def dead_units(model: TwoTower, batch: Batch) -> list[DeadUnits]:
+def dead_units(model: TwoTower, batch: PairBatch) -> list[DeadUnits]:
     """Dead units of each layer of both towers and of the heads, in the model's last batch.
 
     A1 and A2 are recomputed from Z1 and Z2, as the backward pass does.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.attribution.blocks import Block
 from twotower.model.adam import Adam
 from twotower.model.engine.threads import Threads
@@ -48,7 +48,7 @@ def running_statistics_kept(model: TwoTower) -> Iterator[None]:
 
 
 def gradient_matrix(
-    model: TwoTower, batch: Batch, blocks: list[Block], whole: Arena, tick: Callable[[], None] = lambda: None
+    model: TwoTower, batch: PairBatch, blocks: list[Block], whole: Arena, tick: Callable[[], None] = lambda: None
 ) -> GradientMatrix:
     """Run a backward pass per group and compare it with the gradient of the ``whole`` batch.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.core.config import Config
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.attribution.blocks import Block
 from twotower.lab.gradcheck.record import StepCheck
 from twotower.model import reference
@@ -22,7 +22,7 @@ UPDATE_TOLERANCE = 1e-5
 WEIGHT_TOLERANCE = 2 * float(np.finfo(np.float32).eps)
 
 
-def adam_steps(network: TwoTower, batches: Sequence[Batch], blocks: list[Block], config: Config) -> list[StepCheck]:
+def adam_steps(network: TwoTower, batches: Sequence[PairBatch], blocks: list[Block], config: Config) -> list[StepCheck]:
     """Check a step on each batch, starting from moments of 0. Updates ``network``."""
     optimiser, train = make_optimiser(network, config.train), config.train
     owner, rates = owners(network), np.zeros(len(network.params.flat))

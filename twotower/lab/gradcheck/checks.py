@@ -20,7 +20,7 @@ from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator, placeholder
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.attribution.blocks import Block, blocks_of
 from twotower.lab.gradcheck.adam_steps import adam_steps
 from twotower.lab.gradcheck.blocks import CheckedBlock
@@ -103,7 +103,7 @@ def copy_of(subject: Subject) -> TwoTower:
     return network
 
 
-def far_from_kinks(network: TwoTower, small: SmallBatches, relus: Relus) -> tuple[Batch, float, int]:
+def far_from_kinks(network: TwoTower, small: SmallBatches, relus: Relus) -> tuple[PairBatch, float, int]:
     """A batch without ReLU inputs near 0, or the best of TRIES; its nearest input; the number of batches tried."""
     best, furthest = small.batch(), -1.0
     for skip in range(TRIES):
@@ -117,7 +117,7 @@ def far_from_kinks(network: TwoTower, small: SmallBatches, relus: Relus) -> tupl
     return best, furthest, skip + 1
 
 
-def batch_facts(batch: Batch, nearest_kink: float, tries: int) -> BatchFacts:
+def batch_facts(batch: PairBatch, nearest_kink: float, tries: int) -> BatchFacts:
     sizes = len(batch), len(batch.user_rows), len(batch.title_rows), int(batch.labels.sum())
     by_group = np.diff(batch.pair_start[batch.segments]).tolist(), np.diff(batch.segments).tolist()
     return BatchFacts(*sizes, *by_group, int(batch.user_counts.max()), int(batch.title_counts.max()), nearest_kink,

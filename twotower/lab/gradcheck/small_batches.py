@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.data.sample import Pairs, concatenate
 from twotower.lab.subject import Subject, pairs_of
 
@@ -32,12 +32,12 @@ class SmallBatches:
             self.by_group.append(interleave_users(of_group))
         self.quotas = even_quotas(np.array([len(group) for group in self.by_group]), pairs)
 
-    def batch(self, skip: int = 0) -> Batch:
+    def batch(self, skip: int = 0) -> PairBatch:
         """Pairs of every group: the first of each, or those after ``skip`` batches, cyclically."""
         groups = zip(self.by_group, self.quotas, strict=True)
         return self.make([(skip * n + np.arange(n)) % max(1, len(group)) for group, n in groups])
 
-    def other(self) -> Batch:
+    def other(self) -> PairBatch:
         """Other pairs of every group, three quarters as many, from the end.
 
         A network gets it before the batch under test, so that anything it keeps of the last batch is wrong.
@@ -45,7 +45,7 @@ class SmallBatches:
         groups = zip(self.by_group, self.quotas, strict=True)
         return self.make([np.arange(len(group) - -(-n * 3 // 4), len(group)) for group, n in groups])
 
-    def make(self, places: list[np.ndarray]) -> Batch:
+    def make(self, places: list[np.ndarray]) -> PairBatch:
         """A batch of the pairs in these places of each group."""
         parts = [group.take(of_group) for group, of_group in zip(self.by_group, places, strict=True)]
         return self.subject.make_batch(concatenate(parts))

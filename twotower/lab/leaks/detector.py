@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.random_streams import Stream, generator
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.attribution.gradients import running_statistics_kept
 from twotower.lab.leaks.perturbation import OtherGroups, other_groups, perturbed, separate_titles, with_nan
 from twotower.lab.leaks.record import INPUTS, LABELS, TITLES, USERS, Change, GroupPairs, Input, LeakRecord, LeakRow
@@ -43,10 +43,10 @@ class GroupedModel(Protocol):
 
     allowed: Mapping[Input, tuple[str, ...]]  # the towers through whose moments an input may act
 
-    def reference(self, batch: Batch, k: int) -> Gradients:
+    def reference(self, batch: PairBatch, k: int) -> Gradients:
         """The gradients of group ``k`` for an unperturbed batch, whose moments can be frozen afterwards."""
 
-    def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
+    def gradients(self, batch: PairBatch, k: int, frozen: Collection[str] = ()) -> Gradients:
         """The gradients of group ``k``, with the moments of the ``frozen`` towers those of the reference batch."""
 
     def accepts_nan(self, which: Input) -> bool:
@@ -79,13 +79,13 @@ class Network:
         """The parameters with such an owner."""
         return [name for name, parameter in self.model.parameters.items() if parameter.owner == owner]
 
-    def reference(self, batch: Batch, k: int) -> Gradients:
+    def reference(self, batch: PairBatch, k: int) -> Gradients:
         gradients = self.gradients(batch, k)
         for tower, work in ((USER_TOWER, self.model.user_work), (TITLE_TOWER, self.model.title_work)):
             self.moments[tower] = [(s.mean.copy(), s.rstd.copy()) for s in (work.stats1, work.stats2)]
         return gradients
 
-    def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
+    def gradients(self, batch: PairBatch, k: int, frozen: Collection[str] = ()) -> Gradients:
         with np.errstate(all="ignore"), self._frozen(frozen), running_statistics_kept(self.model):
             self.model.backward_pass(batch, self.objective)  # unchecked: inputs may be NaN
         grads, members = self.model.grads, np.flatnonzero(self.subject.territory_group == k)
@@ -153,7 +153,13 @@ def check_model(model: GroupedModel, subject: Subject, draws: int, progress: Pro
 
 
 def check_input(
-    model: GroupedModel, batch: Batch, k: int, which: Input, others: OtherGroups, draws: int, rng: np.random.Generator
+    model: GroupedModel,
+    batch: PairBatch,
+    k: int,
+    which: Input,
+    others: OtherGroups,
+    draws: int,
+    rng: np.random.Generator,
 ) -> LeakRow:
     """What perturbing an input outside group ``k`` changes in the group's gradient, and whether past batch-norm."""
     n_perturbed, allowed = int(others.of(which).sum()), model.allowed[which]

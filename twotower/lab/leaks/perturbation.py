@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.leaks.record import LABELS, USERS, Input
 
 
@@ -28,7 +28,7 @@ class OtherGroups(NamedTuple):
         return {"labels": self.pairs, "user features": self.users, "title features": self.titles}[which]
 
 
-def other_groups(batch: Batch, row_group: np.ndarray, k: int) -> OtherGroups:
+def other_groups(batch: PairBatch, row_group: np.ndarray, k: int) -> OtherGroups:
     """What belongs to other groups than ``k``, given the true group (R,) of each user row.
 
     The batch's own segments are not used: they may be wrong.
@@ -39,7 +39,7 @@ def other_groups(batch: Batch, row_group: np.ndarray, k: int) -> OtherGroups:
     return OtherGroups(pairs, users, titles)
 
 
-def separate_titles(batch: Batch, row_group: np.ndarray, k: int) -> Batch:
+def separate_titles(batch: PairBatch, row_group: np.ndarray, k: int) -> PairBatch:
     """The same pairs, where group ``k`` shares no title row with other groups: shared titles get a second row."""
     T, other = len(batch.title_rows), row_group[batch.pair_user] != k
     in_group, in_others = (np.bincount(batch.pair_title[pairs], minlength=T) > 0 for pairs in (~other, other))
@@ -57,7 +57,7 @@ def separate_titles(batch: Batch, row_group: np.ndarray, k: int) -> Batch:
     )
 
 
-def perturbed(batch: Batch, which: Input, others: OtherGroups, rng: np.random.Generator) -> Batch:
+def perturbed(batch: PairBatch, which: Input, others: OtherGroups, rng: np.random.Generator) -> PairBatch:
     """The batch with other groups' input changed: half of the labels flipped, or noise as large as the features."""
     mask = others.of(which)
     if which == LABELS:
@@ -70,7 +70,7 @@ def perturbed(batch: Batch, which: Input, others: OtherGroups, rng: np.random.Ge
     return _with_features(batch, which, mask, features[mask] + size * noise)
 
 
-def with_nan(batch: Batch, which: Input, others: OtherGroups) -> Batch:
+def with_nan(batch: PairBatch, which: Input, others: OtherGroups) -> PairBatch:
     """The batch with NaN for other groups' input: a mask that multiplies lets it through, since NaN·0 is NaN."""
     mask = others.of(which)
     if which == LABELS:
@@ -78,11 +78,11 @@ def with_nan(batch: Batch, which: Input, others: OtherGroups) -> Batch:
     return _with_features(batch, which, mask, np.float32(np.nan))
 
 
-def _features(batch: Batch, which: Input) -> np.ndarray:
+def _features(batch: PairBatch, which: Input) -> np.ndarray:
     return batch.user_features if which == USERS else batch.title_features
 
 
-def _with_features(batch: Batch, which: Input, mask: np.ndarray, values: np.ndarray | np.floating) -> Batch:
+def _with_features(batch: PairBatch, which: Input, mask: np.ndarray, values: np.ndarray | np.floating) -> PairBatch:
     features = _features(batch, which).copy()
     features[mask] = values
     return replace(batch, **{"user_features" if which == USERS else "title_features": features})

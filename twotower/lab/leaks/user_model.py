@@ -17,7 +17,7 @@ import numpy as np
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.batches import Batch
+from twotower.data.batches import PairBatch
 from twotower.lab.leaks.detector import DRAWS, Gradients, check_model
 from twotower.lab.leaks.record import INPUTS, TITLES, Input, LeakRecord
 from twotower.lab.subject import Subject
@@ -37,7 +37,7 @@ class UserModel:
         self.before: Gradients = {}  # all groups' gradients for the unperturbed batch
         self.nan_error = ""  # of the function given NaN, if any
 
-    def reference(self, batch: Batch, k: int) -> Gradients:
+    def reference(self, batch: PairBatch, k: int) -> Gradients:
         """Errors: InputError where gradients are not finite, or two calls differ."""
         first, again = self.call(batch), self.call(batch)
         for name, value in first.items():
@@ -50,7 +50,7 @@ class UserModel:
         self.before = first
         return {name: value[k] for name, value in first.items()}
 
-    def gradients(self, batch: Batch, k: int, frozen: Collection[str] = ()) -> Gradients:
+    def gradients(self, batch: PairBatch, k: int, frozen: Collection[str] = ()) -> Gradients:
         """The gradients of group ``k`` for a perturbed batch; names and shapes must be those of the reference."""
         try:
             after = self.call(batch)
@@ -68,7 +68,7 @@ class UserModel:
     def accepts_nan(self, which: Input) -> bool:
         return which != TITLES
 
-    def call(self, batch: Batch) -> Gradients:
+    def call(self, batch: PairBatch) -> Gradients:
         """The function's gradients for a batch with one row per pair; everything but their values is checked."""
         rows = reference.expand(batch)
         group = self.members[batch.user_rows][batch.pair_user].astype(np.int64)

@@ -50,6 +50,7 @@ PATH, LANES = _choose_path()
 ROWS = 12 if LANES == 16 else 6  # of C in registers: 24 of 32 accumulators, or 12 of 16
 FEW_ROWS = ROWS // 3  # where fewer are left; then one at a time
 COLUMNS = 2 * LANES  # of C in registers, and the width of a panel of W
+COPIED = 4 * ROWS if LANES == 8 else 1 << 62  # columns of A from which both sides of AᵀB are laid out for it
 
 
 def packed_size(K: int, N: int) -> int:
@@ -61,7 +62,8 @@ def work_size(rows: int, M: int, N: int) -> int:
     """Floats of scratch for products over ``rows`` rows with at most M columns on the left and N on the right."""
     if PATH == "numpy":
         return max(rows, M) * N
-    return ROWS * COLUMNS + rows * (COLUMNS if N % CROWDED else N)
+    panels = -(-N // LANES) * LANES if M >= COPIED or N % CROWDED == 0 else COLUMNS
+    return ROWS * (COLUMNS + rows) + rows * panels
 
 
 def _micro_kernel(rows: int, vectors: int) -> Any:
@@ -267,28 +269,40 @@ def _fetch(A, sink):
 
 
 @njit(cache=True, nogil=True)
+def _pack_columns(strip, A, i):
+    """Columns i to i + ROWS of A (n, M), one row behind the other: in A they lie M floats apart."""
+    for k in range(A.shape[0]):
+        for x in range(ROWS):
+            strip[k * ROWS + x] = A[k, i + x]
+
+
+@njit(cache=True, nogil=True)
 def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
     N = B.shape[1]
-    block, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :]
-    right, right_step, right_panel = B.ctypes.data, 4 * N, 4 * COLUMNS  # B is read in place
-    if N % CROWDED == 0:
+    whole = N - N % COLUMNS
+    block, strip, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :], work[ROWS * (COLUMNS + n) :]
+    right, right_step, right_panel, last = B.ctypes.data, 4 * N, 4 * COLUMNS, panels.ctypes.data  # B is read in place
+    if M >= COPIED or N % CROWDED == 0:
         _pack(panels, B)
-        right, right_step, right_panel = panels.ctypes.data, 4 * COLUMNS, 4 * COLUMNS * n
-    elif n > LONG and min(M, N) > COLUMNS:
-        _fetch(A, block)
-        _fetch(B, block)
-    if N % COLUMNS:
-        _pack_last_panel(panels, B, N - N % COLUMNS)
+        right, right_step, right_panel, last = last, 4 * COLUMNS, 4 * COLUMNS * n, last + 4 * whole * n
+    else:
+        if n > LONG and min(M, N) > COLUMNS:
+            _fetch(A, block)
+            _fetch(B, block)
+        if whole < N:
+            _pack_last_panel(panels, B, whole)
     for i in range(0, M, ROWS):  # so few columns of A at a time stay in the first-level cache
-        rows, a = min(ROWS, M - i), A.ctypes.data + 4 * i
-        for j in range(0, N, COLUMNS):
-            if j + COLUMNS <= N:
-                b, c = right + j // COLUMNS * right_panel, C.ctypes.data + 4 * (i * N + j)
-                _wide_panel(a, 4, 4 * M, b, right_step, n, c, 4 * N, rows, accumulate)
-            else:
-                step = 4 * COLUMNS if N - j > LANES else 4 * LANES
-                _last_panel(a, 4, 4 * M, panels.ctypes.data, step, n, C, i, rows, j, block, accumulate)
+        rows, a, a_step = min(ROWS, M - i), A.ctypes.data + 4 * i, 4 * M
+        if M >= COPIED and rows == ROWS:
+            _pack_columns(strip, A, i)
+            a, a_step = strip.ctypes.data, 4 * ROWS
+        for j in range(0, whole, COLUMNS):
+            b, c = right + j // COLUMNS * right_panel, C.ctypes.data + 4 * (i * N + j)
+            _wide_panel(a, 4, a_step, b, right_step, n, c, 4 * N, rows, accumulate)
+        if whole < N:
+            step = 4 * COLUMNS if N - whole > LANES else 4 * LANES
+            _last_panel(a, 4, a_step, last, step, n, C, i, rows, whole, block, accumulate)
 
 
 def _numpy_pack(packed, W):
