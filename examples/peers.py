@@ -50,10 +50,12 @@ def implicit_model(name: str, known: Knowledge, seed: int) -> Scores:
 
 def lightfm_model(known: Knowledge, seed: int) -> Scores:
     """LightFM with the WARP loss, on who watched what."""
+    import scipy.sparse as sp
     from lightfm import LightFM
 
+    place = tuple(rows.astype(np.int32) for rows in known.watched.nonzero())
     model = LightFM(no_components=FACTORS, loss="warp", random_state=seed)
-    model.fit(known.watched.tocoo(), epochs=20)
+    model.fit(sp.coo_matrix((np.ones(len(place[0]), np.float32), place), known.watched.shape), epochs=20)
 
     def scores(users: np.ndarray) -> np.ndarray:
         titles = np.arange(known.watched.shape[1])

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -48,7 +47,7 @@ from twotower.serving.newcomers import People
 from twotower.serving.open_run import open_model, score_pairs
 from twotower.serving.recommend import recommend
 from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
-from twotower.serving.watching import most_watched, open_pairs
+from twotower.serving.watching import most_watched, open_pairs, restricted
 from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.days import current_day, dataset_of_day, day_path, move_dataset
 from twotower.training.predict import evaluate_pairs
@@ -348,18 +347,14 @@ class TwoTowerRecommender:
     def _view(self, territory: str | None, titles: Sequence[Any] | None) -> Dataset:
         """The dataset, with all users living in ``territory`` and only ``titles`` available."""
         self._fitted()
-        dataset = copy(self.dataset_)
-        if territory is not None:
-            row = dataset.territories.index(territory)
-            dataset.user_territory = dataset.head_territory = np.full(dataset.n_users, row, np.int16)
-        if titles is not None:
-            wanted = self._titles.texts(titles)
-            rows = rows_of(wanted, dataset.title_ids)
-            if (rows < 0).any():
-                raise InputError(f"titles: no title {wanted[int(np.argmin(rows))]!r} in the fit")
-            among = np.isin(np.arange(dataset.n_titles), rows)[:, None]
-            dataset.availability = np.asarray(dataset.availability) & among
-        return dataset
+        place = None if territory is None else self.dataset_.territories.index(territory)
+        if titles is None:
+            return restricted(self.dataset_, place, None)
+        wanted = self._titles.texts(titles)
+        rows = rows_of(wanted, self.dataset_.title_ids)
+        if (rows < 0).any():
+            raise InputError(f"titles: no title {wanted[int(np.argmin(rows))]!r} in the fit")
+        return restricted(self.dataset_, place, rows)
 
     def _recommendations(
         self, dataset: Dataset, rows: np.ndarray, k: int, day: int | None, filter_watched: bool, diversify: float | None
