@@ -348,13 +348,15 @@ class TwoTowerRecommender:
         """The dataset, with all users living in ``territory`` and only ``titles`` available."""
         self._fitted()
         place = None if territory is None else self.dataset_.territories.index(territory)
-        if titles is None:
-            return restricted(self.dataset_, place, None)
-        wanted = self._titles.texts(titles)
-        rows = rows_of(wanted, self.dataset_.title_ids)
-        if (rows < 0).any():
-            raise InputError(f"titles: no title {wanted[int(np.argmin(rows))]!r} in the fit")
+        rows = None if titles is None else self._known(self._titles, titles, self.dataset_.title_ids)
         return restricted(self.dataset_, place, rows)
+
+    def _known(self, column: IdColumn, ids: Sequence[Any], known: Sequence[str]) -> np.ndarray:
+        """Rows (n,) of ids. Errors: InputError for one that the fit has not seen."""
+        rows = rows_of(column.texts(ids), known)
+        if (rows < 0).any():
+            raise InputError(f"no {column.what} {ids[int(np.argmin(rows))]!r} in the fit")
+        return rows
 
     def _recommendations(
         self, dataset: Dataset, rows: np.ndarray, k: int, day: int | None, filter_watched: bool, diversify: float | None
@@ -381,10 +383,7 @@ class TwoTowerRecommender:
         return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source)
 
     def _similar(self, column: IdColumn, one: Any, embeddings: np.ndarray, ids: Sequence[str], k: int) -> Any:
-        row = rows_of(column.texts([one]), ids)
-        if row[0] < 0:
-            raise InputError(f"no {column.what} {one!r} in the fit")
-        found: Neighbours = nearest(embeddings, row, k)
+        found: Neighbours = nearest(embeddings, self._known(column, [one], ids), k)
         names = column.array([ids[i] for i in found.row[0].tolist()])
         return self._out(import_arrow().table({column.name: names, "score": found.cosine[0]}))
 
