@@ -1,14 +1,13 @@
 """Daily updates: what a day adds, that it is evaluated before it is learned from, and the same bits by any way."""
 
 import csv
-import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
+from daily_logs import TRAINED_DAYS, bits, day_rows, name_of, run_command, succeed, write_days, write_log
 from safetensors.numpy import load_file
 
 from twotower.core.errors import InputError
@@ -24,21 +23,6 @@ from twotower.training.days import current_day, dataset_of_day, day_path, served
 from twotower.training.run import RunReader
 
 D12, D13, D14, D15 = range(TRAINED_DAYS, TRAINED_DAYS + 4)
-VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
-
-
-def bits(day: Path) -> dict[str, str]:
-    """Digests of all that a day keeps, but for times and speeds; of memory the arrays, since zip files hold times."""
-    found = {
-        path.relative_to(day).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in day.rglob("*")
-        if path.is_file() and path.name not in VARYING
-    }
-    with np.load(day / "memory.npz") as kept:
-        found |= {f"memory {name}": hashlib.sha256(kept[name].tobytes()).hexdigest() for name in kept.files}
-    timeless = {key: value for key, value in read_record(day / "run.json")["day"].items()
-                if key not in ("seconds", "bytes", "peak_mib")}  # fmt: skip
-    return found | {"day": str(timeless)}
 
 
 def test_days_one_by_one_are_one_process_that_did_them_all(copied, tmp_path):
@@ -66,6 +50,14 @@ def test_a_day_is_evaluated_by_the_model_of_the_day_before(run, tmp_path):
         rows = list(csv.DictReader(file))
     overall = next(row for row in rows if row["territory"] == "all")
     assert float(overall["pr_auc"]) == pytest.approx(RunReader(day_path(run, name_of(D12))).overall, abs=1e-6)
+
+    worst = [row for row in rows if row["territory"] == "worst"]
+    judged = [float(row["pr_auc"]) for row in rows if row["territory"].isupper() and int(row["positives"]) >= 50]
+    assert len(worst) == 1 and [float(row["pr_auc"]) for row in worst if row["pr_auc"]] == ([min(judged)] if judged else [])
+    bounded = [row for row in rows if row["low"]]
+    assert {"all", "macro"} < {row["territory"] for row in bounded}
+    assert all(0 <= float(row["low"]) <= float(row["high"]) <= 1 for row in bounded)
+    assert float(overall["low"]) < float(overall["pr_auc"]) < float(overall["high"]) and int(overall["positives"])
 
     learned = copied_without_learning(run, tmp_path)
     assert RunReader(day_path(learned, name_of(D12))).overall == RunReader(day_path(run, name_of(D12))).overall
@@ -200,6 +192,11 @@ def test_replay_learns_again_from_pairs_as_they_were_minor_territories_most(copi
     weights = [load_file(day_path(run, name_of(D14)) / "weights.safetensors") for run in (plain, replaying)]
     assert not np.array_equal(weights[0]["user.W1"], weights[1]["user.W1"])
     assert days[0]["frozen_pr_auc"] is None and 0 < days[2]["frozen_pr_auc"] <= 1
+    table = read_csv(replaying / "days/daily.csv")
+    frozen = [row for row in zip(*table.values(), strict=True) if row[1] == "frozen"]
+    assert [row[0] for row in frozen] == [name_of(D13), name_of(D14)]
+    assert float(frozen[1][6]) == pytest.approx(days[2]["frozen_pr_auc"], abs=1e-6)
+    assert int(frozen[1][4]) > int(frozen[0][4]), "pairs of one more day"
 
     first = Part.read(day_path(replaying, name_of(D12)))
     vectors, user = first.array("replay_vectors"), first.array("replay_user")

@@ -31,7 +31,7 @@ def choose_users(
 
     Errors: InputError for an unknown territory, and when no user is left.
     """
-    rows, notes = (np.arange(dataset.n_users), []) if file is None else users_from_file(dataset, file)
+    rows, notes = (dataset.people, []) if file is None else users_from_file(dataset, file)
     if territories:
         wanted = [dataset.territories.index(name) for name in territories]
         rows = rows[np.isin(np.asarray(dataset.user_territory)[rows], wanted)]
