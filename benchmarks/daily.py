@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from benchmarks import machine
 from benchmarks.daily_log import Log, day_name, drifting, retail
 from benchmarks.daily_page import write_page
 from twotower.core.config import Config
+from twotower.core.errors import InputError
 from twotower.core.presets import build_config
 from twotower.core.storage import rows_of
 from twotower.daily import update as daily
@@ -67,11 +68,14 @@ def train_until(folder: Path, log: Log, day: int, config: Config, train_days: in
     """A run on the log before a day."""
     folder.mkdir()
     events = log.write(folder / "log.parquet", log.day < day)
-    import_logs(folder / "set", ImportConfig(events=(events,), time="time", train_days=train_days, test_days=1))
-    embed(folder / "set", EmbedConfig(user_dims=64))
-    with patch.object(sampler, "sample_users", hashed_users):
-        sampler.sample(Dataset.open(folder / "set"), SampleConfig(random_users="100%", active_users=0))
-    TrainingJob(folder / "set", config, run_path=folder / "run").run()
+    for test_days in (1, 2, 3):
+        dataset = folder / f"set-{test_days}"
+        import_logs(dataset, ImportConfig(events=(events,), time="time", train_days=train_days, test_days=test_days))
+        embed(dataset, EmbedConfig(user_dims=64))
+        with patch.object(sampler, "sample_users", hashed_users), suppress(InputError):
+            sampler.sample(Dataset.open(dataset), SampleConfig(random_users="100%", active_users=0))
+            break  # otherwise no held-out user has a pair on the last day
+    TrainingJob(dataset, config, run_path=folder / "run").run()
     return folder / "run"
 
 
@@ -130,8 +134,9 @@ def compare(log: Log, days: int, train_days: int, config: Config, arms: tuple[st
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for arm in arms:
-            rows, run = [], folder / "none"
-            for number, day in enumerate(dates):
+            rows = found["arms"].get(arm, []) if arm == "anew daily" else []  # whose days do not depend on each other
+            run = folder / "none"
+            for number, day in [*enumerate(dates)][len(rows) :]:
                 started, used = time.perf_counter(), time.process_time()
                 again = {"anew daily": 1, "anew weekly": WEEK}.get(arm, days)
                 if number % again == 0:

@@ -53,7 +53,7 @@ def test_a_day_is_evaluated_by_the_model_of_the_day_before(run, tmp_path):
 
     worst = [row for row in rows if row["territory"] == "worst"]
     judged = [float(row["pr_auc"]) for row in rows if row["territory"].isupper() and int(row["positives"]) >= 50]
-    assert len(worst) == 1 and [float(row["pr_auc"]) for row in worst if row["pr_auc"]] == ([min(judged)] if judged else [])
+    assert [float(row["pr_auc"] or "inf") for row in worst] == [min(judged, default=float("inf"))]
     bounded = [row for row in rows if row["low"]]
     assert {"all", "macro"} < {row["territory"] for row in bounded}
     assert all(0 <= float(row["low"]) <= float(row["high"]) <= 1 for row in bounded)
@@ -173,6 +173,14 @@ def test_what_is_served_says_its_days_and_days_are_not_mixed(run, tmp_path):
         assert {key: manifest[key] for key in facts} == facts
     seen = {row[0] for row in day_rows(D13)}
     assert set(read_csv(tmp_path / "changed" / "users.csv")["user"]) == seen
+    changed, dataset = read_csv(tmp_path / "changed" / "changed_titles.csv"), dataset_of_day(run, name_of(D13))
+    before = dataset_of_day(run, name_of(D12))
+    now, then = (set(zip(*np.nonzero(of.availability), strict=True)) for of in (dataset, before))
+    opened = {(dataset.title_ids[title], dataset.territories.code[c]) for title, c in now - then}
+    listed = zip(changed["title"], changed["territories"], strict=True)
+    assert {(title, code) for title, codes in listed for code in codes.split("|") if code} == opened
+    new = [title for title, state in zip(changed["title"], changed["state"], strict=True) if state == "new"]
+    assert new == dataset.title_ids[before.n_titles :]
     assert run_command("export", run, "--changed-since", "2020-01-01", "--out", tmp_path / "no").exit_code == 2
     with pytest.raises(InputError, match="vectors are not those"):
         recommend(day_path(run, name_of(D12)), dataset_of_day(run, name_of(D13)))

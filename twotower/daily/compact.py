@@ -21,6 +21,8 @@ from twotower.data.grown import KINDS, GrownDataset, Part
 from twotower.training.days import DAYS
 from twotower.training.run import RunReader
 
+OF_ONE_DAY = (*KEPT, "home", "elsewhere")  # data that are not put together
+
 
 @dataclass(frozen=True)
 class Compacted:
@@ -75,7 +77,6 @@ def merge(run_path: Path, target: Path, parts: list[Part]) -> None:
         "vector_user": vector_user, "vectors": grown.vectors_of(vector_user),
         "title_vectors": grown.title_vectors[base.n_titles :], "first_seen": grown.first_seen[base.n_titles :],
         "available": np.concatenate([part.array("available") for part in parts]),
-        "home": nothing.astype(np.int16), "elsewhere": nothing.astype(bool),
         **{f"{kind}_{what}": nothing for kind in KINDS for what in ("user", "title")},
     }  # fmt: skip
     frozen = frozen_pairs(parts)
@@ -94,4 +95,4 @@ def merge(run_path: Path, target: Path, parts: list[Part]) -> None:
         new_territories=grown.territories.code[base.n_territories :],
     )  # fmt: skip
     evaluations = {EVALUATIONS: evaluations_until(run_path, record["date"])}
-    write_day(source, target, record, arrays, {**new, "territories": territories, **evaluations}, dropped=KEPT)
+    write_day(source, target, record, arrays, {**new, "territories": territories, **evaluations}, dropped=OF_ONE_DAY)

@@ -53,7 +53,7 @@ def write_day(
     target.mkdir()
     save_part(Part(day, arrays, tables), target)
     changed = describe(target)
-    out = tuple(f"data/{name}_" for name in dropped) + tuple(f"data/{name}.csv" for name in tables)
+    out = tuple(f"data/{name}" for name in dropped) + tuple(f"data/{name}.csv" for name in tables)
     kept = {k: facts for k, facts in record["files"].items() if k not in changed and not k.startswith(out)}
     for name in kept:
         link(source / name, target / name)

@@ -181,7 +181,8 @@ def take_in(
         serve_day(run_path, state.name)
         changed, past = [], []
     elif changed:
-        changed = check_late(changed, options)
+        changed, note = check_late(state.dataset, changed, options.late)
+        notes = [*notes, *note]
     for log in past:
         if log.date in known and log.content == known[log.date].day["content"]:
             yield DayResult(known[log.date].day, None, True, [])
@@ -344,13 +345,19 @@ def check_gap(last: str, days: list[str], allow_gap: bool, run_path: Path) -> No
                          "(--allow-gap goes on without)")  # fmt: skip
 
 
-def check_late(changed: list[DayLog], options: Options) -> list[DayLog]:
-    """Events of earlier days that are appended. Errors: InputError where they are not wanted."""
-    events = sum(len(log.user) for log in changed)
-    if options.late == "fail":
-        raise InputError(f"{counted(events, 'event')} of {changed[0].date} or other days before the last: late, or the "
-                         "wrong file (--late append or drop)")  # fmt: skip
-    return changed if options.late == "append" else []
+def check_late(dataset: GrownDataset, changed: list[DayLog], late: str) -> tuple[list[DayLog], list[str]]:
+    """Events of earlier days that are to be appended, without those that are there; and notes.
+
+    Errors: InputError where they are not wanted.
+    """
+    logs = [log.unknown_to(dataset) for log in changed]
+    events = counted(sum(len(log.user) for log in logs), "event")
+    if late == "fail":
+        raise InputError(f"{changed[0].date} or other days before the last have {events} that were not there: late, or "
+                         "the wrong file (--late append or drop)")  # fmt: skip
+    if late == "drop":
+        return [], [f"{events} of earlier days left out (--late drop)."]
+    return [log for log in logs if len(log.user)], []
 
 
 def log_of_part(dataset: GrownDataset, part: Part) -> DayLog:
