@@ -1,6 +1,7 @@
 """A small shop for the tests of daily updates: its log in days, and a run trained on the first of them."""
 
 import csv
+import hashlib
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 from twotower.cli import cli
+from twotower.core.storage import read_record
 
 FIRST = date(2024, 3, 1)
 CODES = ("DE", "FR", "PL", "US")
 TRAINED_DAYS = 12
 COLUMNS = ("user", "title", "territory", "time")
+VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
 
 
 def day_rows(day: int, users: int = 120, titles: int = 60, seed: int = 0) -> list[tuple[str, str, str, str]]:
@@ -61,3 +64,17 @@ def make_shop(folder: Path, *options: str) -> Path:
     small = "--hidden", 8, "--batch-size", 128, "--epochs", 2, "--threads", 2, "--memory-units", 4
     succeed("train", shop, *small, "--mtl", "--groups", 2, "--run", folder / "run", *options)
     return folder / "run"
+
+
+def bits(day: Path) -> dict[str, str]:
+    """Digests of all that a day keeps, but for times and speeds; of memory the arrays, since zip files hold times."""
+    found = {
+        path.relative_to(day).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in day.rglob("*")
+        if path.is_file() and path.name not in VARYING
+    }
+    with np.load(day / "memory.npz") as kept:
+        found |= {f"memory {name}": hashlib.sha256(kept[name].tobytes()).hexdigest() for name in kept.files}
+    timeless = {key: value for key, value in read_record(day / "run.json")["day"].items()
+                if key not in ("seconds", "bytes", "peak_mib")}  # fmt: skip
+    return found | {"day": str(timeless)}

@@ -1,14 +1,13 @@
 """Daily updates: what a day adds, that it is evaluated before it is learned from, and the same bits by any way."""
 
 import csv
-import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
+from daily_logs import TRAINED_DAYS, bits, day_rows, name_of, run_command, succeed, write_days, write_log
 from safetensors.numpy import load_file
 
 from twotower.core.errors import InputError
@@ -24,23 +23,6 @@ from twotower.training.days import current_day, dataset_of_day, day_path, served
 from twotower.training.run import RunReader
 
 D12, D13, D14, D15 = range(TRAINED_DAYS, TRAINED_DAYS + 4)
-VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
-
-
-def bits(day: Path) -> dict[str, str]:
-    """Digests of all that a day keeps, but for times and speeds; of memory the arrays, since zip files hold times."""
-    found = {
-        path.relative_to(day).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in day.rglob("*")
-        if path.is_file() and path.name not in VARYING
-    }
-    with np.load(day / "memory.npz") as kept:
-        found |= {f"memory {name}": hashlib.sha256(kept[name].tobytes()).hexdigest() for name in kept.files}
-    timeless = {key: value for key, value in read_record(day / "run.json")["day"].items()
-                if key not in ("seconds", "bytes", "peak_mib")}  # fmt: skip
-    return found | {"day": str(timeless)}
-
-
 def test_days_one_by_one_are_one_process_that_did_them_all(copied, tmp_path):
     one_by_one, at_once, one_thread = (copied(name) for name in ("one-by-one", "at-once", "one-thread"))
     days = D12, D13, D14, D15

@@ -51,8 +51,11 @@ def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress
     return tell
 
 
-def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callback: Callback | None = None) -> None:
-    """Train, evaluate and save one run."""
+def train_one(
+    setup: Setup, method: Method, seed: int, progress: Progress, callback: Callback | None = None,
+    goes_on: bool = False,
+) -> None:  # fmt: skip
+    """Train, evaluate and save one run. One that ``goes_on`` keeps what daily updates go on from."""
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     config = plan.config(method, seed)
@@ -68,5 +71,6 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callb
     with begin_or_go_on(path, kept, origin, settings) as writer:
         trainer.resume(writer)
         train_and_score(trainer, sampled, len(setup.periods), writer, progress)
-        writer.training_path.unlink(missing_ok=True)  # nothing to resume, and three times the size of the weights
+        if not goes_on:
+            writer.training_path.unlink(missing_ok=True)  # three times the size of the weights
         writer.facts["seconds"] = round(time.perf_counter() - started, 3)
