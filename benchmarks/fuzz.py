@@ -138,7 +138,7 @@ def read(name: str, content: bytes) -> bool:
         return False
 
 
-def fuzz(name: str, seconds: int, found: Path) -> None:
+def fuzz(name: str, seconds: int, seed: int, found: Path) -> None:
     """One reader in this process, which ends with it."""
     import atheris
 
@@ -147,7 +147,7 @@ def fuzz(name: str, seconds: int, found: Path) -> None:
         import twotower.training.checkpoint  # noqa: F401
 
     seeds = CORPUS / name
-    limits = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=60", "-rss_limit_mb=4096"]
+    limits = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=60", "-rss_limit_mb=4096", f"-seed={seed}"]
     atheris.Setup([sys.argv[0], *limits, "-print_final_stats=1", str(found), str(seeds)], lambda data: read(name, data))
     atheris.Fuzz()
 
@@ -156,15 +156,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("readers", nargs="*", choices=[[], *READERS], default=[])
     parser.add_argument("--seconds", type=int, default=10, help="of each reader")
+    parser.add_argument("--seed", type=int, default=1, help="of the inputs")
     parser.add_argument("--keep", action="store_true", help="add the smallest set of inputs that covers as much")
     parser.add_argument("--found", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.found:
-        fuzz(*options.readers, options.seconds, options.found)
+        fuzz(*options.readers, options.seconds, options.seed, options.found)
     failed = []
     for name in options.readers or READERS:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "benchmarks.fuzz", name, "--seconds", str(options.seconds)]
+            command += ["--seed", str(options.seed)]
             done = subprocess.run([*command, "--found", folder], env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
                                   stderr=subprocess.PIPE, text=True, errors="replace")  # fmt: skip
             stats = dict(re.findall(r"^stat::(\w+):\s*(\d+)", done.stderr, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""From a table of watch events to recommendations, neighbours and PR-AUC per territory, on a simulated service.
+"""From a table of watch events to recommendations, neighbours, PR-AUC and daily updates, on a simulated service.
 
     python examples/from_python.py
 """
@@ -40,6 +40,10 @@ def main() -> None:
         show("Somebody new with the same history", model.recommend_new(watched, k=3))
         show("Titles like the first one", model.similar_titles(events["title"][0], k=3))
         show("PR-AUC in the last week", model.evaluate(later))
+
+        day = later["time"] == later["time"].min()
+        (learned,) = model.update({name: column[day] for name, column in later.items()})
+        print(f"\nThe first day of that week\n  {learned.summary()}")
 
         model.save(Path(folder) / "model")
         loaded = TwoTowerRecommender.load(Path(folder) / "model")

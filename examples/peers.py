@@ -4,8 +4,9 @@
     python examples/peers.py lastfm --hidden 128 --batch-size 2048 --epochs 4
 
 DIR is a dataset with vectors. Every model learns from the history of all users and the positive training pairs. Models
-of implicit and RecTools have their libraries' settings (64 factors); they are left out, with a word, where the library
-is not installed. Popularity, item-kNN, EASE and counts are rivals of ``twotower experiment``.
+of implicit, LightFM and RecTools have their libraries' settings, but for 64 factors, and LightFM the WARP loss and 20
+epochs; they are left out, with a word, where the library is not installed. Popularity, item-kNN, EASE and counts are
+rivals of ``twotower experiment``.
 """
 
 import argparse
@@ -47,6 +48,22 @@ def implicit_model(name: str, known: Knowledge, seed: int) -> Scores:
     return lambda users: model.user_factors[users] @ model.item_factors.T
 
 
+def lightfm_model(known: Knowledge, seed: int) -> Scores:
+    """LightFM with the WARP loss, on who watched what."""
+    import scipy.sparse as sp
+    from lightfm import LightFM
+
+    place = tuple(rows.astype(np.int32) for rows in known.watched.nonzero())
+    model = LightFM(no_components=FACTORS, loss="warp", random_state=seed)
+    model.fit(sp.coo_matrix((np.ones(len(place[0]), np.float32), place), known.watched.shape), epochs=20)
+
+    def scores(users: np.ndarray) -> np.ndarray:
+        titles = np.arange(known.watched.shape[1])
+        return np.stack([model.predict(int(user), titles) for user in users])
+
+    return scores
+
+
 def rectools_model(known: Knowledge, seed: int) -> Scores:
     """PureSVDModel of RecTools, asked for the scores of all titles."""
     import pandas as pd
@@ -79,6 +96,10 @@ def models(known: Knowledge, seed: int) -> Iterator[tuple[str, Callable[[], Scor
             yield f"implicit: {name}", lambda name=name: implicit_model(name, known, seed)
     else:
         print("implicit is not installed: pip install implicit")
+    if find_spec("lightfm"):
+        yield "LightFM: WARP", lambda: lightfm_model(known, seed)
+    else:
+        print("LightFM is not installed: pip install rectools-lightfm")
     if find_spec("rectools"):
         yield "RecTools: PureSVD", lambda: rectools_model(known, seed)
     else:

@@ -16,6 +16,7 @@ CODES = ("DE", "FR", "PL", "US")
 TRAINED_DAYS = 12
 VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
 COLUMNS = ("user", "title", "territory", "time")
+VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
 
 
 def day_rows(day: int, users: int = 120, titles: int = 60, seed: int = 0) -> list[tuple[str, str, str, str]]:

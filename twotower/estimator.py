@@ -7,9 +7,9 @@ that ``save`` copies and that every command reads; recommending is ``recommend``
 import inspect
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +20,8 @@ from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import plain
 from twotower.core.storage import read_json, rows_of, write_json
+from twotower.daily.log import DayFiles
+from twotower.daily.update import DayResult, Options, update
 from twotower.data.dataset import Dataset
 from twotower.data.features.embed import EmbedConfig, embed
 from twotower.data.frames import (
@@ -32,7 +34,7 @@ from twotower.data.frames import (
     to_arrow,
     with_column,
 )
-from twotower.data.import_frames import Frames, import_frames
+from twotower.data.import_frames import Frames, as_files, import_frames
 from twotower.data.sample import Pairs
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import METHODS
@@ -40,13 +42,14 @@ from twotower.experiments.plan import Plan
 from twotower.experiments.runs import train_one
 from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
-from twotower.report.progress import show_progress
-from twotower.serving.newcomers import Newcomers
+from twotower.report.progress import is_notebook, show_progress
+from twotower.serving.newcomers import People
 from twotower.serving.open_run import open_model, score_pairs
 from twotower.serving.recommend import recommend
 from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
-from twotower.serving.watching import most_watched, open_pairs
+from twotower.serving.watching import most_watched, open_pairs, restricted
 from twotower.training.callbacks import Callback, Callbacks
+from twotower.training.days import current_day, dataset_of_day, day_path, move_dataset
 from twotower.training.predict import evaluate_pairs
 from twotower.training.run import RunReader
 from twotower.training.warm_up import compile_kernels
@@ -128,16 +131,39 @@ class TwoTowerRecommender:
                 SampleConfig(**{"seed": self.seed, **(self.sample or {})}), min_positives=1, replicates=0,
             )  # fmt: skip
             compile_kernels(progress)
-            train_one(Setup(plan, progress), method, self.seed, progress, Callbacks(*callbacks))
+            train_one(Setup(plan, progress), method, self.seed, progress, Callbacks(*callbacks), dataset.has_time)
         facts = {"method": method.name, "params": self.get_params() | {"path": None}}
         write_json(root / FACTS, {**imported._asdict(), **facts})
         return self._open(root)
+
+    def update(
+        self, events: Any, users: Any = None, titles: Any = None,
+        user_vectors: str | Path | None = None, title_vectors: str | Path | None = None, **options: Any,
+    ) -> list[DayResult]:  # fmt: skip
+        """Take in the events of a day, or of several, as ``twotower update``: evaluate on them, then learn from them.
+
+        New users, titles and territories join; ``users`` and ``titles`` describe the new ones. ``options`` are those of
+        ``daily.update.Options``: ``replace``, ``allow_gap``, ``late``, ``replay``, ``limits``. Answers are then those
+        of the last day that is served; a day that the gate holds back is a warning.
+
+        Errors: InputError as the command gives it, and TypeError for another option.
+        """
+        root, run = self._fitted(), self._trained
+        move_dataset(run, root / DATASET)
+        with self._progress() as progress, as_files(Frames(events, users, titles)) as (paths, _):
+            of_users, of_titles = (None if path is None else Path(path) for path in (user_vectors, title_vectors))
+            files = DayFiles((paths["events"],), paths.get("users"), paths.get("titles"), of_users, of_titles)
+            results = list(update(run, files, Options(**options), progress))
+        for day in (result.record for result in results if not result.is_served):
+            warnings.warn(f"{day['date']} is a candidate and not served: {'; '.join(day['reasons'])}", stacklevel=2)
+        self._open(root)
+        return results
 
     # What the model knows
 
     @property
     def evaluation_(self) -> Evaluation:
-        """PR-AUC on the users and days that the fit held out."""
+        """PR-AUC on the users and days that the fit held out; after an update, on those users' pairs of the day."""
         return RunReader(self.run_).evaluation
 
     def recommend(
@@ -163,41 +189,33 @@ class TwoTowerRecommender:
             place = None if territory is None else dataset.territories.index(territory)
             best = most_watched(self.dataset_, k, place)
             title, score = (np.broadcast_to(values, (len(who), len(values))) for values in best)
-            table = import_arrow().concat_tables([table, self._as_table(dataset, who, title, score, "popular")])
+            popular = self._as_table(dataset, who, title, score, ["popular"] * len(who))
+            table = import_arrow().concat_tables([table, popular])
         return self._out(table)
 
     def recommend_new(
-        self, histories: Any, k: int = 10, territory: str | None = None, vectors: np.ndarray | None = None
-    ) -> Any:
-        """The ``k`` best titles of people whom the fit has not seen, from what they watched: as ``recommend``.
+        self, histories: Any = None, k: int = 10, territory: str | None = None,
+        vectors: Mapping[Any, Sequence[float]] | None = None,
+    ) -> Any:  # fmt: skip
+        """The ``k`` best titles of people whom the fit has not seen: as ``recommend``.
 
-        ``histories`` is a table of watch events; its titles that the fit does not know do not count. Where it has no
-        column of territories, ``territory`` is everybody's. ``vectors`` (n, F), one row per person in order of first
-        appearance, are needed where the fit had user vectors of one's own.
+        ``histories`` is a table of what they watched; titles that the fit does not know do not count. ``source`` is
+        ``history``, and ``territory`` for those without: the column of titles may be missing or empty. Where there is
+        no column of territories, ``territory`` is everybody's. ``vectors`` are those of each person by id, needed
+        where the fit had user vectors of one's own.
 
-        Errors: InputError for a missing column, and for a territory that the fit does not know.
+        Errors: InputError for a missing column or vector, and for a territory that the fit does not know.
         """
         self._fitted()
-        table, dataset = to_arrow(histories, "histories"), self.dataset_
-        ids = self._users.texts_in(table)
-        row = {name: place for place, name in enumerate(dict.fromkeys(ids))}
-        user = np.array([row[name] for name in ids], np.int64)
-        title = rows_of(self._titles.texts_in(table), dataset.title_ids)
-        living: Sequence[str] = [territory] * len(ids) if territory is not None else []
-        if territory is None:
-            if self.territory not in table.column_names:
-                raise InputError(f"histories: no column {self.territory!r}, and no territory is given")
-            living = table[self.territory].cast(import_arrow().string()).to_pylist()
-        place = {name: dataset.territories.index(name) for name in dict.fromkeys(living)}
-        home = np.zeros(len(row), np.int64)
-        home[user[::-1]] = [place[name] for name in reversed(living)]  # the first that each person has
-        profile = [name for name in dataset.user_columns if name != "user" and name in table.column_names]
-        first = np.unique(user, return_index=True)[1]
-        columns = {name: [table[name][int(i)].as_py() or "" for i in first] for name in profile}
-        people = Newcomers(dataset, list(row), home, user[title >= 0], title[title >= 0], columns, vectors)
+        if histories is None and not vectors:
+            raise InputError("nobody to recommend to: expected histories, vectors or both")
+        table = to_arrow({self.user: list(vectors or ())} if histories is None else histories, "histories")
+        living = People(table, self._users, self._titles, self.territory, territory, vectors or {})
+        people = living.newcomers(self.dataset_)
         with self._progress() as progress:
             found = recommend(self.run_, people, None, k, None, progress)
-        return self._out(self._as_table(people, found.user, found.title, found.score, "history"))
+        source = np.where(np.isin(np.arange(people.n_users), people.watched[0]), "history", "territory").tolist()
+        return self._out(self._as_table(people, found.user, found.title, found.score, source), histories)
 
     def score(self, pairs: Any) -> Any:
         """The table of pairs (columns user and title) with a column ``score``, the logit; unknown ids have none."""
@@ -238,7 +256,7 @@ class TwoTowerRecommender:
             "positives": [*np.asarray(of.positives)[here].tolist(), int(pairs.label.sum())],
             "pr_auc": [*np.asarray(of.pr_auc)[here].tolist(), found.overall],
         }
-        return self._out(import_arrow().table(columns))
+        return self._out(import_arrow().table(columns), events)
 
     def similar_titles(self, title: Any, k: int = 10) -> Any:
         """The ``k`` titles whose embeddings are nearest: columns title and score, the cosine."""
@@ -266,6 +284,7 @@ class TwoTowerRecommender:
         if path.exists():
             raise InputError(f"{path}: exists already; give another directory")
         shutil.copytree(self._fitted(), path)
+        move_dataset(path / self._trained.relative_to(self._root), path / DATASET)
         return path
 
     @classmethod
@@ -291,8 +310,10 @@ class TwoTowerRecommender:
         self._root, self._kind = root, facts["kind"]
         self._users = IdColumn("user", self.user, facts["types"]["user"])
         self._titles = IdColumn("title", self.title, facts["types"]["title"])
+        self._trained = self.run_ = root / FIT / "runs" / f"{facts['method']}-{self.seed}"
         self.dataset_ = Dataset.open(root / DATASET)
-        self.run_ = root / FIT / "runs" / f"{facts['method']}-{self.seed}"
+        if day := current_day(self._trained):
+            self.run_, self.dataset_ = day_path(self._trained, day), dataset_of_day(self._trained, day, root / DATASET)
         self.groups_ = RunReader(self.run_).config["model"]["groups"]
         return self
 
@@ -308,14 +329,15 @@ class TwoTowerRecommender:
         user = rows_of(self._users.texts_in(table), self.dataset_.user_ids or [])
         return user, rows_of(self._titles.texts_in(table), self.dataset_.title_ids)
 
-    def _out(self, table: "pa.Table") -> Any:
-        return from_arrow(table, cast(Kind, self._kind))
+    def _out(self, table: "pa.Table", like: Any = None) -> Any:
+        """A table of the kind of one that came in, by default of the events of the fit."""
+        return from_arrow(table, cast(Kind, self._kind) if like is None else kind_of(like))
 
     # Rooms below
 
     def _progress(self) -> AbstractContextManager[Progress]:
-        """Bars on a terminal or where ``verbose``, else silence."""
-        wanted = sys.stderr.isatty() if self.verbose is None else self.verbose
+        """Bars on a terminal and in a notebook, or where ``verbose``, else silence."""
+        wanted = sys.stderr.isatty() or is_notebook() if self.verbose is None else self.verbose
         return show_progress() if wanted else nullcontext(silent)
 
     def _model(self) -> tuple[Any, np.ndarray]:
@@ -325,25 +347,23 @@ class TwoTowerRecommender:
     def _view(self, territory: str | None, titles: Sequence[Any] | None) -> Dataset:
         """The dataset, with all users living in ``territory`` and only ``titles`` available."""
         self._fitted()
-        dataset = copy(self.dataset_)
-        if territory is not None:
-            row = dataset.territories.index(territory)
-            dataset.user_territory = dataset.head_territory = np.full(dataset.n_users, row, np.int16)
-        if titles is not None:
-            wanted = self._titles.texts(titles)
-            rows = rows_of(wanted, dataset.title_ids)
-            if (rows < 0).any():
-                raise InputError(f"titles: no title {wanted[int(np.argmin(rows))]!r} in the fit")
-            among = np.isin(np.arange(dataset.n_titles), rows)[:, None]
-            dataset.availability = np.asarray(dataset.availability) & among
-        return dataset
+        place = None if territory is None else self.dataset_.territories.index(territory)
+        rows = None if titles is None else self._known(self._titles, titles, self.dataset_.title_ids)
+        return restricted(self.dataset_, place, rows)
+
+    def _known(self, column: IdColumn, ids: Sequence[Any], known: Sequence[str]) -> np.ndarray:
+        """Rows (n,) of ids. Errors: InputError for one that the fit has not seen."""
+        rows = rows_of(column.texts(ids), known)
+        if (rows < 0).any():
+            raise InputError(f"no {column.what} {ids[int(np.argmin(rows))]!r} in the fit")
+        return rows
 
     def _recommendations(
         self, dataset: Dataset, rows: np.ndarray, k: int, day: int | None, filter_watched: bool, diversify: float | None
     ) -> "pa.Table":
         if not len(rows):
             empty = np.empty((0, 1), np.int32)
-            return self._as_table(dataset, rows, empty, empty.astype(np.float32), "model")
+            return self._as_table(dataset, rows, empty, empty.astype(np.float32), [])
         with self._progress() as progress:
             deep = k if diversify is None else DEEPER * k
             found = recommend(self.run_, dataset, rows, deep, day, progress, filter_watched)
@@ -351,21 +371,19 @@ class TwoTowerRecommender:
         if diversify is not None:
             place = diversified(title, score, embed_titles(self._model()[0], self.dataset_), k, diversify)
             title, score = (np.take_along_axis(of, place, axis=1) for of in (title, score))
-        return self._as_table(dataset, found.user, title, score, "model")
+        return self._as_table(dataset, found.user, title, score, ["model"] * len(title))
 
     def _as_table(
-        self, dataset: Dataset, users: Sequence[str] | np.ndarray, title: np.ndarray, score: np.ndarray, source: str
-    ) -> "pa.Table":
+        self, dataset: Dataset, users: Sequence[str] | np.ndarray, title: np.ndarray, score: np.ndarray,
+        source: Sequence[str],
+    ) -> "pa.Table":  # fmt: skip
         """Lists (n, k) of users, who are rows of the dataset or ids."""
         known = dataset.user_ids or []
         ids = [known[u] for u in users.tolist()] if isinstance(users, np.ndarray) else list(users)
         return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source)
 
     def _similar(self, column: IdColumn, one: Any, embeddings: np.ndarray, ids: Sequence[str], k: int) -> Any:
-        row = rows_of(column.texts([one]), ids)
-        if row[0] < 0:
-            raise InputError(f"no {column.what} {one!r} in the fit")
-        found: Neighbours = nearest(embeddings, row, k)
+        found: Neighbours = nearest(embeddings, self._known(column, [one], ids), k)
         names = column.array([ids[i] for i in found.row[0].tolist()])
         return self._out(import_arrow().table({column.name: names, "score": found.cosine[0]}))
 
@@ -380,4 +398,3 @@ class TwoTowerRecommender:
             asked = Pairs(user[known], title[known].astype(np.int32), np.zeros(n, np.float32), np.zeros(n, np.int32))
             scores[known] = value(score_pairs(self.run_, self.dataset_, asked))
         return from_arrow(with_column(table, name, import_arrow().array(scores, mask=~known)), kind_of(pairs))
-

@@ -42,6 +42,24 @@ def test_ten_titles_unless_told(run):
     assert max(int(row["rank"]) for row in recommend(run)) == 10
 
 
+def test_a_name_that_ends_so_means_parquet(run, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("twotower.serving.recommend.WRITE_ROWS", 100)  # several row groups
+    path = tmp_path / "best.parquet"
+    assert CliRunner().invoke(cli, ["recommend", run, "--top", "2", "--out", str(path)]).exit_code == 0
+    table = parquet.read_table(path)
+    assert [str(kind) for kind in table.schema.types] == ["int64", "int32", "string", "float"]
+    wanted = recommend(run, "--top", 2)
+    assert [{name: str(value) for name, value in row.items() if name != "score"} for row in table.to_pylist()] == [
+        {name: row[name] for name in ("user", "rank", "title")} for row in wanted
+    ]
+    assert table["score"].to_numpy().tolist() == [np.float32(row["score"]) for row in wanted]
+    line = failing_line("recommend", run, "--out", tmp_path / "none" / "best.parquet")
+    assert line.endswith("best.parquet: cannot write (No such file or directory)")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert failing_line("recommend", run, "--out", path).endswith("pip install 'twotower[parquet]'")
+
+
 def test_territory_chooses_users(run, tiny_world):
     data = Dataset.open(tiny_world)
     code, other = data.territories.code[1], data.territories.code[4]

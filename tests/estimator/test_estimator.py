@@ -3,14 +3,18 @@
 import csv
 import json
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from daily_logs import TRAINED_DAYS, bits, day_rows, name_of, write_days
 
-from twotower import InputError, TwoTowerRecommender
+from twotower import Callback, InputError, TwoTowerRecommender
 from twotower.cli import cli
 from twotower.metrics.average_precision import average_precision
 from twotower.serving.newcomers import Newcomers
@@ -19,6 +23,7 @@ from twotower.serving.recommend import recommend
 pa = pytest.importorskip("pyarrow")
 ROOT = Path(__file__).parents[2]
 SMALL = {"settings": {"model": {"hidden": 16}, "train": {"epochs": 2, "batch_size": 512}}, "groups": 2}
+TINY = {"model": {"hidden": 8}, "train": {"epochs": 1, "batch_size": 512}}
 COUNTRIES = ("Poland", "France", "Japan", "Brazil")
 
 
@@ -105,7 +110,7 @@ def test_scores_are_those_of_recommendations_and_unknown_ids_have_none(model):
 
 def test_evaluation_ranks_what_was_not_watched(model, log):
     later = watch_log(seed=1)
-    table = model.evaluate(later)
+    table = model.evaluate(pa.table(later))
     assert table.column_names == ["territory", "users", "positives", "pr_auc"]
     watched = set(zip(log["user"].tolist(), log["title"].tolist(), strict=True))
     new = set(zip(later["user"].tolist(), later["title"].tolist(), strict=True)) - watched
@@ -134,6 +139,14 @@ def test_people_never_seen_are_served_by_their_histories(model, log):
     assert not {r["title"] for r in found} & set(history["title"])
     with pytest.raises(InputError, match="no column 'territory'"):
         model.recommend_new(history)
+    mixed = {"user": [8, 7, 9], "title": ["film 1", "film 3", None], "territory": ["Japan", "Poland", "Japan"]}
+    found = model.recommend_new(mixed, k=1)
+    assert type(found) is dict, "the kind that came in"
+    sources = list(zip(found["user"].tolist(), found["source"].tolist(), strict=True))
+    assert sources == [(8, "history"), (7, "history"), (9, "territory")]
+    assert model.recommend_new({"user": [9]}, k=1, territory="Japan")["score"] == found["score"][2:]
+    with pytest.raises(InputError, match="no territory of '9'"):
+        model.recommend_new(mixed | {"territory": ["Japan", "Poland", None]})
 
 
 def test_newcomers_with_the_histories_of_users_have_their_vectors(model):
@@ -142,6 +155,116 @@ def test_newcomers_with_the_histories_of_users_have_their_vectors(model):
     assert np.abs(people.user_vectors - np.asarray(dataset.user_vectors, np.float32)).max() < 1e-3
     found, wanted = (recommend(model.run_, of, top=3, filter_watched=False) for of in (people, dataset))
     assert (found.title == wanted.title).mean() > 0.99 and np.abs(found.score - wanted.score).max() < 1e-2
+
+
+def test_newcomers_of_a_fit_with_own_vectors_have_theirs_by_id(log, tmp_path):
+    users = np.unique(log["user"])
+    vectors = np.random.default_rng(0).standard_normal((len(users), 3)).astype(np.float32)
+    lines = [f"{user},{','.join(map(str, row))}" for user, row in zip(users, vectors.tolist(), strict=True)]
+    (tmp_path / "vectors.csv").write_text("\n".join(["user,a,b,c", *lines]), encoding="utf-8")
+    model = TwoTowerRecommender("baseline", settings=TINY).fit(log, user_vectors=tmp_path / "vectors.csv")
+    found = model.recommend_new(vectors={7: vectors[0], 8: vectors[1]}, territory="Poland", k=3)
+    assert found["source"].tolist() == ["territory"] * 6 and found["user"].tolist() == [7] * 3 + [8] * 3
+    assert found["score"][:3].tolist() != found["score"][3:].tolist()
+    with pytest.raises(InputError, match="vectors: 1 of 2 people have none, such as '8'"):
+        model.recommend_new({"user": [7, 8]}, vectors={7: vectors[0]}, territory="Poland")
+    with pytest.raises(InputError, match="expected histories, vectors or both"):
+        model.recommend_new()
+
+
+def daily_frame(*days: int):
+    columns = zip(*(row for day in days for row in day_rows(day)), strict=True)
+    return pa.table(dict(zip(("who", "item", "land", "when"), columns, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory):
+    """One that was fitted to the days of a log, with names of columns of its own. Not to be changed: copies are."""
+    names = {"user": "who", "title": "item", "territory": "land", "time": "when"}
+    days = {"train_days": 6, "test_days": 2}
+    model = TwoTowerRecommender(**SMALL | {"settings": TINY}, **names, import_options=days)
+    return model.fit(daily_frame(*range(TRAINED_DAYS))).save(tmp_path_factory.mktemp("daily") / "fit")
+
+
+def test_updates_have_the_bits_of_the_command_and_are_served(daily, tmp_path):
+    first, second = TRAINED_DAYS, TRAINED_DAYS + 1
+    model = TwoTowerRecommender.load(shutil.copytree(daily, tmp_path / "frames"))
+    before, who = model.evaluation_.positives, daily_frame(first)["who"].to_pylist()[0]
+    assert [day.is_served for day in model.update(daily_frame(first))] == [True]
+    kept = TwoTowerRecommender.load(model.save(tmp_path / "kept"))
+    shutil.rmtree(tmp_path / "frames")  # what was saved stands alone
+    kept.update(daily_frame(second))
+
+    run = shutil.copytree(daily, tmp_path / "command") / "fit" / "runs" / "mtl-0"
+    for day in (first, second):
+        log = write_days(tmp_path / f"{day}.csv", day)
+        log.write_text(log.read_text().replace("user,title,territory,time", "who,item,land,when"), encoding="utf-8")
+        result = CliRunner().invoke(cli, ["update", str(run), "--events", str(log)])
+        assert result.exit_code == 0, result.stderr
+    folder = kept.run_.parent
+    assert kept.run_.name == name_of(second) and kept.evaluation_.positives != before
+    for day in ("start", name_of(first), name_of(second)):
+        assert bits(folder / day) == bits(run / "days" / day)
+    served = kept.recommend([who], k=3)
+    assert served.column_names[:2] == ["who", "item"] and set(served["source"].to_pylist()) == {"model"}
+    seen = {row[1] for day in range(second + 1) for row in day_rows(day) if row[0] == who}
+    assert not seen & set(served["item"].to_pylist()), "what was watched on the new days is left out, too"
+
+
+def test_a_day_that_is_held_back_is_a_warning(daily, tmp_path):
+    model = TwoTowerRecommender.load(shutil.copytree(daily, tmp_path / "fit"))
+    frame = daily_frame(TRAINED_DAYS)
+    new = pa.array([f"new {i}" for i in range(len(frame))])
+    with pytest.warns(UserWarning, match="is a candidate and not served: .* have new titles"):
+        (result,) = model.update(frame.set_column(1, "item", new))
+    assert not result.is_served and "new 1" not in model.dataset_.title_ids
+    with pytest.raises(InputError, match="events: int"):
+        model.update(3)
+    with pytest.raises(InputError, match="no column 'who'"):
+        model.update({"user": ["u1"]})
+
+
+def test_a_fit_without_times_has_no_next_day(model, log):
+    with pytest.raises(InputError, match="has no times, so there is no next day"):
+        model.update(log)
+
+
+def test_callbacks_are_told_of_a_fit(log):
+    class Recorder(Callback):
+        steps, epochs, evaluations = 0, 0, []
+
+        def on_step(self, record):
+            self.steps += 1
+
+        def on_epoch(self, record):
+            self.epochs += 1
+
+        def on_evaluation(self, record):
+            self.evaluations.append((record.users, record.overall))
+
+    told = Recorder()
+    model = TwoTowerRecommender("baseline", settings=TINY).fit(log, callbacks=[told])
+    assert told.steps > 1 and told.epochs == 1 and told.evaluations[-1] == ("test", model.evaluation_.overall)
+
+
+def test_small_frames_are_fitted_or_one_line(log):
+    few = {name: column[:360] for name, column in log.items()}
+    found = TwoTowerRecommender(settings=TINY).fit(few).recommend([1000], k=2)
+    assert found["source"].tolist() == ["model"] * 2
+    for n in (0, 1, 5):
+        with pytest.raises(InputError) as error:
+            TwoTowerRecommender(settings=TINY).fit({name: column[:n] for name, column in log.items()})
+        assert "\n" not in str(error.value)
+
+
+def test_recommendations_as_of_a_day_leave_out_what_is_launched_later():
+    days = np.arange(240 * 12) // 240
+    log = watch_log() | {"time": np.datetime64("2024-01-01") + days.astype("timedelta64[D]")}
+    log["title"] = np.where((log["title"] == "film 0") & (days < 11), "film 1", log["title"])
+    log["title"][-1] = "film 0"
+    model = TwoTowerRecommender("baseline", settings=TINY).fit(log)
+    early, late = (model.recommend(k=40, day=day)["title"].tolist() for day in (0, None))
+    assert "film 0" in late and "film 0" not in early
 
 
 def test_saved_and_loaded_it_answers_the_same(model, tmp_path):
@@ -240,6 +363,13 @@ def test_missing_values_are_one_line_that_names_the_table(log):
         TwoTowerRecommender().fit(log | {"user": np.where(log["user"] == 1000, np.nan, log["user"])})
 
 
+def test_nothing_that_is_optional_is_imported_with_it():
+    names = "sklearn", "pandas", "polars", "duckdb", "optuna", "onnx", "voyager", "IPython"
+    code = f"import sys; from twotower import TwoTowerRecommender as T; T().get_params(); print([n for n in {names} " \
+           "if n in sys.modules])"  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_scikit_learn_clones_it():
     base = pytest.importorskip("sklearn.base")
     model = TwoTowerRecommender("baseline", groups=2, settings={"model": {"hidden": 8}}, seed=3)
@@ -257,4 +387,4 @@ def test_wrong_tables_are_one_line():
 def test_the_tour_runs(capsys):
     runpy.run_path(str(ROOT / "examples" / "from_python.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert "PR-AUC in the last week" in printed and "history" in printed and "  all  " in printed
+    assert all(text in printed for text in ("PR-AUC in the last week", "  history", "  all  ", " pairs learned; "))

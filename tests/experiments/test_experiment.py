@@ -298,7 +298,7 @@ def test_settings_of_a_file_are_shared_and_options_go_over_them(finished, tmp_pa
 
 
 def test_without_the_packages_of_a_report_the_rest_is_done(finished, tmp_path, monkeypatch):
-    line = "report.html: a report needs jinja2: pip install 'twotower[report]'"
+    line = "report.html: a page needs jinja2: pip install 'twotower[report]'"
 
     def missing(path):
         raise InputError(line)

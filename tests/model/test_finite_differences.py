@@ -1,11 +1,12 @@
 """The check itself: it passes right gradients, and a gradient that is off by a tenth of a percent fails."""
 
 import pytest
+from finite_differences import TOLERANCE, model_errors, relative_error, vjp_error
 from networks import make_batch, make_parameters
 
 from twotower.core.config import ModelConfig
+from twotower.lab.gradcheck.finite_differences import central_difference
 from twotower.model import reference
-from twotower.model.finite_differences import TOLERANCE, central_difference, model_errors, relative_error, vjp_error
 
 
 def test_the_difference_of_a_cubic_by_hand():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finite_differences import TOLERANCE, vjp_error
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import make_batch, make_network, seeds
@@ -12,7 +13,6 @@ from tiny_runs import MTL, train
 from twotower.core.config import ModelConfig, TrainConfig
 from twotower.model import reference, two_tower
 from twotower.model import variants as variants_package
-from twotower.model.finite_differences import TOLERANCE, vjp_error
 from twotower.model.heads import HEADS
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.cross_stitch import OWN_SHARE

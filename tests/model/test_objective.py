@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from finite_differences import STEP, TOLERANCE, model_errors, relative_error
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from kinks import far_from_kinks, flips, spread_of_rows
@@ -11,7 +12,6 @@ from profiles import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads
-from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, relative_error
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from finite_differences import STEP, TOLERANCE, model_errors, vjp_error
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from kinks import far_from_kinks
@@ -13,7 +14,6 @@ from profiles import examples
 
 from twotower.core.config import BATCHNORM_EPS, HEADS, OUTPUTS, ModelConfig
 from twotower.model import reference
-from twotower.model.finite_differences import STEP, TOLERANCE, model_errors, vjp_error
 
 rows, widths = st.integers(2, 8), st.integers(1, 6)
 

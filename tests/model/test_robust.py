@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from finite_differences import model_errors
 from hypothesis import given
 from kinks import far_from_kinks
 from networks import make_batch, make_network, make_parameters, seeds
@@ -10,7 +11,6 @@ from profiles import examples
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.model import reference
 from twotower.model.engine.threads import Threads
-from twotower.model.finite_differences import model_errors
 from twotower.model.variants.objective import Objective, make_objective
 from twotower.model.variants.robust import STEP_SIZE, GroupDRO, worst_groups
 

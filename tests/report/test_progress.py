@@ -1,12 +1,15 @@
 """What a user sees while something runs."""
 
 import io
+import sys
+import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 
 from twotower.core.formatting import duration, short
 from twotower.core.progress import silent
-from twotower.report.progress import count_of, show_progress
+from twotower.report.progress import Bars, Lines, count_of, show_progress
 
 
 class Clock:
@@ -142,3 +145,17 @@ def test_durations_have_two_units_at_most(seconds, text):
 
 def test_a_count_without_a_total_stands_alone():
     assert (count_of(12000, 90000), count_of(12000, 0)) == ("12,000 of 90,000", "12,000")
+
+
+def test_notebooks_have_bars_and_programs_within_them_do_not(monkeypatch):
+    shell = type("ZMQInteractiveShell", (), {})
+    for name in ("IPython", "ipywidgets"):
+        module = types.ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["IPython"].get_ipython = shell
+    with show_progress(io.StringIO()) as progress:
+        assert isinstance(progress.__self__, Bars)
+    sys.modules["IPython"].get_ipython = lambda: None  # a script that imports IPython
+    with show_progress(io.StringIO()) as progress:
+        assert isinstance(progress.__self__, Lines)

@@ -19,7 +19,12 @@ from twotower.cli.user_options import chosen_users, user_options
     help="Recommend as of the start of day D: nothing launched later, nothing watched before.  "
     "[default: the day after the log]",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of the terminal.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE instead of the terminal: CSV, or Parquet if its name ends with .parquet.",
+)
 def recommend(
     run: Path,
     directory: Path | None,
@@ -49,17 +54,22 @@ def recommend(
     from twotower.core.streams import data_output, is_stream
     from twotower.report.progress import show_progress
     from twotower.serving.provenance import provenance_of
+    from twotower.serving.recommend import check_parquet, write_csv, write_parquet
     from twotower.serving.recommend import recommend as best_titles
-    from twotower.serving.recommend import write_csv
     from twotower.training.days import served
 
     run, dataset = served(run, directory)
     with ExitStack() as stack:
         users = chosen_users(run, dataset, territories, file, unknown_territory)
-        target = stack.enter_context(whole_text(out)) if out else data_output()
+        if out and (columnar := out.suffix == ".parquet"):
+            check_parquet(out)
+        else:
+            target = stack.enter_context(whole_text(out)) if out else data_output()
         with show_progress() as progress:
             results = best_titles(run, dataset, users, top, day, progress, unknown_territory=unknown_territory)
-            if out:
+            if out and columnar:
+                write_parquet(out, dataset, results, progress)
+            elif out:
                 write_csv(target, dataset, results, progress)
         if not out:
             write_csv(target, dataset, results)  # after the progress display: both may be the same terminal

@@ -39,17 +39,17 @@ NOTHING: DayRecord = {
 
 def open_run(run: RunReader) -> tuple[Dataset, Sample, Config, np.ndarray]:
     """Dataset, sample, configuration and groups of a run. Errors: InputError for a run that cannot go on by day."""
-    if run.parts or run.rival or "day" in run.facts or PLAN not in run.files:
+    plan = read_record(run.files.path(PLAN)) if PLAN in run.files else {}
+    if run.parts or run.rival or "day" in run.facts or plan.get("shuffled", True):
         raise InputError(f"{run.path}: not a single trained model, so it is not updated by day")
+    dataset = Dataset.open(run.dataset)
+    if not dataset.has_time:
+        raise InputError(f"{dataset.path}: has no times, so there is no next day (twotower import --time COLUMN)")
     if not run.training_path.is_file():
         raise InputError(f"{run.path}: has no training state to go on from; train again")
-    plan = read_record(run.files.path(PLAN))
-    dataset = Dataset.open(plan["dataset"])
     sampled = Sample(dataset, plan["sample"])
     if fingerprint(dataset, sampled) != plan["fingerprint"]:
         raise InputError(f"{sampled.path}: its pairs or vectors are not those that {run.path} was trained on")
-    if not dataset.has_time:
-        raise InputError(f"{dataset.path}: has no times, so there is no next day (twotower import --time COLUMN)")
     if sampled.config["dev_users"]:
         raise InputError(f"{sampled.path}: of development users; train on a sample of test users for daily updates")
     return dataset, sampled, Config.from_dict(run.config, str(run.path)), np.array(plan["groups"], np.int16)

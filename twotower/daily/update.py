@@ -45,7 +45,7 @@ from twotower.metrics.results import Evaluation
 from twotower.training.days import DAYS, START, current_day, dataset_of_day, day_path, serve_day
 from twotower.training.learning import evaluate_then_learn
 from twotower.training.predict import evaluate_pairs
-from twotower.training.run import RUN, RunReader, RunWriter
+from twotower.training.run import RUN, Origin, RunReader, RunWriter
 from twotower.training.warm_up import compile_kernels
 
 LATE = ("fail", "drop", "append")
@@ -261,9 +261,9 @@ def write_day(
                                     before.n_users)  # fmt: skip
             vectors[np.searchsorted(users, some)] = made
     history = history_of(users, earlier[0], earlier[1], dataset.n_titles)
-    label = f"{state.run.label}"
-    facts: dict[str, Any] = {"label": label, "dataset": before.path, "sample": state.run.sample}
-    with RunWriter(path, **facts, seed=state.run.seed, config=learner.config.to_dict()) as writer:
+    run = state.run
+    origin: Origin = {"label": run.label, "dataset": before.path, "sample": run.sample, "seed": run.seed}
+    with RunWriter(path, **origin, config=learner.config.to_dict()) as writer:
         replayed = to_replay(before.parts[1:], round(options.replay * len(new)), state.run.seed, number)
         learner.begin(Day(number, users, vectors, history, dataset, replayed))
         for kind, pairs in ((HELD_OUT_PAIRS, held_out), (LEARNED, new)):

@@ -51,7 +51,10 @@ def to_arrow(frame: Any, what: str = "events") -> "pa.Table":
         if isinstance(frame, str | Path):
             import pyarrow.parquet
 
-            return pyarrow.parquet.read_table(frame)
+            try:
+                return pyarrow.parquet.read_table(frame)
+            except pa.ArrowInvalid:
+                raise InputError(f"{what}: {frame} is no Parquet file; read it into a data frame first") from None
         if isinstance(frame, Mapping):
             return plain_types(pa.table({name: pa.array(column) for name, column in frame.items()}))
         if isinstance(frame, np.ndarray) and frame.dtype.names:
@@ -152,9 +155,9 @@ class IdColumn:
 
 def ranked_table(
     users: IdColumn, titles: IdColumn, user_ids: Sequence[str], title_ids: Sequence[str],
-    title: np.ndarray, score: np.ndarray, source: str,
+    title: np.ndarray, score: np.ndarray, source: Sequence[str],
 ) -> "pa.Table":  # fmt: skip
-    """Lists of titles, best first, as rows of user, title, rank from 1, score and ``source``.
+    """Lists of titles, best first, as rows of user, title, rank from 1, score and ``source`` (n,) of each user.
 
     title, score: (n, k) of the ``user_ids`` (n,); rows of ``title_ids``, and below 0 where a list is shorter.
     """
@@ -165,7 +168,7 @@ def ranked_table(
         titles.name: titles.array([title_ids[t] for t in title[row, rank].tolist()]),
         "rank": pa.array((rank + 1).astype(np.int64)),
         "score": pa.array(score[row, rank].astype(np.float32)),
-        "source": pa.array([source] * len(row), pa.string()),
+        "source": pa.array([source[i] for i in row.tolist()], pa.string()),
     }
     return pa.table(columns)
 

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from twotower.core.errors import InputError
 from twotower.core.locks import discard
@@ -14,7 +13,7 @@ from twotower.experiments.setup import Setup
 from twotower.training.callbacks import Callback
 from twotower.training.job import make_plan
 from twotower.training.periods import train_and_score
-from twotower.training.run import RUN, RunReader
+from twotower.training.run import RUN, Origin, RunReader
 from twotower.training.trainer import Trainer
 
 
@@ -52,8 +51,11 @@ def as_detail(progress: Progress, stage: str, done: int, total: int) -> Progress
     return tell
 
 
-def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callback: Callback | None = None) -> None:
-    """Train, evaluate and save one run."""
+def train_one(
+    setup: Setup, method: Method, seed: int, progress: Progress, callback: Callback | None = None,
+    goes_on: bool = False,
+) -> None:  # fmt: skip
+    """Train, evaluate and save one run. One that ``goes_on`` keeps what daily updates go on from."""
     plan, sampled = setup.plan, setup.samples[method.sample]
     path, started = plan.run_path(method.name, seed), time.perf_counter()
     config = plan.config(method, seed)
@@ -65,9 +67,10 @@ def train_one(setup: Setup, method: Method, seed: int, progress: Progress, callb
     dataset, groups = setup.heads(method, seed)
     trainer = Trainer(dataset, sampled, groups, config, progress, callback)
     kept, settings = make_plan(dataset, sampled, method.name, groups, method.grouping == "shuffled"), config.to_dict()
-    facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
-    with begin_or_go_on(path, dict(kept), config=settings, **facts) as writer:
+    origin: Origin = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    with begin_or_go_on(path, kept, origin, settings) as writer:
         trainer.resume(writer)
         train_and_score(trainer, sampled, len(setup.periods), writer, progress)
-        writer.training_path.unlink(missing_ok=True)  # nothing to resume, and three times the size of the weights
+        if not goes_on:
+            writer.training_path.unlink(missing_ok=True)  # three times the size of the weights
         writer.facts["seconds"] = round(time.perf_counter() - started, 3)

@@ -6,6 +6,7 @@ with the scores of all test users and no weights of its own. What was interrupte
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from twotower.metrics.results import Evaluation
 from twotower.training.job import fingerprint
 from twotower.training.periods import train_and_score
 from twotower.training.predict import evaluate_pairs
-from twotower.training.run import PLAN, RUN, RunReader, RunWriter, can_resume
+from twotower.training.run import PLAN, RUN, Origin, RunReader, RunWriter, can_resume
 from twotower.training.trainer import Trainer
 
 
@@ -37,16 +38,16 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
     path, started, config = plan.run_path(method.name, seed), time.perf_counter(), plan.config(method, seed)
     groups = setup.geography
     names = [f"group-{k}" for k in range(plan.groups)]
-    facts: dict[str, Any] = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
+    origin: Origin = {"label": method.name, "dataset": dataset.path, "sample": sampled.name, "seed": seed}
     logits, known = np.empty(len(setup.test_pairs), np.float32), {"fingerprint": fingerprint(dataset, sampled)}
-    facts["config"] = config.to_dict()
-    with begin_or_go_on(path, {**known, "groups_apart": names}, parts=names, **facts) as whole:
+    settings = config.to_dict()
+    with begin_or_go_on(path, {**known, "groups_apart": names}, origin, settings, names) as whole:
         start = shared_start(setup, method, config, whole, progress) if method.finetune else None
         for k, name in enumerate(names):
             part = OfTerritories(dataset, sampled.name, np.flatnonzero(groups == k))
             if not (path / name / RUN).is_file():
                 mine = {**known, "territories": np.flatnonzero(groups == k).tolist()}
-                with begin_or_go_on(path / name, mine, **facts) as writer:
+                with begin_or_go_on(path / name, mine, origin, settings) as writer:
                     try:
                         if start is None:
                             trainer = Trainer(dataset, part, np.zeros_like(groups), config, progress)
@@ -64,12 +65,14 @@ def train_separately(setup: Setup, method: Method, seed: int, progress: Progress
         whole.facts["seconds"] = round(time.perf_counter() - started, 3)
 
 
-def begin_or_go_on(path: Path, plan: dict[str, Any], **facts: Any) -> RunWriter:
+def begin_or_go_on(
+    path: Path, plan: Mapping[str, Any], origin: Origin, settings: Mapping[str, Any], parts: Sequence[str] = ()
+) -> RunWriter:
     """A writer that goes on with a run of the same plan and configuration, or begins it anew."""
-    resumed = can_resume(path, plan, facts["config"])
+    resumed = can_resume(path, plan, settings)
     if not resumed:
         discard(path)
-    return RunWriter(path, plan=plan, resume=resumed, **facts)
+    return RunWriter(path, **origin, config=settings, plan=plan, parts=parts, resume=resumed)
 
 
 class SharedStart:

@@ -28,6 +28,7 @@ from twotower.experiments.comparison import compare_runs
 from twotower.experiments.methods import METHODS, Method
 from twotower.experiments.plan import Plan
 from twotower.experiments.runs import as_detail
+from twotower.experiments.schema import MeanRecord
 from twotower.experiments.setup import Setup
 from twotower.training.callbacks import Callback
 from twotower.training.periods import train_and_score
@@ -117,7 +118,7 @@ class TuningSummary:
     settings: dict[str, dict[str, Any]]
     value: float  # overall PR-AUC on the development users
     default: float
-    gain: dict[str, Any]  # of the best over the default: mean, low and high, in %
+    gain: MeanRecord  # of the best over the default: mean, low and high, in %
     importances: dict[str, float]  # share of each setting, by PED-ANOVA
     trials: dict[str, int]  # by state
 
@@ -215,8 +216,8 @@ def try_settings(
 
     try:
         trainer = Trainer(dataset, sampled, groups, run, progress, Pruning(trial, trial.params == standard))
-        facts: dict[str, Any] = {"label": f"trial-{trial.number}", "dataset": dataset.path, "sample": sampled.name}
-        with RunWriter(path, **facts, seed=0, config=run.to_dict()) as writer:
+        label, sample = f"trial-{trial.number}", sampled.name
+        with RunWriter(path, label=label, dataset=dataset.path, sample=sample, seed=0, config=run.to_dict()) as writer:
             value = float(train_and_score(trainer, sampled, len(setup.periods), writer, progress).overall)
             writer.training_path.unlink(missing_ok=True)
     except Pruned:
@@ -278,11 +279,11 @@ def summarised(
         raise InputError(f"{config.path}: the trial with the default settings has not finished; repeat the command")
     best = finished[0]
     settings = settings_of(config, space, best.params)
-    gain: dict[str, Any] = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    gain: MeanRecord = {"mean": 0.0, "low": 0.0, "high": 0.0}
     if best.number != default.number:
         paths = [str(run_path(config, trial.number)) for trial in (best, default)]
         record = compare_runs(paths, paths[1], progress, replicates=config.replicates)
-        gain = dict(record["gains"][0]["overall"])
+        gain = record["gains"][0]["overall"]
     importances: dict[str, float] = {}
     if len(finished) > FEWEST_TRIALS and len({trial.value for trial in finished}) > 1:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()

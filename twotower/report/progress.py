@@ -1,4 +1,4 @@
-"""A live display of progress: bars on a terminal, plain lines anywhere else.
+"""A live display of progress: bars on a terminal and in notebooks, plain lines anywhere else.
 
     with show_progress() as progress:
         fit(..., progress=progress)
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TextIO
 
 from twotower.core.formatting import duration, short, visible
@@ -23,9 +24,15 @@ BAR_WIDTH = 30  # characters
 def show_progress(stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> Iterator[Progress]:
     """A ``Progress`` callback that shows stage, count, rate and time left on ``stream`` (stderr)."""
     stream = sys.stderr if stream is None else stream
-    display = Bars(stream) if stream.isatty() else Lines(stream, clock)
+    display = Bars(stream) if stream.isatty() or is_notebook() else Lines(stream, clock)
     with display:
         yield display.update
+
+
+def is_notebook() -> bool:
+    """Whether this is a Jupyter notebook that can show bars: for those, rich needs ipywidgets."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
 
 
 class Lines:

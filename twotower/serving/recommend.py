@@ -1,9 +1,11 @@
 """The best titles for users of a dataset under a trained model: available to them, and not watched yet."""
 
 import csv
+import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,12 +15,15 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.core.serialisation import harmless
+from twotower.core.storage import try_file, whole_file
+from twotower.core.streams import is_stream
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.model.engine.topk import NO_TITLE
 from twotower.serving.open_run import user_rows
 from twotower.serving.ranker import Ranker
 
-WRITE_ROWS = 1 << 16  # lines of a CSV that are made together
+WRITE_ROWS = 1 << 16  # recommendations that are written together
+COLUMNS = ("user", "rank", "title", "score")
 
 
 @dataclass(frozen=True)
@@ -112,17 +117,49 @@ def nothing_watched(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(n + 1, np.int64), np.empty(0, np.int32)
 
 
-def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
-    """Write user, rank, title and score, one line per recommendation, best first; ranks start at 1."""
-    user_ids, title_ids = dataset.user_ids, np.array([harmless(name) for name in dataset.title_ids], object)
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("user", "rank", "title", "score"))
+Block = tuple[list[Any], np.ndarray, list[str], np.ndarray]  # user, rank, title, score of some recommendations
+
+
+def blocks(dataset: Dataset, results: Recommendations, progress: Progress = silent) -> Iterator[Block]:
+    """Recommendations by their ids, a user's together and best first, about WRITE_ROWS at a time; ranks start at 1."""
+    user_ids, title_ids = dataset.user_ids, np.array(dataset.title_ids, object)
     n, k = results.title.shape
     step = max(1, WRITE_ROWS // k)
     for start in range(0, n, step):
         row, rank = np.nonzero(results.title[start : start + step] != NO_TITLE)
         user = results.user[start + row].tolist()
-        names = user if user_ids is None else [harmless(user_ids[u]) for u in user]
-        title, score = title_ids[results.title[start + row, rank]], results.score[start + row, rank].astype(str)
-        writer.writerows(zip(names, (rank + 1).tolist(), title.tolist(), score.tolist(), strict=True))
+        names = user if user_ids is None else [user_ids[u] for u in user]
+        title = title_ids[results.title[start + row, rank]].tolist()
+        yield names, rank + 1, title, results.score[start + row, rank]
         progress("writing recommendations", min(start + step, n), n)
+
+
+def write_csv(file: IO[str], dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
+    """Write user, rank, title and score, one line per recommendation."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for user, rank, title, score in blocks(dataset, results, progress):
+        ids = [[harmless(name) if isinstance(name, str) else name for name in names] for names in (user, title)]
+        writer.writerows(zip(ids[0], rank.tolist(), ids[1], score.astype(str).tolist(), strict=True))
+
+
+def check_parquet(path: Path) -> None:
+    """Errors: InputError where a Parquet file cannot be written, before hours of work."""
+    if is_stream(path):
+        raise InputError(f"--out {path}: Parquet cannot be written to a pipe or a device, expected a file")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"--out {path}: Parquet needs pyarrow: pip install 'twotower[parquet]'")
+    try_file(path)
+
+
+def write_parquet(path: Path, dataset: Dataset, results: Recommendations, progress: Progress = silent) -> None:
+    """The same as a Parquet file: user (text, or int64 row numbers), rank int32, title text, score float32."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    user = pa.int64() if dataset.user_ids is None else pa.string()
+    schema = pa.schema(zip(COLUMNS, (user, pa.int32(), pa.string(), pa.float32()), strict=True))
+    with whole_file(path) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        for columns in blocks(dataset, results, progress):
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+            writer.write_table(pa.table(arrays, schema=schema))

@@ -1,5 +1,7 @@
 """What a log says of titles: those still open to users, and those with most viewers."""
 
+from copy import copy
+
 import numpy as np
 
 from twotower.core.checks import check_rows, check_shape
@@ -7,6 +9,22 @@ from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
 from twotower.data.sample import Pairs
 from twotower.serving.recommend import watched
+
+
+def restricted(dataset: Dataset, territory: int | None, titles: np.ndarray | None) -> Dataset:
+    """The dataset with all users living in a territory, and only some titles (m,) available; None: as it is.
+
+    Raises IndexError for rows that there are not.
+    """
+    dataset = copy(dataset)
+    if territory is not None:
+        check_rows("territory", np.array([territory]), dataset.n_territories)
+        dataset.user_territory = dataset.head_territory = np.full(dataset.n_users, territory, np.int16)
+    if titles is not None:
+        check_rows("titles", titles, dataset.n_titles)
+        among = np.isin(np.arange(dataset.n_titles), titles)[:, None]
+        dataset.availability = np.asarray(dataset.availability) & among
+    return dataset
 
 
 def open_pairs(dataset: Dataset, user: np.ndarray, title: np.ndarray) -> Pairs:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.core.errors import InputError
-from twotower.core.storage import write_file
+from twotower.core.storage import write_file, write_record
 from twotower.data.dataset import Dataset
 from twotower.data.grown import GrownDataset, Part
 from twotower.training.run import RUN, RunReader
@@ -45,6 +45,13 @@ def serve_day(run: Path, name: str) -> None:
     write_file(run / DAYS / CURRENT, f"{name}\n")
 
 
+def move_dataset(run: Path, dataset: Path) -> None:
+    """Say in a run and its days where their dataset is now."""
+    for path in (run, *(run / DAYS).glob("*")):
+        if (path / RUN).is_file():
+            write_record(path / RUN, RunReader(path).facts | {"dataset": str(dataset.resolve())})
+
+
 def chain(run: Path, name: str) -> Iterator[Part]:
     """The parts that a day stands on, the day first and the start last. Errors: InputError where one is missing."""
     seen: set[str] = set()
@@ -55,9 +62,9 @@ def chain(run: Path, name: str) -> Iterator[Part]:
         name = part.day["previous"]
 
 
-def dataset_of_day(run: Path, name: str) -> GrownDataset:
-    """The dataset as it is after a day, all of it history."""
-    return GrownDataset(Dataset.open(RunReader(day_path(run, name)).dataset), list(chain(run, name))[::-1])
+def dataset_of_day(run: Path, name: str, base: Path | None = None) -> GrownDataset:
+    """The dataset as it is after a day, all of it history; ``base`` is where the one of the run is now."""
+    return GrownDataset(Dataset.open(base or RunReader(day_path(run, name)).dataset), list(chain(run, name))[::-1])
 
 
 def served(run: Path, directory: Path | None = None) -> tuple[Path, Dataset]:

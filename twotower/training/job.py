@@ -9,7 +9,6 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from twotower.metrics.results import Evaluation
 from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.periods import check_days, train_and_score
 from twotower.training.records import Plan
-from twotower.training.run import CONFIG, PLAN, RUN, RunWriter, next_run_path
+from twotower.training.run import CONFIG, PLAN, RUN, Origin, RunWriter, next_run_path
 from twotower.training.trainer import CHECKPOINT_EVERY, Trainer
 from twotower.training.warm_up import compile_kernels
 
@@ -116,8 +115,8 @@ def resume(
         )
     trainer = Trainer(dataset, sampled, groups, config, progress)
     trainer.checkpoint_every = checkpoint_every
-    facts: dict[str, Any] = {"label": label, "dataset": dataset.path, "sample": sampled.name}
-    with RunWriter(path, **facts, seed=config.train.seed, resume=True) as writer:
+    origin: Origin = {"label": label, "dataset": dataset.path, "sample": sampled.name, "seed": config.train.seed}
+    with RunWriter(path, **origin, resume=True) as writer:
         trainer.resume(writer)
         return path, train_and_test(trainer, sampled, writer, progress)
 
@@ -159,12 +158,12 @@ def begin_run(
     stack: ExitStack, path: Path | None, dataset: Dataset, config: Config, plan: Plan
 ) -> RunWriter:
     """Open a run at ``path``, or under the next free number; several runs may be started at once."""
-    facts: dict[str, Any] = {"label": plan["label"], "dataset": dataset.path, "sample": plan["sample"]}
-    facts |= {"seed": config.train.seed, "config": config.to_dict(), "plan": plan}
+    label, seed = plan["label"], config.train.seed
+    origin: Origin = {"label": label, "dataset": dataset.path, "sample": plan["sample"], "seed": seed}
     while True:
-        place = path or next_run_path(RUNS, plan["label"])
+        place = path or next_run_path(RUNS, label)
         try:
-            return stack.enter_context(RunWriter(place, **facts))
+            return stack.enter_context(RunWriter(place, **origin, config=config.to_dict(), plan=plan))
         except InputError:
             if path is not None or not place.exists():  # otherwise another process was faster
                 raise

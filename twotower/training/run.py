@@ -26,7 +26,7 @@ from dataclasses import fields
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -74,6 +74,15 @@ def required_files(has_weights: bool) -> list[str]:
     return [name for name in REQUIRED if name != WEIGHTS or has_weights]
 
 
+class Origin(TypedDict):
+    """What a run is of: what it was trained on, and its method. Runs that differ in their seed alone are one method."""
+
+    label: str
+    dataset: Path
+    sample: str
+    seed: int
+
+
 class RunWriter:
     """Write a run piece by piece, as a context manager; ``run.json`` makes it one when the body has ended.
 
@@ -81,8 +90,7 @@ class RunWriter:
     readable as a run, and a writer with ``resume`` goes on in it and adds to its log. Nobody else may write meanwhile.
 
     ``config`` is the effective configuration and ``plan`` what else is needed to resume; both are there from the start.
-    ``dataset`` and ``sample`` say what was trained on, ``label`` what method this is: runs that differ in
-    nothing but their seed are one method. ``parts`` are runs within this one, whose models it consists of;
+    The other words are an ``Origin``. ``parts`` are runs within this one, whose models it consists of;
     ``rival`` names a method without a network.
 
     Errors: InputError when ``path`` exists (or, to resume, does not), cannot be written, or is written by another
@@ -199,10 +207,6 @@ class RunWriter:
         """Add a line to ``metrics.jsonl``, readable at once by whoever follows the file."""
         self._log.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._log.flush()
-
-    def save_config(self, config: str | Mapping[str, Any]) -> None:
-        """The effective configuration, as TOML text or as nested dictionaries."""
-        write_file(self.path / CONFIG, toml_text(config))
 
     def save_environment(self, **facts: Any) -> None:
         """Add facts to ``environment.json``, such as the threads and the kernels in use."""

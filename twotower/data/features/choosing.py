@@ -47,7 +47,6 @@ def choose_weighting(counts: sparse.csr_matrix, dims: int, power: float, progres
         factors = truncated_svd(A, min(dims, MOST_DIMS))
         x, y = factors.rows(A[users], power), factors.columns(power)
         X = np.concatenate([x[row] * y[title], popularity], axis=1)
-        X /= np.maximum(X.std(axis=0), 1e-12)
         w, bias = logistic_regression(X[fit], label[fit])
         z = X[~fit] @ w + bias
         measured[name] = _average_precision(label[~fit], z)

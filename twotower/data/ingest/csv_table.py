@@ -21,7 +21,7 @@ from twotower.data.ingest.sniffing import SAMPLE_CHARACTERS, guess_separator, ha
 
 UNIT = "\x1f"  # stands for a separator of several characters
 FIELD_CHARACTERS = 1 << 20  # at most: longer is an unclosed quote, not a synopsis
-_SINGLE_QUOTES = re.compile(r"\s*'[^']*'(?:\W+'[^']*')+\s*")  # around all names
+_SINGLE_QUOTES = re.compile(r"\s*'[^']*'(?:[^\w']+'[^']*')+\s*")  # around all names
 
 
 class CsvTable:

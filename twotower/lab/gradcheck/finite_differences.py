@@ -8,13 +8,12 @@ one switches at the smallest step too, the difference says so.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from twotower.data.batches import PairBatch
 from twotower.model import reference
-from twotower.model.finite_differences import central_difference
 from twotower.model.loss import MaskedLoss
 from twotower.model.two_tower import TwoTower
 from twotower.model.variants.objective import Objective
@@ -30,6 +29,14 @@ ULPS = 16
 #: Measured at D 512: inputs differ by up to 1e-6. Batches are tried until no input is so near.
 NEAR_A_KINK = 2e-6
 RELU_FUNCTIONS = ("batchnorm_relu", "head_output")  # of the reference; the last argument is the floor
+
+Value = TypeVar("Value", float, np.ndarray)
+
+
+def central_difference(f: Callable[[float], Value], step: float) -> Value:
+    """The derivative of f at 0, with an error of order step² and rounding of order ε·|f|/step: (f(h) − f(−h)) / 2h."""
+    ahead, behind = f(step), f(-step)
+    return (ahead - behind) / (2 * step)
 
 
 class Difference(NamedTuple):

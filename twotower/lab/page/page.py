@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Protocol
 
-from twotower.core.errors import InputError
 from twotower.core.serialisation import plain
 from twotower.core.storage import try_file, write_file
+from twotower.report.template import check_packages, rendered
 
 HERE = Path(__file__).parent
 NBSP = "\u00a0"  # a number stays with its noun
@@ -30,13 +30,9 @@ class Record(Protocol):
         """What the numbers are of, in a few words each."""
 
 
-
 def check_place(path: Path) -> None:
     """Errors: InputError when a page could not be made, or not be written there. To be asked before the work."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{path}: a page needs {error.name}: pip install 'twotower[report]'") from None
+    check_packages(path, "jinja2")
     try_file(path)
 
 
@@ -51,16 +47,6 @@ def write_page(record: Record, path: Path, mask: str = "on") -> None:
 
 def page_text(record: Record, mask: str = "on") -> str:
     """The page as text. The record is in it as data, every number as it is; the scripts show it."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # arrays and groups keep their order
     parts = {
         "record": plain(record),
         "kind": record.kind,
@@ -71,4 +57,4 @@ def page_text(record: Record, mask: str = "on") -> str:
         "name": record.named(),
         "version": record.twotower,
     }
-    return environment.get_template("template.html.j2").render(parts)
+    return rendered(HERE, parts)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.core.errors import InputError
 from twotower.core.formatting import duration, interval, is_number, signed
 from twotower.core.storage import write_file
 from twotower.experiments.report import paper
@@ -24,6 +23,7 @@ from twotower.experiments.report.wording import (
 )
 from twotower.experiments.schema import CalibrationRecord, ExperimentRecord, GainsRecord
 from twotower.report.html import table_of
+from twotower.report.template import check_packages, rendered
 
 HERE = Path(__file__).parent
 FOREST_ROWS = 24  # at most, of the major territories
@@ -35,28 +35,14 @@ def write_report(record: ExperimentRecord, path: Path) -> None:
 
     Errors: InputError when jinja2 or matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{path}: a report needs {error.name}: pip install 'twotower[report]'") from None
+    check_packages(path, "jinja2", "matplotlib")
     write_file(path, page_text(record))
 
 
 def page_text(record: ExperimentRecord) -> str:
     """The page as text. What is undefined is shown as such; a section with nothing to show is left out."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # methods and territories keep their order
-    environment.globals["show"] = lambda table: Markup(table_of(table))
     parts = {
         "record": record,
         "created": record["created"][:16].replace("T", " "),
@@ -74,7 +60,7 @@ def page_text(record: ExperimentRecord) -> str:
         "two_figures": TWO_FIGURES if has_periods(record) else "",
         "no_title_pairs": NO_TITLE_PAIRS,
     }
-    return environment.get_template("template.html.j2").render(parts)
+    return rendered(HERE, parts, show=lambda table: Markup(table_of(table)))
 
 
 def series_of(record: ExperimentRecord) -> dict[str, figures.Series]:

@@ -5,24 +5,16 @@ the gradient of a sum through batch-norm is 0, and a backward with a term missin
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from twotower.core.config import ModelConfig
+from twotower.lab.gradcheck.finite_differences import central_difference
 from twotower.model import reference
 from twotower.model.parameters import Floats
 
 STEP = 1e-6  # of the central difference; its error is of order STEP² + rounding/STEP, about 1e-10
 TOLERANCE = 1e-6  # relative; a gradient that is 0.1 % wrong has an error of about 5e-4
-
-Value = TypeVar("Value", float, Floats)
-
-
-def central_difference(f: Callable[[float], Value], step: float = STEP) -> Value:
-    """The derivative of f at 0, with an error of order step² and rounding of order ε·|f|/step: (f(h) − f(−h)) / 2h."""
-    ahead, behind = f(step), f(-step)
-    return (ahead - behind) / (2 * step)
 
 
 def relative_error(a: float, b: float, scale: float = 0.0) -> float:
