@@ -26,7 +26,8 @@ th:first-child, td:last-child { text-align: left } .scroll { overflow-x: auto } 
 def days_table(lines: Sequence[DayLine], run_path: Path) -> Table:
     """State, size and time of each day, and PR-AUC with its interval."""
     columns = [Column("day", TEXT), Column("state", TEXT), *(Column(name, COUNT) for name in ("events", "new users",
-               "new titles", "pairs learned")), Column("PR-AUC", SCORE), Column("95 % interval", INTERVAL, on=("page",)),
+               "new titles", "pairs learned")), Column("PR-AUC", SCORE),
+               Column("95 % interval", INTERVAL, on=("page",)),
                Column("MiB", decimal(1)), Column("seconds", decimal(1)), Column("why", TEXT)]  # fmt: skip
     table, bounds = Table(columns, id="days"), intervals_of(run_path)
     for line in lines:
