@@ -8,7 +8,15 @@ from profiles import examples
 
 from twotower.core.errors import InputError
 from twotower.metrics import recommended as blocks_of
-from twotower.metrics.popularity_bias import MEASURES, gini, group_mean, long_tail, measures, probability, profile_popularity
+from twotower.metrics.popularity_bias import (
+    MEASURES,
+    gini,
+    group_mean,
+    long_tail,
+    measures,
+    probability,
+    profile_popularity,
+)
 
 # Titles 0 and 1 are global, 4 is local to territory 0, 5 to territory 1; the top 2 of users 0 … 4 are
 #   0: 0 1   1: 4 0   in territory 0,     2: 0 5   3: 2 0   in territory 1,     4: 0 1   in 2, without local titles
