@@ -202,6 +202,18 @@ def test_other_contents_of_the_same_size_are_found_on_first_use(directory, monke
     assert files.path("a.txt").read_text() == "aaaA", "as asked for"
 
 
+def test_a_process_that_opens_others_for_ever_does_not_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(Verification, "done", {})
+    for number in range(5):
+        stage(tmp_path / str(number))
+        assert read(tmp_path / str(number)) == "new"
+    assert len(Verification.done) == 3
+    (tmp_path / "0" / "a.txt").write_text("neW")
+    with pytest.raises(InputError, match="contents differ"):
+        read(tmp_path / "0")
+
+
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link/secret.txt"])
 @pytest.mark.parametrize("key", ["name", "path"])
 def test_a_path_that_leaves_the_directory_is_refused(directory, name, key):

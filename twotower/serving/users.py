@@ -31,7 +31,7 @@ def choose_users(
 
     Errors: InputError for an unknown territory, and when no user is left.
     """
-    rows, notes = (np.arange(dataset.n_users), []) if file is None else users_from_file(dataset, file)
+    rows, notes = (dataset.people, []) if file is None else users_from_file(dataset, file)
     if territories:
         try:
             wanted = [dataset.territories.index(name) for name in territories]
