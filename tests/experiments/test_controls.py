@@ -45,40 +45,29 @@ def compared(world: Path, *options: object) -> dict[tuple[str, str], dict]:
     return {(gains["method"], gains["baseline"]): gains for gains in record["gains"]}
 
 
-@pytest.fixture(scope="module")
-def blind(tmp_path_factory) -> dict[tuple[str, str], dict]:
-    world = tmp_path_factory.mktemp("controls") / "blind"
+def test_where_nothing_differs_nothing_is_gained(tmp_path):
+    world = tmp_path / "blind"
     twotower("simulate", world, *WORLD, "--shift", 0, "--users", 32_000)
     twotower("embed", world, "--no-territory-onehot", "--overwrite")
-    return compared(world, *MANY)
+    blind = compared(world, *MANY)
+    for method in ("mtl", "shuffled"):
+        gains = blind[method, "upsampled"]
+        for told in (gains["overall"], gains["all"]):
+            assert told["low"] < 0 and told["high"] < NEAR, f"{method} gains where nothing differs: {told}"
+            assert told["low"] > -LOSS, f"{method} loses much where nothing differs: {told}"
+        assert gains["all"]["evaluated"] >= 5 and gains["all"]["better"] == 0
 
 
-@pytest.fixture(scope="module")
-def turned(tmp_path_factory) -> dict[tuple[str, str], dict]:
-    world = tmp_path_factory.mktemp("controls") / "turned"
+def test_where_tastes_turn_heads_gain_and_users_dealt_to_heads_by_chance_do_not(tmp_path):
+    world = tmp_path / "turned"
     twotower("simulate", world, *WORLD, "--shift", 1)
-    return compared(world)
-
-
-@pytest.mark.parametrize("method", ["mtl", "shuffled"])
-def test_where_nothing_differs_nothing_is_gained(blind, method):
-    gains = blind[method, "upsampled"]
-    for told in (gains["overall"], gains["all"]):
-        assert told["low"] < 0 and told["high"] < NEAR, f"{method} gains where nothing differs: {told}"
-        assert told["low"] > -LOSS, f"{method} loses much where nothing differs: {told}"
-    assert gains["all"]["evaluated"] >= 5 and gains["all"]["better"] == 0
-
-
-def test_where_tastes_turn_heads_gain(turned):
+    turned = compared(world)
     gains = turned["mtl", "upsampled"]
     assert gains["overall"]["low"] > 2 and gains["all"]["low"] > 2
     assert len(gains["seen"]) >= 5 and min(gains["seen"]) > 0
     assert gains["all"]["worse"] == 0 and gains["all"]["better"] >= 5
-
-
-def test_dealing_users_to_heads_by_chance_kills_that_gain(turned):
-    mtl, shuffled = turned["mtl", "upsampled"], turned["shuffled", "upsampled"]
+    shuffled = turned["shuffled", "upsampled"]
     for where in ("overall", "all"):
-        assert shuffled[where]["low"] < 0 and shuffled[where]["high"] < mtl[where]["low"]
+        assert shuffled[where]["low"] < 0 and shuffled[where]["high"] < gains[where]["low"]
         assert turned["mtl", "shuffled"][where]["low"] > 2
     assert shuffled["all"]["better"] == 0
