@@ -23,7 +23,7 @@ WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 
          "--regional", 0, "--taste", 3, "--streams", 1, "--history-days", 20, "--train-days", 20,
          "--test-days", 6)  # fmt: skip
 QUICK = ("--no-memory", "--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1,
-         "--seeds", 5, "--replicates", 300, "--min-positives", 30)  # fmt: skip
+         "--seeds", 5, "--replicates", 300, "--min-positives", 30, "--threads", 1)  # fmt: skip
 MANY = ("--random-users", "25%", "--test-users", "60%")  # of twice the users: narrow intervals
 NEAR = 1.0  # percent: the most that an interval reaches above 0 where there is nothing to find; seen: 0.4
 LOSS = 1.2  # percent: the same below 0, as heads divide the data; seen: 0.9
