@@ -82,7 +82,7 @@ def user_rows(dataset: Dataset, users: np.ndarray | None = None) -> np.ndarray:
     Errors: ValueError for another shape or type, IndexError for a row that the dataset does not have.
     """
     if users is None:
-        return np.arange(dataset.n_users)
+        return dataset.people
     rows = np.asarray(users)
     check_shape("users", rows, (None,))
     check_rows("users", rows, dataset.n_users)
