@@ -63,5 +63,5 @@ def test_options_that_the_pages_name_exist():
     daily = {"--events", "--user-vectors", "--replace", "--allow-gap", "--late"}
     daily |= {"--max-drop", "--max-unknown-titles", "--max-without-history", "--max-volume", "--replay"}
     assert daily <= named and daily <= options_of(update)
-    assert later - daily == {"--mtl", "--groups", "--out", "--dataset", "--unknown-territory", "--run", "--to"}
+    assert later - daily == {"--mtl", "--groups", "--out", "--dataset", "--unknown-territory", "--run", "--to", "--html"}
     assert later <= options_of(train, evaluate, recommend, update, rollback)
