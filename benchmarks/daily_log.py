@@ -1,7 +1,8 @@
-"""Logs for benchmarks/daily.py: a world whose tastes drift, with a shock, and Online Retail II by trading day."""
+"""Logs for benchmarks/daily.py: a world whose tastes drift, with a shock, and a part of Online Retail II by days."""
 
 import csv
 import gzip
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -72,19 +73,27 @@ def drifting(days: int, shock: int, users: int = 3000, titles: int = 160, seed: 
     return Log("drift", np.array([f"u{i}" for i in range(users)])[user], names[title], codes[home[user]], on)
 
 
-def retail(folder: Path, days: int) -> Log:
-    """The last trading days of Online Retail II: items with a number."""
+def retail(folder: Path, days: int, share: float = 0.4, titles: int = 400) -> Log:
+    """The last trading days of Online Retail II: items with a number, of these the most bought ones, and a share of the
+    customers by the hash of their id."""
     rows = []
     with gzip.open(folder / "events.csv.gz", "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if re.match(r"\d{5}", row["item"]):
+            if re.match(r"\d{5}", row["item"]) and chosen(row["user"], share):
                 rows.append((row["user"], row["item"], row["country"], date.fromisoformat(row["date"]).toordinal()))
     columns = list(zip(*rows, strict=True))
     day = np.array(columns[3])
     keep = np.isin(day, np.unique(day)[-days:])
+    bought, times = np.unique(np.array(columns[1])[keep], return_counts=True)
+    keep &= np.isin(columns[1], bought[np.argsort(-times, kind="stable")[:titles]])
     user, title, territory = (np.array(column)[keep] for column in columns[:3])
     order = np.argsort(day[keep], kind="stable")
     return Log("retail", user[order], title[order], territory[order], day[keep][order])
+
+
+def chosen(user: str, share: float) -> bool:
+    """Another hash than that of held-out users."""
+    return int(hashlib.sha256(user.encode()).hexdigest()[:8], 16) < share * 16**8
 
 
 def day_name(ordinal: int) -> str:

@@ -105,7 +105,8 @@ RUN = {
 }
 DAYS = {
     "CURRENT": "the day that is served; renamed into its place when all else is on the disk",
-    "daily.csv": "per day: PR-AUC of all pairs, the mean of territories, the worst with 50 positives, each territory",
+    "daily.csv": "per day: PR-AUC with its 95 % interval (users drawn again) of all pairs, the mean of territories, "
+    "the worst with 50 positives, each territory; `frozen`: held-out pairs of the first five days, after learning",
     "DAY/*": "a run, evaluated on the day by the weights of the day before; `data/`: what the day brought (events, "
     "vectors, new users and titles, pairs to learn again); `start`: before the first day",
     "DAY/training.safetensors": "weights, moments and counters after the day: what the next one goes on from",
@@ -119,14 +120,15 @@ DAYS = {
     "DAY/data/moved.npy": "(k, 2) int32 user, and the territory from the next day on",
     "DAY/data/users.csv": "ids and profiles of new users",
     "DAY/data/user_territory.npy": "(n,) int16 of new users",
-    "DAY/data/role.npy": "(n,) int8 of new users: 0 trained on while active, 1 always, 2 held out",
+    "DAY/data/role.npy": "(n,) int8 of new users: 0 trained on while active, 1 always, 2 held out, 3 forgotten",
     "DAY/data/titles.csv": "ids and texts of new titles",
     "DAY/data/title_vectors.npy": "(m, F) of new titles",
     "DAY/data/territories.csv": "new territories, with their group",
     "DAY/data/available.npy": "(k, 2) int32 title and territory from this day on",
     "DAY/data/replay_*.npy": "some of the pairs learned from, with vectors and memory terms of their day",
     "DAY/data/frozen_*.npy": "the same of held-out users",
-    "DAY/data/log_title.npy": "of `start` alone: the log by user, with `start.npy` and `log_day.npy`",
+    "DAY/data/intervals.csv": "intervals of the day's PR-AUC",
+    "DAY/data/log_title.npy": "of the first day alone: the log by user, with `start.npy` and `log_day.npy`",
 }
 EXPERIMENT = {
     "experiment.json": "the whole record; tables and page are made from it",
@@ -169,6 +171,7 @@ EXPORT = {
     "users.csv": "ids of the rows",
     "titles.csv": "ids of the rows",
     "territories.csv": "ids of the rows",
+    "changed_titles.csv": "with --changed-since: titles that are new or newly available, and where",
     "user.onnx": "with --onnx: from features, group and territory to the user embedding",
     "title.onnx": "with --onnx: from features to the title embedding",
     "score.onnx": "with --onnx: from embeddings and memory terms to logit and probability",
@@ -180,6 +183,7 @@ INTERNAL = "DAY/data/"
 PAIRED = {"event_title", "late_title", "start", "log_day"}  # told with another file
 UNSEEN = {
     "DAY/data/territories.csv",
+    "changed_titles.csv",
     "report.html",
     "basis/basis.json",
     "basis/*.npy",
@@ -287,7 +291,7 @@ def listing(section: str, directories: list[Path]) -> str:
         if name.startswith(INTERNAL):
             continue  # described here alone
         inside = contents(found[name]) if name in found and (name != "titles.csv" or section == "A run") else ""
-        if text and (name in found or name == "report.html"):
+        if text and (name in found or name in ("report.html", "changed_titles.csv")):
             lines.append(f"- `{name}`: {text}{inside and f' ({inside})'}\n")
     return f"## {section}\n\n" + "".join(lines)
 

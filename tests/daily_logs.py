@@ -14,6 +14,7 @@ from twotower.core.storage import read_record
 FIRST = date(2024, 3, 1)
 CODES = ("DE", "FR", "PL", "US")
 TRAINED_DAYS = 12
+VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
 COLUMNS = ("user", "title", "territory", "time")
 VARYING = {"run.json", "metrics.jsonl", "environment.json", "memory.npz", "config.toml"}
 

@@ -65,7 +65,7 @@ def run(tmp_path, monkeypatch):
     sampled = Sample(Dataset.open("world"), "default").test_pairs()
     path = make_run("run", days=DAYS, dataset="world", digest=sampled.digest(), pairs=pairs)
 
-    def score_pairs(run_path, dataset, pairs, progress):
+    def score_pairs(run_path, dataset, pairs, progress, unknown_territory="fail"):
         called.append((run_path, len(pairs)))
         progress("scoring", len(pairs), len(pairs))
         return make_scores(make_pairs(DAYS))[np.isin(make_pairs(DAYS).day, pairs.day)]

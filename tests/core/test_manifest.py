@@ -116,6 +116,17 @@ def test_the_present_directory_is_refused_and_not_crashed_on(tmp_path, monkeypat
         StagedDirectory(".")
 
 
+@pytest.mark.parametrize("text", ['{"formula": 1, "format": 1}', '{"name": "a web page"}', "[]"])
+def test_what_is_something_else_is_not_overwritten(tmp_path, text):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / MANIFEST).write_text(text)
+    with pytest.raises(InputError, match=r"is of something else .* will not be overwritten; give another directory"):
+        StagedDirectory(other, overwrite=True, mark="days")
+    (other / MANIFEST).write_text('{"days": ')  # half of one
+    StagedDirectory(other, overwrite=True, mark="days")
+
+
 def test_behind_a_link_the_directory_itself_is_replaced(tmp_path):
     stage(tmp_path / "disk" / "world", "old")
     (tmp_path / "world").symlink_to(tmp_path / "disk" / "world")
@@ -189,6 +200,18 @@ def test_other_contents_of_the_same_size_are_found_on_first_use(directory, monke
             use()
     monkeypatch.setattr(Verification, "enabled", False)
     assert files.path("a.txt").read_text() == "aaaA", "as asked for"
+
+
+def test_a_process_that_opens_others_for_ever_does_not_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(Verification, "done", {})
+    for number in range(5):
+        stage(tmp_path / str(number))
+        assert read(tmp_path / str(number)) == "new"
+    assert len(Verification.done) == 3
+    (tmp_path / "0" / "a.txt").write_text("neW")
+    with pytest.raises(InputError, match="contents differ"):
+        read(tmp_path / "0")
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link/secret.txt"])

@@ -3,18 +3,19 @@
 import os
 import shutil
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from daily_logs import TRAINED_DAYS, day_rows, name_of, run_command, succeed, write_days, write_log
+from daily_logs import TRAINED_DAYS, bits, day_rows, name_of, run_command, succeed, write_days, write_log
 
 from benchmarks.daily_faults import Trial, make_trial
 from benchmarks.faults.children import in_child
 from twotower.core.locks import locked
-from twotower.training.days import current_day, dataset_of_day
+from twotower.training.days import current_day, dataset_of_day, day_path
 from twotower.training.warm_up import compile_kernels
 
 DAY = TRAINED_DAYS
@@ -54,8 +55,9 @@ def test_a_second_update_is_refused_while_the_first_works(run, tmp_path):
     child = in_child(hold)
     try:
         os.read(read, 1)
-        refused = run_command("update", run, "--events", log)
-        assert refused.exit_code == 2 and f"in use by process {child}" in refused.stderr
+        for command in (("update", run, "--events", log), ("rollback", run, "--to", "start")):
+            refused = run_command(*command)
+            assert refused.exit_code == 2 and f"in use by process {child}" in refused.stderr
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -102,8 +104,9 @@ def test_the_same_events_under_another_date_are_held_back(run, tmp_path):
 
 
 def test_late_events_are_refused_dropped_or_appended_to_histories(copied, tmp_path):
-    late = [("u0", "t59", "DE", name_of(DAY)), ("u1", "t58", "FR", name_of(DAY - 3))]
-    log = write_log(tmp_path / "13.csv", [*day_rows(DAY + 1), *late])
+    late = [("u0", "t59", "DE", name_of(DAY)), ("u1", "t59", "FR", name_of(DAY - 3))]  # titles of another kind
+    again = day_rows(DAY)[:50]  # of a day that is there, with one event more
+    log = write_log(tmp_path / "13.csv", [*day_rows(DAY + 1), *late, *again])
     first = write_days(tmp_path / "12.csv", DAY)
     runs = {}
     for option in ("fail", "drop", "append"):
@@ -111,11 +114,34 @@ def test_late_events_are_refused_dropped_or_appended_to_histories(copied, tmp_pa
         succeed("update", run, "--events", first)
         result = run_command("update", run, "--events", log, "--late", option)
         assert result.exit_code == (2 if option == "fail" else 0), result.stderr
-    assert "2 late events" in result.output
+        said = {"fail": "have 2 events that were not there", "drop": "2 events of earlier days left out"}
+        assert said.get(option, "2 late events") in result.output + result.stderr
     days = {option: dataset_of_day(run, name_of(DAY + 1)) for option, run in runs.items() if option != "fail"}
     lengths = {option: len(dataset.events(-1)[0]) for option, dataset in days.items()}
     assert lengths["append"] == lengths["drop"] + 2
     assert "already there" in succeed("update", runs["append"], "--events", log, "--late", "append")
+
+
+def test_a_clock_that_goes_back_stops_the_day_until_it_is_right(copied, tmp_path, monkeypatch):
+    """The day of a log is its own; the clock only says which days are still to come."""
+    run, undisturbed = copied("run"), copied("undisturbed")
+    logs = [write_days(tmp_path / f"{day}.csv", day) for day in (DAY, DAY + 1)]
+    for log in logs:
+        succeed("update", undisturbed, "--events", log)
+
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2024, 1, 1, tzinfo=tz)
+
+    succeed("update", run, "--events", logs[0])
+    with monkeypatch.context() as patched:
+        patched.setattr("twotower.daily.log.datetime", Earlier)
+        refused = run_command("update", run, "--events", logs[1])
+        assert refused.exit_code == 2 and "check --time and the clock" in refused.stderr
+        assert current_day(run) == name_of(DAY)
+    succeed("update", run, "--events", logs[1])
+    assert bits(day_path(run, name_of(DAY + 1))) == bits(day_path(undisturbed, name_of(DAY + 1)))
 
 
 def test_a_user_moves_after_a_day_that_was_all_elsewhere(run, tmp_path):

@@ -23,6 +23,8 @@ from twotower.training.days import current_day, dataset_of_day, day_path, served
 from twotower.training.run import RunReader
 
 D12, D13, D14, D15 = range(TRAINED_DAYS, TRAINED_DAYS + 4)
+
+
 def test_days_one_by_one_are_one_process_that_did_them_all(copied, tmp_path):
     one_by_one, at_once, one_thread = (copied(name) for name in ("one-by-one", "at-once", "one-thread"))
     days = D12, D13, D14, D15
@@ -48,6 +50,14 @@ def test_a_day_is_evaluated_by_the_model_of_the_day_before(run, tmp_path):
         rows = list(csv.DictReader(file))
     overall = next(row for row in rows if row["territory"] == "all")
     assert float(overall["pr_auc"]) == pytest.approx(RunReader(day_path(run, name_of(D12))).overall, abs=1e-6)
+
+    worst = [row for row in rows if row["territory"] == "worst"]
+    judged = [float(row["pr_auc"]) for row in rows if row["territory"].isupper() and int(row["positives"]) >= 50]
+    assert [float(row["pr_auc"] or "inf") for row in worst] == [min(judged, default=float("inf"))]
+    bounded = [row for row in rows if row["low"]]
+    assert {"all", "macro"} < {row["territory"] for row in bounded}
+    assert all(0 <= float(row["low"]) <= float(row["high"]) <= 1 for row in bounded)
+    assert float(overall["low"]) < float(overall["pr_auc"]) < float(overall["high"]) and int(overall["positives"])
 
     learned = copied_without_learning(run, tmp_path)
     assert RunReader(day_path(learned, name_of(D12))).overall == RunReader(day_path(run, name_of(D12))).overall
@@ -143,7 +153,11 @@ def test_rollback_serves_an_earlier_day_and_the_later_one_comes_back(run, tmp_pa
     after = bits(day_path(run, name_of(D13)))
     succeed("rollback", run, "--to", name_of(D12))
     assert current_day(run) == name_of(D12)
-    assert f"{name_of(D13)}  rolled back" in succeed("days", run)
+    assert f"{name_of(D13)}  rolled back" in succeed("days", run, "--html", tmp_path / "days.html")
+    page = (tmp_path / "days.html").read_text()
+    drawn = [line.partition('"')[0].split() for line in page.split('<polyline points="')[1:]]
+    assert [len(points) for points in drawn] == [2, 2, 1], "all, macro, and the frozen pairs of the first day"
+    assert "<td" in page and page.count(name_of(D13)) >= 2
     succeed("update", run, "--events", write_days(tmp_path / "13.csv", D13))
     assert current_day(run) == name_of(D13) and bits(day_path(run, name_of(D13))) == after
     assert run_command("rollback", run, "--to", "2023-01-01").exit_code == 2
@@ -163,6 +177,14 @@ def test_what_is_served_says_its_days_and_days_are_not_mixed(run, tmp_path):
         assert {key: manifest[key] for key in facts} == facts
     seen = {row[0] for row in day_rows(D13)}
     assert set(read_csv(tmp_path / "changed" / "users.csv")["user"]) == seen
+    changed, dataset = read_csv(tmp_path / "changed" / "changed_titles.csv"), dataset_of_day(run, name_of(D13))
+    before = dataset_of_day(run, name_of(D12))
+    now, then = (set(zip(*np.nonzero(of.availability), strict=True)) for of in (dataset, before))
+    opened = {(dataset.title_ids[title], dataset.territories.code[c]) for title, c in now - then}
+    listed = zip(changed["title"], changed["territories"], strict=True)
+    assert {(title, code) for title, codes in listed for code in codes.split("|") if code} == opened
+    new = [title for title, state in zip(changed["title"], changed["state"], strict=True) if state == "new"]
+    assert new == dataset.title_ids[before.n_titles :]
     assert run_command("export", run, "--changed-since", "2020-01-01", "--out", tmp_path / "no").exit_code == 2
     with pytest.raises(InputError, match="vectors are not those"):
         recommend(day_path(run, name_of(D12)), dataset_of_day(run, name_of(D13)))
@@ -182,6 +204,11 @@ def test_replay_learns_again_from_pairs_as_they_were_minor_territories_most(copi
     weights = [load_file(day_path(run, name_of(D14)) / "weights.safetensors") for run in (plain, replaying)]
     assert not np.array_equal(weights[0]["user.W1"], weights[1]["user.W1"])
     assert days[0]["frozen_pr_auc"] is None and 0 < days[2]["frozen_pr_auc"] <= 1
+    table = read_csv(replaying / "days/daily.csv")
+    frozen = [row for row in zip(*table.values(), strict=True) if row[1] == "frozen"]
+    assert [row[0] for row in frozen] == [name_of(D13), name_of(D14)]
+    assert float(frozen[1][6]) == pytest.approx(days[2]["frozen_pr_auc"], abs=1e-6)
+    assert int(frozen[1][4]) > int(frozen[0][4]), "pairs of one more day"
 
     first = Part.read(day_path(replaying, name_of(D12)))
     vectors, user = first.array("replay_vectors"), first.array("replay_user")

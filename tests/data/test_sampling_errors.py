@@ -81,7 +81,7 @@ def test_more_users_than_there_are_is_refused(dataset, asked, message):
 def test_more_negatives_than_there_are_titles_are_refused(dataset, negatives, there):
     with pytest.raises(InputError) as error:
         sample(dataset, replace(BASE, alpha=1e9, negatives=negatives), name="too-many")
-    assert str(error.value) == f"alpha = 1e+09 (--alpha): {dataset.path} has {there} negatives per positive"
+    assert str(error.value) == f"--alpha 1e+09 negatives per positive: {dataset.path} has {there}"
     assert not list(dataset.path.glob("samples/*too-many*"))
     sample(dataset, replace(BASE, alpha=25.0, negatives=negatives), overwrite=True)
 

@@ -178,8 +178,8 @@ def test_running_statistics_approach_those_of_each_group(experienced):
     assert network.running["title.mean1"].shape == (24,), "titles are everybody's"
 
 
-def test_evaluation_uses_the_running_statistics_of_the_users_group(experienced):
-    network, batch = experienced
+def test_evaluation_uses_the_running_statistics_of_the_users_group():
+    network, batch = untrained()
     before = network.predict(batch).copy()
     network.running["user.mean2"][1] += 0.5
     changed = network.predict(batch) != before

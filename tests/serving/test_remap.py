@@ -1,6 +1,7 @@
 """Yesterday's model for today's users: what a run has of titles and territories goes by their ids."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -274,11 +275,11 @@ def test_the_score_of_a_newcomer_is_explained(home):
 def test_a_run_is_judged_by_todays_pairs_of_users_that_it_was_not_trained_on(home):
     reader, week, shop = RunReader(home / "mtl"), Dataset.open(home / "week"), Dataset.open(home / "shop")
     pairs = Sample(week).test_pairs()
-    left = unseen_pairs(reader, week, pairs, 2)
+    left = unseen_pairs(reader, week, pairs)
     trained_on = {shop.user_ids[user] for user in Sample(shop).train_users}
     names = {week.user_ids[user] for user in pairs.user}
-    without_head = {name for name in names if name == "alp"}
-    assert {week.user_ids[user] for user in left.user} == names - trained_on - without_head
+    assert {week.user_ids[user] for user in left.user} == names - trained_on
+    left = left.take(left.user != week.user_ids.index("alp"))  # who has no head
     assert 0 < len(left) < len(pairs)
     result = CliRunner().invoke(cli, ["evaluate", str(home / "mtl"), "--dataset", str(home / "week"), "--json"])
     assert result.exit_code == 0, result.output
@@ -286,6 +287,25 @@ def test_a_run_is_judged_by_todays_pairs_of_users_that_it_was_not_trained_on(hom
     assert f'"pairs": {len(left)}' in result.stdout
     line = failing_line("evaluate", home / "mtl", "--dataset", home / "week", "--day", 99)
     assert "expected one of the test days, 6, 7" in line
+
+
+def test_pairs_of_an_unknown_territory_are_left_out_or_scored_or_a_reason_to_stop(home):
+    week = home / "week"
+    found = {}
+    for choice in ("skip", "shared"):
+        arguments = ["evaluate", home / "mtl", "--dataset", week, "--json", "--unknown-territory", choice]
+        result = CliRunner().invoke(cli, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        found[choice] = json.loads(result.stdout), result.stderr
+    of = {choice: {row["code"]: row for row in facts["territories"]} for choice, (facts, _) in found.items()}
+    without = of["shared"]["AD"]["pairs"]
+    assert without and found["shared"][0]["pairs"] == found["skip"][0]["pairs"] + without
+    assert not of["skip"].get("AD", {"pairs": 0})["pairs"] and of["skip"]["DE"] == of["shared"]["DE"]
+    assert f"{without} pairs in territories that it has no head for are left out." in found["skip"][1]
+    assert f"{without} pairs in territories that it has no head for are scored without a head." in found["shared"][1]
+    assert "'AD', for which" in failing_line(
+        "evaluate", home / "mtl", "--dataset", week, "--unknown-territory", "fail"
+    )
 
 
 def test_vectors_made_anew_are_refused_with_the_way_out(home, tmp_path):

@@ -48,6 +48,8 @@ SECTIONS = {
         "days": "List the days of a run: state, events, PR-AUC, size and time.",
         "rollback": "Serve an earlier day again.",
         "accept": "Serve a day that the gate held back.",
+        "forget": "Remove users from a run and all of its days.",
+        "compact": "Put old days of a run together, so that they take less disk.",
     },
     "Serve": {
         "recommend": "Recommend titles to each user.",

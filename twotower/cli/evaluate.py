@@ -45,6 +45,10 @@ PLURAL = {"territory": "territories", "title": "titles"}
 @click.option("--k", type=click.IntRange(1), default=10, show_default=True,
               help="Titles per user in recall@k, nDCG@k, MAP@k and the hit rate.")  # fmt: skip
 @click.option("--dataset", type=click.Path(), metavar="DIR", help="Where the dataset is now, if it has moved.")
+@click.option(
+    "--unknown-territory", type=click.Choice(["skip", "shared", "fail"]), default="skip", show_default=True,
+    help="Of --dataset: pairs in territories that RUN has no head for: leave out, score without a head, or stop.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all rows, instead of a table.")
 @click.option("--csv", "csv_path", type=click.Path(), metavar="FILE", help="Also write all rows to FILE as CSV.")
 def evaluate(
@@ -55,6 +59,7 @@ def evaluate(
     min_positives: int,
     k: int,
     dataset: str | None,
+    unknown_territory: str,
     as_json: bool,
     csv_path: str | None,
 ) -> None:
@@ -84,8 +89,8 @@ def evaluate(
     if csv_path is not None:
         storage.try_file(csv_path)
     with show_progress() as progress:
-        evaluation, pairs, opened, note = rescore(reader, dataset, day, progress)
-        ranking = NO_RANKING if by == "title" else rank_titles(reader, opened, pairs, k, progress)
+        evaluation, pairs, opened, note = rescore(reader, dataset, day, progress, unknown_territory)
+        ranking = NO_RANKING if by == "title" else rank_titles(reader, opened, pairs, k, progress, unknown_territory)
     for line in filter(None, (note, ranking.note)):
         click.echo(line, err=True)
     by_territory = partial(tables.territory_table, evaluation, min_positives=min_positives, levels=ranking.levels)
@@ -121,7 +126,9 @@ class Ranking(NamedTuple):
 NO_RANKING = Ranking({})
 
 
-def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, progress: Progress) -> Ranking:
+def rank_titles(
+    run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, progress: Progress, unknown_territory: str
+) -> Ranking:
     """Ranking metrics of a run on the days of its last weights, among the days of the pairs."""
     from twotower.experiments.ranked_runs import choose_test_users, last_days
     from twotower.experiments.user_figures import user_resampling
@@ -133,7 +140,7 @@ def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, pr
     if not len(users.rows):
         return NO_RANKING._replace(note="No ranking metrics: no test user watched anything in these days.")
     try:
-        values = users.ranking(run, k, progress)
+        values = users.ranking(run, k, progress, unknown_territory)
     except InputError as error:
         return NO_RANKING._replace(note=f"No ranking metrics: {error}")
     means = UserMeans(users.territory, dataset.n_territories, user_resampling())
@@ -142,19 +149,23 @@ def rank_titles(run: "RunReader", dataset: "Dataset", pairs: "Pairs", k: int, pr
 
 
 def rescore(
-    run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress
+    run: "RunReader", dataset_path: str | None, day: int | None, progress: Progress, unknown_territory: str
 ) -> tuple["Evaluation", "Pairs", "Dataset", str]:
     """Evaluate the weights of a run on its test pairs, or on those of one day; also these pairs, and a note.
 
-    On another dataset with the same vector columns, only pairs of users are counted whom the run was not trained on.
+    On another dataset with the same vector columns, only pairs of users are counted whom the run was not trained on,
+    and with ``unknown_territory`` "skip" those whom it has a head for.
 
     Errors: InputError when the test pairs are no longer those of the run (its model may have been trained on
     other users' pairs), and when there is no such test day.
     """
+    import numpy as np
+
+    from twotower.core.formatting import counted
     from twotower.data.dataset import Dataset
     from twotower.data.sample import Sample
     from twotower.serving.open_run import score_pairs
-    from twotower.serving.remap import groups_by_code, is_like, unseen_pairs
+    from twotower.serving.remap import UNKNOWN, groups_by_code, has_head, is_like, unseen_pairs
     from twotower.training.predict import evaluate_pairs
 
     dataset, note = Dataset.open(dataset_path or run.dataset), ""
@@ -165,13 +176,25 @@ def rescore(
                 "name a dataset that still has them (--dataset), or train again")
         groups, before = int(group.max()) + 1, len(pairs)
         group = groups_by_code(run, dataset.territories.code, groups)
-        pairs = unseen_pairs(run, dataset, pairs, groups)
-        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are evaluated: those of users with a "
-                f"head whom {run.path} was not trained on.")  # fmt: skip
+        pairs = unseen_pairs(run, dataset, pairs)
+        led = has_head(run, dataset, pairs.user)
+        if unknown_territory == "skip":
+            pairs = pairs.take(led)
+        elif unknown_territory == "shared":
+            group = np.where(group == UNKNOWN, groups, group)
+        which = "users with a head" if unknown_territory == "skip" else "users"
+        note = (f"{len(pairs):,} of the {before:,} test pairs of {dataset.path} are evaluated: those of {which} whom "
+                f"{run.path} was not trained on.")  # fmt: skip
+        if not led.all() and unknown_territory != "fail":
+            how = "are left out" if unknown_territory == "skip" else "are scored without a head"
+            note += f" {counted(int((~led).sum()), 'pair')} in territories that it has no head for {how}."
+        if not len(pairs):
+            raise InputError(f"{dataset.path}: no test pairs of users whom {run.path} has a head for "
+                             "(--unknown-territory shared scores without)")  # fmt: skip
     if day is not None:
         days = sorted(set(pairs.day.tolist())) if note else list(run.evaluation.days)
         if day not in days:
             raise InputError(f"--day {day}: expected one of the test days, {', '.join(map(str, days))}")
         pairs = pairs.take(pairs.day == day)
-    scores = score_pairs(run.path, dataset, pairs, progress)
+    scores = score_pairs(run.path, dataset, pairs, progress, unknown_territory)
     return evaluate_pairs(dataset, group, pairs, scores, progress), pairs, dataset, note

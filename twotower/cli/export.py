@@ -25,7 +25,8 @@ from twotower.core.formatting import counted
     help="Of --ann: titles that the index brings per user before exact ranking.  [default: as few as the recall needs]",
 )
 @click.option("--changed-since", "since", metavar="DAY",
-              help="Only users who are new or watched after DAY, of a run with days; all titles.")  # fmt: skip
+              help="Of a run with days: only users who are new or watched after DAY, and a list of the titles that are "
+                   "new or newly available. Embeddings of all titles: learning moves each.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
 def export(
     run: Path,
@@ -62,24 +63,21 @@ def export(
       twotower export runs/001-mtl-4-upsampled --onnx --ann --out model
       twotower export runs/001-mtl-4-upsampled shop --users newcomers.txt --out newcomers
     """
-    import numpy as np
-
     from twotower.core.no_effect import refuse_no_effect
     from twotower.report.progress import show_progress
     from twotower.serving.export import IndexOptions
     from twotower.serving.export import export as write_embeddings
-    from twotower.serving.provenance import changed_since
     from twotower.training.days import served
 
     options = {"ann": ann, "min_recall": min_recall, "candidates": candidates}
     refuse_no_effect("export", given_options(), options)
     run, dataset = served(run, directory)
     users = chosen_users(run, dataset, territories, file, unknown_territory)
-    if since is not None:
-        users = users[np.isin(users, changed_since(dataset, since))]
     index = IndexOptions(min_recall, candidates) if ann else None
     with show_progress() as progress:
-        exported = write_embeddings(run, dataset, out, users, overwrite, progress, unknown_territory, onnx, index)
+        exported = write_embeddings(
+            run, dataset, out, users, overwrite, progress, unknown_territory, onnx, index, since
+        )
     rows = f"{counted(exported.users, 'user')} and {counted(exported.titles, 'title')}"
     click.echo(f"Embeddings of {rows}, {counted(exported.width, 'number')} each, saved to {out}.")
     if onnx:

@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 RESTORE = "restore it, or make the directory again"
 DIGEST_BYTES = 1 << 22  # read at a time for a checksum
+MOST_REMEMBERED = 1 << 14  # files: a process that opens others for ever does not grow
 TOLD_BYTES = 1 << 28  # checksums of less take less than a second, and are not reported
 
 Facts = dict[str, Any]  # of a file: bytes, sha256; of an array dtype and shape; path, where it is not the name
@@ -39,7 +40,14 @@ class Verification:
     """Whether contents are compared with their checksums when they are first used; sizes and shapes always are."""
 
     enabled = True
-    done: ClassVar[set[tuple[Any, ...]]] = set()  # in this process: what was compared once is not compared again
+    done: ClassVar[dict[tuple[Any, ...], None]] = {}  # in this process: what was compared once is not compared again
+
+    @classmethod
+    def remember(cls, state: tuple[Any, ...]) -> None:
+        """A file in this state need not be compared again; the oldest of too many are forgotten."""
+        cls.done[state] = None
+        while len(cls.done) > MOST_REMEMBERED:
+            cls.done.pop(next(iter(cls.done)), None)
 
 
 class Files:
@@ -107,7 +115,7 @@ class Files:
         for name, digest in zip(due, digests, strict=True):
             if digest != self.facts[name]["sha256"]:
                 raise InputError(f"{self.where(name)}: contents differ from the checksum in {self.source}{self.advice}")
-            Verification.done.add(states[name])
+            Verification.remember(states[name])
 
     def array(
         self, name: str, dtypes: Any = None, shape: tuple[int | None, ...] | None = None, expected: str = ""
@@ -216,10 +224,11 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
 
     Errors: InputError when the directory is not a ``kind``, is of another format, or is incomplete.
     """
+    hint = "; twotower import makes one" if kind == "dataset" else ""
     if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory; expected a {kind}")
+        raise InputError(f"{directory}: no such directory; expected a {kind}{hint}")
     if not (directory / MANIFEST).is_file():
-        raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
+        raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST}){hint}")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
         raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again")

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     TEST_NEGATIVES = 34  # negatives of the test pairs
     UPDATE_NEGATIVES = 35  # negatives of the days that a model is updated with
     DAILY_ACTIVE_USERS = 36  # additional training users of a daily update; path: day
+    DAILY_INTERVALS = 37  # users drawn for the intervals of a day's evaluation; path: day
     # making and reading data
     WORLD = 50  # territories, titles and tastes of a synthetic world
     WORLD_TITLES = 51  # features of its titles

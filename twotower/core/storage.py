@@ -64,12 +64,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A link stays: what it points to is replaced.
     """
-    path = Path(os.path.realpath(path))
+    given, path = path, Path(os.path.realpath(path))
     try:
         sweep(path)
         partial, handle = create_held(path)
     except OSError as error:
-        error.filename = str(path)
+        error.filename = str(given)
         raise
     try:
         yield partial
@@ -77,7 +77,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
         flush_to_disk(path.parent)
     except OSError as error:
-        name_place(error, path)
+        name_place(error, given)
         raise
     finally:
         with suppress(OSError):  # moved
@@ -93,7 +93,7 @@ def whole_text(path: str | Path) -> Iterator[IO[str]]:
     """
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
-        raise InputError(f"{path}: cannot write (Is a directory)")
+        raise InputError(f"{path}: cannot write (is a directory, expected the name of a file)")
     with ExitStack() as stack:
         try:
             if is_stream(path):

@@ -138,7 +138,7 @@ class DayLearner:
         own = self.of_day(pairs)
         terms = None if self.terms is None else self.terms.of_pairs(own.user, own.title)
         seed, day = self.config.train.seed, self.day
-        return keep(own, terms, day.vectors, self.territory, seed, day.number, kind)
+        return keep(own, terms, day.users, day.vectors, self.territory, seed, day.number, kind)
 
     def remember(self, dataset: GrownDataset, day: int) -> None:
         """Make the tables of memory from counts, as of a day."""

@@ -12,6 +12,7 @@ import numpy as np
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.core.storage import rows_of
 from twotower.data.countries import Place
 from twotower.data.dataset import Dataset
 from twotower.data.grown import GrownDataset
@@ -55,6 +56,28 @@ class DayLog:
         """The same with the late events."""
         late = [(self.users[user], self.titles[title]) for user, title in zip(*self.late, strict=True)]
         return hashlib.sha256(f"{self.content} {late}".encode()).hexdigest()
+
+    def unknown_to(self, dataset: GrownDataset) -> "DayLog":
+        """Of the events those that a dataset does not have on any day, and their users and titles."""
+        user_row = rows_of(self.users, dataset.user_ids or [])
+        title_row = rows_of(self.titles, dataset.title_ids)
+        user, title, _ = dataset.watched_by(np.unique(user_row[user_row >= 0]))
+        rows = user_row[self.user], title_row[self.title]
+        known = np.isin(rows[0] * dataset.n_titles + rows[1], user.astype(np.int64) * dataset.n_titles + title)
+        new = ~known | (rows[0] < 0) | (rows[1] < 0)
+        users, of_user = np.unique(self.user[new], return_inverse=True)
+        titles, of_title = np.unique(self.title[new], return_inverse=True)
+        return replace(
+            self,
+            users=[self.users[i] for i in users.tolist()],
+            homes=[self.homes[i] for i in users.tolist()],
+            elsewhere=self.elsewhere[users],
+            user_columns={k: [column[i] for i in users.tolist()] for k, column in self.user_columns.items()},
+            titles=[self.titles[i] for i in titles.tolist()],
+            title_columns={k: [column[i] for i in titles.tolist()] for k, column in self.title_columns.items()},
+            user=of_user.astype(np.int32),
+            title=of_title.astype(np.int32),
+        )
 
     def with_late(self, other: "DayLog") -> "DayLog":
         """The same, with the events of another day to be appended to histories; new users and titles join."""
@@ -136,7 +159,14 @@ def read_days(
     """
     config = config_of(dataset, files)
     side = read_side_data(config)
-    log = read_events(config, side, progress)
+    try:
+        log = read_events(config, side, progress)
+    except InputError as error:
+        imported = dataset.manifest["provenance"]["config"].get("users")
+        if files.users or not imported or f"no column {config.territory!r}" not in str(error):
+            raise
+        side = replace(side, territory=config.territory)  # was in the table of users: known ones need none
+        log = read_events(config, side, progress)
     notes = [f"{counted(rows, 'row')} left out: {reason}." for reason, rows in log.skipped.items()]
     log = select(log, side, config, notes)
     assert log.day is not None  # a log with times

@@ -1,15 +1,16 @@
-"""Write a part into the run of its day."""
+"""Write what a day adds to the dataset."""
+
+from pathlib import Path
 
 import numpy as np
 
 from twotower.core.storage import write_csv
 from twotower.data.grown import Part
-from twotower.training.run import RunWriter
 
 
-def save_part(part: Part, writer: RunWriter) -> None:
-    """Its arrays and tables, in ``data/``."""
-    folder = writer.path / "data"
+def save_part(part: Part, day: Path) -> None:
+    """Its arrays and tables, in ``data/`` of the day's run."""
+    folder = day / "data"
     folder.mkdir(exist_ok=True)
     for name, array in part.arrays.items():
         with open(folder / f"{name}.npy", "wb") as file:

@@ -25,6 +25,7 @@ LEARNED, HELD_OUT = KINDS = "replay", "frozen"  # pairs that were learned from, 
 class KeptPairs:
     """Pairs with all that scoring them takes."""
 
+    who: np.ndarray  # (n,) int32 rows of the dataset, for whoever is to be forgotten
     vectors: np.ndarray  # (n, F)
     territory: np.ndarray  # (n,) int16
     user: np.ndarray  # (m,) int32 rows of the vectors
@@ -48,13 +49,18 @@ class KeptPairs:
     def take(self, index: np.ndarray) -> "KeptPairs":
         """Some of the pairs, and their users."""
         used, user = np.unique(self.user[index], return_inverse=True)
-        return KeptPairs(self.vectors[used], self.territory[used], user.astype(np.int32), self.title[index],
-                         self.label[index], self.terms[index])  # fmt: skip
+        return KeptPairs(self.who[used], self.vectors[used], self.territory[used], user.astype(np.int32),
+                         self.title[index], self.label[index], self.terms[index])  # fmt: skip
+
+    def without(self, forgotten: np.ndarray) -> "KeptPairs":
+        """Those of users who are not among rows (k,) of the dataset."""
+        return self.take(np.flatnonzero(~np.isin(self.who, forgotten)[self.user]))
 
 
 def keep(
-    pairs: Pairs, terms: np.ndarray | None, vectors: np.ndarray, territory: np.ndarray, seed: int, day: int, kind: str
-) -> KeptPairs:
+    pairs: Pairs, terms: np.ndarray | None, users: np.ndarray, vectors: np.ndarray, territory: np.ndarray, seed: int,
+    day: int, kind: str,
+) -> KeptPairs:  # fmt: skip
     """Of pairs (m,) whose users are rows of vectors (n, F), those that are kept, at random in each territory."""
     rng = generator(seed, Stream.KEPT_PAIRS, day, KINDS.index(kind))
     order = rng.permutation(len(pairs))
@@ -63,14 +69,25 @@ def keep(
     place = np.arange(len(order)) - np.searchsorted(where, where)
     index = np.sort(order[place < PER_TERRITORY])
     none = np.empty((len(pairs), 0), np.float32)
-    everything = KeptPairs(vectors, territory.astype(np.int16), pairs.user.astype(np.int32), pairs.title,
-                           pairs.label.astype(np.uint8), none if terms is None else terms)  # fmt: skip
+    everything = KeptPairs(users.astype(np.int32), vectors, territory.astype(np.int16), pairs.user.astype(np.int32),
+                           pairs.title, pairs.label.astype(np.uint8), none if terms is None else terms)  # fmt: skip
     return everything.take(index)
+
+
+def kept_of(part: Part, kind: str) -> dict[str, np.ndarray]:
+    """The columns of the pairs that a day kept."""
+    return {f.name: np.asarray(part.array(f"{kind}_{f.name}")) for f in fields(KeptPairs)}
+
+
+def frozen_pairs(parts: Sequence[Part]) -> KeptPairs | None:
+    """Held-out pairs of the first days, of which a compacted first part may have some."""
+    compacted = parts[0].day["compacted"]
+    return together(parts[not compacted : 1 + max(0, FROZEN_DAYS - compacted)], HELD_OUT)
 
 
 def together(parts: Sequence[Part], kind: str) -> KeptPairs | None:
     """The pairs that some days kept; None where there are none."""
-    kept = [{f.name: np.asarray(part.array(f"{kind}_{f.name}")) for f in fields(KeptPairs)} for part in parts]
+    kept = [kept_of(part, kind) for part in parts]
     kept = [columns for columns in kept if len(columns["user"])]
     if not kept:
         return None

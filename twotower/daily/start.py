@@ -17,7 +17,7 @@ from twotower.daily.learner import Day, DayLearner, history_of, make_optimiser
 from twotower.daily.part_files import save_part
 from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.first_streams import FirstStreams, group_by_user
-from twotower.data.grown import HELD_OUT, KINDS, OTHER, RANDOM, DayRecord, GrownDataset, Part
+from twotower.data.grown import HELD_OUT, KINDS, OTHER, RANDOM, VECTOR_FILES, DayRecord, GrownDataset, Part
 from twotower.data.memory.files import Kept
 from twotower.data.sample import Sample
 from twotower.training.checkpoint import load_model, load_training
@@ -31,7 +31,8 @@ from twotower.training.trainer import Trainer
 NOTHING: DayRecord = {
     "date": START, "number": -1, "previous": "", "content": "", "lineage": "", "skipped": [],
     "events": 0, "late": 0, "moved": 0, "new_users": 0, "new_titles": 0, "new_territories": [],
-    "training_pairs": 0, "replayed_pairs": 0, "frozen_pr_auc": None, "reasons": [], "accepted": False,
+    "training_pairs": 0, "replayed_pairs": 0, "frozen_pr_auc": None, "frozen_pairs": 0, "frozen_positives": 0,
+    "reasons": [], "accepted": False, "digests": [], "compacted": 0,
     "seconds": 0.0, "bytes": 0, "peak_mib": 0.0,
 }  # fmt: skip
 
@@ -88,7 +89,7 @@ def make_start(run_path: Path, run: RunReader, threads: int, progress: Progress 
             count_day(learner, grown, user, title, held_out, pairs)
         learner.remember(grown, part.day["number"] + 1)
         add_latest_vectors(part, grown)
-        save_part(part, writer)
+        save_part(part, writer.path)
         learner.save(writer)
         writer.facts["day"] = part.day
         writer.save_results(run.evaluation, run.scores, run.test_digest)
@@ -168,7 +169,7 @@ def grown_identity(dataset: Dataset, parts: list[Part], writer: RunWriter) -> di
 
 def written(part: Part, writer: RunWriter) -> Part:
     """A part whose vectors are in a run that is being written."""
-    names = [f"data/{name}.npy" for name in ("vectors", "vector_user", "title_vectors")]
+    names = [f"data/{name}.npy" for name in VECTOR_FILES]
     facts = {name: {"bytes": (writer.path / name).stat().st_size, "sha256": digest_of(writer.path / name)}
              for name in names if (writer.path / name).is_file()}  # fmt: skip
     return Part(part.day, part.arrays, part.tables, Files(writer.path, {"files": facts}))

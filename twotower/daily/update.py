@@ -24,15 +24,15 @@ from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.locks import discard, locked
 from twotower.core.progress import Progress, silent
-from twotower.daily.daily_table import write_daily
+from twotower.daily.daily_table import INTERVALS, intervals, write_daily
 from twotower.daily.gate import Limits, reasons_against
 from twotower.daily.growth import Growth, Shares, grow, replaced, vectors_of_users
 from twotower.daily.learner import Day, DayLearner, history_of
 from twotower.daily.log import DayFiles, DayLog, read_days
 from twotower.daily.pairs import DaySampling, day_pairs
 from twotower.daily.part_files import save_part
-from twotower.daily.replay import FROZEN_DAYS, LEARNED, to_replay, together
 from twotower.daily.replay import HELD_OUT as HELD_OUT_PAIRS
+from twotower.daily.replay import LEARNED, frozen_pairs, to_replay
 from twotower.daily.start import NOTHING, count_day, grown_identity, make_start
 from twotower.data.countries import Place
 from twotower.data.dataset import Dataset
@@ -143,10 +143,11 @@ def update(
     (run_path / DAYS).mkdir(exist_ok=True)
     with locked(run_path / DAYS):
         sweep(run_path)
-        if not day_path(run_path, START).exists():
+        name = current_day(run_path)
+        if name is None and not day_path(run_path, START).exists():
             threads = options.threads or int(run.config["train"]["threads"])
             make_start(run_path, run, threads, progress)
-        name = current_day(run_path) or START
+        name = name or START
         logs, notes = read_days(dataset_of_day(run_path, name), files, progress)
         if (files.user_vectors is not None or files.title_vectors is not None) and len(logs) > 1:
             raise InputError(f"vectors are those of one day, but the log has {len(logs)}: give one day at a time")
@@ -168,8 +169,8 @@ def take_in(
         changed = []  # late ones that were dealt with when that day was new
     if changed and not new:
         day = changed[0].date
-        if day not in known:
-            raise InputError(f"{day}: is before the first day of {run_path}, which was trained on the log until then")
+        if day not in known or not known[day].day["previous"]:
+            raise InputError(f"{day}: is before the first day that {run_path} can go back to")
         if not options.replace:
             other = f"{day}: other events than {run_path} has of that day"
             raise InputError(f"{other} (--replace goes back to the day before and takes these)")
@@ -180,7 +181,8 @@ def take_in(
         serve_day(run_path, state.name)
         changed, past = [], []
     elif changed:
-        changed = check_late(changed, options)
+        changed, note = check_late(state.dataset, changed, options.late)
+        notes = [*notes, *note]
     for log in past:
         if log.date in known and log.content == known[log.date].day["content"]:
             yield DayResult(known[log.date].day, None, True, [])
@@ -274,14 +276,18 @@ def write_day(
         count_day(learner, dataset, *first_streams(streams, users, number), dataset.roles == HELD_OUT, new)
         learn_vectors(growth, vectors, earlier, files)
         learner.remember(dataset, number + 1)
-        frozen = together(before.parts[1 : 1 + FROZEN_DAYS], HELD_OUT_PAIRS)
+        frozen = frozen_pairs(before.parts)
         old = float("nan") if frozen is None else average_precision(frozen.label, learner.predict_kept(frozen))
-        counted_pairs = {"training_pairs": len(new), "replayed_pairs": len(replayed or ())}
-        part.day = replaced(part.day, **counted_pairs, frozen_pr_auc=old if np.isfinite(old) else None)
+        part.day = replaced(
+            part.day, training_pairs=len(new), replayed_pairs=len(replayed or ()),
+            frozen_pr_auc=old if np.isfinite(old) else None, frozen_pairs=len(frozen or ()),
+            frozen_positives=0 if frozen is None else int(frozen.label.sum()),
+        )  # fmt: skip
+        part.tables[INTERVALS] = intervals(dataset, evaluation, held_out, logits, state.run.seed, number)
         names = [part.day["date"] for part in before.parts[:0:-1][: options.limits.days]]
         last = [RunReader(path.parent / name).evaluation for name in names]
         reasons = reasons_against(options.limits, before, last, dataset, evaluation, learner.model.params.flat)
-        save_part(part, writer)
+        save_part(part, writer.path)
         learner.save(writer)
         writer.save_results(evaluation, logits, held_out.digest())
         parts = [*before.parts, part]
@@ -339,13 +345,19 @@ def check_gap(last: str, days: list[str], allow_gap: bool, run_path: Path) -> No
                          "(--allow-gap goes on without)")  # fmt: skip
 
 
-def check_late(changed: list[DayLog], options: Options) -> list[DayLog]:
-    """Events of earlier days that are appended. Errors: InputError where they are not wanted."""
-    events = sum(len(log.user) for log in changed)
-    if options.late == "fail":
-        raise InputError(f"{counted(events, 'event')} of {changed[0].date} or other days before the last: late, or the "
-                         "wrong file (--late append or drop)")  # fmt: skip
-    return changed if options.late == "append" else []
+def check_late(dataset: GrownDataset, changed: list[DayLog], late: str) -> tuple[list[DayLog], list[str]]:
+    """Events of earlier days that are to be appended, without those that are there; and notes.
+
+    Errors: InputError where they are not wanted.
+    """
+    logs = [log.unknown_to(dataset) for log in changed]
+    events = counted(sum(len(log.user) for log in logs), "event")
+    if late == "fail":
+        raise InputError(f"{changed[0].date} or other days before the last have {events} that were not there: late, or "
+                         "the wrong file (--late append or drop)")  # fmt: skip
+    if late == "drop":
+        return [], [f"{events} of earlier days left out (--late drop)."]
+    return [log for log in logs if len(log.user)], []
 
 
 def log_of_part(dataset: GrownDataset, part: Part) -> DayLog:

@@ -159,6 +159,11 @@ class Dataset:
         return self.files.csv("users.csv", self.manifest["counts"]["users"]) if "users.csv" in self.files else {}
 
     @property
+    def people(self) -> np.ndarray:
+        """Rows (n,) of the users, without those that a run was told to forget."""
+        return np.arange(self.n_users)
+
+    @property
     def user_ids(self) -> list[str] | None:
         return self.user_columns.get("user")
 

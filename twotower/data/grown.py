@@ -17,7 +17,8 @@ In ``data/`` of a day's run:
     vector_user.npy vectors.npy               (n,) int32; (n, F) vectors of these users from the next day on
     home.npy elsewhere.npy                    (n,) int16, bool: territory of their events, and whether of others, too
     replay_*.npy frozen_*.npy                 pairs that the day keeps (daily/replay.py)
-    start.npy log_title.npy log_day.npy       of the part before the first day alone: the whole log by user
+    start.npy log_title.npy log_day.npy       of the first part alone: the whole log by user
+    first_seen.npy                            (m,) int32 day of the new titles, of a compacted part
 """
 
 import hashlib
@@ -37,9 +38,11 @@ from twotower.data.dataset import HISTORY, Dataset
 from twotower.data.territories import Territories
 
 RECORD = "run.json"  # of the day's run, whose files the part belongs to
-OTHER, RANDOM, HELD_OUT = ROLES = range(3)  # of users: trained on while they are active, always, and never
+# of users: trained on while they are active, always, and never; and rows whose users were forgotten
+OTHER, RANDOM, HELD_OUT, FORGOTTEN = ROLES = range(4)
 TABLES = ("users", "titles", "territories")
 KINDS = ("event", "late")  # of events
+VECTOR_FILES = ("vectors", "vector_user", "title_vectors")
 KEPT_PARTS = 1024  # that a process keeps open
 
 
@@ -61,8 +64,12 @@ class DayRecord(TypedDict):
     training_pairs: int
     replayed_pairs: int
     frozen_pr_auc: float | None  # of held-out pairs of the first days, under the weights after this one
+    frozen_pairs: int
+    frozen_positives: int
     reasons: list[str]  # why it is a candidate and not served
     accepted: bool  # in spite of them
+    digests: list[str]  # of the vectors as they were when the day was written, if they were changed since
+    compacted: int  # days whose parts this one has in it; 0: it is one day's
     seconds: float
     bytes: int  # written
     peak_mib: float  # of memory
@@ -105,11 +112,11 @@ class Part:
         return self.tables[name]
 
     @cached_property
-    def digest(self) -> str:
-        """Of the vectors that it adds; parts in memory have none yet."""
-        names = ("data/vectors.npy", "data/vector_user.npy", "data/title_vectors.npy")
+    def digests(self) -> list[str]:
+        """Of the vectors that it adds, one per day; parts in memory have none yet."""
+        names = [f"data/{name}.npy" for name in VECTOR_FILES]
         facts = {} if self.files is None else self.files.facts
-        return ",".join(facts[name]["sha256"] for name in names if name in facts)
+        return self.day["digests"] or [",".join(facts[name]["sha256"] for name in names if name in facts)]
 
 
 @lru_cache(maxsize=KEPT_PARTS)
@@ -144,7 +151,15 @@ class GrownDataset(Dataset):
 
     @cached_property
     def user_columns(self) -> dict[str, list[str]]:
-        return self._extended(self.base.user_columns, "users")
+        columns = self._extended(self.base.user_columns, "users")
+        for row in np.flatnonzero(self.roles == FORGOTTEN).tolist():
+            for name, column in columns.items():
+                column[row] = f"(forgotten {row})" if name == "user" else ""
+        return columns
+
+    @cached_property
+    def people(self) -> np.ndarray:
+        return np.flatnonzero(self.roles != FORGOTTEN)
 
     @cached_property
     def titles(self) -> dict[str, list[str]]:
@@ -208,7 +223,8 @@ class GrownDataset(Dataset):
     @cached_property
     def first_seen(self) -> np.ndarray:
         """Day (T,) on which each title was launched, or first watched."""
-        numbers = [np.full(part.day["new_titles"], part.day["number"], np.int32) for part in self.parts]
+        numbers = [part.array("first_seen") if part.day["compacted"] else
+                   np.full(part.day["new_titles"], part.day["number"], np.int32) for part in self.parts]  # fmt: skip
         return np.concatenate([np.asarray(self.base.launch_day), *numbers])
 
     @cached_property
@@ -232,8 +248,9 @@ class GrownDataset(Dataset):
         part_of, row = (of_users[users] for of_users in self._vector_row)
         own = self.base.user_vectors
         found = np.zeros((len(users), own.shape[1]), own.dtype)
-        for number in np.unique(part_of).tolist():
-            here = part_of == number
+        there = self.roles[users] != FORGOTTEN  # of others there is nothing: zeros
+        for number in np.unique(part_of[there]).tolist():
+            here = there & (part_of == number)
             source = own if number < 0 else self.parts[number].array("vectors")
             found[here] = source[row[here]]
         return found
@@ -244,7 +261,7 @@ class GrownDataset(Dataset):
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        chain = [self.base.identity["vectors"], *(part.digest for part in self.parts)]
+        chain = [self.base.identity["vectors"], *(digest for part in self.parts for digest in part.digests)]
         texts = {"vectors": chain, "titles": self.title_ids}
         return {name: hashlib.sha256(json.dumps(text).encode()).hexdigest() for name, text in texts.items()}
 
@@ -254,16 +271,19 @@ class GrownDataset(Dataset):
 
     @cached_property
     def _log(self) -> tuple[np.ndarray, np.ndarray]:
-        user, title, _ = self.base.all_events()
+        start = self.parts[0].array("start")
+        user = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
         parts = [(part.array(f"{kind}_user"), part.array(f"{kind}_title")) for part in self.parts for kind in KINDS]
-        return np.concatenate([user, *(u for u, _ in parts)]), np.concatenate([title, *(t for _, t in parts)])
+        first = user, self.parts[0].array("log_title")
+        users, titles = (np.concatenate(columns) for columns in zip(first, *parts, strict=True))
+        return users, titles
 
     def events(self, day: int) -> tuple[np.ndarray, np.ndarray]:
         return self._log if day == HISTORY else (np.empty(0, np.int32), np.empty(0, np.int32))
 
     def watched_by(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """User, title and day (N,) of all events of some users (n,), ascending: part by part, in each by user."""
-        own = users[users < self.base.n_users]
+        own = users[users < len(self.parts[0].array("start")) - 1]
         begin, end = self.parts[0].array("start")[own], self.parts[0].array("start")[own + 1]
         rows = ranges(begin, end)
         found = [(np.repeat(own, end - begin), self.parts[0].array("log_title")[rows],

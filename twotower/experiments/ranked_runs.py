@@ -48,13 +48,17 @@ class TestUsers:
         user = np.repeat(np.arange(len(self.rows)), np.diff(start))
         return origin_profiles(user, seen, len(self.rows), self.shares)
 
-    def ranking(self, run: RunReader, k: int = TOP, progress: Progress = silent) -> dict[str, np.ndarray]:
+    def ranking(
+        self, run: RunReader, k: int = TOP, progress: Progress = silent, unknown_territory: str = "fail"
+    ) -> dict[str, np.ndarray]:
         """``RANKING_METRICS`` of what a run recommends to each of them, (n,) each, and its miscalibration by country of
-        origin where titles have one.
+        origin where titles have one. ``unknown_territory``: see ``open_model``.
 
         Errors: InputError as for ``recommend``, such as for a run without weights.
         """
-        top = recommend(run.path, self.dataset, self.rows, top=k, day=self.day, progress=progress).title
+        top = recommend(
+            run.path, self.dataset, self.rows, k, self.day, progress, unknown_territory=unknown_territory
+        ).title
         figures = dict(zip(RANKING_METRICS, ranking_metrics(top, self.user, self.title), strict=True))
         return figures | ({MISCALIBRATION: miscalibration(top, self.profiles, self.shares)} if self.shares.size else {})
 

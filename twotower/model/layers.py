@@ -16,7 +16,7 @@ from twotower.model.engine.threads import TILE_ROWS, Tile, split
 from twotower.model.gradients import Block, Panels, Product, WeightGradients
 from twotower.model.parameters import Arena
 
-PACKED_COLUMNS = 64  # of a matrix that one task lays out
+PACKED_COLUMNS = 128  # of a matrix that one task lays out
 
 
 class Scratch:

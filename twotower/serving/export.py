@@ -6,6 +6,7 @@
                                       territory of a newer dataset that the run has no head for
     users.csv        user, territory: the ids in the order of users.npy
     titles.csv, territories.csv       the ids in the order of the other two
+    changed_titles.csv                with ``since``: titles that are new or newly available, and the territories where
     manifest.json    the run, the days of its weights and data, the formula, and every file's size and checksum
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
@@ -47,7 +48,7 @@ from twotower.model.retrieval import check_embeddings
 from twotower.serving.nearest import IndexReport, import_voyager, write_index
 from twotower.serving.onnx_graphs import import_onnx, write_graphs
 from twotower.serving.open_run import user_rows
-from twotower.serving.provenance import provenance_of
+from twotower.serving.provenance import changed_since, changed_titles, provenance_of
 from twotower.serving.ranker import Ranker
 from twotower.serving.recommend import recommendation_day
 from twotower.serving.remap import UNKNOWN, is_like
@@ -91,22 +92,26 @@ def export(
     unknown_territory: str = "fail",
     onnx: bool = False,
     ann: IndexOptions | None = None,
+    since: str | None = None,
 ) -> Exported:
     """Write the embeddings of a finished run to the directory ``out``, which appears when it is complete.
 
     ``users`` (n,) are rows of the dataset, all by default. Their array is filled on disk, tile by tile.
     ``unknown_territory``: see ``open_model``. ``onnx`` adds the graphs of ``onnx_graphs``, ``ann`` the index of
-    ``nearest``.
+    ``nearest``. With ``since``, a day of the run, only users who are new or watched after it are written, and a list
+    of the titles that are new or newly available.
 
     Errors: InputError as for ``open_model``, ``write_graphs`` and ``write_index``, for vectors that are not finite, and
     when ``out`` cannot be written.
     """
     rows, report = user_rows(dataset, users), None
+    if since is not None:
+        rows = rows[np.isin(rows, changed_since(dataset, since))]
     if onnx:
         import_onnx()  # a missing package is reported before the work
     if ann:
         import_voyager()
-    with StagedDirectory(out, overwrite, plain=True) as staged, threadpool_limits(1, "blas"):
+    with StagedDirectory(out, overwrite, plain=True, mark="formula") as staged, threadpool_limits(1, "blas"):
         path, day = staged.path, recommendation_day(dataset, None)
         ranker = Ranker(run_path, dataset, rows, day, unknown_territory, progress)
         origin = provenance_of(Path(run_path), dataset)
@@ -125,6 +130,8 @@ def export(
         np.save(path / "titles.npy", ranker.retrieval.V)
         np.save(path / "bias.npy", np.where((territory_group == UNKNOWN)[:, None], np.float32(-np.inf), ranker.added))
         write_ids(path, dataset, rows)
+        if since is not None:
+            write_csv(path / "changed_titles.csv", changed_titles(dataset, since))
         facts = {
             **origin,
             "twotower": __version__,

@@ -28,15 +28,18 @@ from twotower.training.predict import make_scorer, predict_pairs
 from twotower.training.run import MEMORY, TERRITORIES, RunReader
 
 
-def score_pairs(run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress: Progress = silent) -> np.ndarray:
+def score_pairs(
+    run_path: Path, dataset: Dataset, pairs: LabelledPairs, progress: Progress = silent, unknown_territory: str = "fail"
+) -> np.ndarray:
     """Logits (n,) float32 of pairs of a dataset under the weights and the grouping of a finished run.
 
-    The probability is the logit's sigmoid; logits rank the same and do not saturate into ties.
+    The probability is the logit's sigmoid; logits rank the same and do not saturate into ties. ``unknown_territory``:
+    see ``open_model``.
 
     Errors: InputError as for ``open_model``; ValueError and IndexError for pairs that are not rows of the dataset.
     """
     check_pairs(dataset, pairs)
-    model, territory_group = open_model(run_path, dataset, pairs.user)
+    model, territory_group = open_model(run_path, dataset, pairs.user, unknown_territory)
     scorer = make_scorer(model, dataset, territory_group, open_memory(run_path, dataset, model))
     with threadpool_limits(1, "blas"):
         logits = predict_pairs(model, scorer, pairs, progress)
@@ -79,7 +82,7 @@ def user_rows(dataset: Dataset, users: np.ndarray | None = None) -> np.ndarray:
     Errors: ValueError for another shape or type, IndexError for a row that the dataset does not have.
     """
     if users is None:
-        return np.arange(dataset.n_users)
+        return dataset.people
     rows = np.asarray(users)
     check_shape("users", rows, (None,))
     check_rows("users", rows, dataset.n_users)

@@ -170,9 +170,8 @@ def with_shared_group(run: RunReader, model: TwoTower) -> TwoTower:
     return wider
 
 
-def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) -> Pairs:
-    """The test pairs of a compatible dataset that a run can be evaluated on: those of users with a head whom it was
-    not trained on, by their ids.
+def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs) -> Pairs:
+    """The test pairs of a compatible dataset of users whom a run was not trained on, by their ids.
 
     Errors: InputError when ids or the run's own sample are missing, so that its training users are unknown, and when
     no pair is left.
@@ -188,9 +187,7 @@ def unseen_pairs(run: RunReader, dataset: Dataset, pairs: Pairs, groups: int) ->
         raise InputError(f"{dataset.path}: {unknown}; evaluate it on its own dataset")
     trained_on = np.zeros(original.n_users + 1, bool)  # the last is for users who are not in it
     trained_on[sampled.train_users] = True
-    group = groups_by_code(run, dataset.territories.code, groups)
-    valid = ~trained_on[rows_of(dataset.user_ids, original.user_ids)] & (group[dataset.head_territory] != UNKNOWN)
-    remaining = pairs.take(valid[pairs.user])
+    remaining = pairs.take(~trained_on[rows_of(dataset.user_ids, original.user_ids)][pairs.user])
     if not len(remaining):
         raise InputError(
             f"{dataset.path}: no test pairs of users that {run.path} was not trained on; "

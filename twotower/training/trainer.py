@@ -79,7 +79,8 @@ class Trainer:
         positives = int(self.pairs.label.sum())
         if not 0 < positives < len(self.pairs):
             found = f"{counted(positives, 'positive')} among the {counted(len(self.pairs), 'training pair')}"
-            remedy = "sample other users" if not positives else "users have watched every title, so nothing is negative"
+            everything = "users have watched every title, so nothing is negative: import a log of more titles"
+            remedy = everything if positives else "sample other users (twotower sample --overwrite --random-users)"
             raise InputError(f"{sampled.path}: {found}, expected some of both labels: {remedy}")
 
         tables = dataset.user_vectors, dataset.title_vectors

@@ -9,6 +9,7 @@ import numpy as np
 EXACT = 2.0**53  # floats below hold every whole number
 NARROW = {16: (2.0**11, 2), 32: (2.0**24, 6)}  # the same for floats of so many bits, and how many decimals they have
 LIST_MARK = "|"  # joins the values of a list, as in Comedy|Drama
+LIST_OF_IDS = "a list per row, expected one id; write one row per item (--sql can, with unnest)"
 _WHOLE = re.compile(r"\.0+$")  # of a decimal without a fraction
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.data.ingest import blocks
-from twotower.data.ingest.arrow_columns import arrow_texts, is_list
+from twotower.data.ingest.arrow_columns import LIST_OF_IDS, arrow_texts, is_list
 from twotower.data.ingest.blocks import Block, repeated
 from twotower.data.ingest.formats import FEATHER, ORC, PARQUET
 
@@ -70,7 +70,7 @@ class ArrowTable(ABC):
 
         kind, where = self.kind(name), f"{self.path}, column {name!r}"
         if is_list(kind):
-            raise InputError(f"{where}: a list per row, expected one id; write one row per item")
+            raise InputError(f"{where}: {LIST_OF_IDS}")
         if types.is_nested(kind) and not types.is_dictionary(kind) and not types.is_run_end_encoded(kind):
             raise InputError(f"{where}: {kind}, expected one id per row; name one of its fields ({name}.FIELD)")
 

@@ -7,7 +7,7 @@ read so is ``Unfit`` for it.
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import has_magic
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from twotower.data.ingest import blocks
 from twotower.data.ingest.arrow_table import ArrowTable, ColumnarFile
 from twotower.data.ingest.blocks import CsvFormat
 from twotower.data.ingest.csv_table import FIELD_CHARACTERS, CsvTable
-from twotower.data.ingest.formats import packing
+from twotower.data.ingest.formats import DAMAGED, open_binary, packing
 from twotower.data.ingest.json_table import JsonTable
 from twotower.data.ingest.tables import Table
 
@@ -28,6 +28,8 @@ EVERY_ROW = -1  # of a file decides on the types of its columns
 #: Types of text that keep it as it is written: the day of a time in its own time zone, say.
 WRITTEN = re.compile(r"\b(TIMESTAMP( WITH TIME ZONE|_\w+)?|DATE|TIME( WITH TIME ZONE)?|UUID)\b")
 MALFORMED = re.compile(r"CSV|JSON|unicode|UTF")  # in messages on a file that is not as expected
+TRAILING_COMMA = re.compile(rb",\s*[]}]")
+PIECE, LONGEST_SPACE = 1 << 24, 1 << 10  # bytes looked at together; of white space after a comma between two pieces
 MOST_SEPARATOR_BYTES = 4
 REMEDY = "pip install 'twotower[sql]'"
 
@@ -108,6 +110,8 @@ class DuckTable(ArrowTable):
             form = "json"
             options |= {"format": "newline_delimited"}
             types = self._types(form, table.path, options | ({"sample_size": EVERY_ROW} if self.condition else {}))
+            if has_trailing_comma(table.path):
+                raise Unfit
             roots = {name if name in types else name.split(".")[0] for name in used}
             if not roots <= types.keys() or any("JSON" in types[root] for root in roots):  # values of several types
                 raise Unfit
@@ -170,6 +174,17 @@ def rewritten(table: CsvTable | JsonTable, skip_ragged: bool) -> Iterator[tuple[
                 writer.writerows(zip(*block.columns, strict=True))
                 ragged += block.ragged
         yield CsvTable(path, CsvFormat(separator=",")), ragged
+
+
+def has_trailing_comma(path: Path) -> bool:
+    """Whether a comma stands before a closing bracket, which is no JSON, though DuckDB reads it; or within a text."""
+    before = b""
+    with open_binary(path)[0] as stream, suppress(*DAMAGED, OSError):  # which reading says
+        while block := stream.read(PIECE):
+            if TRAILING_COMMA.search(before + block):
+                return True
+            before = block[-LONGEST_SPACE:]
+    return False
 
 
 def has_json(column: Any) -> bool:

@@ -108,8 +108,11 @@ def read_events(
         return read_log(log_of, columns, config.form(), config.skip_bad_rows, progress, config.missing_territory,
                         most_rows, config.where or "")  # fmt: skip
     except InputError as error:
-        if side.users is None or f"no column {columns.territory!r}" not in str(error):
+        if f"no column {columns.territory!r}" not in str(error):
             raise
+        if side.users is None:
+            others = "--market CODE FILE takes the log of one territory, --users FILE a table with users' territories"
+            raise InputError(f"{error} ({others})") from None
         has = f"{side.users.path} has none, either, but {some_of(list(side.users.columns))}"
         raise InputError(f"{error}; {has}") from None
 
@@ -272,11 +275,16 @@ def assumptions_of(log: EventLog, side: SideData) -> list[str]:
     if missing:
         words = "; ".join(f"{some_of(words)} in {name}" for name, words in missing.items())
         lines.append(f"Read as missing, as empty cells are: {words}.")
+    found = ""
     if log.territory is not None and "NA" in log.territory.names:
         events = int((log.territory.codes == log.territory.names.index("NA")).sum())
-        if events:
-            meaning = "not as a missing value; a line NA,unknown in --territory-names FILE says otherwise"
-            lines.append(f"Territory 'NA' is read as Namibia ({counted(events, 'event')}), {meaning}.")
+        found = counted(events, "event") if events else ""
+    elif side.users is not None and side.territory is not None:
+        users = side.users.columns[side.territory].count("NA")
+        found = f"{counted(users, 'user')} of {side.users.path.name}" if users else ""
+    if found:
+        meaning = "not as a missing value; a line NA,unknown in --territory-names FILE says otherwise"
+        lines.append(f"Territory 'NA' is read as Namibia ({found}), {meaning}.")
     if side.titles is not None and side.titles.ignored:
         names = ", ".join(map(repr, side.titles.ignored))
         lines.append(f"Columns of {side.titles.path.name} left out: {names}, the users and times of events.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
-from twotower.data.ingest.arrow_columns import LIST_MARK, number_text
+from twotower.data.ingest.arrow_columns import LIST_MARK, LIST_OF_IDS, number_text
 from twotower.data.ingest.blocks import BLOCK_ROWS, Block, CsvFormat, bad_row_hints
 from twotower.data.ingest.encodings import decoding_fault, text_encoding
 from twotower.data.ingest.formats import DAMAGED, open_binary
@@ -87,7 +87,7 @@ class JsonTable:
 
     def _not_an_id(self, name: str, line: int = 0) -> InputError:
         where = f"{self.path}, line {line}" if line else str(self.path)
-        return InputError(f"{where}, column {name!r}: a list per row, expected one id; write one row per item")
+        return InputError(f"{where}, column {name!r}: {LIST_OF_IDS}")
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

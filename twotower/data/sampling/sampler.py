@@ -5,6 +5,7 @@ negatives are a function of seed, user and day (negatives.py).
 """
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
 from twotower.data.dataset import Dataset
 from twotower.data.first_streams import FirstStreams
@@ -69,9 +70,9 @@ def check_alpha(dataset: Dataset, alpha: float, users: int) -> None:
     """Errors: InputError for more negatives per positive than there are pairs of ``users`` and titles."""
     most = users * dataset.n_titles
     if alpha > most:
-        whose = f"{dataset.n_titles:,} titles" + (f" for each of {users:,} users" if users > 1 else "")
-        expected = f"expected at most {most:,} negatives per positive"
-        raise InputError(f"alpha = {alpha:g} (--alpha): {dataset.path} has {whose}; {expected}")
+        whose = counted(dataset.n_titles, "title") + (f" for each of {users:,} users" if users > 1 else "")
+        expected = f"expected at most {most:,}" if most > 1 else "nothing can be ranked: import a log of more titles"
+        raise InputError(f"--alpha {alpha:g} negatives per positive: {dataset.path} has {whose}; {expected}")
 
 
 def automatic_alpha(dataset: Dataset, watched: FirstStreams) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 TASKS = 60  # tiles that a batch is cut into, about: a pass over them keeps 2, 4, … 32 threads equally busy
 TILE_ROWS = 192  # rows per tile at most: a few arrays of a tile fit the second-level cache
-LEAST_ROWS = 72  # and at least where there are as many: fewer are not worth Python's calls
+LEAST_ROWS = 96  # and at least where there are as many: fewer are not worth Python's calls
 ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
 COLUMN_SPANS = 32  # that a sum over pairs is split into
 COLUMN_STEP = 16  # floats: a cache line, in which only one thread writes
