@@ -105,6 +105,7 @@ class WeightGradients:
     def target(self, name: str, index: int | None, tile: Tile) -> Floats:
         """Where a tile's part of a gradient goes: the first tile writes the gradient itself."""
         total = self.totals[name, index]
+        self.last[index] = max(self.last[index], tile.number)  # beyond its own: for ``leaks``, which looks for that
         if tile.number == self.first[index]:
             return total
         return self.parts[name][tile.number].reshape(total.shape)
