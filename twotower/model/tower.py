@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Threads, Tile
+from twotower.model.exchange import Exchange
 from twotower.model.layers import BatchNormReLU, BatchStatistics, Dense, GradientSums, Scratch, ScratchPool, pools_of
 from twotower.model.parameters import Arena, Parameter, constant, uniform
 
@@ -88,23 +89,28 @@ class TowerBatch:
         tower.dense1.backward_weights(sums, tile, self.X[tile.rows], dZ1, scratch)
 
 
-def forward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, training: bool) -> None:
+def forward(
+    towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, training: bool, exchange: Exchange
+) -> None:
     """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
     for layer, number in ((TowerBatch.first, 1), (TowerBatch.second, 2)):
         sweep(towers, layer, threads, scratches)
         for on in towers:
             norm, stats = getattr(on.tower, f"norm{number}"), getattr(on.work, f"stats{number}")
             if training:
-                norm.combine(stats, on.pools)
+                norm.combine(stats, on.pools, exchange)
             else:
                 norm.use_running(stats)
 
 
-def backward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, sums: GradientSums) -> None:
+def backward(
+    towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, sums: GradientSums, exchange: Exchange
+) -> None:
     """All gradients of the towers, from ``work.dY``: the gradient before the last ReLU, with its tiles' sums."""
     for layer, number in ((TowerBatch.second_backward, 2), (TowerBatch.first_backward, 1)):
         for on in towers:
-            getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.pools)
+            norm, stats = getattr(on.tower, f"norm{number}"), getattr(on.work, f"stats{number}")
+            norm.combine_backward(stats, on.pools, exchange)
         sweep(towers, layer, threads, scratches, sums)
 
 
