@@ -32,6 +32,7 @@ from benchmarks.daily_page import write_page
 from twotower.core.config import Config
 from twotower.core.errors import InputError
 from twotower.core.presets import build_config
+from twotower.core.serialisation import plain
 from twotower.core.storage import rows_of
 from twotower.daily import update as daily
 from twotower.daily.counts import Counts
@@ -153,9 +154,9 @@ def compare(log: Log, days: int, train_days: int, config: Config, arms: tuple[st
                              "macro": evaluation.macro(), "frozen": result.record["frozen_pr_auc"],
                              "seconds": time.perf_counter() - started,
                              "processor_seconds": time.process_time() - used})  # fmt: skip
-                click.echo(f"{arm:12} {rows[-1]['day']} {rows[-1]['pr_auc']:.4f} {rows[-1]['seconds']:6.1f} s")
+                click.echo(f"{arm:12} {rows[-1]['day']} {evaluation.overall:.4f} {rows[-1]['seconds']:6.1f} s")
                 found["arms"][arm] = rows
-                result_path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                result_path.write_text(json.dumps(plain(found), indent=1) + "\n", encoding="utf-8")
 
 
 @click.command()

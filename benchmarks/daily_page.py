@@ -1,6 +1,7 @@
 """The page and the plot of benchmarks/daily.py, from its JSON."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ from benchmarks.page import filled, table
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "daily.md"
 MARK = "daily"
+RECOVERED, SMOOTHED, WEEK = 0.9, 3, 7  # share of the goal; days of a mean; days that the goal is of
 NAMES = {"drift": "drifting world", "retail": "Online Retail"}
 Results = dict[str, Any]
 
 
 def blocks(found: dict[str, Results]) -> dict[str, str]:
     """Markdown by the name of its block."""
-    return {"means": means(found)}
+    return {"means": means(found), "recovery": recovery(found["drift"])}
 
 
 def means(found: dict[str, Results]) -> str:
@@ -25,19 +27,32 @@ def means(found: dict[str, Results]) -> str:
         common = min(map(len, arms.values()))
         for arm, days in arms.items():
             scores = [day["pr_auc"] for day in days]
-            later = [f"{mean(scores):.4f}" if len(scores) == len(results["days"]) else "–"]
-            keys = "new_title", "new_territory"
-            new = [[day[key] for day in days if day.get(key) is not None] for key in keys]
-            cells = [f"{mean(values):.3f}" if values else "–" for values in new]
-            seconds = f"{mean([day['seconds'] for day in days]):.1f}"
-            rows.append([NAMES[name], arm, f"{mean(scores[:common]):.4f} ({common})", *later, *cells, seconds])
-    heads = ["log", "model", "first days", "all days", "new title", "new territory", "seconds per day"]
+            later = f"{mean(scores):.4f} ({len(days)})" if len(scores) == len(results["days"]) else "–"
+            used = [day["processor_seconds"] for day in days if "processor_seconds" in day]
+            minutes = [f"{mean(values) / 60:.3f}" if values else "–" for values in (used, [d["seconds"] for d in days])]
+            rows.append([NAMES[name], arm, f"{mean(scores[:common]):.4f} ({common})", later, *minutes])
+    heads = ["log", "model", "first days", "all days", "processor minutes per day", "minutes per day"]
     return table(heads, rows, left=2)
 
 
-def mean(values: list[float]) -> float:
-    """NaN of nothing."""
-    return sum(values) / len(values) if values else float("nan")
+def mean(values: list[float | None]) -> float:
+    """Of those that are defined; NaN of nothing."""
+    defined = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else float("nan")
+
+
+def recovery(results: Results) -> str:
+    """Days after a shock until the mean of three reaches 0.9 of what *updated* has in its last week."""
+    rows, arms = [], results["arms"]
+    for key, name in (("new_title", "a title that everybody likes"), ("new_territory", "a territory that opens")):
+        series = {arm: [day[key] for day in days if day.get(key) is not None] for arm, days in arms.items()}
+        goal = RECOVERED * mean(series["updated"][-WEEK:])
+        for arm, values in series.items():
+            if values:
+                means = [mean(values[:n][-SMOOTHED:]) for n in range(SMOOTHED, len(values) + 1)]
+                day = next((n + SMOOTHED for n, value in enumerate(means) if value >= goal), None)
+                rows.append([name, arm, f"{mean(values):.3f}", str(day) if day else f"more than {len(values)}"])
+    return table(["shock", "model", "PR-AUC on it", "days to recover"], rows, left=2)
 
 
 def read(results: Path) -> dict[str, Results]:
@@ -64,7 +79,8 @@ def draw(found: dict[str, Results], path: Path) -> None:
         figure = Figure(figsize=(7.2, 3.2 * len(found)), layout="constrained")
         for axes, (name, results) in zip(figure.subplots(len(found), squeeze=False)[:, 0], found.items(), strict=True):
             for colour, (arm, days) in zip(COLOURS, results["arms"].items(), strict=False):
-                axes.plot(range(1, len(days) + 1), [day["pr_auc"] for day in days], color=colour, label=arm)
+                scores = [math.nan if day["pr_auc"] is None else day["pr_auc"] for day in days]
+                axes.plot(range(1, len(days) + 1), scores, color=colour, label=arm)
             axes.set(title=NAMES[name], xlabel="day", ylabel="PR-AUC of held-out users")
             axes.legend(ncols=3, fontsize=8)
         figure.savefig(path, format="svg", metadata={"Date": None}, transparent=True)

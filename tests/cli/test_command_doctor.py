@@ -88,7 +88,7 @@ def test_vectors_that_are_not_finite_are_found_whoever_wrote_them(own_world):
 
 
 def test_an_incomplete_or_absent_dataset_is_named(own_world, tmp_path):
-    assert failed(tmp_path / "nowhere").endswith("nowhere: no such directory; expected a dataset")
+    assert failed(tmp_path / "nowhere").endswith("no such directory; expected a dataset; twotower import makes one")
     (own_world / "titles.csv").unlink()
     assert "titles.csv: missing (named in manifest.json)" in failed(own_world)
 

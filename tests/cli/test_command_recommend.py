@@ -98,7 +98,7 @@ def test_faults_are_one_line_and_leave_nothing(run, own_world, tmp_path):
     out = tmp_path / "out.csv"
     assert "none: no such run" in failing_line("recommend", tmp_path / "none")
     assert "no such directory" in failing_line("recommend", run, tmp_path / "none")
-    assert "unknown territory" in failing_line("recommend", run, "--territory", "Atlantis", "--out", out)
+    assert "--territory: unknown territory" in failing_line("recommend", run, "--territory", "Atlantis", "--out", out)
     assert "--day 99" in failing_line("recommend", run, "--day", 99, "--out", out)
     assert "cannot write" in failing_line("recommend", run, "--out", tmp_path / "no" / "out.csv")
     assert "Invalid value for '--top'" in failing_line("recommend", run, "--top", 0)

@@ -78,9 +78,9 @@ def test_a_resumed_run_takes_no_other_settings(here, option):
 
 
 def test_a_dataset_that_is_none_is_named(here):
-    assert failed("nowhere") == "nowhere: no such directory; expected a dataset"
+    assert failed("nowhere") == "nowhere: no such directory; expected a dataset; twotower import makes one"
     Path("empty").mkdir()
-    assert failed("empty", "--mtl") == "empty: not a dataset (it has no manifest.json)"
+    assert failed("empty", "--mtl") == "empty: not a dataset (it has no manifest.json); twotower import makes one"
 
 
 def test_an_incomplete_dataset_is_named(own_world):

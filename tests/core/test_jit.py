@@ -133,7 +133,8 @@ def test_signatures_that_are_compiled_at_the_same_time_are_all_kept(tmp_path, mo
 
 def test_functions_of_others_are_numbas_business():
     assert jit.KernelCacheLocator.from_function(test_functions_of_others_are_numbas_business, __file__) is None
-    assert jit.KernelCacheLocator.from_function(kernels.adam.py_func, kernels.__file__) is not None
+    ours = jit.KernelCacheLocator.from_function(kernels.adam.py_func, kernels.__file__)
+    assert ours._py_file == kernels.__file__ and str(ours._lineno) == ours.get_disambiguator()
 
 
 def test_kernels_that_nobody_has_loaded_for_long_are_forgotten(tmp_path, monkeypatch):

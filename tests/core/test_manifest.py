@@ -116,6 +116,17 @@ def test_the_present_directory_is_refused_and_not_crashed_on(tmp_path, monkeypat
         StagedDirectory(".")
 
 
+@pytest.mark.parametrize("text", ['{"formula": 1, "format": 1}', '{"name": "a web page"}', "[]"])
+def test_what_is_something_else_is_not_overwritten(tmp_path, text):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / MANIFEST).write_text(text)
+    with pytest.raises(InputError, match=r"is of something else .* will not be overwritten; give another directory"):
+        StagedDirectory(other, overwrite=True, mark="days")
+    (other / MANIFEST).write_text('{"days": ')  # half of one
+    StagedDirectory(other, overwrite=True, mark="days")
+
+
 def test_behind_a_link_the_directory_itself_is_replaced(tmp_path):
     stage(tmp_path / "disk" / "world", "old")
     (tmp_path / "world").symlink_to(tmp_path / "disk" / "world")

@@ -40,15 +40,17 @@ def listed(path: Path, *names: str) -> Path:
 def test_who_is_forgotten_is_nowhere_in_the_run_and_nothing_else_changes(lived, copied, tmp_path):
     run, before = copied("run", lived), dataset_of_day(lived, name_of(D14))
     new = before.user_ids[before.base.n_users]
-    line = succeed("forget", run, "--users", listed(tmp_path / "erased.csv", "u1", "u2", new))
-    gone = np.array([before.user_ids.index(name) for name in ("u1", "u2", new)])
+    who = [np.load(day_path(run, name_of(D12)) / f"data/{kind}_who.npy")[0] for kind in replay.KINDS]
+    names = [*(before.user_ids[row] for row in who), new]  # learned from, held out, and new
+    line = succeed("forget", run, "--users", listed(tmp_path / "erased.csv", *names))
+    gone = np.array([before.user_ids.index(name) for name in names])
     log = before.events(-1)
     assert f"3 users forgotten: {np.isin(log[0], gone).sum()} events" in line
     assert "weights and counts learned from" in line
     after = dataset_of_day(run, current_day(run))
     kept = np.setdiff1d(np.arange(before.n_users), gone)
     assert np.flatnonzero(after.roles == FORGOTTEN).tolist() == sorted(gone.tolist())
-    assert not set(after.user_ids) & {"u1", "u2", new} and not after.vectors_of(gone).any()
+    assert not set(after.user_ids) & set(names) and not after.vectors_of(gone).any()
     np.testing.assert_array_equal(after.vectors_of(kept), before.vectors_of(kept))
     sets = [set(zip(*(column.tolist() for column in dataset.events(-1)), strict=True)) for dataset in (before, after)]
     assert sets[1] == {event for event in sets[0] if event[0] not in gone}

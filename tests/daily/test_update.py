@@ -153,7 +153,11 @@ def test_rollback_serves_an_earlier_day_and_the_later_one_comes_back(run, tmp_pa
     after = bits(day_path(run, name_of(D13)))
     succeed("rollback", run, "--to", name_of(D12))
     assert current_day(run) == name_of(D12)
-    assert f"{name_of(D13)}  rolled back" in succeed("days", run)
+    assert f"{name_of(D13)}  rolled back" in succeed("days", run, "--html", tmp_path / "days.html")
+    page = (tmp_path / "days.html").read_text()
+    drawn = [line.partition('"')[0].split() for line in page.split('<polyline points="')[1:]]
+    assert [len(points) for points in drawn] == [2, 2, 1], "all, macro, and the frozen pairs of the first day"
+    assert "<td" in page and page.count(name_of(D13)) >= 2
     succeed("update", run, "--events", write_days(tmp_path / "13.csv", D13))
     assert current_day(run) == name_of(D13) and bits(day_path(run, name_of(D13))) == after
     assert run_command("rollback", run, "--to", "2023-01-01").exit_code == 2

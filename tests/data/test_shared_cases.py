@@ -95,6 +95,10 @@ class TestSharedCases:
         dataset = Dataset.open(tmp_path / "shop")
         assert (dataset.n_users, dataset.n_titles) == (226, 40)  # of 14 the country is never set
 
+    def test_namibia_of_a_table_of_users_is_said(self, imported):
+        _, summary = imported(Path("plain.csv"), users=Path("users_table/dup.csv"))
+        assert any("'NA' is read as Namibia (33 users of dup.csv)" in line for line in summary.assumptions)
+
     def test_objects_of_json_lines_of_one_market(self, imported):
         columns = {"user": "reviewerID", "title": "asin", "time": "unixReviewTime"}
         dataset, _ = imported(None, markets=(("US", Path("jsonl.jsonl")),), **columns)

@@ -8,6 +8,7 @@ import click
 from click.testing import CliRunner
 
 from twotower.cli import cli
+from twotower.cli.days import days
 from twotower.cli.embed import embed
 from twotower.cli.evaluate import evaluate
 from twotower.cli.import_ import import_
@@ -63,5 +64,6 @@ def test_options_that_the_pages_name_exist():
     daily = {"--events", "--user-vectors", "--replace", "--allow-gap", "--late"}
     daily |= {"--max-drop", "--max-unknown-titles", "--max-without-history", "--max-volume", "--replay"}
     assert daily <= named and daily <= options_of(update)
-    assert later - daily == {"--mtl", "--groups", "--out", "--dataset", "--unknown-territory", "--run", "--to"}
-    assert later <= options_of(train, evaluate, recommend, update, rollback)
+    others = {"--mtl", "--groups", "--out", "--dataset", "--unknown-territory", "--run", "--to", "--html"}
+    assert later - daily == others
+    assert later <= options_of(train, evaluate, recommend, update, rollback, days)

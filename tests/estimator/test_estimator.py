@@ -187,28 +187,31 @@ def daily(tmp_path_factory):
 
 
 def test_updates_have_the_bits_of_the_command_and_are_served(daily, tmp_path):
-    first, second = TRAINED_DAYS, TRAINED_DAYS + 1
+    first, then = TRAINED_DAYS, (TRAINED_DAYS + 1, TRAINED_DAYS + 2)
     model = TwoTowerRecommender.load(shutil.copytree(daily, tmp_path / "frames"))
     before, who = model.evaluation_.positives, daily_frame(first)["who"].to_pylist()[0]
     assert [day.is_served for day in model.update(daily_frame(first))] == [True]
     kept = TwoTowerRecommender.load(model.save(tmp_path / "kept"))
     shutil.rmtree(tmp_path / "frames")  # what was saved stands alone
-    kept.update(daily_frame(second))
+    assert len(kept.update(daily_frame(*then))) == 2
 
     run = shutil.copytree(daily, tmp_path / "command") / "fit" / "runs" / "mtl-0"
-    for day in (first, second):
-        log = write_days(tmp_path / f"{day}.csv", day)
+    for days in ((first,), then):
+        log = write_days(tmp_path / f"{days[0]}.csv", *days)
         log.write_text(log.read_text().replace("user,title,territory,time", "who,item,land,when"), encoding="utf-8")
         result = CliRunner().invoke(cli, ["update", str(run), "--events", str(log)])
         assert result.exit_code == 0, result.stderr
     folder = kept.run_.parent
-    assert kept.run_.name == name_of(second) and kept.evaluation_.positives != before
-    for day in ("start", name_of(first), name_of(second)):
+    assert kept.run_.name == name_of(then[-1]) and kept.evaluation_.positives != before
+    for day in ("start", *map(name_of, (first, *then))):
         assert bits(folder / day) == bits(run / "days" / day)
     served = kept.recommend([who], k=3)
     assert served.column_names[:2] == ["who", "item"] and set(served["source"].to_pylist()) == {"model"}
-    seen = {row[1] for day in range(second + 1) for row in day_rows(day) if row[0] == who}
+    seen = {row[1] for day in range(then[-1] + 1) for row in day_rows(day) if row[0] == who}
     assert not seen & set(served["item"].to_pylist()), "what was watched on the new days is left out, too"
+    fresh = kept.recommend_new({"who": ["x"], "item": [kept.dataset_.title_ids[-1]]}, territory="DE", k=3)
+    assert kept.dataset_.n_titles > kept.dataset_.base.n_titles and fresh["source"].tolist() == ["history"] * 3
+    assert kept.dataset_.title_ids[-1] not in fresh["item"]
 
 
 def test_a_day_that_is_held_back_is_a_warning(daily, tmp_path):

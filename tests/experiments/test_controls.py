@@ -23,7 +23,7 @@ WORLD = ("--users", 16_000, "--titles", 100, "--territories", 24, "--user-dim", 
          "--regional", 0, "--taste", 3, "--streams", 1, "--history-days", 20, "--train-days", 20,
          "--test-days", 6)  # fmt: skip
 QUICK = ("--no-memory", "--hidden", 32, "--rank", 8, "--groups", 4, "--batch-size", 1024, "--epochs", 3, "--periods", 1,
-         "--seeds", 5, "--replicates", 300, "--min-positives", 30)  # fmt: skip
+         "--seeds", 5, "--replicates", 300, "--min-positives", 30, "--threads", 1)  # fmt: skip
 MANY = ("--random-users", "25%", "--test-users", "60%")  # of twice the users: narrow intervals
 NEAR = 1.0  # percent: the most that an interval reaches above 0 where there is nothing to find; seen: 0.4
 LOSS = 1.2  # percent: the same below 0, as heads divide the data; seen: 0.9
@@ -45,40 +45,29 @@ def compared(world: Path, *options: object) -> dict[tuple[str, str], dict]:
     return {(gains["method"], gains["baseline"]): gains for gains in record["gains"]}
 
 
-@pytest.fixture(scope="module")
-def blind(tmp_path_factory) -> dict[tuple[str, str], dict]:
-    world = tmp_path_factory.mktemp("controls") / "blind"
+def test_where_nothing_differs_nothing_is_gained(tmp_path):
+    world = tmp_path / "blind"
     twotower("simulate", world, *WORLD, "--shift", 0, "--users", 32_000)
     twotower("embed", world, "--no-territory-onehot", "--overwrite")
-    return compared(world, *MANY)
+    blind = compared(world, *MANY)
+    for method in ("mtl", "shuffled"):
+        gains = blind[method, "upsampled"]
+        for told in (gains["overall"], gains["all"]):
+            assert told["low"] < 0 and told["high"] < NEAR, f"{method} gains where nothing differs: {told}"
+            assert told["low"] > -LOSS, f"{method} loses much where nothing differs: {told}"
+        assert gains["all"]["evaluated"] >= 5 and gains["all"]["better"] == 0
 
 
-@pytest.fixture(scope="module")
-def turned(tmp_path_factory) -> dict[tuple[str, str], dict]:
-    world = tmp_path_factory.mktemp("controls") / "turned"
+def test_where_tastes_turn_heads_gain_and_users_dealt_to_heads_by_chance_do_not(tmp_path):
+    world = tmp_path / "turned"
     twotower("simulate", world, *WORLD, "--shift", 1)
-    return compared(world)
-
-
-@pytest.mark.parametrize("method", ["mtl", "shuffled"])
-def test_where_nothing_differs_nothing_is_gained(blind, method):
-    gains = blind[method, "upsampled"]
-    for told in (gains["overall"], gains["all"]):
-        assert told["low"] < 0 and told["high"] < NEAR, f"{method} gains where nothing differs: {told}"
-        assert told["low"] > -LOSS, f"{method} loses much where nothing differs: {told}"
-    assert gains["all"]["evaluated"] >= 5 and gains["all"]["better"] == 0
-
-
-def test_where_tastes_turn_heads_gain(turned):
+    turned = compared(world)
     gains = turned["mtl", "upsampled"]
     assert gains["overall"]["low"] > 2 and gains["all"]["low"] > 2
     assert len(gains["seen"]) >= 5 and min(gains["seen"]) > 0
     assert gains["all"]["worse"] == 0 and gains["all"]["better"] >= 5
-
-
-def test_dealing_users_to_heads_by_chance_kills_that_gain(turned):
-    mtl, shuffled = turned["mtl", "upsampled"], turned["shuffled", "upsampled"]
+    shuffled = turned["shuffled", "upsampled"]
     for where in ("overall", "all"):
-        assert shuffled[where]["low"] < 0 and shuffled[where]["high"] < mtl[where]["low"]
+        assert shuffled[where]["low"] < 0 and shuffled[where]["high"] < gains[where]["low"]
         assert turned["mtl", "shuffled"][where]["low"] > 2
     assert shuffled["all"]["better"] == 0

@@ -8,7 +8,15 @@ from profiles import examples
 
 from twotower.core.errors import InputError
 from twotower.metrics import recommended as blocks_of
-from twotower.metrics.popularity_bias import MEASURES, gini, long_tail, measures, probability, profile_popularity
+from twotower.metrics.popularity_bias import (
+    MEASURES,
+    gini,
+    group_mean,
+    long_tail,
+    measures,
+    probability,
+    profile_popularity,
+)
 
 # Titles 0 and 1 are global, 4 is local to territory 0, 5 to territory 1; the top 2 of users 0 … 4 are
 #   0: 0 1   1: 4 0   in territory 0,     2: 0 5   3: 2 0   in territory 1,     4: 0 1   in 2, without local titles
@@ -182,3 +190,8 @@ def test_columns_that_do_not_fit_are_refused():
         bias_of(popularity=POPULARITY[:5])
     with pytest.raises(InputError, match="user_territory: row 4 holds 4, expected 0 to 3"):
         bias_of(user_territory=np.array([0, 1, 2, 3, 4]))
+
+
+def test_means_by_key_leave_out_what_is_undefined():
+    values, key = np.array([1.0, np.nan, 3.0, np.nan]), np.array([0, 0, 0, 1])
+    assert group_mean(values, key, 3)[0] == 2 and np.isnan(group_mean(values, key, 3)[1:]).all()

@@ -136,7 +136,9 @@ def test_territory_and_file_choose_users(runs, tiny_world, tmp_path):
 def test_faults_are_one_line_and_leave_nothing(runs, own_world, tmp_path):
     run, out = runs["mtl"].path, tmp_path / "out"
     assert "none: no such run" in failing_line("export", tmp_path / "none", "--out", out)
-    assert "unknown territory" in failing_line("export", run, "--territory", "Atlantis", "--out", out)
+    assert "--territory: unknown territory" in failing_line("export", run, "--territory", "Atlantis", "--out", out)
+    line = failing_line("export", run, "--out", own_world, "--overwrite")
+    assert line.startswith(f"{own_world}: its manifest.json is of something else")
     (own_world / "titles.npy").write_bytes((own_world / "titles.npy").read_bytes()[:-4])
     assert "titles.npy" in failing_line("export", run, own_world, "--out", out)
     assert not out.exists() and not list(tmp_path.glob(".*"))

@@ -222,6 +222,6 @@ def test_vectors_of_another_width_are_refused(own_world, run):
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path):
-    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "where.csv", "No such file")):
+    for path, why in ((tmp_path, "is a directory, expected"), (tmp_path / "no" / "where.csv", "No such file")):
         with pytest.raises(InputError, match=rf"{path}: cannot write \({why}"), whole_text(path):
             pytest.fail("opened")

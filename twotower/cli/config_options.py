@@ -1,6 +1,6 @@
 """Options for the settings of a configuration, and help in two lengths for commands that have many options."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from twotower.core.config import Config, ModelConfig, TrainConfig
 from twotower.core.no_effect import refuse_no_effect
 from twotower.core.presets import build_config
-from twotower.core.settings import NAMES, OPTIONS, kind_of
+from twotower.core.settings import NAMES, OPTIONS, Sections, Setting, kind_of
 
 SECTIONS = {"model": ModelConfig, "train": TrainConfig}
 
@@ -91,12 +91,12 @@ def default_text(name: str) -> str:
 
 
 @cache
-def preset_values() -> list[dict[str, Any]]:
+def preset_values() -> list[dict[str, Setting]]:
     """All settings of each preset, without ``--mtl`` and with it."""
     return [values_of(build_config(preset, mtl)) for preset in ("default", "paper") for mtl in (False, True)]
 
 
-def values_of(config: Config) -> dict[str, Any]:
+def values_of(config: Config) -> dict[str, Setting]:
     """All settings of both sections."""
     return {name: value for section in config.to_dict().values() for name, value in section.items()}
 
@@ -108,7 +108,7 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def chosen_settings(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def chosen_settings(options: Mapping[str, Any]) -> Sections:
     """Options that were given, by section of the configuration."""
     return {
         section: {item.name: options[item.name] for item in fields(kind) if options.get(item.name) is not None}
@@ -117,7 +117,7 @@ def chosen_settings(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def config_from_options(
-    preset: str, file: Path | None, mtl: bool, options: dict[str, Any], groups: int | None = None
+    preset: str, file: Path | None, mtl: bool, options: Mapping[str, Any], groups: int | None = None
 ) -> Config:
     """The configuration of a command line; ``groups`` is what --mtl means where nobody says how many.
 

@@ -1,6 +1,7 @@
 """``twotower experiment``"""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twotower.cli.sample import sample_options
 from twotower.core.config import load_toml
 from twotower.core.errors import InputError
 from twotower.core.presets import DEFAULT_GROUPS, DEFAULT_PERIODS, PRESETS, build_config
-from twotower.core.settings import OPTIONS
+from twotower.core.settings import OPTIONS, Sections
 from twotower.experiments.methods import DEFAULT_METHODS, METHODS, find_methods
 
 FURTHER = [name for name in METHODS if name not in DEFAULT_METHODS]
@@ -129,7 +130,7 @@ def experiment(
             click.echo(f"twotower: {error}", err=True)
 
 
-def shared_settings(file: Path | None, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def shared_settings(file: Path | None, options: Mapping[str, Any]) -> Sections:
     """Settings of a file, and over them the options that were given.
 
     Errors: InputError for those that an experiment makes itself, and for what is no setting.

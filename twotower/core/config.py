@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.core.errors import InputError
-from twotower.core.settings import SettingError, require, setting, validate
+from twotower.core.settings import Sections, SettingError, require, setting, validate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -182,7 +182,7 @@ class Config:
         ):  # fmt: skip
             require(ok, f"train.{name}", getattr(train, name), expected)
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
+    def to_dict(self) -> Sections:
         return asdict(self)
 
     @classmethod
@@ -199,7 +199,7 @@ class Config:
         Errors: InputError with the layer's name, for unknown sections and keys and for invalid values.
         """
         sections: dict[str, Any] = {"model": ModelConfig, "train": TrainConfig}
-        values: dict[str, dict[str, Any]] = {section: {} for section in sections}
+        values: Sections = {section: {} for section in sections}
         sources: dict[str, str] = {}
         for source, layer in layers:
             for section, entries in layer.items():

@@ -79,7 +79,8 @@ class KernelCacheLocator(caching._CacheLocator):
     """Tells Numba where the compiled code of one function lies: a directory a module and state of its source."""
 
     def __init__(self, module: str, source: Path, line: int) -> None:
-        self.digest, self.line = hashlib.sha256(source.read_bytes()).hexdigest(), line
+        self.digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        self._py_file, self._lineno = str(source), line  # Numba names them where it cannot keep code (NUMBA_OPT=0)
         self.directory = cache_directory() / f"{module.partition('.')[2]}-{self.digest[:16]}"
 
     def get_cache_path(self) -> str:
@@ -89,7 +90,7 @@ class KernelCacheLocator(caching._CacheLocator):
         return self.digest
 
     def get_disambiguator(self) -> str:
-        return str(self.line)
+        return str(self._lineno)
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> "KernelCacheLocator | None":

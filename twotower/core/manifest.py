@@ -224,10 +224,11 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
 
     Errors: InputError when the directory is not a ``kind``, is of another format, or is incomplete.
     """
+    hint = "; twotower import makes one" if kind == "dataset" else ""
     if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory; expected a {kind}")
+        raise InputError(f"{directory}: no such directory; expected a {kind}{hint}")
     if not (directory / MANIFEST).is_file():
-        raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST})")
+        raise InputError(f"{directory}: not a {kind} (it has no {MANIFEST}){hint}")
     manifest = read_record(directory / MANIFEST)
     if manifest.get("format") != FORMAT_VERSION:
         raise InputError(f"{directory / MANIFEST}: not format {FORMAT_VERSION} of a {kind}; make it again")

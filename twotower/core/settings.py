@@ -8,6 +8,8 @@ from typing import Any
 from twotower.core.errors import InputError
 
 #: Types that are checked by annotation, and how an error names them.
+Setting = bool | int | float | str  # the value of one
+Sections = dict[str, dict[str, Setting]]  # by section and name
 KINDS: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),

@@ -4,6 +4,7 @@ New files wait under a hidden name until they are complete and on the disk.
 """
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -36,15 +37,16 @@ class StagedDirectory:
     """Write files under a hidden name beside a directory, and put them in their place when they are finished.
 
     Used as a context manager: when the body raises, or neither ``commit`` nor ``update`` was called, nothing remains.
-    Only a directory with a manifest, or an empty one, is ever replaced, so that a slip of the hand cannot cost
-    someone's home.
+    Only a directory with a manifest of the same kind, a damaged one, or an empty one is ever replaced, so that a slip
+    of the hand cannot cost someone's home, nor an export the dataset.
 
     Errors: InputError when the target may not be replaced, or its parent can't be written.
     """
 
-    def __init__(self, target: Path, overwrite: bool = False, plain: bool = False):
-        """With ``plain`` the files always have their plain names, for readers who know of no manifest."""
-        self.given, self.plain = target, plain
+    def __init__(self, target: Path, overwrite: bool = False, plain: bool = False, mark: str = ""):
+        """With ``plain`` the files always have their plain names, for readers who know of no manifest. ``mark`` is a
+        key that the manifests have of what may be replaced."""
+        self.given, self.plain, self.mark = target, plain, mark
         self.target = Path(os.path.realpath(target))  # behind a link, and "." has no name to stand beside
         self.overwrite = overwrite
         self._check_target()
@@ -56,7 +58,13 @@ class StagedDirectory:
             raise InputError(f"{self.given}: exists already; give another directory or --overwrite")
         ours = self.target.is_dir() and ((self.target / MANIFEST).is_file() or not any(self.target.iterdir()))
         if not ours:
-            raise InputError(f"{self.given}: has no {MANIFEST}, so it will not be overwritten")
+            raise InputError(f"{self.given}: has no {MANIFEST}, so it will not be overwritten; give another directory")
+        keys = ["", self.mark]
+        with suppress(OSError, ValueError, TypeError):  # a damaged one may be made again
+            keys = ["", *json.loads((self.target / MANIFEST).read_text("utf-8"))]
+        if self.mark not in keys:
+            other = f"its {MANIFEST} is of something else than what is to be written"
+            raise InputError(f"{self.given}: {other}, so it will not be overwritten; give another directory")
 
     def __enter__(self) -> "StagedDirectory":
         inside = not self.plain and (self.target / MANIFEST).is_file()  # the directory above it need not be writable

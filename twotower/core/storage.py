@@ -93,7 +93,7 @@ def whole_text(path: str | Path) -> Iterator[IO[str]]:
     """
     path = Path(path)
     if not path.name or path.is_dir():  # ".", "/" and "" have no name
-        raise InputError(f"{path}: cannot write (Is a directory)")
+        raise InputError(f"{path}: cannot write (is a directory, expected the name of a file)")
     with ExitStack() as stack:
         try:
             if is_stream(path):

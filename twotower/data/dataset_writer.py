@@ -25,7 +25,7 @@ class DatasetWriter:
     """
 
     def __init__(self, path: str | Path, kind: str, seed: int, config: dict[str, Any], overwrite: bool = False):
-        self.staged = StagedDirectory(Path(path), overwrite)
+        self.staged = StagedDirectory(Path(path), overwrite, mark="days")
         self.provenance: Provenance = {"kind": kind, "seed": seed, "config": config, "twotower": __version__}
         self.counts: dict[str, int] = {}
         self.shards: dict[int, GrowingColumns] = {}

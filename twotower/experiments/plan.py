@@ -18,6 +18,7 @@ from typing import Any
 from twotower.core.config import Config
 from twotower.core.errors import InputError
 from twotower.core.serialisation import flat
+from twotower.core.settings import Sections
 from twotower.core.storage import read_record, write_record
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.methods import Method, choose_roles
@@ -93,7 +94,7 @@ class Plan:
         }
 
 
-def without_seed(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def without_seed(config: Sections) -> Sections:
     """A configuration without what differs between the runs of a method."""
     return {
         section: {key: value for key, value in values.items() if key not in NOT_COMPARED}

@@ -6,6 +6,7 @@ period, [M] per bin, [S] per seed.
 
 from typing import Any, TypedDict
 
+from twotower.core.settings import Sections
 from twotower.training.records import OffsetFacts
 
 Value = float | None
@@ -111,7 +112,7 @@ class MethodRecord(FiguresRecord):
     about: str
     sample: str
     rival: bool
-    settings: dict[str, dict[str, Any]]  # sections model and train of its configuration
+    settings: Sections  # sections model and train of its configuration
     grouping: str
     title_offsets: list[OffsetFacts | None]  # [S] level and priors
     seconds: list[float]  # [S]

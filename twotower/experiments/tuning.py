@@ -22,6 +22,7 @@ import tomli_w
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
+from twotower.core.settings import Sections, Setting
 from twotower.core.storage import write_json
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.comparison import compare_runs
@@ -42,7 +43,7 @@ JOURNAL, BEST = "journal.log", "best.toml"
 STUDY = "twotower"
 FEWEST_TRIALS = 5  # before any is cut short
 
-Settings = dict[str, float | int]  # of a trial, by name
+Settings = Mapping[str, Setting]  # of a trial, by name
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class TuningSummary:
 
     path: Path
     best: int  # number of the trial
-    settings: dict[str, dict[str, Any]]
+    settings: Sections
     value: float  # overall PR-AUC on the development users
     default: float
     gain: MeanRecord  # of the best over the default: mean, low and high, in %
@@ -231,7 +232,7 @@ def try_settings(
     return value
 
 
-def settings_of(config: TuningConfig, space: list[Choice], params: Settings) -> dict[str, dict[str, Any]]:
+def settings_of(config: TuningConfig, space: list[Choice], params: Settings) -> Sections:
     """The settings of a trial, by section, with the fixed ones; a rank beyond the width means the width."""
     settings = {section: dict(config.settings.get(section, {})) for section in ("model", "train")}
     for choice in space:

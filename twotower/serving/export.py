@@ -111,7 +111,7 @@ def export(
         import_onnx()  # a missing package is reported before the work
     if ann:
         import_voyager()
-    with StagedDirectory(out, overwrite, plain=True) as staged, threadpool_limits(1, "blas"):
+    with StagedDirectory(out, overwrite, plain=True, mark="formula") as staged, threadpool_limits(1, "blas"):
         path, day = staged.path, recommendation_day(dataset, None)
         ranker = Ranker(run_path, dataset, rows, day, unknown_territory, progress)
         origin = provenance_of(Path(run_path), dataset)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+KEPT = "territories", "titles", "title_ids", "title_vectors", "availability", "launch_day", "identity"
+
+
 class Newcomers(Dataset):
     """A dataset with other users, who have watched titles of it; their vectors are projected onto its basis.
 
@@ -35,6 +38,8 @@ class Newcomers(Dataset):
         Errors: InputError for vectors that are missing or of another width; ValueError and IndexError for arrays that
         do not fit.
         """
+        for name in KEPT:
+            getattr(dataset, name)  # made by its own kind, such as one that grew by days
         self.__dict__.update(dataset.__dict__)
         check_shape("territory", territory, (len(ids),))
         check_shape("title", title, (len(user),))

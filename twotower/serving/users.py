@@ -33,7 +33,10 @@ def choose_users(
     """
     rows, notes = (dataset.people, []) if file is None else users_from_file(dataset, file)
     if territories:
-        wanted = [dataset.territories.index(name) for name in territories]
+        try:
+            wanted = [dataset.territories.index(name) for name in territories]
+        except InputError as error:
+            raise InputError(f"--territory: {error}") from None
         rows = rows[np.isin(np.asarray(dataset.user_territory)[rows], wanted)]
     if not len(rows):
         where = f" in {', '.join(territories)}" if territories else ""
@@ -77,7 +80,8 @@ def users_from_file(dataset: Dataset, file: Path) -> ChosenUsers:
     if unknown and not rows:
         line, name = unknown[0]
         raise InputError(
-            f"{file} line {line}: no user {name!r} in {dataset.path}, nor are others of this file"
+            f"{file} line {line}: no user {name!r} in {dataset.path}, nor are others of this file; "
+            f"--users expects ids as the log has them, such as {next(iter(row_of))!r}"
         )
     notes = []
     if unknown:

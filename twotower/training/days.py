@@ -47,9 +47,10 @@ def serve_day(run: Path, name: str) -> None:
 
 def move_dataset(run: Path, dataset: Path) -> None:
     """Say in a run and its days where their dataset is now."""
+    place = str(dataset.resolve())
     for path in (run, *(run / DAYS).glob("*")):
-        if (path / RUN).is_file():
-            write_record(path / RUN, RunReader(path).facts | {"dataset": str(dataset.resolve())})
+        if (path / RUN).is_file() and (facts := RunReader(path).facts)["dataset"] != place:
+            write_record(path / RUN, facts | {"dataset": place})
 
 
 def chain(run: Path, name: str) -> Iterator[Part]:

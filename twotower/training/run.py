@@ -242,7 +242,8 @@ class RunReader:
         if not (self.path / RUN).is_file():
             begun = (self.path / LOG).is_file()
             found = "training did not finish; continue with twotower train --resume" if begun else "not a run"
-            raise InputError(f"{self.path}: {found} (no {RUN})")
+            hint = "" if begun else ", expected a directory that twotower train wrote"
+            raise InputError(f"{self.path}: {found} (no {RUN}){hint}")
         clear_leftovers(self.path)
         facts = read_record(self.path / RUN)
         if facts.get("format") != FORMAT_VERSION:
