@@ -55,7 +55,7 @@ def test_an_interrupted_run_ends_with_the_same_bits_in_2_and_4_processes(tiny_wo
         path = tmp_path / f"run-{count}"
         with pytest.raises(KeyboardInterrupt):
             train(tiny_world, path, progress=interrupt_at("epoch 2/2"), **SETTINGS)
-        command = [sys.executable, "-m", "twotower", "train", "--resume", str(path), "--processes", str(count)]
+        command = [sys.executable, "-m", "twotower.cli", "train", "--resume", str(path), "--processes", str(count)]
         done = subprocess.run(command, timeout=LIMIT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         run = RunReader(path)
@@ -91,7 +91,7 @@ def test_a_process_that_fails_ends_all_and_is_said_in_one_line(tmp_path, monkeyp
 @mpi
 def test_processes_that_do_not_see_each_other_are_refused(tiny_world, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "twotower", "train", str(tiny_world), "--processes", "2", "--run", str(run)]
+    command = [sys.executable, "-m", "twotower.cli", "train", str(tiny_world), "--processes", "2", "--run", str(run)]
     alone = os.environ | {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}
     done = subprocess.run(command, timeout=LIMIT, capture_output=True, text=True, env=alone)
     assert done.returncode == 2 and not run.exists()

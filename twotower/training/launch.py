@@ -34,7 +34,7 @@ def is_rank() -> bool:
     return any(name in os.environ for name in RANK_VARIABLES)
 
 
-def start(arguments: Sequence[str], count: int, program: Sequence[str] = ("-m", "twotower")) -> None:
+def start(arguments: Sequence[str], count: int, program: Sequence[str] = ("-m", "twotower.cli")) -> None:
     """Run a Python program, by default twotower, in so many processes on this machine.
 
     Errors: InputError with the first failure.

@@ -1,4 +1,4 @@
-"""``python -m twotower …``: what MPI launchers start."""
+"""``python -m twotower.cli …``: what MPI launchers start."""
 
 from twotower.cli import main
 
