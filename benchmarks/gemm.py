@@ -3,13 +3,13 @@
     python -m benchmarks.gemm
     python -m benchmarks.gemm --only tile --threads 1
 
-twotower computes a product as the model does: 252 rows a tile, tiles shared out among threads, weight gradients
+twotower computes a product as the model does: 144 rows a tile, tiles shared out among threads, weight gradients
 added up over tiles. Its peers get the whole product in one call a group, on as many threads of their own. NumPy's
 OpenBLAS takes part with each of its kernels that this processor can run; those that it does not choose here run in a
 process of their own, which is asked in turn.
 
 Laying W out in panels (``pack``) is part of twotower's time. The model does it once a step, whatever the number of
-rows, so that a case of a whole batch's rows pays all of it, a single tile pays its share (252 of 8192 rows), and a head
+rows, so that a case of a whole batch's rows pays all of it, a single tile pays its share (144 of 8192 rows), and a head
 with a segment of three rows pays all of it too. ``bare`` is the ratio without it.
 """
 

@@ -28,18 +28,21 @@ from twotower.model.engine.threads import Threads
 
 #: What a pass over tiles is called, by the function that the threads run.
 PHASES = {
-    "Dense.pack": "weights laid out in panels",
+    "Packing.run": "weights laid out in panels",
     "TowerBatch.first": "first layers",
     "TowerBatch.second": "second layers",
     "TwoTower._forward.<locals>.output": "output of the title tower",
-    "TwoTower._through_heads_and_back.<locals>.one_run": "heads, scores, loss, and back",
+    "TwoTower._through_heads_and_back.<locals>.one_tile": "heads, scores, loss, and back",
     "Score.backward_titles.<locals>.columns": "gradient of the titles",
     "TwoTower.backward_pass.<locals>.title_output": "output of the title tower, back",
     "TowerBatch.second_backward": "second layers, back",
     "TowerBatch.first_backward": "first layers, back",
-    "GradientSums.finish": "sums of weight gradients",
+    "TwoTower._weight_gradients.<locals>.piece": "weight gradients",
+    "add": "sums of weight gradients",
     "Adam.update.<locals>.piece": "Adam",
 }
+#: What is watched of ``gemm``.
+PRODUCTS = ("pack", "pack_columns", "pack_rows", "matmul", "matmul_transposed", "rows_of_transposed")
 BATCH, REST = "batch: unique rows, features", "Python between the passes"
 
 
@@ -61,7 +64,7 @@ class Stopwatches:
             (module, name, function)
             for module in (kernels, gemm)
             for name, function in vars(module).items()
-            if callable(function) and (name in ("pack", "pack_transposed", "matmul", "matmul_transposed")
+            if callable(function) and (name in PRODUCTS
                                        or (module is kernels and hasattr(function, "py_func")))
         ]  # fmt: skip
 

@@ -18,8 +18,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.model.engine import gemm
-from twotower.model.engine.kernels import sum_parts
-from twotower.model.engine.threads import TILE_ROWS, Threads, Tile, chunked_tiles
+from twotower.model.engine.threads import TILE_ROWS, Threads, cut_into_tiles, tile_height
+from twotower.model.gradients import Panels, Product, WeightGradients, add, multiply
 
 STEP_ROWS = 8192  # of a batch: a tile pays its share of laying W out
 FORWARD, BACKWARD, WEIGHTS = "X W", "dZ Wᵀ", "Xᵀ dZ"
@@ -67,15 +67,16 @@ def cases() -> list[Case]:
     def three(name: str, rows: tuple[int, ...], F: int, D: int, packing: float = 1.0, batch: int = 0) -> list[Case]:
         return [Case(name, kind, rows, F, D, packing, batch) for kind in (FORWARD, BACKWARD, WEIGHTS)]
 
-    tile = TILE_ROWS / STEP_ROWS, STEP_ROWS
+    height = tile_height(STEP_ROWS)
+    tile = height / STEP_ROWS, STEP_ROWS
     found = three("users", (STEP_ROWS,), 512, 512) + three("users, 8 pairs each", (1024,), 512, 512)
     found += three("titles, layer 1", (700,), 896, 512) + three("titles, layer 2", (700,), 512, 512)
     found += three("four heads", (3277, 2458, 1638, 819), 512, 512)
     found += three("40 heads, ragged", tuple(25 + 9 * k for k in range(40)), 512, 512)
     found += three("rank 8, P", (STEP_ROWS,), 512, 8) + three("rank 8, Q", (STEP_ROWS,), 8, 512)
-    found += three("a tile", (TILE_ROWS,), 512, 512, *tile)
-    found += three("a tile, rank 8, P", (TILE_ROWS,), 512, 8, *tile)
-    found += three("a tile, rank 8, Q", (TILE_ROWS,), 8, 512, *tile)
+    found += three("a tile", (height,), 512, 512, *tile)
+    found += three("a tile, rank 8, P", (height,), 512, 8, *tile)
+    found += three("a tile, rank 8, Q", (height,), 8, 512, *tile)
     for n in (1, 2, 3, 7, 13, 31, 64, 101, 333, 1000, 2000):
         found += three("a segment", (n,), 512, 512, batch=STEP_ROWS)
     for D in (128, 256, 1024):
@@ -85,6 +86,9 @@ def cases() -> list[Case]:
     for shape in ((1, 1, 1), (2, 3, 4), (5, 8, 8), (12, 16, 32), (13, 17, 33)):
         found += three("tiny", shape[:1], *shape[1:], batch=STEP_ROWS)
     return found
+
+
+LOW_RANK = 64  # of a matrix whose gradient gets a part per tile
 
 
 class Contender(Protocol):
@@ -106,42 +110,34 @@ class Ours:
         self.packed = np.full((len(case.rows), gemm.packed_size(*sides)), np.nan, np.float32)
         ends = [0, *itertools.accumulate(case.rows)]
         rest = [case.batch] if case.batch else []  # a last group, whose tiles are not computed
-        runs = [[tile for tile in run if tile.group < len(case.rows)] for run in chunked_tiles(np.array(ends + rest))]
-        runs = [run for run in runs if run]
-        self.groups = list(range(len(case.rows)))
+        tiles = cut_into_tiles(np.array(ends + rest), tile_height(sum(case.rows) + sum(rest)))
+        self.tiles = [tile for tile in tiles if tile.group < len(case.rows)]
         self.matrices = list(zip(self.packed, self.W, strict=True))
-        self.sums: list[tuple[np.ndarray, np.ndarray]] = []
-        self.runs = self._weight_calls(runs) if case.kind == WEIGHTS else [self._row_calls(run) for run in runs]
+        self.large = min(inputs, outputs) > LOW_RANK and len(self.tiles) > 1
+        self.panels = Panels(ends[-1] if self.large else 0, outputs)
+        self.gradients = WeightGradients({}, {} if self.large else {"W": self.C})
+        self.products: list[Product] = []
+        if case.kind != WEIGHTS:
+            self.calls = self._row_calls()
+        elif self.large:
+            own = [[tile for tile in self.tiles if tile.group == k] for k in range(len(case.rows))]
+            self.products = [Product(("W", k), self.C[k], self.X, self.panels, some) for k, some in enumerate(own)]
+            self.calls = [(piece, self._scratch()) for piece in self.gradients.pieces(self.products)]
+        else:
+            self.gradients.begin(self.tiles)
+            parts = [(self.gradients.target("W", t.group, t), self.X[t.rows], self.dZ[t.rows]) for t in self.tiles]
+            self.calls = [(*part, self._scratch(), 0) for part in parts]
+        self.sums = self.gradients.sums(self.products) if case.kind == WEIGHTS else []
         self.pack()
 
     def _scratch(self) -> np.ndarray:
         widest = max(self.case.inputs, self.case.outputs)
         return np.full(gemm.work_size(TILE_ROWS, widest, widest), np.nan, np.float32)
 
-    def _row_calls(self, run: list[Tile]) -> list[tuple[Any, ...]]:
-        """The arguments of each product of a run of tiles."""
-        A, work = self.X if self.case.kind == FORWARD else self.dZ, self._scratch()
-        return [(self.C[t.rows], A[t.rows], self.packed[t.group], work, 0) for t in run]
-
-    def _weight_calls(self, runs: list[list[Tile]]) -> list[list[tuple[Any, ...]]]:
-        """The first run that reaches a group writes its gradient, the others parts that are added at the end."""
-        calls: list[list[tuple[Any, ...]]] = []
-        parts = np.empty((len(self.groups), len(runs), *self.W[0].shape), np.float32)
-        writers: dict[int, list[int]] = {k: [] for k in self.groups}
-        for number, run in enumerate(runs):
-            calls.append([])
-            work = self._scratch()
-            for tile in run:
-                k, mine = tile.group, writers[tile.group]
-                fresh = number not in mine
-                if fresh:
-                    mine.append(number)
-                C = self.C[k] if number == mine[0] else parts[k, len(mine) - 2]
-                calls[-1].append((C, self.X[tile.rows], self.dZ[tile.rows], work, int(not fresh)))
-        for k, mine in writers.items():
-            if len(mine) > 1:
-                self.sums.append((self.C[k].reshape(-1), parts[k, : len(mine) - 1].reshape(len(mine) - 1, -1)))
-        return calls
+    def _row_calls(self) -> list[tuple[Any, ...]]:
+        """The arguments of each tile's product."""
+        A = self.X if self.case.kind == FORWARD else self.dZ
+        return [(self.C[t.rows], A[t.rows], self.packed[t.group], self._scratch(), 0) for t in self.tiles]
 
     def pack(self) -> None:
         """Lay all matrices out; once a step, and not part of ``run``."""
@@ -155,23 +151,15 @@ class Ours:
         (gemm.pack if self.case.kind == FORWARD else gemm.pack_transposed)(*matrix)
 
     def run(self) -> None:
-        if len(self.runs) == len(self.runs[0]) == 1:  # a lone tile is never shared out
-            (gemm.matmul_transposed if self.case.kind == WEIGHTS else gemm.matmul)(*self.runs[0][0])
-            return
-        self.threads.run(self._weights if self.case.kind == WEIGHTS else self._rows, self.runs)
-        if self.sums:
-            self.threads.run(self._sum, self.sums)
-
-    def _rows(self, run: list[tuple[Any, ...]]) -> None:
-        for call in run:
-            gemm.matmul(*call)
-
-    def _weights(self, run: list[tuple[Any, ...]]) -> None:
-        for call in run:
-            gemm.matmul_transposed(*call)
-
-    def _sum(self, part: tuple[np.ndarray, np.ndarray]) -> None:
-        sum_parts(*part)
+        weights = gemm.matmul_transposed if self.case.kind == WEIGHTS else gemm.matmul
+        if len(self.tiles) == 1:  # a lone tile is never shared out
+            weights(*self.calls[0])
+        elif self.large and self.case.kind == WEIGHTS:
+            self.threads.run(lambda tile: gemm.pack(self.panels.packed(tile), self.dZ[tile.rows]), self.tiles)
+            self.threads.run(lambda call: multiply(*call), self.calls)
+        else:
+            self.threads.run(lambda call: weights(*call), self.calls)
+        self.threads.run(add, self.sums)
 
     def result(self) -> np.ndarray:
         return self.C

@@ -63,8 +63,15 @@ def section(context: click.Context, explained: dict[tuple[str, str], str]) -> st
             own.append(f"- `{option}`: {with_short_default(record[1])}\n")
         else:
             shared.setdefault(first, []).append(f"`{param.opts[0]}`")
-    lines = own + [f"- As in {first}: {', '.join(flags)}.\n" for first, flags in shared.items()]
+    lines = own + [f"- As in {first}: {told(flags, first, explained)}.\n" for first, flags in shared.items()]
     return "\n".join([*parts, "".join(lines + [POINTER] * settings)])
+
+
+def told(flags: list[str], first: str, explained: dict[tuple[str, str], str]) -> str:
+    """Flags that another command explains, or those of its that are missing, whichever are fewer."""
+    there = [f"`{re.split('[ ,]', record[0])[0]}`" for record, command in explained.items() if command == first]
+    missing = [flag for flag in there if flag not in flags]
+    return f"all but {', '.join(missing)}" if len(missing) < len(flags) / 2 else ", ".join(flags)
 
 
 def with_short_default(text: str) -> str:

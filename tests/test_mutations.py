@@ -20,7 +20,7 @@ CATCHES = {
     "unmasked": "model/test_reference.py::test_an_absent_group_has_gradient_exactly_zero",
     "adam-bias": "model/test_adam.py::test_the_first_step_has_the_length_of_the_learning_rate",
     "relu-gate": "model/test_kernels.py::test_a_kernel_has_the_values_of_the_textbook[relu_backward-float32]",
-    "stale-activations": "model/test_two_tower.py::test_unique_rows_do_not_change_gradients",
+    "other-rows": "model/test_two_tower.py::test_unique_rows_do_not_change_gradients",
 }
 LESSONS = {bug.sentence: (bug.file, bug.right, bug.wrong, CATCHES[name]) for name, bug in PLANTED.items()}
 MUTATIONS = LESSONS | {

@@ -187,7 +187,7 @@ class TwoTowerRecommender:
         if len(strangers):
             who = list(dict.fromkeys(ids[i] for i in strangers))
             place = None if territory is None else dataset.territories.index(territory)
-            best = most_watched(self.dataset_, k, place)
+            best = most_watched(self._view(None, titles), k, place)
             title, score = (np.broadcast_to(values, (len(who), len(values))) for values in best)
             popular = self._as_table(dataset, who, title, score, ["popular"] * len(who))
             table = import_arrow().concat_tables([table, popular])

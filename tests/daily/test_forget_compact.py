@@ -46,7 +46,7 @@ def test_who_is_forgotten_is_nowhere_in_the_run_and_nothing_else_changes(lived, 
     gone = np.array([before.user_ids.index(name) for name in names])
     log = before.events(-1)
     assert f"3 users forgotten: {np.isin(log[0], gone).sum()} events" in line
-    assert "weights and counts learned from" in line
+    assert "what weights and counts hold of them (" in line
     after = dataset_of_day(run, current_day(run))
     kept = np.setdiff1d(np.arange(before.n_users), gone)
     assert np.flatnonzero(after.roles == FORGOTTEN).tolist() == sorted(gone.tolist())

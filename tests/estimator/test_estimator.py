@@ -81,6 +81,8 @@ def test_strangers_get_what_is_popular_and_the_column_says_so(model, log):
     viewers = {title: len(set(log["user"][(log["title"] == title) & (log["territory"] == "France")])) for title in here}
     best = [viewers[r["title"]] for r in found if r["source"] == "popular"]
     assert best == sorted(viewers.values(), reverse=True)[:3]
+    few = rows(model.recommend([5], k=3, titles=["film 7", "film 30"]))
+    assert {r["title"] for r in few} == {"film 7", "film 30"}
 
 
 def test_another_territory_uses_its_head_and_titles_can_be_restricted(model):

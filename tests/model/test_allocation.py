@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits
 from twotower.core.config import ModelConfig, TrainConfig
 from twotower.data.batches import Batcher
 from twotower.model.engine import gemm
-from twotower.model.engine.threads import CHUNKS, TILE_ROWS
+from twotower.model.engine.threads import TILE_ROWS, cut_into_tiles, most_tiles, tile_height
+from twotower.model.gradients import in_chunks
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
 
@@ -92,20 +93,29 @@ def arrays_of(thing, seen):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_workspace_is_what_the_formula_says(name):
-    """Z1, Z2 and dY of both towers, U and V; per pair score, loss and gradients; per thread tiles between two kernels;
-    weight gradients of the second to fourth chunk; weights in panels, and transposed ones but W1 of both towers."""
+    """Z1, A1, Z2 and two gradients of both towers, U and V, and both sides of full heads' gradient; per pair score,
+    loss and gradients; per thread tiles between two kernels; large weight gradients of the second chunk and later,
+    small ones and moments of each tile; weights in panels, and transposed ones but W1 of both towers."""
     model = MODELS[name]
     B = 900
     net, optimiser, batch = network(model, B)
     step(net, optimiser, batch)
     R, T = len(batch.user_counts), len(batch.title_counts)
     first, second = (F_USER + F_TITLE) * D, 2 * D * D
+    tiles = cut_into_tiles(batch.segments, tile_height(R + T))
+    own = [[tile for tile in tiles if tile.group == k] for k in range(model.groups)]
+    of_users, of_titles, *of_groups = (
+        len(in_chunks(some)) - 1 for some in (tiles, cut_into_tiles(np.array([0, T]), tile_height(R + T)), *own)
+    )
+    assert of_users > 0, "the formula's terms occur"
     head = {"plain": K * D * D, "lowrank": 2 * K * D * RANK, "none": 0}[model.head]
-    activations = (4 * R + 5 * T) * D + 9 * B
+    activations = (6 * R + 7 * T + 2 * R * (model.head == "plain")) * D + 9 * B
     scratch = TILE_ROWS * (3 * D + 2 * model.rank + 2 * gemm.LANES)
-    sums = (CHUNKS - 1) * (first + second + head)
+    sums = of_users * (F_USER + D) * D + of_titles * (F_TITLE + D) * D
+    sums += sum(of_groups) * D * D if model.head == "plain" else len(tiles) * head // model.groups
     packed = first + 2 * second + 2 * head
-    formula = 4 * (activations + scratch + sums + packed)
+    moments = 24 * (most_tiles(R, model.groups) + most_tiles(T, 1)) // 2 * D
+    formula = 4 * (activations + scratch + sums + packed + moments)
     seen = set()
     arrays_of([net.params, net.grads, net.running], seen)
     assert arrays_of(net, seen) == pytest.approx(formula, rel=0.04)

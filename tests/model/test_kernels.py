@@ -42,7 +42,7 @@ def inputs(name, dtype, rng, n=11, D=37):
         "title_gradient": lambda: [per_pair, matrix(), user, title, np.array([0, D])],
         "memory_score": lambda: [flat[0], matrix(), row(), layer, units],
         "memory_score_backward": lambda: [flat[0], matrix(), layer, units],
-        "sum_parts": lambda: [flat[0], np.stack(flat[1:])],
+        "sum_parts": lambda: [flat[0][:-3], np.stack(flat[1:]), 2],
         "adam": lambda: [flat[0], flat[1], flat[2] ** 2, flat[3], 1e-3, 0.9, 0.999, 1e-8, 3],
     }[name]()
 

@@ -5,28 +5,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Threads, chunked_tiles
+from twotower.model.engine.threads import TILE_ROWS, Threads, cut_into_tiles, most_tiles, split, tile_height
+from twotower.model.gradients import CHUNKS, in_chunks
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=6).filter(any))
 def test_tiles_cover_every_row_once_and_never_cross_groups(sizes):
     segments = np.concatenate([[0], np.cumsum(sizes)])
-    runs = chunked_tiles(segments)
-    tiles = [tile for run in runs for tile in run]
+    tiles = cut_into_tiles(segments, tile_height(int(segments[-1])))
     rows = [row for tile in tiles for row in range(tile.rows.start, tile.rows.stop)]
     assert rows == list(range(segments[-1]))
     for tile in tiles:
         assert segments[tile.group] <= tile.rows.start < tile.rows.stop <= segments[tile.group + 1]
-        assert tile.rows.stop - tile.rows.start <= TILE_ROWS
+        assert tile.height <= TILE_ROWS
     assert [tile.number for tile in tiles] == list(range(len(tiles)))
-    assert len(runs) <= CHUNKS and all(len({tile.chunk for tile in run}) == 1 for run in runs)
-    assert len(tiles) <= segments[-1] // TILE_ROWS + len(sizes) + CHUNKS  # what the workspaces have room for
+    assert len(tiles) <= most_tiles(int(segments[-1]), len(sizes))
+    chunks = in_chunks(tiles)
+    assert len(chunks) <= CHUNKS and [tile for chunk in chunks for tile in chunk] == tiles
 
 
 def test_chunks_are_of_about_equal_length():
-    runs = chunked_tiles(np.array([0, 5000, 5010, 8192]))
-    rows = [sum(tile.rows.stop - tile.rows.start for tile in run) for run in runs]
-    assert len(runs) == CHUNKS and max(rows) - min(rows) <= CHUNKS * 12
+    chunks = in_chunks(cut_into_tiles(np.array([0, 5000, 5010, 8192])))
+    rows = [sum(tile.height for tile in chunk) for chunk in chunks]
+    assert len(chunks) == CHUNKS and max(rows) - min(rows) <= 2 * TILE_ROWS
+
+
+@given(st.integers(1, 5000), st.integers(1, 64))
+def test_spans_cover_everything_once(size, parts):
+    spans = split(size, parts)
+    assert [i for span in spans for i in range(span.start, span.stop)] == list(range(size))
+    assert len(spans) <= parts
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -11,6 +11,7 @@ from profiles import examples
 from twotower.core.config import BATCHNORMS, HEADS, ModelConfig, TrainConfig
 from twotower.model import layers, reference, two_tower
 from twotower.model.engine import threads as threads_module
+from twotower.model.gradients import in_chunks
 from twotower.training.loop import make_optimiser
 
 MTL = ModelConfig(hidden=16, groups=3, head="lowrank", rank=2, title_bias=True)
@@ -47,7 +48,8 @@ def test_gradients_over_many_tiles_and_chunks(head, output, batchnorm, rng):
     config = ModelConfig(hidden=24, groups=3, rank=4, title_bias=True, **shape)
     network = make_network(config, rng, threads=2)
     batch = make_batch(rng, pairs=2500, users=900, titles=60)
-    assert len({tile.chunk for run in threads_module.chunked_tiles(batch.segments) for tile in run}) > 1
+    tiles = threads_module.cut_into_tiles(batch.segments, threads_module.tile_height(len(batch.user_counts)))
+    assert len(tiles) > 3 and len(in_chunks(tiles)) > 1
     loss, expected = exact(network, batch)
     found = network.loss_and_gradients(batch)
     assert found.total == pytest.approx(loss, rel=1e-6)
@@ -165,7 +167,7 @@ def test_a_smaller_batch_after_a_larger_one_sees_nothing_of_it(rng):
     fresh, used = make_network(MTL, np.random.default_rng(2)), make_network(MTL, np.random.default_rng(2))
     used.loss_and_gradients(make_batch(rng, pairs=900, users=400, titles=50))
     for work in (used.user_work, used.title_work):
-        for buffer in (work.Z1, work.Z2, work.dY):
+        for buffer in (work.Z1, work.A1, work.Z2, work.d1.flat, work.d2.flat):
             buffer[:] = np.nan
     assert fresh.loss_and_gradients(small) == used.loss_and_gradients(small)
     assert np.array_equal(fresh.grads.flat, used.grads.flat)
@@ -305,3 +307,39 @@ def test_scratch_is_shared_by_no_two_threads_and_kept():
         assert one is not two
     with pool.borrow() as again:
         assert again in (one, two)
+
+
+@pytest.mark.parametrize("head", ["lowrank", "plain"])
+def test_the_same_bits_on_1_to_64_threads(head):
+    """Weights and logits after three steps; more threads than cores take their turns in ever other orders."""
+    batch = make_batch(np.random.default_rng(0), pairs=2500, users=1500, titles=200)
+    found = set()
+    for threads in (1, 2, 3, 4, 8, 16, 32, 64):
+        config = ModelConfig(hidden=40, groups=3, head=head, rank=4, title_bias=True)
+        network = make_network(config, np.random.default_rng(1), threads=threads)
+        optimiser = make_optimiser(network, TrainConfig())
+        for _ in range(3):
+            losses = network.loss_and_gradients(batch)
+            optimiser.update(network.grads, losses.present, network.threads)
+        found.add(network.params.flat.tobytes() + network.predict(batch).tobytes())
+        network.threads.close()
+    assert len(found) == 1
+
+
+def test_every_pass_has_32_tasks_at_least(monkeypatch):
+    """Of the paper's batch of 8192 pairs, all users unique: no pass is bound to a few threads."""
+    passes = []
+    run = threads_module.Threads.run
+
+    def counted(self, work, items):
+        passes.append((work.__qualname__, len(items)))
+        run(self, work, items)
+
+    batch = make_batch(np.random.default_rng(0), pairs=8192, users=8192, titles=700)
+    network = make_network(ModelConfig(hidden=512, groups=3, head="lowrank", title_bias=True), np.random.default_rng(1))
+    optimiser = make_optimiser(network, TrainConfig())
+    monkeypatch.setattr(threads_module.Threads, "run", counted)
+    losses = network.loss_and_gradients(batch)
+    optimiser.update(network.grads, losses.present, network.threads)
+    few = [name for name, tasks in passes if tasks < 32]
+    assert len(passes) >= 11 and few == ["TwoTower.backward_pass.<locals>.title_output"]  # element by element, 700 rows

@@ -29,5 +29,5 @@ def forget(run: Path, file: Path) -> None:
     click.echo(f"{counted(gone.users, 'user')} forgotten: {counted(gone.events, 'event')} and "
                f"{counted(gone.vectors, 'vector')} removed from {counted(gone.days, 'day')} of {run}.")  # fmt: skip
     if gone.users:
-        learned = f"what weights and counts learned from {gone.trained_on:,} of them (train again without them)"
+        learned = f"what weights and counts hold of them ({gone.trained_on:,} not held out; train again without them)"
         click.echo(f"Still there: {learned}, and the imported log in {gone.dataset}.")

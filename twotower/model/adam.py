@@ -8,7 +8,12 @@ from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads
 from twotower.model.parameters import Arena
 
-PIECE = 1 << 17  # parameters that one thread updates at a time
+PIECE = 1 << 14  # parameters that one thread updates at a time
+
+
+def in_pieces(span: slice) -> list[slice]:
+    """The tasks of one span of the flat parameters."""
+    return [slice(start, min(start + PIECE, span.stop)) for start in range(span.start, span.stop, PIECE)]
 
 
 class Adam:
@@ -46,13 +51,12 @@ class Adam:
             raise ValueError("gradients of a network of another shape")
         if groups and not 0 <= min(groups) <= max(groups) < len(self.group_blocks):
             raise IndexError(f"blocks {min(groups)} to {max(groups)}, expected 0 to {len(self.group_blocks) - 1}")
-        pieces, shrinking = [], []
+        pieces: list[tuple[slice, int]] = []
+        shrinking: list[tuple[slice, float]] = []
         for counter, spans in [(0, [self.shared]), *((1 + k, self.group_blocks[k]) for k in groups)]:
             self.steps[counter] += 1
-            shrinking += self.decays[counter]
-            for span in spans:
-                for start in range(span.start, span.stop, PIECE):
-                    pieces.append((slice(start, min(start + PIECE, span.stop)), self.steps[counter]))
+            shrinking += [(part, rate) for span, rate in self.decays[counter] for part in in_pieces(span)]
+            pieces += [(part, self.steps[counter]) for span in spans for part in in_pieces(span)]
 
         def piece(part: tuple[slice, int]) -> None:
             where, t = part

@@ -14,9 +14,10 @@ import numpy as np
 
 from twotower.core.config import ModelConfig
 from twotower.model.batch import Batch
-from twotower.model.engine import kernels
+from twotower.model.engine import gemm, kernels
 from twotower.model.engine.threads import Threads, Tile
-from twotower.model.layers import Dense, GradientSums, Scratch
+from twotower.model.gradients import Panels, Product, WeightGradients
+from twotower.model.layers import Dense, Scratch
 from twotower.model.loss import PairWork
 from twotower.model.parameters import Arena, Floats, Parameter, uniform
 
@@ -80,11 +81,15 @@ class Head:
         """Add to the logits of the pairs in ``span`` what does not pass through U, in place."""
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
-        """dA of a tile's rows from dU, which may be overwritten; gradients of the head's matrices go to ``sums``."""
+        """dA of a tile's rows from dU, which may be overwritten; those of matrices go to ``gradients``."""
         return dU
+
+    def products(self, tiles: list[Tile]) -> list[Product]:
+        """Gradients of matrices that are too large for a part per tile, when all tiles have gone backward."""
+        return []
 
     def finish(self, batch: Batch, pairs: PairWork, V: Floats, threads: Threads) -> None:
         """Gradients of the parameters that are not sums over tiles, when all tiles have gone backward."""
@@ -109,7 +114,13 @@ class FullHead(Head):
         """Matrices (K, D, D) and where their gradients go."""
         self.W = self.matrices = [Dense("head.W", {"head.W": W}, k) for k in range(len(W))]
         self.b = self.params["head.b"]  # (K, D)
-        self.by_group = {"head.W": dW, "head.b": self.grads["head.b"]}
+        self.dW, self.by_group = dW, {"head.b": self.grads["head.b"]}
+        self.A, self.dU = np.empty((0, W.shape[1]), np.float32), Panels(0, W.shape[2])  # of a batch's rows
+
+    def begin(self, batch: Batch) -> None:
+        R, D = len(batch.user_counts), self.model.hidden
+        if len(self.A) < R:
+            self.A, self.dU = np.empty((R, D), np.float32), Panels(R, D)
 
     def forward(self, U: Floats, A: Floats, group: int, territory: np.ndarray, scratch: Scratch) -> Floats:
         self.W[group].forward(U, A, scratch)
@@ -117,19 +128,23 @@ class FullHead(Head):
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
         # forward: U = A W + b (+ A)   so: dW = Aᵀ dU, db = Σ dU, dA = dU Wᵀ (+ dU)
         k = tile.group
         if math.isfinite(self.floor):
             kernels.head_output_backward(dU, U, self.floor)
-        db, accumulate = sums.target("head.b", k, tile)
-        np.add(db if accumulate else 0, dU.sum(0), out=db)
-        self.W[k].backward_weights(sums, tile, A, dU, scratch)
+        dU.sum(0, out=gradients.target("head.b", k, tile))
+        np.copyto(self.A[tile.rows], A)
+        gemm.pack(self.dU.packed(tile), dU)
         if self.residual:
             np.copyto(dA, dU)
         return self.W[k].backward_input(dA, dU, scratch, accumulate=int(self.residual))
+
+    def products(self, tiles: list[Tile]) -> list[Product]:
+        own = [(k, [tile for tile in tiles if tile.group == k]) for k in range(len(self.W))]
+        return [self.W[k].weight_product(self.dW[k], self.A, self.dU, some) for k, some in own if some]
 
 
 class LowRankHead(Head):
@@ -157,8 +172,8 @@ class LowRankHead(Head):
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
         # forward: H = A P, U = A + H Q   so: dQ = Hᵀ dU, dH = dU Qᵀ, dP = Aᵀ dH, dA = dU + dH Pᵀ
         P, Q = self.P[tile.group], self.Q[tile.group]
@@ -166,9 +181,9 @@ class LowRankHead(Head):
             kernels.head_output_backward(dU, U, self.floor)
         H, dH = scratch.H[: len(A)], scratch.dH[: len(A)]
         P.forward(H, A, scratch)
-        Q.backward_weights(sums, tile, H, dU, scratch)
+        Q.backward_weights(gradients, tile, H, dU, scratch)
         Q.backward_input(dH, dU, scratch)
-        P.backward_weights(sums, tile, A, dH, scratch)
+        P.backward_weights(gradients, tile, A, dH, scratch)
         np.copyto(dA, dU)
         return P.backward_input(dA, dH, scratch, accumulate=1)
 

@@ -4,7 +4,7 @@ A layer holds its parameters and their gradients, nothing of a batch: what backw
 forward, and where a tile's work goes is an argument. Every method may be called by several threads for different tiles.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ import numpy as np
 
 from twotower.core.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM
 from twotower.model.engine import gemm, kernels
-from twotower.model.engine.threads import CHUNKS, TILE_ROWS, Tile
+from twotower.model.engine.threads import TILE_ROWS, Tile, split
 from twotower.model.exchange import Exchange
+from twotower.model.gradients import Block, Panels, Product, WeightGradients
 from twotower.model.parameters import Arena
 
-Block = tuple[str, int | None]  # a parameter by name, or the part of it that belongs to one group
+PACKED_COLUMNS = 128  # of a matrix that one task lays out
 
 
 class Scratch:
@@ -50,44 +51,22 @@ class ScratchPool:
             self.free.append(scratch)
 
 
-class GradientSums:
-    """Weight gradients summed over tiles: by chunks first, then over the chunks, always in the same order.
+class Packing(NamedTuple):
+    """One task of laying a matrix out: some of its panels, or those of its transposed."""
 
-    The first chunk that reaches a block writes the gradient itself; the others write parts that are added at the end.
-    Only blocks that some tile reached are written at all. A block is a parameter, or one group's row of it.
-    """
+    kernel: Callable[..., None]
+    packed: np.ndarray
+    W: np.ndarray
+    first: int  # column of W, or row
+    last: int
 
-    def __init__(self, shared: Mapping[str, np.ndarray], by_group: Mapping[str, np.ndarray]):
-        """Where the sums go: gradients that tiles of all groups add to, and those (K, …) with a row per group."""
-        self.sums: dict[Block, np.ndarray] = {(name, None): total for name, total in shared.items()}
-        self.sums |= {(name, k): total for name, totals in by_group.items() for k, total in enumerate(totals)}
-        self.parts = {block: np.empty((CHUNKS - 1, total.size), np.float32) for block, total in self.sums.items()}
-        self.reached: list[set[Block]] = [set() for _ in range(CHUNKS)]
-        self.first_chunk: dict[int | None, int] = {}
+    def run(self) -> None:
+        self.kernel(self.packed, self.W, self.first, self.last)
 
-    def begin(self, runs: list[list[Tile]]) -> None:
-        """Forget the last batch; ``runs`` are the tiles of the user rows of the next."""
-        for blocks in self.reached:
-            blocks.clear()
-        self.first_chunk = {tile.group: tile.chunk for run in reversed(runs) for tile in reversed(run)} | {None: 0}
 
-    def target(self, name: str, index: int | None, tile: Tile) -> tuple[np.ndarray, int]:
-        """The array for a tile's contribution, and whether to add to it (1) or to replace it (0)."""
-        block, chunk = (name, index), tile.chunk
-        total = self.sums[block]
-        accumulate = block in self.reached[chunk]
-        self.reached[chunk].add(block)
-        first = chunk == self.first_chunk[index]
-        return total if first else self.parts[block][chunk - 1].reshape(total.shape), int(accumulate)
-
-    def blocks(self) -> list[Block]:
-        """The blocks that were reached, the largest first: they are shared out among threads."""
-        return sorted(set().union(*self.reached), key=lambda block: (-self.sums[block].size, str(block)))
-
-    def finish(self, block: Block) -> None:
-        """Add the parts of one block to its gradient: those of the chunks after the first, which follow each other."""
-        chunks = [chunk for chunk in range(CHUNKS) if block in self.reached[chunk]]
-        kernels.sum_parts(self.sums[block].reshape(-1), self.parts[block][chunks[0] : chunks[-1]])
+def _packing(kernel: Callable[..., None], packed: np.ndarray, W: np.ndarray, columns: int) -> list[Packing]:
+    spans = split(columns, columns // PACKED_COLUMNS or 1, gemm.COLUMNS)
+    return [Packing(kernel, packed, W, span.start, span.stop) for span in spans]
 
 
 class Dense:
@@ -96,27 +75,32 @@ class Dense:
     def __init__(
         self, name: str, params: Mapping[str, np.ndarray], index: int | None = None, input_gradient: bool = True
     ):
-        self.name, self.index = name, index
+        self.block: Block = name, index
         self.W = params[name] if index is None else params[name][index]  # (F, D)
         size = gemm.packed_size
         self.packed = np.empty(size(*self.W.shape), np.float32)
         self.packed_transposed = np.empty(size(*self.W.shape[::-1]) if input_gradient else 0, np.float32)
 
-    def pack(self) -> None:
-        """Lay the weights out for the matrix product, once per step."""
-        gemm.pack(self.packed, self.W)
+    def packing(self) -> list[Packing]:
+        """The independent tasks that lay the weights out for the matrix product, once per step."""
+        tasks = _packing(gemm.pack_columns, self.packed, self.W, self.W.shape[1])
         if self.packed_transposed.size:
-            gemm.pack_transposed(self.packed_transposed, self.W)
+            tasks += _packing(gemm.pack_rows, self.packed_transposed, self.W, self.W.shape[0])
+        return tasks
 
     def forward(self, Z: np.ndarray, X: np.ndarray, scratch: Scratch) -> np.ndarray:
         gemm.matmul(Z, X, self.packed, scratch.gemm, 0)  # Z = X W
         return Z
 
     def backward_weights(
-        self, sums: GradientSums, tile: Tile, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
+        self, gradients: WeightGradients, tile: Tile, X: np.ndarray, dZ: np.ndarray, scratch: Scratch
     ) -> None:
-        dW, accumulate = sums.target(self.name, self.index, tile)
-        gemm.matmul_transposed(dW, X, dZ, scratch.gemm, accumulate)  # dW += Xᵀ dZ
+        """The part of one tile in the gradient of a small matrix."""
+        gemm.matmul_transposed(gradients.target(*self.block, tile), X, dZ, scratch.gemm, 0)  # dW = Xᵀ dZ
+
+    def weight_product(self, dW: np.ndarray, X: np.ndarray, dZ: Panels, tiles: list[Tile]) -> Product:
+        """The gradient of a large matrix, still to be computed."""
+        return Product(self.block, dW, X, dZ, tiles)
 
     def backward_input(self, dX: np.ndarray, dZ: np.ndarray, scratch: Scratch, accumulate: int = 0) -> np.ndarray:
         gemm.matmul(dX, dZ, self.packed_transposed, scratch.gemm, accumulate)  # dX = dZ Wᵀ
@@ -133,16 +117,15 @@ class Pool(NamedTuple):
     rows: int
 
 
-def pools_of(runs: list[list[Tile]], pools: int) -> list[Pool]:
+def pools_of(tiles: list[Tile], pools: int) -> list[Pool]:
     """One pool of all tiles, or one per group; the tiles of a group are consecutive, and it may have none."""
-    tiles = np.zeros(pools, np.int64)
+    number = np.zeros(pools, np.int64)
     rows = np.zeros(pools, np.int64)
-    for run in runs:
-        for tile in run:
-            at = tile.group if pools > 1 else 0
-            tiles[at] += 1
-            rows[at] += tile.rows.stop - tile.rows.start
-    ends = np.cumsum(tiles).tolist()
+    for tile in tiles:
+        at = tile.group if pools > 1 else 0
+        number[at] += 1
+        rows[at] += tile.height
+    ends = np.cumsum(number).tolist()
     return [Pool(slice(start, end), n) for start, end, n in zip([0, *ends], ends, rows.tolist(), strict=False)]
 
 

@@ -56,8 +56,8 @@ def title_gradient(ddots, U, pair_user, pair_title, columns):
     return dV  # (T, columns)
 
 
-def sum_parts(G, parts):
-    """A gradient and its parts (n, size) from other rows of the batch, added one after the other."""
+def sum_parts(G, parts, first):
+    """Some numbers of a gradient and its parts (n, size), from column ``first`` on, added one after the other."""
     for part in parts:
-        G = G + part
+        G = G + part[first : first + len(G)]
     return G  # (size,)

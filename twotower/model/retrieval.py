@@ -18,7 +18,7 @@ from twotower.core import checks
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress, silent
 from twotower.model.engine import gemm
-from twotower.model.engine.threads import TILE_ROWS, Tile, chunked_tiles
+from twotower.model.engine.threads import TILE_ROWS, Tile, cut_into_tiles, tile_height
 from twotower.model.engine.topk import NO_TITLE, update_top_k
 from twotower.model.layers import BatchStatistics, Scratch
 from twotower.model.parameters import Floats
@@ -222,7 +222,7 @@ class Retrieval:
         stage: str, progress: Progress,
     ) -> None:  # fmt: skip
         """Process the tiles of grouped rows on all threads; report progress between batches of tiles."""
-        tiles = [tile for run in chunked_tiles(segments) for tile in run] if segments[-1] else []
+        tiles = cut_into_tiles(segments, tile_height(int(segments[-1])))
         threads, total = self.model.threads, int(segments[-1])
         spare = [Buffers(table.shape[1], table.dtype) for _ in range(threads.count)]
         per_row = self.model.config.hidden * (len(self.V) + table.shape[1] + 2 * self.model.config.hidden)

@@ -7,7 +7,7 @@
 Rows are unique: R users and T titles stand behind B pairs, and batch-norm counts each row as often as it occurs, which
 makes values and gradients equal to those of the expanded batch (``reference.loss_and_gradients``, the specification).
 User rows are sorted by group; a tile of rows goes through its own head, its pairs, and back through the head while it
-is in cache. Of the activations only Z1, Z2, U and V are kept; the others are computed again on the way back.
+is in cache. Of the activations Z1, A1, Z2, U and V are kept; the others are computed again on the way back.
 """
 
 from itertools import pairwise
@@ -18,10 +18,11 @@ from twotower.core.checks import check_between, check_count, check_labels
 from twotower.core.config import MEMORY_TERMS, ModelConfig
 from twotower.model import tower as towers
 from twotower.model.batch import Batch, check_batch
-from twotower.model.engine.threads import Threads, Tile, chunked_tiles
+from twotower.model.engine.threads import TASKS, Threads, Tile, cut_into_tiles, split, tile_height
 from twotower.model.exchange import Alone, Exchange
+from twotower.model.gradients import Piece, WeightGradients, add, multiply
 from twotower.model.heads import head_parameters, make_head
-from twotower.model.layers import Dense, GradientSums, Scratch, ScratchPool
+from twotower.model.layers import Packing, Scratch, ScratchPool
 from twotower.model.loss import BatchLoss, Losses, MaskedLoss, PairWork
 from twotower.model.memory import MemoryWeights
 from twotower.model.parameters import Arena, Decay, Floats, Parameter, in_order, make_arena, owned_spans
@@ -79,8 +80,7 @@ class TwoTower:
         self.score = Score(self.params, self.grads, model)
         self.threads = Threads(threads)
         self.scratches = ScratchPool(model.hidden, max(self.widths), *self.head.scratch)
-        shared = {name: self.grads[name] for name in (f"{tower}.W{i}" for tower in ("user", "title") for i in "12")}
-        self.sums = GradientSums(shared | dict(self.head.shared), self.head.by_group)
+        self.gradients = WeightGradients(self.head.shared, self.head.by_group)
         self._group_spans = self.group_spans()
         self._reserve(0, 0, 0)
 
@@ -132,24 +132,24 @@ class TwoTower:
         self.head.prepare()
         towers = (self.user_tower, self.title_tower)
         matrices = [dense for tower in towers for dense in (tower.dense1, tower.dense2)]
-        self.threads.run(Dense.pack, matrices + self.head.matrices)
+        tasks = [task for dense in matrices + self.head.matrices for task in dense.packing()]
+        self.threads.run(Packing.run, tasks)
 
     def _forward(self, batch: Batch, training: bool) -> tuple[TowerBatch, TowerBatch]:
         """Both towers up to Z2, and V. Returns the batch in both towers."""
         self._fit(batch)
         self.pack()
         T = len(batch.title_counts)
-        user_runs, title_runs = chunked_tiles(batch.segments), chunked_tiles(np.array([0, T]))
-        users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_runs, self.user_work)
-        titles = TowerBatch(self.title_tower, batch.title_features, batch.title_counts, title_runs, self.title_work)
+        height = tile_height(len(batch.user_counts) + T)
+        user_tiles, title_tiles = (cut_into_tiles(bounds, height) for bounds in (batch.segments, np.array([0, T])))
+        users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_tiles, self.user_work)
+        titles = TowerBatch(self.title_tower, batch.title_features, batch.title_counts, title_tiles, self.title_work)
         towers.forward([users, titles], self.threads, self.scratches, training, self.exchange)
 
-        def output(run: list[Tile]) -> None:
-            for tile in run:
-                Z2, stats2 = titles.work.Z2[tile.rows], titles.work.stats2
-                self.title_tower.norm2.forward(self.V[tile.rows], Z2, stats2, tile.group)
+        def output(rows: slice) -> None:
+            self.title_tower.norm2.forward(self.V[rows], titles.work.Z2[rows], titles.work.stats2, 0)
 
-        self.threads.run(output, title_runs)
+        self.threads.run(output, split(T, TASKS, 1))
         self.score.begin(batch)
         self.head.begin(batch)
         return users, titles
@@ -166,12 +166,11 @@ class TwoTower:
     def _score_all(self, batch: Batch, users: TowerBatch) -> Floats:
         """Logits (B,) of all pairs, in the workspace."""
 
-        def score(run: list[Tile]) -> None:
+        def score(tile: Tile) -> None:
             with self.scratches.borrow() as scratch:
-                for tile in run:
-                    self._score(batch, tile, scratch)
+                self._score(batch, tile, scratch)
 
-        self.threads.run(score, users.runs)
+        self.threads.run(score, users.tiles)
         return self.pairs.z[: len(batch.labels)]
 
     def loss_and_gradients(self, batch: Batch, objective: MaskedLoss | None = None) -> Losses:
@@ -191,21 +190,20 @@ class TwoTower:
         users, titles = self._forward(batch, training=True)
         objective = objective or self.objective
         loss = objective.begin(batch, lambda: self._score_all(batch, users))
-        self.sums.begin(users.runs)
+        self.gradients.begin(users.tiles)
         bounds = batch.pair_start[batch.segments]
         counts = self.exchange.gather(np.diff(bounds)).sum(0).tolist()  # pairs of each group, of the whole batch
         self._through_heads_and_back(batch, users, loss, sum(counts))
         T, norm2, title_work = len(batch.title_counts), self.title_tower.norm2, self.title_work
         self.score.backward_titles(self.dV[:T], self.pairs, batch, self.U, self.threads)
 
-        def title_output(run: list[Tile]) -> None:
-            for tile in run:
-                dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], title_work.Z2[tile.rows]
-                norm2.backward_relu(title_work.stats2, tile, title_work.dY[tile.rows], dV, V, Z2)
+        def title_output(tile: Tile) -> None:
+            dV, V, Z2 = self.dV[tile.rows], self.V[tile.rows], title_work.Z2[tile.rows]
+            norm2.backward_relu(title_work.stats2, tile, title_work.d2.rows(tile), dV, V, Z2)
 
-        self.threads.run(title_output, titles.runs)
-        towers.backward([users, titles], self.threads, self.scratches, self.sums, self.exchange)
-        self.threads.run(self.sums.finish, self.sums.blocks())
+        self.threads.run(title_output, titles.tiles)
+        towers.backward([users, titles], self.threads, self.scratches, self.exchange)
+        self._weight_gradients(users, titles)
         self.head.finish(batch, self.pairs, self.V, self.threads)
         return self._finish(batch, loss.added, counts)
 
@@ -213,18 +211,28 @@ class TwoTower:
         """From Z2 of the user rows to the loss, and back to the gradient before the last ReLU, a tile at a time."""
         work, norm2 = self.user_work, self.user_tower.norm2
 
-        def one_run(run: list[Tile]) -> None:
+        def one_tile(tile: Tile) -> None:
+            rows = tile.rows
             with self.scratches.borrow() as scratch:
-                for tile in run:
-                    rows = tile.rows
-                    A2, span = self._score(batch, tile, scratch)
-                    loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B)
-                    dU, dA2, territory = scratch.dZ[: len(A2)], scratch.dA[: len(A2)], batch.user_territory[rows]
-                    self.score.backward_users(dU, self.pairs, batch, rows, span, self.V)
-                    dA2 = self.head.backward(self.sums, tile, dA2, dU, self.U[rows], A2, territory, scratch)
-                    norm2.backward_relu(work.stats2, tile, work.dY[rows], dA2, A2, work.Z2[rows])
+                A2, span = self._score(batch, tile, scratch)
+                loss.tile(self.pairs, span, tile.group, batch.labels, self.score.s, B)
+                dU, dA2, territory = scratch.dZ[: len(A2)], scratch.dA[: len(A2)], batch.user_territory[rows]
+                self.score.backward_users(dU, self.pairs, batch, rows, span, self.V)
+                dA2 = self.head.backward(self.gradients, tile, dA2, dU, self.U[rows], A2, territory, scratch)
+                norm2.backward_relu(work.stats2, tile, work.d2.rows(tile), dA2, A2, work.Z2[rows])
 
-        self.threads.run(one_run, users.runs)
+        self.threads.run(one_tile, users.tiles)
+
+    def _weight_gradients(self, users: TowerBatch, titles: TowerBatch) -> None:
+        """The gradients of all matrices, when all tiles have gone backward."""
+        products = users.products() + titles.products() + self.head.products(users.tiles)
+
+        def piece(task: Piece) -> None:
+            with self.scratches.borrow() as scratch:
+                multiply(task, scratch.gemm)
+
+        self.threads.run(piece, self.gradients.pieces(products))
+        self.threads.run(add, self.gradients.sums(products))
 
     def _finish(self, batch: Batch, added: float, counts: list[int]) -> Losses:
         """Gradients of the score's parameters, zeros for absent groups, and losses; ``counts`` are of all shards."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from twotower.data.batches import PairBatch
 from twotower.lab.attribution.record import DeadUnits
-from twotower.model.engine.threads import Tile, chunked_tiles
+from twotower.model.engine.threads import Tile, cut_into_tiles
 from twotower.model.layers import BatchNormReLU, BatchStatistics
 from twotower.model.parameters import Floats
 from twotower.model.two_tower import TwoTower
@@ -28,11 +28,10 @@ def dead_units(model: TwoTower, batch: PairBatch) -> list[DeadUnits]:
     def outputs(norm: BatchNormReLU, Z: Floats, stats: BatchStatistics, segments: np.ndarray) -> np.ndarray:
         A = np.empty_like(Z[: segments[-1]])
 
-        def forward(run: list[Tile]) -> None:
-            for tile in run:
-                norm.forward(A[tile.rows], Z[tile.rows], stats, tile.group)
+        def forward(tile: Tile) -> None:
+            norm.forward(A[tile.rows], Z[tile.rows], stats, tile.group)
 
-        model.threads.run(forward, chunked_tiles(segments))
+        model.threads.run(forward, cut_into_tiles(segments))
         return A
 
     A1 = outputs(model.user_tower.norm1, users.Z1, users.stats1, batch.segments)

@@ -1,8 +1,10 @@
 """The matrix product behind one interface; which kernel runs is decided by the processor, once.
 
     pack(packed, W)                              lay W (K,N) out in panels, once per step
+    pack_columns, pack_rows(packed, W, first, last)  some columns of W; some rows of it, transposed
     matmul(C, A, packed, work, accumulate)       C (+)= A W
     matmul_transposed(C, A, B, work, accumulate) C (+)= Aᵀ B, for weight gradients
+    rows_of_transposed(C, A, first, packed, work, accumulate)  some rows of it, of a B that was laid out in panels
 
 On x86-64 with FMA the micro-kernel is written below in LLVM IR: it keeps a block of C (ROWS × COLUMNS) in vector
 registers and walks along K, one broadcast of A and one load of W per multiply-add, 16 lanes wide with AVX-512 and 8
@@ -214,22 +216,29 @@ def _pack_last_panel(packed, W, j):
 
 
 @njit(cache=True, nogil=True)
-def _pack(packed, W):
+def _pack_columns_of(packed, W, first, last):
+    """The panels of the columns from ``first``, a multiple of COLUMNS, to ``last``: a multiple too, or the end."""
     K, N = W.shape
     whole = N - N % COLUMNS
-    for j in range(0, whole, COLUMNS):
+    for j in range(first, min(last, whole), COLUMNS):
         for k in range(K):
             for x in range(COLUMNS):  # a constant length: vector moves and no loop
                 packed[j * K + k * COLUMNS + x] = W[k, j + x]
-    if whole < N:
+    if whole < N and last == N:
         _pack_last_panel(packed[whole * K :], W, whole)
 
 
 @njit(cache=True, nogil=True)
-def _pack_transposed(packed, W):
+def _pack(packed, W):
+    _pack_columns_of(packed, W, 0, W.shape[1])
+
+
+@njit(cache=True, nogil=True)
+def _pack_rows_of(packed, W, first, last):
+    """The panels of the transposed matrix for the rows from ``first`` to ``last`` of W, likewise."""
     N, K = W.shape
     whole_rows, whole = N - N % LANES, K - K % LANES
-    for j in range(0, N, COLUMNS):
+    for j in range(first, last, COLUMNS):
         width = COLUMNS if N - j > LANES else LANES
         panel = packed[j * K :]
         for x in range(0, width, LANES):
@@ -240,6 +249,11 @@ def _pack_transposed(packed, W):
             for k in range(whole if j + x < whole_rows else 0, K):
                 for y in range(x, x + LANES):
                     panel[k * width + y] = W[j + y, k] if j + y < N else 0
+
+
+@njit(cache=True, nogil=True)
+def _pack_transposed(packed, W):
+    _pack_rows_of(packed, W, 0, W.shape[0])
 
 
 @njit(cache=True, nogil=True)
@@ -277,32 +291,47 @@ def _pack_columns(strip, A, i):
 
 
 @njit(cache=True, nogil=True)
+def _rows_of_transposed(C, A, first, packed, work, accumulate):
+    n, M = A.shape
+    rows, N = C.shape
+    whole = N - N % COLUMNS
+    block, strip, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :], packed.ctypes.data
+    for i in range(0, rows, ROWS):
+        some, a, a_step = min(ROWS, rows - i), A.ctypes.data + 4 * (first + i), 4 * M
+        if some == ROWS:
+            _pack_columns(strip, A, first + i)
+            a, a_step = strip.ctypes.data, 4 * ROWS
+        for j in range(0, whole, COLUMNS):
+            c = C.ctypes.data + 4 * (i * N + j)
+            _wide_panel(a, 4, a_step, panels + 4 * j * n, 4 * COLUMNS, n, c, 4 * N, some, accumulate)
+        if whole < N:
+            step = 4 * COLUMNS if N - whole > LANES else 4 * LANES
+            _last_panel(a, 4, a_step, panels + 4 * whole * n, step, n, C, i, some, whole, block, accumulate)
+
+
+@njit(cache=True, nogil=True)
 def _matmul_transposed(C, A, B, work, accumulate):
     n, M = A.shape
     N = B.shape[1]
     whole = N - N % COLUMNS
-    block, strip, panels = work[: ROWS * COLUMNS], work[ROWS * COLUMNS :], work[ROWS * (COLUMNS + n) :]
-    right, right_step, right_panel, last = B.ctypes.data, 4 * N, 4 * COLUMNS, panels.ctypes.data  # B is read in place
+    block, panels = work[: ROWS * COLUMNS], work[ROWS * (COLUMNS + n) :]
     if M >= COPIED or N % CROWDED == 0:
         _pack(panels, B)
-        right, right_step, right_panel, last = last, 4 * COLUMNS, 4 * COLUMNS * n, last + 4 * whole * n
-    else:
-        if n > LONG and min(M, N) > COLUMNS:
-            _fetch(A, block)
-            _fetch(B, block)
-        if whole < N:
-            _pack_last_panel(panels, B, whole)
+        _rows_of_transposed(C, A, 0, panels, work, accumulate)
+        return
+    if n > LONG and min(M, N) > COLUMNS:
+        _fetch(A, block)
+        _fetch(B, block)
+    if whole < N:
+        _pack_last_panel(panels, B, whole)
     for i in range(0, M, ROWS):  # so few columns of A at a time stay in the first-level cache
-        rows, a, a_step = min(ROWS, M - i), A.ctypes.data + 4 * i, 4 * M
-        if M >= COPIED and rows == ROWS:
-            _pack_columns(strip, A, i)
-            a, a_step = strip.ctypes.data, 4 * ROWS
+        rows, a = min(ROWS, M - i), A.ctypes.data + 4 * i
         for j in range(0, whole, COLUMNS):
-            b, c = right + j // COLUMNS * right_panel, C.ctypes.data + 4 * (i * N + j)
-            _wide_panel(a, 4, a_step, b, right_step, n, c, 4 * N, rows, accumulate)
+            b, c = B.ctypes.data + 4 * j, C.ctypes.data + 4 * (i * N + j)
+            _wide_panel(a, 4, 4 * M, b, 4 * N, n, c, 4 * N, rows, accumulate)
         if whole < N:
             step = 4 * COLUMNS if N - whole > LANES else 4 * LANES
-            _last_panel(a, 4, a_step, last, step, n, C, i, rows, whole, block, accumulate)
+            _last_panel(a, 4, 4 * M, panels.ctypes.data, step, n, C, i, rows, whole, block, accumulate)
 
 
 def _numpy_pack(packed, W):
@@ -313,12 +342,25 @@ def _numpy_pack_transposed(packed, W):
     packed[: W.size].reshape(W.shape[::-1])[...] = W.T
 
 
+def _numpy_pack_columns_of(packed, W, first, last):
+    packed[: W.size].reshape(W.shape)[:, first:last] = W[:, first:last]
+
+
+def _numpy_pack_rows_of(packed, W, first, last):
+    packed[: W.size].reshape(W.shape[::-1])[:, first:last] = W[first:last].T
+
+
 def _numpy_matmul(C, A, packed, work, accumulate):
     _numpy_product(C, A, packed[: A.shape[1] * C.shape[1]].reshape(A.shape[1], C.shape[1]), work, accumulate)
 
 
 def _numpy_matmul_transposed(C, A, B, work, accumulate):
     _numpy_product(C, A.T, B, work, accumulate)
+
+
+def _numpy_rows_of_transposed(C, A, first, packed, work, accumulate):
+    B = packed[: len(A) * C.shape[1]].reshape(len(A), C.shape[1])
+    _numpy_product(C, A[:, first : first + len(C)].T, B, work, accumulate)
 
 
 def _numpy_product(C, A, B, work, accumulate):
@@ -330,11 +372,17 @@ def _numpy_product(C, A, B, work, accumulate):
 
 
 Pack = Callable[[np.ndarray, np.ndarray], None]
+PackPart = Callable[[np.ndarray, np.ndarray, int, int], None]
 Product = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], None]
 pack: Pack = _numpy_pack if PATH == "numpy" else _pack
 pack_transposed: Pack = _numpy_pack_transposed if PATH == "numpy" else _pack_transposed
+pack_columns: PackPart = _numpy_pack_columns_of if PATH == "numpy" else _pack_columns_of
+pack_rows: PackPart = _numpy_pack_rows_of if PATH == "numpy" else _pack_rows_of
 matmul: Product = _numpy_matmul if PATH == "numpy" else _matmul
 matmul_transposed: Product = _numpy_matmul_transposed if PATH == "numpy" else _matmul_transposed
+rows_of_transposed: Callable[[np.ndarray, np.ndarray, int, np.ndarray, np.ndarray, int], None] = (
+    _numpy_rows_of_transposed if PATH == "numpy" else _rows_of_transposed
+)
 
 
 def self_check() -> bool:

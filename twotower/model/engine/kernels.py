@@ -200,9 +200,9 @@ def adam(P, M, V, G, lr, beta1, beta2, eps, t):
 
 
 @kernel
-def sum_parts(G, parts):
-    """G = G + the parts, in their order, in place; a stretch at a time, while it is in the first-level cache."""
+def sum_parts(G, parts, first):
+    """G = G + the parts from column ``first`` on, in their order, in place; a stretch at a time, while in cache."""
     for start in range(0, G.size, STRETCH):
         for part in range(parts.shape[0]):
             for i in range(start, min(start + STRETCH, G.size)):
-                G[i] += parts[part, i]
+                G[i] += parts[part, first + i]

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-TILE_ROWS = 252  # rows per tile: a few arrays of a tile fit the second-level cache
+TASKS = 60  # tiles that a batch is cut into, about: a pass over them keeps 2, 4, … 32 threads equally busy
+TILE_ROWS = 192  # rows per tile at most: a few arrays of a tile fit the second-level cache
+LEAST_ROWS = 96  # and at least where there are as many: fewer are not worth Python's calls
 ROW_STEP = 12  # tiles are multiples of the GEMM's block of rows where they can be
-CHUNKS = 4  # runs of tiles with sums of their own, at most, whatever the number of threads: the same bits on all
-CHUNK_ROWS = 504  # a shorter run is not worth sums of its own
+COLUMN_SPANS = 32  # that a sum over pairs is split into
+COLUMN_STEP = 16  # floats: a cache line, in which only one thread writes
 
 
 Item = TypeVar("Item")
@@ -21,7 +24,11 @@ class Tile(NamedTuple):
     rows: slice
     group: int
     number: int  # among the tiles of the batch
-    chunk: int  # the run of tiles that it belongs to
+
+    @property
+    def height(self) -> int:
+        """How many rows."""
+        return self.rows.stop - self.rows.start
 
 
 def _up(rows: int, parts: int) -> int:
@@ -29,26 +36,33 @@ def _up(rows: int, parts: int) -> int:
     return -(-rows // (parts * ROW_STEP)) * ROW_STEP
 
 
-def chunked_tiles(segments: np.ndarray, chunks: int = CHUNKS, tile_rows: int = TILE_ROWS) -> list[list[Tile]]:
-    """Cut the rows of each group into tiles, and the tiles into at most ``chunks`` runs of about equal length.
+def tile_height(rows: int) -> int:
+    """Rows per tile, at most, of passes that work on so many: nothing else decides where a batch is cut."""
+    return min(TILE_ROWS, max(LEAST_ROWS, _up(rows, TASKS)))
 
-    There are two runs at least, so that two threads have work, and more where each gets CHUNK_ROWS.
+
+def most_tiles(rows: int, groups: int) -> int:
+    """Tiles that so many rows of some groups are cut into at most, whatever else a pass works on."""
+    return max(TASKS, rows // TILE_ROWS + 1) + groups
+
+
+def cut_into_tiles(segments: np.ndarray, height: int = TILE_ROWS) -> list[Tile]:
+    """Cut the rows of each group into tiles of about equal length, ``height`` at most.
 
     ``segments`` (K+1,): rows of group k are segments[k]:segments[k+1]. A tile never crosses groups.
     """
-    rows = int(segments[-1])
-    chunks = min(chunks, max(2, rows // CHUNK_ROWS))
-    per_chunk = _up(rows, chunks)
-    runs: list[list[Tile]] = [[] for _ in range(chunks)]
-    number = 0
-    for group, (start, end) in enumerate(zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)):
-        while start < end:
-            chunk = start // per_chunk
-            room = min(end, (chunk + 1) * per_chunk) - start  # rows until the group or the chunk ends
-            stop = start + min(room, _up(room, -(-room // tile_rows)))
-            runs[chunk].append(Tile(slice(start, stop), group, number, chunk))
-            start, number = stop, number + 1
-    return [run for run in runs if run]
+    tiles: list[Tile] = []
+    for group, (start, end) in enumerate(pairwise(segments.tolist())):
+        step = _up(end - start, -(-(end - start) // height)) if start < end else 1
+        for first in range(start, end, step):
+            tiles.append(Tile(slice(first, min(first + step, end)), group, len(tiles)))
+    return tiles
+
+
+def split(size: int, parts: int, step: int = COLUMN_STEP) -> list[slice]:
+    """Consecutive spans of about equal length, ``parts`` at most; each begins at a multiple of ``step``."""
+    length = max(step, -(-size // (parts * step)) * step)
+    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 class Threads:
@@ -86,6 +100,5 @@ class Threads:
 
 
 def column_spans(columns: int) -> list[np.ndarray]:
-    """Bounds of CHUNKS spans of columns, (2,) each: threads that take different columns write no cell in common."""
-    edges = np.linspace(0, columns, CHUNKS + 1).astype(np.int64)
-    return [edges[i : i + 2] for i in range(CHUNKS)]
+    """Bounds of spans of columns, (2,) each: threads that take different columns write no cell in common."""
+    return [np.array([span.start, span.stop]) for span in split(columns, COLUMN_SPANS)]

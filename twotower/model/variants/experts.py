@@ -7,8 +7,9 @@ import numpy as np
 from twotower.core.config import ModelConfig
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Tile
+from twotower.model.gradients import WeightGradients
 from twotower.model.heads import Head
-from twotower.model.layers import Dense, GradientSums, Scratch
+from twotower.model.layers import Dense, Scratch
 from twotower.model.parameters import Arena, Floats, Parameter, uniform
 
 
@@ -66,8 +67,8 @@ class Experts(Head):
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
         G, dH = self.G[tile.group], scratch.dH[: len(A)]
         if math.isfinite(self.floor):
@@ -80,9 +81,9 @@ class Experts(Head):
         dlogits *= gate
         for middle in (H, dH):
             self._scale(middle, gate)
-        self.Q.backward_weights(sums, tile, H, dU, scratch)
-        self.P.backward_weights(sums, tile, A, dH, scratch)
-        G.backward_weights(sums, tile, A, dlogits, scratch)
+        self.Q.backward_weights(gradients, tile, H, dU, scratch)
+        self.P.backward_weights(gradients, tile, A, dH, scratch)
+        G.backward_weights(gradients, tile, A, dlogits, scratch)
         np.copyto(dA, dU)
         self.P.backward_input(dA, dH, scratch, accumulate=1)
         return G.backward_input(dA, dlogits, scratch, accumulate=1)

@@ -8,8 +8,9 @@ from twotower.core.config import ModelConfig
 from twotower.model.batch import Batch
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads, Tile, column_spans
+from twotower.model.gradients import WeightGradients
 from twotower.model.heads import Head
-from twotower.model.layers import GradientSums, Scratch
+from twotower.model.layers import Scratch
 from twotower.model.loss import PairWork
 from twotower.model.parameters import Arena, Floats, Parameter
 
@@ -41,8 +42,8 @@ class MarketGate(Head):
         return U
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
         # forward: U = A ⊙ (1 + m)   so: dA = dU ⊙ (1 + m), and dm_c = Σ dU ⊙ A over the rows of c
         if math.isfinite(self.floor):

@@ -6,8 +6,9 @@ from twotower.core.config import ModelConfig
 from twotower.model.batch import Batch
 from twotower.model.engine import kernels
 from twotower.model.engine.threads import Threads, Tile, column_spans
+from twotower.model.gradients import Product, WeightGradients
 from twotower.model.heads import Head
-from twotower.model.layers import GradientSums, Scratch
+from twotower.model.layers import Scratch
 from twotower.model.loss import PairWork
 from twotower.model.parameters import Arena, Floats, Parameter
 
@@ -73,11 +74,14 @@ class TerritoryBias(Head):
             np.add(z, self.bias[of_pair, batch.pair_title[span]], out=z)
 
     def backward(
-        self, sums: GradientSums, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats, territory: np.ndarray,
-        scratch: Scratch,
+        self, gradients: WeightGradients, tile: Tile, dA: Floats, dU: Floats, U: Floats, A: Floats,
+        territory: np.ndarray, scratch: Scratch,
     ) -> Floats:  # fmt: skip
         """As the head's own: outputs are linear, so that it does not read U."""
-        return self.head.backward(sums, tile, dA, dU, U, A, territory, scratch)
+        return self.head.backward(gradients, tile, dA, dU, U, A, territory, scratch)
+
+    def products(self, tiles: list[Tile]) -> list[Product]:
+        return self.head.products(tiles)
 
     def finish(self, batch: Batch, pairs: PairWork, V: Floats, threads: Threads) -> None:
         self.head.finish(batch, pairs, V, threads)
