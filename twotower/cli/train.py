@@ -21,7 +21,7 @@ DEFAULT_SHARDS = 8  # with --processes
 
 COMMON = {
     "mtl", "groups", "head", "preset", "config_file", "sample_name", "run_path", "label", "resume", "incremental",
-    "epochs", "batch_size", "hidden", "seed", "threads", "processes",
+    "epochs", "batch_size", "hidden", "seed", "threads",
 }  # fmt: skip
 
 
