@@ -60,6 +60,7 @@ OPTIONS = {
     "validations_per_epoch": ("--validations-per-epoch 3", 3, ""),
     "seed": ("--seed 8", 8, ""),
     "threads": ("--threads 1", 1, ""),
+    "shards": ("--shards 2", 2, ""),
     "incremental_periods": ("--periods 2", 2, ""),
 }
 SETTINGS = [item.name for section in (ModelConfig, TrainConfig) for item in fields(section)]

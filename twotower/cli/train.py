@@ -1,17 +1,23 @@
 """``twotower train``"""
 
 import re
-from collections.abc import Callable
-from functools import partial
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from twotower.cli.config_options import ShortHelp, config_from_options, config_options, given_options
+from twotower.core.config import load_toml
 from twotower.core.errors import InputError
 from twotower.core.presets import DEFAULT_PERIODS, PRESETS
+
+if TYPE_CHECKING:
+    from twotower.training.processes import Processes
+
+DEFAULT_SHARDS = 8  # with --processes
 
 COMMON = {
     "mtl", "groups", "head", "preset", "config_file", "sample_name", "run_path", "label", "resume", "incremental",
@@ -69,6 +75,8 @@ def periods_from_options(incremental: bool | None, periods: int | None, test_day
 @click.option("--incremental/--no-incremental", default=None,
               help=f"Continue training on each period of test days before evaluating the next; short for --periods "
               f"{DEFAULT_PERIODS}, or fewer if there are fewer days.  [default: no]")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1, 128), metavar="N",
+              help="Train in 1, 2, 4, 8, … processes, by MPI; results depend on --shards alone.")  # fmt: skip
 @config_options
 @click.pass_context
 def train(
@@ -84,6 +92,7 @@ def train(
     run_path: Path | None,
     label: str | None,
     checkpoint_every: float,
+    processes: int | None,
     **options: Any,
 ) -> None:
     """Train a model and evaluate it on unseen users and days.
@@ -100,29 +109,52 @@ def train(
       twotower train world --mtl --incremental --periods 3
     """
     given = given_options(context)
-    if resume is not None and (others := given - {"resume", "directory", "checkpoint_every"}):
+    if resume is not None and (others := given - {"resume", "directory", "checkpoint_every", "processes"}):
         raise InputError(f"--resume: the run's own settings are used; leave out {', '.join(sorted(others))}")
 
+    from twotower.training import launch
+
+    if processes is not None and not launch.is_rank():
+        launch.start(sys.argv[1:], processes)
+        return
+    if processes is not None and resume is None and options["shards"] is None:
+        from_file = load_toml(config_file).get("train", {}) if config_file else {}
+        options["shards"] = from_file.get("shards", max(DEFAULT_SHARDS, processes))
+    with launch.taking_part(processes) as ranks:
+        settings = preset, config_file, mtl, incremental, options
+        place = directory if resume is None or "directory" in given else None
+        run_and_show(ranks, place, settings, resume, sample_name, grouping, run_path, label, checkpoint_every)
+
+
+def run_and_show(
+    ranks: "Processes", directory: Path | None, settings: tuple[Any, ...], resume: Path | None, sample_name: str,
+    grouping: Path | None, run_path: Path | None, label: str | None, checkpoint_every: float,
+) -> None:  # fmt: skip
+    """Train as the options say, and print what came out."""
     from twotower.cli.summaries.evaluation import TOP, territory_table
+    from twotower.core.progress import silent
     from twotower.report.progress import show_progress
     from twotower.report.terminal import print_table, stdout_console
-    from twotower.training import job
+    from twotower.training import job, launch
 
-    work: Callable[..., tuple[Path, Any]]
-    if resume is not None:
-        work = partial(job.resume, resume, directory=directory if "directory" in given else None,
-                       checkpoint_every=checkpoint_every)  # fmt: skip
-    else:
-        options["incremental_periods"] = periods_from_options(
-            incremental, options["incremental_periods"], job.known_test_days(directory)
-        )
-        known = job.known_groups(directory, grouping) if mtl else None
-        config = config_from_options(preset, config_file, mtl, options, known)
-        work = job.TrainingJob(directory, config, sample_name, grouping, run_path, label, checkpoint_every).run
-    with show_progress() as progress:
-        path, evaluation = work(progress)
+    with nullcontext(silent) if ranks.rank else show_progress() as progress:
+        if resume is not None:
+            launch.take_turns(ranks, directory, sample_name, progress)
+            own = launch.own_place(ranks, resume)
+            path, evaluation = job.resume(own or resume, progress, directory, checkpoint_every)
+        else:
+            assert directory is not None
+            preset, config_file, mtl, incremental, options = settings
+            periods = periods_from_options(incremental, options["incremental_periods"], job.known_test_days(directory))
+            known = job.known_groups(directory, grouping) if mtl else None
+            config = config_from_options(preset, config_file, mtl, options | {"incremental_periods": periods}, known)
+            launch.take_turns(ranks, directory, sample_name, progress)
+            own = launch.own_place(ranks, None)
+            training = job.TrainingJob(
+                directory, config, sample_name, grouping, own or run_path, label, checkpoint_every
+            )
+            path, evaluation = training.run(progress)
     print_table(territory_table(evaluation, TOP), stdout_console())
     run = quote(str(path))
     click.echo(f"Saved to {path}.")
     click.echo(f"Next: twotower evaluate {run} --by title; twotower compare {run} OTHER_RUN")
-

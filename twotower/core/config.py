@@ -139,6 +139,10 @@ class TrainConfig:
     validations_per_epoch: int = setting(1, "Validations per epoch, at most one per step.", low=1)
     seed: int = setting(0, "Seed of the initial weights, the validation users and the order of the pairs.", low=0)
     threads: int = setting(0, "Threads; 0: one per core.", low=0)
+    shards: int = setting(
+        1, "Parts of every batch, by user, that 1, 2, 4, … processes share out; 8 with --processes. Results depend on "
+        "it, not on the processes.", low=1, high=128,
+    )  # fmt: skip
     incremental_periods: int = setting(
         0, "Blocks of test days; training continues on each block before the next is evaluated. 0: none.", low=0
     )
@@ -171,6 +175,10 @@ class Config:
              "none with title offsets, which would put popularity back (see --title-offsets none)"),
             (train.task_weights == "equal" or not one_group, "task_weights", "equal with a single group"),
             (not train.pcgrad or not one_group, "pcgrad", "false with a single group"),
+            (train.shards & (train.shards - 1) == 0, "shards", "a power of two"),
+            (train.shards == 1 or not model.territory_bias, "shards", "1 with a territory bias"),
+            (train.shards == 1 or (train.task_weights, train.debias, train.pcgrad) == ("equal", "none", False),
+             "shards", "1 with task weights, debiasing or PCGrad"),
         ):  # fmt: skip
             require(ok, f"train.{name}", getattr(train, name), expected)
 

@@ -13,6 +13,7 @@ import numpy as np
 from twotower.core.config import BATCHNORM_EPS, BATCHNORM_MOMENTUM
 from twotower.model.engine import gemm, kernels
 from twotower.model.engine.threads import TILE_ROWS, Tile, split
+from twotower.model.exchange import Exchange
 from twotower.model.gradients import Block, Panels, Product, WeightGradients
 from twotower.model.parameters import Arena
 
@@ -106,6 +107,9 @@ class Dense:
         return dX
 
 
+Moments = tuple[float, np.ndarray, np.ndarray]  # pairs, their mean (D,), sums of squared deviations (D,); float64
+
+
 class Pool(NamedTuple):
     """Rows of a batch whose pairs batch-norm takes its moments over: all rows, or those of one group."""
 
@@ -162,15 +166,21 @@ class BatchNormReLU:
         stats.weight[tile.number] = counts.sum()
         kernels.moments(stats.tile_mean[tile.number], stats.tile_squares[tile.number], Z, counts)
 
-    def combine(self, stats: BatchStatistics, pools: list[Pool]) -> None:
+    def combine(self, stats: BatchStatistics, pools: list[Pool], exchange: Exchange) -> None:
         """Each pool's moments from its tiles', in float64 (Chan, Golub & LeVeque 1983); running ones follow.
 
         Of a group without a row in the batch nothing moves; nor do the running statistics of one with a single row,
         which has no spread, and would take that for the group's.
         """
-        for k, (tiles, rows) in enumerate(pools):
-            if rows:
-                B, squares = self._combine_tiles(stats, k, tiles)
+        moments = [self._of_tiles(stats, tiles) if rows else None for tiles, rows in pools]
+        all_rows = [rows for _, rows in pools]
+        if exchange.shards > 1:
+            moments, all_rows = self._of_shards(moments, all_rows, exchange)
+        for k, (found, rows) in enumerate(zip(moments, all_rows, strict=True)):
+            if found is not None:
+                B, of_pool, squares = found
+                stats.mean[k] = of_pool
+                stats.rstd[k] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
                 if rows > 1 or len(pools) == 1:
                     variance, mean = squares / max(B - 1, 1), self.running_mean[k]
                     mean += BATCHNORM_MOMENTUM * (stats.mean[k] - mean)
@@ -178,8 +188,8 @@ class BatchNormReLU:
                     self.running_var[k] += moved.astype(np.float32)
 
     @staticmethod
-    def _combine_tiles(stats: BatchStatistics, k: int, tiles: slice) -> tuple[float, np.ndarray]:
-        """Mean and 1/deviation of pool ``k``; returns its pairs, and the sums of squared deviations (D,) float64."""
+    def _of_tiles(stats: BatchStatistics, tiles: slice) -> Moments:
+        """Moments of the rows of some tiles."""
         weight, deviation = stats.weight[tiles], stats.double[tiles]
         B = weight.sum()
         deviation[...] = stats.tile_mean[tiles]
@@ -190,9 +200,29 @@ class BatchNormReLU:
         squares = weight @ deviation
         deviation[...] = stats.tile_squares[tiles]
         squares += deviation.sum(0)
-        stats.mean[k] = mean
-        stats.rstd[k] = 1 / np.sqrt(squares / B + BATCHNORM_EPS)
-        return B, squares
+        return B, mean, squares
+
+    def _of_shards(
+        self, moments: list[Moments | None], rows: list[int], exchange: Exchange
+    ) -> tuple[list[Moments | None], list[int]]:
+        """Moments and rows of the pools of the whole batch, from those of each shard's part of it."""
+        D = len(self.gamma)
+        own = np.zeros((len(moments), 2 + 2 * D))
+        for k, found in enumerate(moments):
+            if found is not None:
+                own[k] = np.concatenate([[rows[k], found[0]], found[1], found[2]])
+        every = exchange.gather(own)  # (S, pools, 2 + 2·D)
+        whole: list[Moments | None] = []
+        for count, weight, mean, squares in (
+            (part[:, 0], part[:, 1:2], part[:, 2 : 2 + D], part[:, 2 + D :]) for part in every.transpose(1, 0, 2)
+        ):
+            if not count.any():
+                whole.append(None)
+                continue
+            B = weight.sum()
+            common = (weight * mean).sum(0) / B
+            whole.append((B, common, (squares + weight * (mean - common) ** 2).sum(0)))
+        return whole, [int(count) for count in every[:, :, 0].sum(0)]
 
     def use_running(self, stats: BatchStatistics) -> None:
         """For evaluation: the running moments in place of the batch's."""
@@ -213,8 +243,11 @@ class BatchNormReLU:
         k = stats.pool(tile.group)
         kernels.relu_backward(dY, dgamma, dbeta, dA, A, Z, stats.mean[k], stats.rstd[k], self.floor)
 
-    def combine_backward(self, stats: BatchStatistics, pools: list[Pool]) -> None:
-        """Gradients of gamma and beta from the tiles' sums, in float64; each pool's pairs, and their sums."""
+    def combine_backward(self, stats: BatchStatistics, pools: list[Pool], exchange: Exchange) -> None:
+        """Gradients of gamma and beta from the tiles' sums, in float64; each pool's pairs, and their sums.
+
+        Of several shards each has its own share of the gradients, and the pools' sums of the whole batch.
+        """
         for k, (tiles, _) in enumerate(pools):
             stats.pairs[k] = stats.weight[tiles].sum()
         double = stats.double[: pools[-1].tiles.stop]
@@ -224,6 +257,10 @@ class BatchNormReLU:
             total[:] = double.sum(0)
             for k, (tiles, _) in enumerate(pools):
                 of_pool[k] = total if len(pools) == 1 else double[tiles].sum(0)
+        if exchange.shards > 1:
+            own = np.concatenate([stats.pairs[:, None], stats.dgamma, stats.dbeta], axis=1, dtype=np.float64)
+            whole, D = exchange.gather(own).sum(0), len(self.gamma)
+            stats.pairs[:], stats.dgamma[:], stats.dbeta[:] = whole[:, 0], whole[:, 1 : 1 + D], whole[:, 1 + D :]
 
     def backward(
         self, dZ: np.ndarray, dY: np.ndarray, Z: np.ndarray, counts: np.ndarray, stats: BatchStatistics, group: int

@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower.model.engine import gemm
 from twotower.model.engine.threads import Threads, Tile, most_tiles
+from twotower.model.exchange import Exchange
 from twotower.model.gradients import Panels, Product
 from twotower.model.layers import BatchNormReLU, BatchStatistics, Dense, Scratch, ScratchPool, pools_of
 from twotower.model.parameters import Arena, Parameter, constant, uniform
@@ -97,34 +98,38 @@ class TowerBatch:
         ]
 
 
-def forward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, training: bool) -> None:
+def forward(
+    towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, training: bool, exchange: Exchange
+) -> None:
     """Z1 and Z2 of all rows, and batch-norm's moments: the batch's own in training, else the running ones."""
     for layer, number in ((TowerBatch.first, 1), (TowerBatch.second, 2)):
         sweep(towers, layer, threads, scratches)
         if training:
-            combine_moments(towers, number)
+            combine_moments(towers, number, exchange)
         else:
             for on in towers:
                 getattr(on.tower, f"norm{number}").use_running(getattr(on.work, f"stats{number}"))
 
 
-def backward(towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool) -> None:
+def backward(
+    towers: Sequence[TowerBatch], threads: Threads, scratches: ScratchPool, exchange: Exchange
+) -> None:
     """All gradients of the towers but those of the weights, from dY2 with its tiles' sums."""
     for layer, number in ((TowerBatch.second_backward, 2), (TowerBatch.first_backward, 1)):
-        combine_gradients(towers, number)
+        combine_gradients(towers, number, exchange)
         sweep(towers, layer, threads, scratches)
 
 
-def combine_moments(towers: Sequence[TowerBatch], number: int) -> None:
+def combine_moments(towers: Sequence[TowerBatch], number: int, exchange: Exchange) -> None:
     """The moments of a layer from those of all tiles, in their order; each row of the batch has been observed."""
     for on in towers:
-        getattr(on.tower, f"norm{number}").combine(getattr(on.work, f"stats{number}"), on.pools)
+        getattr(on.tower, f"norm{number}").combine(getattr(on.work, f"stats{number}"), on.pools, exchange)
 
 
-def combine_gradients(towers: Sequence[TowerBatch], number: int) -> None:
+def combine_gradients(towers: Sequence[TowerBatch], number: int, exchange: Exchange) -> None:
     """The gradients of gamma and beta of a layer from the sums of all tiles, in their order."""
     for on in towers:
-        getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.pools)
+        getattr(on.tower, f"norm{number}").combine_backward(getattr(on.work, f"stats{number}"), on.pools, exchange)
 
 
 def sweep(towers: Sequence[TowerBatch], layer: Callable[..., None], threads: Threads, scratches: ScratchPool) -> None:

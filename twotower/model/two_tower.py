@@ -19,6 +19,7 @@ from twotower.core.config import MEMORY_TERMS, ModelConfig
 from twotower.model import tower as towers
 from twotower.model.batch import Batch, check_batch
 from twotower.model.engine.threads import TASKS, Threads, Tile, cut_into_tiles, split, tile_height
+from twotower.model.exchange import Alone, Exchange
 from twotower.model.gradients import Piece, WeightGradients, add, multiply
 from twotower.model.heads import head_parameters, make_head
 from twotower.model.layers import Packing, Scratch, ScratchPool
@@ -43,9 +44,11 @@ class TwoTower:
 
     def __init__(
         self, model: ModelConfig, user_width: int, title_width: int, rng: np.random.Generator,
-        base_rate: float = 0.1, threads: int = 1, territories: int = 0,
+        base_rate: float = 0.1, threads: int = 1, territories: int = 0, params: Arena | None = None,
     ):  # fmt: skip
         """``territories`` C is how many there are, for a model with something for each territory.
+
+        ``params`` are those of another such model, to share them; otherwise there are new ones from ``rng``.
 
         Raises ValueError for widths or threads below 1, a base rate that is no probability, and territories below 1
         where the model has parameters per territory.
@@ -61,7 +64,8 @@ class TwoTower:
             check_count("territories", territories)
         self.objective = MaskedLoss()  # of training
         self.title_offsets: Floats | None = None  # (C, T) float32 added to the logits of scored pairs
-        self.params = make_arena(self.parameters, rng)
+        self.params = make_arena(self.parameters, rng) if params is None else params
+        self.exchange: Exchange = Alone()  # with the other shards of a batch in training
         self.grads = self.params.like()
         moments: dict[str, tuple[int, ...]] = {"user": (model.hidden,), "title": (model.hidden,)}
         if model.batchnorm == "group":
@@ -140,7 +144,7 @@ class TwoTower:
         user_tiles, title_tiles = (cut_into_tiles(bounds, height) for bounds in (batch.segments, np.array([0, T])))
         users = TowerBatch(self.user_tower, batch.user_features, batch.user_counts, user_tiles, self.user_work)
         titles = TowerBatch(self.title_tower, batch.title_features, batch.title_counts, title_tiles, self.title_work)
-        towers.forward([users, titles], self.threads, self.scratches, training)
+        towers.forward([users, titles], self.threads, self.scratches, training, self.exchange)
 
         def output(rows: slice) -> None:
             self.title_tower.norm2.forward(self.V[rows], titles.work.Z2[rows], titles.work.stats2, 0)
@@ -187,7 +191,9 @@ class TwoTower:
         objective = objective or self.objective
         loss = objective.begin(batch, lambda: self._score_all(batch, users))
         self.gradients.begin(users.tiles)
-        self._through_heads_and_back(batch, users, loss)
+        bounds = batch.pair_start[batch.segments]
+        counts = self.exchange.gather(np.diff(bounds)).sum(0).tolist()  # pairs of each group, of the whole batch
+        self._through_heads_and_back(batch, users, loss, sum(counts))
         T, norm2, title_work = len(batch.title_counts), self.title_tower.norm2, self.title_work
         self.score.backward_titles(self.dV[:T], self.pairs, batch, self.U, self.threads)
 
@@ -196,14 +202,14 @@ class TwoTower:
             norm2.backward_relu(title_work.stats2, tile, title_work.d2.rows(tile), dV, V, Z2)
 
         self.threads.run(title_output, titles.tiles)
-        towers.backward([users, titles], self.threads, self.scratches)
+        towers.backward([users, titles], self.threads, self.scratches, self.exchange)
         self._weight_gradients(users, titles)
         self.head.finish(batch, self.pairs, self.V, self.threads)
-        return self._finish(batch, loss.added)
+        return self._finish(batch, loss.added, counts)
 
-    def _through_heads_and_back(self, batch: Batch, users: TowerBatch, loss: BatchLoss) -> None:
+    def _through_heads_and_back(self, batch: Batch, users: TowerBatch, loss: BatchLoss, B: int) -> None:
         """From Z2 of the user rows to the loss, and back to the gradient before the last ReLU, a tile at a time."""
-        work, norm2, B = self.user_work, self.user_tower.norm2, len(batch.labels)
+        work, norm2 = self.user_work, self.user_tower.norm2
 
         def one_tile(tile: Tile) -> None:
             rows = tile.rows
@@ -228,16 +234,16 @@ class TwoTower:
         self.threads.run(piece, self.gradients.pieces(products))
         self.threads.run(add, self.gradients.sums(products))
 
-    def _finish(self, batch: Batch, added: float) -> Losses:
-        """Gradients of the score's parameters, zeros for absent groups, and the losses."""
-        B, bounds = len(batch.labels), batch.pair_start[batch.segments].tolist()
+    def _finish(self, batch: Batch, added: float, counts: list[int]) -> Losses:
+        """Gradients of the score's parameters, zeros for absent groups, and losses; ``counts`` are of all shards."""
+        bounds = batch.pair_start[batch.segments].tolist()
         spans = [slice(start, stop) for start, stop in pairwise(bounds)]
-        counts = [span.stop - span.start for span in spans]
-        losses = [self.pairs.total(self.pairs.loss[span]) / B for span in spans]
+        own = np.array([self.pairs.total(self.pairs.loss[span]) for span in spans])
+        losses = (self.exchange.gather(own).sum(0) / sum(counts)).tolist()
         self.score.finish(self.pairs, batch, spans)
-        for own, pairs in zip(self._group_spans, counts, strict=True):
-            if pairs == 0:
-                for span in own:
+        for blocks, pairs in zip(self._group_spans, spans, strict=True):
+            if pairs.start == pairs.stop:
+                for span in blocks:
                     self.grads.flat[span] = 0
         present = [k for k, pairs in enumerate(counts) if pairs]
         if self.territories:

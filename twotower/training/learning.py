@@ -22,6 +22,7 @@ from twotower.training import loop
 from twotower.training.callbacks import Callback
 from twotower.training.records import EpochRecord, EvaluationRecord, StepRecord
 from twotower.training.run import RunWriter
+from twotower.training.shards import ShardedBatcher
 
 
 class Learner(Protocol):
@@ -87,7 +88,7 @@ def events_of(
 
 
 def learn_once(
-    trained: Trained, batcher: Batcher, pairs: Pairs, days: tuple[int, int], config: TrainConfig,
+    trained: Trained, batcher: Batcher | ShardedBatcher, pairs: Pairs, days: tuple[int, int], config: TrainConfig,
     state: loop.TrainingState, told: Callback,
 ) -> None:  # fmt: skip
     """One epoch on new pairs, from the present weights and moments; ``days`` are the first and the last.

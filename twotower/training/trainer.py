@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,11 @@ from twotower.training.callbacks import Callback, Callbacks, LogLines, StepProgr
 from twotower.training.checkpoint import load_training, save_training, save_weights
 from twotower.training.learning import Trained, diverged, events_of, learn_once
 from twotower.training.predict import evaluate_pairs, make_scorer, predict_pairs, user_groups, user_territories
+from twotower.training.processes import processes
 from twotower.training.records import EvaluationRecord, OffsetFacts
 from twotower.training.remembering import fit_memory, known_to, remember
 from twotower.training.run import LOG, MEMORY, RunWriter
+from twotower.training.shards import ShardedBatcher, ShardedLoss, owned, user_shards
 from twotower.training.validation import split_users, supported_macro
 
 CHECKPOINT_EVERY = 300.0  # seconds
@@ -87,7 +90,7 @@ class Trainer:
         self.members = user_groups(dataset, territory_group, model.groups)
         widths = tables[0].shape[1], tables[1].shape[1]
         rng = generator(settings.seed, Stream.INITIAL_WEIGHTS)
-        threads = settings.threads or usable_cores()
+        threads = settings.threads or max(1, usable_cores() // processes().here)
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
@@ -100,7 +103,14 @@ class Trainer:
         territory = user_territories(dataset, self.model)
         shape = model.groups, self.batch_size, 2
         terms = MEMORY_TERMS * model.memory
-        self.batcher = Batcher(*tables, self.members, *shape, territory, dataset.n_territories, terms)
+        batcher = partial(Batcher, *tables, self.members, *shape, territory, dataset.n_territories, terms)
+        self.batcher = batcher()
+        self.feed: Batcher | ShardedBatcher = self.batcher  # of training
+        if settings.shards > 1:
+            self.model.objective = ShardedLoss(self.model, settings.shards, processes())
+            own = owned(settings.shards, processes())
+            shard = user_shards(dataset, settings.shards)
+            self.feed = ShardedBatcher([batcher() for _ in own], shard, own.start, settings.shards)
         self.scorer = make_scorer(self.model, dataset, territory_group, self.memory)
 
     def start_from_memory(self, terms: Floats) -> None:
@@ -139,7 +149,7 @@ class Trainer:
         return prefetch(self._views(self.pairs, self.order(epoch), skip))
 
     def _views(self, pairs: Pairs, rng: np.random.Generator, skip: int = 0) -> Iterator[PairBatch]:
-        return self.batcher.batch_views(pairs, rng, self.config.train.batching, pairs.memory, skip)
+        return self.feed.batch_views(pairs, rng, self.config.train.batching, pairs.memory, skip)
 
     def order(self, epoch: int) -> np.random.Generator:
         """The random order of an epoch's pairs."""
@@ -166,6 +176,8 @@ class Trainer:
         batches, config = self.batches, self.config.train
         with finishing() as stopping:
             for settled in events_of(self._trained, self.pairs, batches, config, self.state, validate, told):
+                if settled.at_end:
+                    processes().check_same(self.model.params.flat, self.model.running.flat)
                 if settled.at_end or stopping() or time.perf_counter() - saved >= self.checkpoint_every:
                     save_training(writer.training_path, self.model, self.optimiser, self.state)
                     saved = time.perf_counter()
@@ -186,7 +198,7 @@ class Trainer:
             pairs = replace(pairs, memory=self.memory.of_pairs(pairs.user, pairs.title))
         days = int(pairs.day.min()), int(pairs.day.max())
         told = Callbacks(LogLines(writer), StepProgress(progress, 1), self.callback)
-        learn_once(self._trained, self.batcher, pairs, days, self.config.train, self.state, told)
+        learn_once(self._trained, self.feed, pairs, days, self.config.train, self.state, told)
         self.learned, self.remembered = concatenate([self.learned, pairs]), concatenate([self.remembered, pairs])
         if self.memory is not None:
             known = known_to(self.dataset, self.remembered, self.memory_group, self.config.train.seed)
