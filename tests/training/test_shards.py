@@ -14,7 +14,7 @@ from tiny_runs import MTL, interrupt_at, train
 from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
 from twotower.data.batches import Batcher
-from twotower.training.launch import start
+from twotower.training.launch import start, warn_of_crowding
 from twotower.training.processes import Processes
 from twotower.training.run import RunReader
 from twotower.training.shards import ShardedLoss
@@ -85,7 +85,18 @@ def test_a_process_that_fails_ends_all_and_is_said_in_one_line(tmp_path, monkeyp
     monkeypatch.setenv("TWOTOWER_PATIENCE", "5" if failure == "does not answer" else "100")
     with pytest.raises(InputError, match=said) as error:
         start([], 4, [str(script)])
-    assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+    assert "\n" not in str(error.value) and capfd.readouterr() == ("", "")
+
+
+def test_too_many_threads_for_the_cores_are_said(capsys):
+    ranks = Processes()
+    ranks.size = ranks.here = 4
+    ranks.cores = 8
+    warn_of_crowding(ranks, 0)
+    warn_of_crowding(ranks, 2)
+    assert capsys.readouterr().err == ""
+    warn_of_crowding(ranks, 3)
+    assert capsys.readouterr().err == "4 processes with 3 threads each share 8 cores here: they wait for each other\n"
 
 
 @mpi

@@ -148,6 +148,7 @@ def run_and_show(
             periods = periods_from_options(incremental, options["incremental_periods"], job.known_test_days(directory))
             known = job.known_groups(directory, grouping) if mtl else None
             config = config_from_options(preset, config_file, mtl, options | {"incremental_periods": periods}, known)
+            launch.warn_of_crowding(ranks, config.train.threads)
             launch.take_turns(ranks, directory, sample_name, progress)
             own = launch.own_place(ranks, None)
             training = job.TrainingJob(

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 import numpy as np
 
 from twotower.core.errors import InputError
+from twotower.core.formatting import counted
 from twotower.core.progress import Progress
 from twotower.training.job import open_dataset, open_sample
 from twotower.training.processes import Processes, join, processes
@@ -26,7 +27,7 @@ from twotower.training.warm_up import compile_kernels
 RANK_VARIABLES = "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID"  # one of them is set in a launch
 FOLDER = "TWOTOWER_LAUNCH"  # of a launch: the first failure, and what ranks other than 0 write
 FAILURE = "failure.txt"
-NOISE = "====", "Abort(", "application called MPI_Abort", "[mpiexec@", "[proxy"  # what MPICH says about a failure
+NOISE = "=", "Abort(", "application called MPI_Abort", "[mpiexec@", "[proxy"  # what MPICH says about a failure
 
 
 def is_rank() -> bool:
@@ -44,12 +45,13 @@ def start(arguments: Sequence[str], count: int, program: Sequence[str] = ("-m", 
         needs = "needs mpi4py and mpiexec; install them with pip install 'twotower[mpi]'"
         raise InputError(f"--processes {count}: {needs}")
     command = [str(mpiexec), "-n", str(count), sys.executable, "-m", "mpi4py", *program, *arguments]
-    with TemporaryDirectory(prefix="twotower-") as folder:
-        child = subprocess.Popen(command, env=os.environ | {FOLDER: folder}, stderr=subprocess.PIPE, text=True)
+    with TemporaryDirectory(prefix="twotower-") as folder, open(Path(folder, "stdout"), "w+") as printed:
+        environment = os.environ | {FOLDER: folder}
+        child = subprocess.Popen(command, env=environment, stdout=printed, stderr=subprocess.PIPE, text=True)
         try:
             assert child.stderr is not None
             for line in child.stderr:
-                if not line.startswith(NOISE) and not line.startswith(("=", "+")):
+                if not line.startswith(NOISE):
                     sys.stderr.write(line)
             code = child.wait()
         finally:
@@ -57,9 +59,11 @@ def start(arguments: Sequence[str], count: int, program: Sequence[str] = ("-m", 
                 child.terminate()
                 child.wait()
         said = Path(folder, FAILURE)
-        if code:
+        if code:  # then what was printed is a box of MPICH's about it
             lost = f"one of the {count} processes was killed or ended (exit code {code}), and the others with it"
             raise InputError(said.read_text() if said.is_file() else f"{lost}; continue with twotower train --resume")
+        printed.seek(0)
+        sys.stdout.write(printed.read())
 
 
 @contextmanager
@@ -109,6 +113,14 @@ def take_turns(ranks: Processes, directory: Path | None, sample_name: str, progr
             open_sample(open_dataset(directory, progress), sample_name, progress)
         compile_kernels(progress)
     ranks.allgather(np.zeros(1, np.uint8))
+
+
+def warn_of_crowding(ranks: Processes, threads: int) -> None:
+    """Say on stderr when the processes of this machine have more threads than cores; 0: as many as there are cores."""
+    most = (threads or max(1, ranks.cores // ranks.here)) * ranks.here
+    if ranks.rank == 0 and most > ranks.cores and ranks.size > 1:
+        crowd = f"{ranks.here} processes with {most // ranks.here} threads each"
+        print(f"{crowd} share {counted(ranks.cores, 'core')} here: they wait for each other", file=sys.stderr)
 
 
 def own_place(ranks: Processes, resumed: Path | None) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 
 PATIENCE = float(os.environ.get("TWOTOWER_PATIENCE", 600))  # seconds that a process waits for the others
@@ -22,6 +23,7 @@ class Processes:
 
     rank, size = 0, 1
     here = 1  # of them on this machine
+    cores = usable_cores()  # that those together may use; some launchers bind each to its own
 
     def allgather(self, own: np.ndarray) -> np.ndarray:
         """The arrays of all ranks, (P, …); all have one shape and dtype."""
@@ -96,7 +98,10 @@ def join(expected: int) -> Ranks:
     from mpi4py import MPI
 
     ranks = Ranks(MPI.COMM_WORLD)
-    ranks.here = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).Get_size()
+    local = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    ranks.here = local.Get_size()
+    if hasattr(os, "sched_getaffinity"):
+        ranks.cores = len(set().union(*local.allgather(os.sched_getaffinity(0))))
     tasks = os.environ.get("SLURM_NTASKS")
     if ranks.size != expected:
         started = f"; srun started {tasks} tasks that do not see each other, try srun --mpi=pmi2" if tasks else ""

@@ -12,7 +12,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twotower.core.config import CELL_OFFSETS, MEMORY_TERMS, Config
-from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
@@ -90,7 +89,7 @@ class Trainer:
         self.members = user_groups(dataset, territory_group, model.groups)
         widths = tables[0].shape[1], tables[1].shape[1]
         rng = generator(settings.seed, Stream.INITIAL_WEIGHTS)
-        threads = settings.threads or max(1, usable_cores() // processes().here)
+        threads = settings.threads or max(1, processes().cores // processes().here)
         rate = positives / len(self.pairs)
         self.batch_size = min(settings.batch_size, len(self.pairs))
         self.model = TwoTower(model, *widths, rng, rate, threads, dataset.n_territories)
