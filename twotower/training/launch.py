@@ -119,7 +119,7 @@ def warn_of_crowding(ranks: Processes, threads: int) -> None:
     """Say on stderr when the processes of this machine have more threads than cores; 0: as many as there are cores."""
     most = (threads or max(1, ranks.cores // ranks.here)) * ranks.here
     if ranks.rank == 0 and most > ranks.cores and ranks.size > 1:
-        crowd = f"{ranks.here} processes with {most // ranks.here} threads each"
+        crowd = f"{ranks.here} processes with {counted(most // ranks.here, 'thread')} each"
         print(f"{crowd} share {counted(ranks.cores, 'core')} here: they wait for each other", file=sys.stderr)
 
 

@@ -15,6 +15,7 @@ from twotower.data.sample import Pairs
 from twotower.metrics.per_territory import evaluate_scores
 from twotower.metrics.results import Evaluation
 from twotower.model.two_tower import TwoTower
+from twotower.training.processes import processes
 
 SCORING_BATCH = 32768  # pairs scored at a time
 
@@ -63,19 +64,22 @@ def predict_pairs(
     """Logits (n,) float32 of the pairs, in their order, title offsets included.
 
     They are taken user by user, so that each user is embedded about once. Memory terms that pairs bring are theirs:
-    those of training pairs leave out their own labels.
+    those of training pairs leave out their own labels. Processes that train together share out the batches.
     """
     memory: np.ndarray | None = getattr(pairs, "memory", None)
     if memory is None and scorer.memory is not None:
         memory = scorer.memory.of_pairs(pairs.user, pairs.title)
-    batcher, logits = scorer.batcher, np.empty(len(pairs.user), np.float32)
+    batcher, logits, together = scorer.batcher, np.zeros(len(pairs.user), np.float32), processes()
     by_user = np.argsort(pairs.user, kind="stable")
-    for start in range(0, len(by_user), batcher.batch_size):
-        index = by_user[start : start + batcher.batch_size]
-        own = None if memory is None else memory[index]
-        batch = batcher.batch_view(pairs.user[index], pairs.title[index], np.zeros(len(index), np.float32), own)
-        logits[index[batch.order]] = model.predict(batch)
+    for number, start in enumerate(range(0, len(by_user), batcher.batch_size)):
+        if number % together.size == together.rank:
+            index = by_user[start : start + batcher.batch_size]
+            own = None if memory is None else memory[index]
+            batch = batcher.batch_view(pairs.user[index], pairs.title[index], np.zeros(len(index), np.float32), own)
+            logits[index[batch.order]] = model.predict(batch)
         progress(stage, min(start + batcher.batch_size, len(by_user)), len(by_user))
+    if together.size > 1:  # each logit is 0 on all but one of them; added as integers, it keeps its bits
+        logits = together.allgather(logits.view(np.int32)).sum(0, dtype=np.int32).view(np.float32)
     if model.title_offsets is not None:
         logits += model.title_offsets[scorer.territory[pairs.user], pairs.title]
     return logits
