@@ -21,6 +21,7 @@ from twotower.data.memory.memory import Memory
 from twotower.data.sample import Pairs
 from twotower.metrics.average_precision import average_precision, average_precision_by
 from twotower.metrics.weighted_precision import weighted_average_precision
+from twotower.model.gradients import Sum, add
 from twotower.model.retrieval import Candidates, Retrieval, Users
 from twotower.model.two_tower import TwoTower
 from twotower.training.loop import make_optimiser
@@ -40,6 +41,7 @@ def compile_kernels(progress: Progress = silent) -> None:
             _compile_batches()
             _compile_plain_network()
             _compile_lowrank_network()
+            _compile_sums()
             _compile_metrics()
             _compile_retrieval()
             _compile_memory()
@@ -87,6 +89,11 @@ def _compile_plain_network() -> None:
 
 def _compile_lowrank_network() -> None:
     _one_step(ModelConfig(hidden=WIDTH, groups=2, head="lowrank", rank=1, title_bias=True))
+
+
+def _compile_sums() -> None:
+    """What adds parts of gradients, of which the tiny batches have one alone."""
+    add(Sum(np.zeros(WIDTH, np.float32), np.zeros((1, WIDTH), np.float32), 0))
 
 
 def _compile_metrics() -> None:
