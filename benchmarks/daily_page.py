@@ -10,7 +10,9 @@ from benchmarks.page import filled, table
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "daily.md"
 MARK = "daily"
 RECOVERED, SMOOTHED, WEEK = 0.9, 3, 7  # share of the goal; days of a mean; days that the goal is of
+MANY = 30  # days, from which on the plot has means of a week
 NAMES = {"drift": "drifting world", "retail": "Online Retail"}
+ARMS = ("updated", "replayed", "anew daily", "anew weekly", "never")  # in this order, each in a colour of its own
 Results = dict[str, Any]
 
 
@@ -56,9 +58,12 @@ def recovery(results: Results) -> str:
 
 
 def read(results: Path) -> dict[str, Results]:
-    """The JSON of each log that there is."""
+    """The JSON of each log that there is, its models in the order of ARMS."""
     paths = {name: results / f"daily-{name}.json" for name in NAMES}
-    return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
+    found = {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.is_file()}
+    for log in found.values():
+        log["arms"] = dict(sorted(log["arms"].items(), key=lambda arm: ARMS.index(arm[0])))
+    return found
 
 
 def write_page(results: Path) -> None:
@@ -78,10 +83,12 @@ def draw(found: dict[str, Results], path: Path) -> None:
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.2, 3.2 * len(found)), layout="constrained")
         for axes, (name, results) in zip(figure.subplots(len(found), squeeze=False)[:, 0], found.items(), strict=True):
-            for colour, (arm, days) in zip(COLOURS, results["arms"].items(), strict=False):
-                scores = [math.nan if day["pr_auc"] is None else day["pr_auc"] for day in days]
-                axes.plot(range(1, len(days) + 1), scores, color=colour, label=arm)
-            axes.set(title=NAMES[name], xlabel="day", ylabel="PR-AUC of held-out users")
+            span = WEEK if len(results["days"]) > MANY else 1
+            for arm, days in results["arms"].items():
+                scores = [mean([day["pr_auc"] for day in days[:n][-span:]]) for n in range(span, len(days) + 1)]
+                axes.plot(range(span, len(days) + 1), scores, color=COLOURS[ARMS.index(arm)], label=arm)
+            of = f", mean of {span} days" if span > 1 else ""
+            axes.set(title=f"{NAMES[name]}{of}", xlabel="day", ylabel="PR-AUC of held-out users")
             axes.legend(ncols=3, fontsize=8)
         figure.savefig(path, format="svg", metadata={"Date": None}, transparent=True)
     text = path.read_text("utf-8").replace(INK, "currentColor")
