@@ -154,7 +154,8 @@ def fuzz(name: str, seconds: int, seed: int, found: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("readers", nargs="*", choices=[[], *READERS], default=[])
+    parser.add_argument("readers", nargs="*", choices=[*READERS, []], default=[], metavar="READER",
+                        help=", ".join(READERS))  # fmt: skip
     parser.add_argument("--seconds", type=int, default=10, help="of each reader")
     parser.add_argument("--seed", type=int, default=1, help="of the inputs")
     parser.add_argument("--keep", action="store_true", help="add the smallest set of inputs that covers as much")

@@ -394,5 +394,8 @@ def self_check() -> bool:
     pack(packed, W)
     matmul(C, A, packed, work, 0)
     matmul_transposed(dW, A, B, work, 0)
-    exact = A.astype(float) @ W, A.T.astype(float) @ B
-    return all(np.allclose(product, e, rtol=1e-4, atol=1e-4) for product, e in zip((C, dW), exact, strict=True))
+    panels, some = np.empty(packed_size(29, 41), np.float32), np.empty((13, 41), np.float32)
+    pack(panels, B)
+    rows_of_transposed(some, A, 5, panels, work, 0)
+    exact = A.astype(float) @ W, A.T.astype(float) @ B, A.T.astype(float)[5:18] @ B
+    return all(np.allclose(product, e, rtol=1e-4, atol=1e-4) for product, e in zip((C, dW, some), exact, strict=True))
