@@ -99,3 +99,10 @@ def test_every_path_gives_the_same_product(name, tmp_path):
         assert path == "avx2"
     else:
         assert path == gemm.PATH or os.environ.get("NUMBA_DISABLE_JIT")
+
+
+@pytest.mark.parametrize("product", ["matmul", "matmul_transposed", "rows_of_transposed"])
+def test_the_self_check_notices_a_product_that_is_wrong(monkeypatch, product):
+    assert gemm.self_check()
+    monkeypatch.setattr(gemm, product, lambda C, *rest: C.fill(1))
+    assert not gemm.self_check()
