@@ -389,13 +389,12 @@ def self_check() -> bool:
     """Whether this path's products agree with float64 on a ragged shape; ``twotower doctor`` asks."""
     rng = np.random.default_rng(0)
     A, W, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((29, 37), (37, 41), (29, 41)))
-    C, dW = np.empty((29, 41), np.float32), np.empty((37, 41), np.float32)
+    C, dW, some = (np.empty((rows, 41), np.float32) for rows in (29, 37, 13))
     packed, work = np.empty(packed_size(37, 41), np.float32), np.empty(work_size(29, 41, 41), np.float32)
     pack(packed, W)
     matmul(C, A, packed, work, 0)
     matmul_transposed(dW, A, B, work, 0)
-    panels, some = np.empty(packed_size(29, 41), np.float32), np.empty((13, 41), np.float32)
-    pack(panels, B)
-    rows_of_transposed(some, A, 5, panels, work, 0)
-    exact = A.astype(float) @ W, A.T.astype(float) @ B, A.T.astype(float)[5:18] @ B
-    return all(np.allclose(product, e, rtol=1e-4, atol=1e-4) for product, e in zip((C, dW, some), exact, strict=True))
+    pack(packed, B)
+    rows_of_transposed(some, A, 5, packed, work, 0)
+    exact = (C, A.astype(float) @ W), (dW, A.T.astype(float) @ B), (some, A.T[5:18].astype(float) @ B)
+    return all(np.allclose(product, e, rtol=1e-4, atol=1e-4) for product, e in exact)
