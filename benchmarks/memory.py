@@ -3,9 +3,9 @@
     python -m benchmarks.memory                                    # 2 million users, 50 million pairs
     python -m benchmarks.memory --users 40000 --pairs 1000000
 
-The answer is checked first, on a small log: cosines and EASE against dense matrices, rates against counts. The log is
-made up: titles by a Zipf law, territories too, each user with about as many titles. Memory is that of the
-process at its largest, minus what it held when the log was there.
+The answer is checked first, on a small log: cosines and factors against dense matrices, rates against counts. The log
+is made up: titles by a Zipf law, territories too, each user with about as many titles. Memory is that of the process at
+its largest, minus what it held when the log was there.
 """
 
 import resource
@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from benchmarks.machine import processor
+from twotower.data.memory.factors import FACTORS, TITLES_PER_FACTOR
 from twotower.data.memory.knowledge import Knowledge, ones
 from twotower.data.memory.memory import Memory, blocks_of_days, training_terms
 from twotower.data.sample import Pairs
@@ -45,17 +46,17 @@ def made_up(users: int, pairs: int, titles: int, territories: int, labels: int, 
 
 def check() -> None:
     """Errors: AssertionError where the terms of a small log are not what their definitions say."""
-    known = made_up(400, 6000, 60, 9, 60)
+    known = made_up(400, 6000, 150, 9, 60)
     memory = Memory.of(known)
     X = known.watched.toarray().astype(np.float64)
     gram = X.T @ X
     cosines = gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram)).clip(1))
     np.fill_diagonal(cosines, 0)
     np.testing.assert_allclose(memory.cosines.toarray(), cosines, atol=1e-5)
-    P = np.linalg.inv(gram + 100 * np.eye(60))
-    B = -P / np.diag(P)
-    np.fill_diagonal(B, 0)
-    np.testing.assert_allclose(memory.ease.toarray(), B, atol=1e-5)
+    V = np.linalg.eigh(cosines + np.diag(np.diag(gram) > 0))[1]
+    root, V = np.sqrt(np.diag(gram).clip(1)), V[:, -min(FACTORS, 150 // TITLES_PER_FACTOR) :]
+    projected = V @ V.T / root[:, None] * root
+    np.testing.assert_allclose(memory.factors.watched @ memory.factors.scored.T, projected, atol=1e-3)
     world = np.log((known.history.sum(0) + 0.5) / (400 + 1))
     np.testing.assert_allclose(memory.tables[0, 3], world, atol=1e-5)
     some = np.arange(0, len(known.pairs), 7)  # no label of the user's fold, nor of a later block of days

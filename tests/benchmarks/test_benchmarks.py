@@ -104,5 +104,6 @@ def test_the_breakdown_of_a_step_covers_all_of_it(problem):
     assert sum(row["share"] for row in found["phases"].values()) == pytest.approx(1, abs=0.01)
     assert {"first layers", "second layers, back", "Adam", phases.BATCH} <= found["phases"].keys()
     assert all(row["busy"] is None or 0 <= row["busy"] <= 1 for row in found["phases"].values())
-    assert {"matmul", "matmul_transposed", "adam", "moments"} <= found["kernels_ms"].keys()
+    assert {"matmul", "adam", "moments"} <= found["kernels_ms"].keys()
+    assert {"matmul_transposed", "rows_of_transposed"} & found["kernels_ms"].keys(), "one of both, by the processor"
     assert "workspaces" in phases.table(found)

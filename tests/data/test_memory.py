@@ -9,19 +9,19 @@ import scipy.sparse as sp
 
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
-from twotower.data.memory import neighbours
+from twotower.data.memory import factors, neighbours
+from twotower.data.memory.factors import FACTORS, SCALES, Factors
 from twotower.data.memory.files import load_memory, save_memory
 from twotower.data.memory.knowledge import FOLDS, Knowledge, ones
 from twotower.data.memory.memory import BLOCKS, TERMS, TITLE_TERMS, Memory, blocks_of_days, training_terms
 from twotower.data.memory.neighbours import (
     NEIGHBOURS,
     cosine_neighbours,
-    ease_neighbours,
     profile_cosines,
     profile_scores,
 )
 from twotower.data.memory.regression import logistic_regression
-from twotower.data.memory.together import Together, count_together
+from twotower.data.memory.together import Together, count_together, parts
 from twotower.data.sample import Pairs
 
 USERS, TITLES = 90, 11
@@ -112,13 +112,13 @@ def test_scores_of_all_titles_are_those_of_pairs_however_weights_are_stored(rng,
     monkeypatch.setattr(neighbours, "DENSE_SHARE", share)
     T, H, users = 2 * neighbours.UNIT_BLOCK + 77, 5, np.arange(40, dtype=np.int64)
     watched = sp.csr_array((rng.random((40, T)) < 0.02).astype(np.float32))
-    drawn = (sp.random_array((T, T), density=0.2, format="csr", dtype=np.float32, rng=rng) for _ in range(2))
+    drawn = sp.random_array((T, T), density=0.2, format="csr", dtype=np.float32, rng=rng)
     uneven = sp.diags_array((rng.random(T) < 0.5).astype(np.float32))  # rows with many neighbours and with none
-    cosines, ease = (sp.csr_array(uneven @ weights) for weights in drawn)
-    for weights in (cosines, ease):
-        weights.eliminate_zeros()
+    cosines = sp.csr_array(uneven @ drawn)
+    cosines.eliminate_zeros()
+    drawn_factors = Factors(*rng.standard_normal((2, T, FACTORS)).astype(np.float32))
     tables = rng.standard_normal((len(TITLE_TERMS), 3, T)).astype(np.float32)
-    memory = Memory(watched, rng.integers(0, 3, 40), tables, cosines, ease)
+    memory = Memory(watched, rng.integers(0, 3, 40), tables, cosines, drawn_factors)
     user, title = np.repeat(users, T), np.tile(np.arange(T, dtype=np.int32), 40)
     memory.standardise(memory.of_pairs(user, title))
     m = memory.of_pairs(user, title).astype(np.float64)
@@ -131,18 +131,19 @@ def test_scores_of_all_titles_are_those_of_pairs_however_weights_are_stored(rng,
 
 
 DAMAGES = {
-    "no array": lambda kept: {name: value for name, value in kept.items() if name != "ease.data"},
-    "indices too large": lambda kept: kept | {"ease.indices": kept["ease.indices"] + 1},
+    "no array": lambda kept: {name: value for name, value in kept.items() if name != "scored"},
+    "indices too large": lambda kept: kept | {"cosines.indices": kept["cosines.indices"] + 1},
     "negative indices": lambda kept: kept | {"cosines.indices": kept["cosines.indices"] - 1},
-    "indices not sorted": lambda kept: kept | {"ease.indices": kept["ease.indices"][::-1].copy()},
-    "fractional indices": lambda kept: kept | {"ease.indices": kept["ease.indices"].astype(float)},
-    "bounds too short": lambda kept: kept | {"ease.indptr": kept["ease.indptr"][:-1]},
-    "bounds beyond the data": lambda kept: kept | {"ease.indptr": kept["ease.indptr"] * 2},
+    "indices not sorted": lambda kept: kept | {"cosines.indices": kept["cosines.indices"][::-1].copy()},
+    "fractional indices": lambda kept: kept | {"cosines.indices": kept["cosines.indices"].astype(float)},
+    "bounds too short": lambda kept: kept | {"cosines.indptr": kept["cosines.indptr"][:-1]},
+    "bounds beyond the data": lambda kept: kept | {"cosines.indptr": kept["cosines.indptr"] * 2},
     "NaN": lambda kept: kept | {"tables": np.full_like(kept["tables"], np.nan)},
-    "infinite": lambda kept: kept | {"ease.data": np.full_like(kept["ease.data"], np.inf)},
+    "infinite": lambda kept: kept | {"scored": np.full_like(kept["scored"], np.inf)},
     "doubles": lambda kept: kept | {"mean": kept["mean"].astype(float)},
     "spread 0": lambda kept: kept | {"spread": kept["spread"] * 0},
     "cosine below 0": lambda kept: kept | {"cosines.data": -kept["cosines.data"]},
+    "other factors": lambda kept: kept | {"watched": kept["watched"][:, :-1].copy()},
     "other titles": lambda kept: kept | {"tables": kept["tables"][:, :, :-1].copy()},
     "other terms": lambda kept: kept | {"mean": kept["mean"][:-1]},
 }
@@ -164,8 +165,8 @@ def test_a_file_holds_all_but_the_users(saved):
     data, memory, path = saved
     found = load_memory(path, data)
     np.testing.assert_array_equal(found.tables, memory.tables)
-    for name in ("cosines", "ease"):
-        np.testing.assert_array_equal(getattr(found, name).toarray(), getattr(memory, name).toarray())
+    np.testing.assert_array_equal(found.cosines.toarray(), memory.cosines.toarray())
+    np.testing.assert_array_equal(found.factors, memory.factors)
     assert np.diff(found.cosines.indptr).max() <= NEIGHBOURS and len(found.tables) == len(TITLE_TERMS)
 
 
@@ -226,22 +227,46 @@ def test_neighbours_of_equal_knowledge_are_kept_and_those_of_another_are_not(rng
     first, again = neighbours.neighbours_of(known), neighbours.neighbours_of(replace(known, of_history=None))
     assert first is again and len(asked) == 1
     np.testing.assert_array_equal(first.cosines.toarray(), cosine_neighbours(known.together()).toarray())
-    np.testing.assert_array_equal(first.ease.toarray(), ease_neighbours(known.together()).toarray())
     with pytest.raises(ValueError, match="read-only"):
-        first.ease.data[0] = 1
+        first.factors.scored[0] = 1
     for other in (known.without_labels_of(0), replace(known, history=known.history[::-1], of_history=None)):
         found = neighbours.neighbours_of(other)
-        assert found.ease.nnz and abs(found.ease - first.ease).max() > 0
+        assert found.factors.scored.any() and np.abs(found.factors.scored - first.factors.scored).max() > 0
     monkeypatch.setattr(neighbours, "KEPT_BYTES", 1)
     neighbours.neighbours_of(known.without_labels_of(2))
     assert len(neighbours._kept) == 1, "the last asked for stays, however large"
 
 
-@pytest.mark.parametrize("most", [5, 12])
-def test_cosines_of_many_titles_are_those_of_few(rng, monkeypatch, most):
+def test_what_is_known_of_many_titles_is_what_is_known_of_few(rng, monkeypatch):
     known = known_of(rng)
     few = neighbours.neighbours_of(known)
-    monkeypatch.setattr(neighbours, "MOST_TITLES", most)
+    monkeypatch.setattr(neighbours, "MOST_TITLES", 5)
     many = neighbours.neighbours_of(known)
     np.testing.assert_allclose(many.cosines.toarray(), few.cosines.toarray(), rtol=1e-5, atol=1e-7)
-    assert np.count_nonzero(many.ease.toarray().any(0)) <= most
+    np.testing.assert_allclose(many.factors.scored, few.factors.scored, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all eigenvectors", "Lanczos"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_factors_are_the_projection_on_the_leading_eigenvectors(rng, monkeypatch, whole, sparse):
+    """Against the singular vectors of the log itself; a title that nobody watched has none."""
+    monkeypatch.setattr(factors, "WHOLE", 1000 if whole else 0)
+    X = (rng.random((300, 300)) < 0.2 * rng.random(300)).astype(np.float32)
+    X[:, 7] = 0
+    viewers = X.sum(0)
+    unit = X / np.sqrt(np.maximum(viewers, 1))
+    V = np.linalg.svd(unit.astype(np.float64))[2][:FACTORS].T
+    root = np.sqrt(np.maximum(viewers, 1))
+    cosine = unit.T @ unit
+    np.fill_diagonal(cosine, 0)
+    found = Factors.of(sp.csr_array(cosine) if sparse else cosine, viewers)
+    for r in SCALES:
+        expected = V[:, :r] @ V[:, :r].T / root[:, None] * root
+        np.testing.assert_allclose(found.watched[:, :r] @ found.scored[:, :r].T, expected, atol=2e-4)
+    assert not found.watched[7].any() and found.watched[8].any()
+    history = sp.csr_array(X[:5])
+    expected = X[:5] @ found.watched / np.sqrt(np.maximum(X[:5].sum(1, keepdims=True), 1))
+    np.testing.assert_allclose(found.profiles(*parts(history)[:2]), expected, rtol=1e-4, atol=1e-6)
+    moved = found.take(np.array([8, -1, 300]))
+    np.testing.assert_array_equal(moved.scored[0], found.scored[8])
+    assert moved.scored.shape == (3, FACTORS) and not moved.scored[1:].any()

@@ -9,12 +9,13 @@ from tiny_experiments import run_tiny
 from twotower.core.errors import InputError
 from twotower.data.memory.knowledge import Knowledge, ones, viewers_of
 from twotower.data.memory.memory import TERMS, Memory, training_terms
-from twotower.data.memory.neighbours import cosine_neighbours, ease_weights, keep_largest
+from twotower.data.memory.neighbours import cosine_neighbours, keep_largest
 from twotower.data.memory.rates import PSEUDO_USERS, log_rates
 from twotower.data.memory.regression import RIDGE, logistic_regression
 from twotower.data.sample import Pairs
+from twotower.experiments.rivals.ease import Ease, ease_weights
 from twotower.experiments.rivals.factorisation import CONFIDENCE, DECAY, solve
-from twotower.experiments.rivals.neighbours import Ease, ItemKNN
+from twotower.experiments.rivals.neighbours import ItemKNN
 from twotower.experiments.rivals.popularity import Popular
 from twotower.experiments.rivals.registry import RIVALS, Calibrated, blocks
 from twotower.training.run import RunReader
@@ -94,7 +95,7 @@ def test_ease_predicts_each_title_from_the_others_best(rng):
 def test_ease_beyond_its_limit_knows_the_most_watched_titles(rng, monkeypatch):
     known = make_known(rng)
     whole = Ease(known).scores(np.arange(USERS))
-    monkeypatch.setattr("twotower.data.memory.neighbours.MOST_TITLES", 5)
+    monkeypatch.setattr("twotower.experiments.rivals.ease.MOST_TITLES", 5)
     most = np.argsort(-known.watched.sum(0), kind="stable")[:5]
     part = Ease(known).scores(np.arange(USERS))
     assert part.shape == whole.shape and not part[:, np.setdiff1d(np.arange(TITLES), most)].any()

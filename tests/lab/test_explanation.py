@@ -249,7 +249,9 @@ def test_memory_is_told_by_term_and_by_title_of_the_history(run_of, data, kind):
     assert part["history"] == len(history) and {of_title["row"] for of_title in part["titles"]} <= history
     assert part["titles"][0]["name"] == data.titles.get("name", data.title_ids)[part["titles"][0]["row"]]
     sizes = [abs(of_title["contribution"]) for of_title in part["titles"]]
-    assert sizes == sorted(sizes, reverse=True) and len(sizes) == min(3, part["related"])
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) == 3 <= len(history)
+    every = of(run_of(kind), data, user, title, top=99)["memory"]["titles"]
+    assert part["related"] == sum(of_title["cosine"] > 0 for of_title in every)
 
 
 def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, data):
@@ -262,8 +264,8 @@ def test_what_titles_of_the_history_bring_is_what_is_lost_without_them(run_of, d
     linear = pair.shared + pair.own  # the units that are active for this pair included
     with_history = memory.of_users(np.array([user]), linear)[0, title]
     unrelated = open_memory(run_of("memory"), data, model)
-    for name in ("cosines", "ease"):
-        getattr(unrelated, name).data[:] = 0
+    unrelated.cosines.data[:] = 0
+    unrelated.factors = unrelated.factors._replace(watched=np.zeros_like(unrelated.factors.watched))
     lost = with_history - unrelated.of_users(np.array([user]), linear)[0, title]
     assert sum(of_title["contribution"] for of_title in part["titles"]) == pytest.approx(lost, abs=1e-4)
     assert abs(lost) > 1e-3

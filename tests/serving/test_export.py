@@ -71,13 +71,15 @@ def test_with_memory_the_formula_is_the_score(tiny_world, tmp_path, name, users)
         matrix[np.repeat(np.arange(len(matrix)), np.diff(kept["indptr"])), kept["indices"]] = kept["data"]
         return matrix
 
-    history, cosines, ease = (dense(file) for file in ("history", "cosines", "ease"))
+    history, cosines = (dense(file) for file in ("history", "cosines"))
+    profiles, factors = (np.load(out / f"{array}.npy") for array in ("profiles", "factors"))
+    of_factors = [profiles[:, :n] @ factors[:, :n].T for n in (8, 24, 72)]
     codes = column(out / "territories.csv", "territory")
     lives_in = [codes.index(code) for code in column(out / "users.csv", "territory")]
     cos = history @ cosines / np.sqrt(np.maximum(history.sum(1), 1))[:, None]
-    own = a[:, :1] * cos + a[:, 1:2] * np.log(cos + 0.001) + a[:, 2:3] * (history @ ease) + a[:, 3:]
+    of_pair = np.stack([cos, np.log(cos + 0.001), *of_factors, np.ones_like(cos)], axis=-1)  # (n, T, 6)
+    own = np.einsum("ntx,nx->nt", of_pair, a)
     units, of_user, of_title = (np.load(out / f"{array}.npy") for array in ("units", "unit_user", "unit_title"))
-    of_pair = np.stack([cos, np.log(cos + 0.001), history @ ease, np.ones_like(cos)], axis=-1)  # (n, T, 4)
     hidden = np.maximum(of_title[lives_in] + np.einsum("ntx,nxj->ntj", of_pair, of_user), 0)
     layer = np.einsum("nj,ntj->nt", units, hidden)
     assert np.abs(layer - layer[:, :1]).max() > 0.01, "and so do its units"
@@ -90,8 +92,8 @@ def test_with_memory_the_formula_is_the_score(tiny_world, tmp_path, name, users)
     assert np.abs(own - own[:, :1]).max() > 0.01, "histories matter"
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert "log(cos + 0.001)" in manifest["formula"]
-    named = {"memory.npy", "history.npz", "cosines.npz", "ease.npz", "units.npy", "unit_user.npy", "unit_title.npy"}
-    assert named < set(manifest["files"])
+    named = "memory.npy", "history.npz", "cosines.npz", "profiles.npy", "factors.npy"
+    assert {*named, "units.npy", "unit_user.npy", "unit_title.npy"} < set(manifest["files"])
 
 
 def test_some_users_in_the_order_asked_for(runs, tiny_world, tmp_path):

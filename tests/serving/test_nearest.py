@@ -70,7 +70,7 @@ def test_neighbours_of_the_history_are_candidates(opened):
     nearest.index = SimpleNamespace(query=lambda q, k, threads: (np.full((len(q), k), 2**32 - 1, np.uint64), None))
     titles, _ = nearest.top(opened.rows, 10, opened.seen)
     memory, place = opened.ranker.memory, opened.data.user_territory[opened.rows]
-    near = (memory.history[opened.rows] @ (abs(memory.cosines) + abs(memory.ease))).todense() > 0
+    near = (memory.history[opened.rows] @ abs(memory.cosines)).todense() > 0
     near &= np.isfinite(opened.ranker.bias[place])
     for row, (first, last) in enumerate(zip(opened.seen[0][:-1], opened.seen[0][1:], strict=True)):
         near[row, opened.seen[1][first:last]] = False
@@ -107,9 +107,16 @@ def test_the_command_writes_an_index_and_says_what_it_is_worth(opened, tmp_path)
     np.testing.assert_array_equal(np.load(out / "available.npy"), np.asarray(data.availability).T)
 
     index, U, V = voyager.Index.load(str(out / "index.voy")), np.load(out / "users.npy"), np.load(out / "titles.npy")
-    found, _ = index.query(np.append(U[7], 1).astype(np.float32), 5)
     bias = np.array([vector[V.shape[1]] for vector in index.get_vectors(list(range(len(V))))])
-    z = V @ U[7] + bias
+    z, query = V @ U[7] + bias, np.append(U[7], 1)
+    if (out / "memory.npy").exists():  # as in docs/how-to/serve.md
+        profiles, factors, a = (np.load(out / f"{name}.npy") for name in ("profiles", "factors", "memory"))
+        profile, a = profiles[7], a[7]
+        weight = np.repeat([a[2] + a[3] + a[4], a[3] + a[4], a[4]], [8, 16, 48])
+        query = np.concatenate([query, profile * weight])
+        for n, own in zip((8, 24, 72), a[2:5], strict=True):
+            z += own * (factors[:, :n] @ profile[:n])
+    found, _ = index.query(query.astype(np.float32), 5)
     assert len(set(found.tolist()) & set(np.argsort(-z)[:5].tolist())) >= 4
 
 

@@ -161,10 +161,12 @@ def test_memory_goes_by_the_ids_of_titles_and_the_codes_of_territories(home):
             old = shop.territories.code.index(code)
             np.testing.assert_array_equal(after.tables[:, c, there], before.tables[:, old, titles])
             np.testing.assert_array_equal(after.tables[:, c, new], before.unwatched[:, old])
-    for name in ("cosines", "ease"):
-        old, moved = (getattr(memory, name).toarray() for memory in (before, after))
-        np.testing.assert_array_equal(moved[np.ix_(there, there)], old[np.ix_(titles, titles)])
-        assert not moved[new].any() and not moved[:, new].any()
+    old, moved = (memory.cosines.toarray() for memory in (before, after))
+    np.testing.assert_array_equal(moved[np.ix_(there, there)], old[np.ix_(titles, titles)])
+    assert not moved[new].any() and not moved[:, new].any()
+    for own, kept in zip(after.factors, before.factors, strict=True):
+        np.testing.assert_array_equal(own[there], kept[titles])
+        assert kept.any() and not own[new].any()
     unknown = after.tables[:, data.territories.code.index("AD")]
     for term, values in zip(TITLE_TERMS, unknown, strict=True):
         if term.endswith("world"):

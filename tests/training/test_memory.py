@@ -118,7 +118,7 @@ def test_every_method_of_an_experiment_may_have_memory(own_world, tmp_path):
 def test_a_score_with_memory_is_explained(run):
     result = CliRunner().invoke(cli, ["explain", str(run.path), "--user", "77", "--title", "#11"])
     assert result.exit_code == 0, result.output
-    for words in ("⟨m, w + d⟩", "memory term", "labels, territory", "of the group", "in the user's history go with"):
+    for words in ("⟨m, w + d⟩", "memory term", "labels, territory", "of the group", "history are neighbours of"):
         assert words in result.stdout
 
 

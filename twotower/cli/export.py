@@ -48,8 +48,8 @@ def export(
     The score users[u] · titles[t] + bias[territory of u, t] is the model's logit. Users are those of DIR, by
     default the dataset that RUN was trained on.
 
-    A run with memory adds the part of users' histories: memory.npy, history.npz, cosines.npz and ease.npz,
-    which the formula in manifest.json puts together.
+    A run with memory adds the part of users' histories: memory.npy, history.npz, cosines.npz, profiles.npy and
+    factors.npy, which the formula in manifest.json puts together.
 
     --onnx adds user.onnx, title.onnx and score.onnx (and memory.onnx), which score users and titles that are not in
     the arrays from their features.

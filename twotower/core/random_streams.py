@@ -38,6 +38,7 @@ class Stream(IntEnum):
     RANDOM_SPLIT = 53  # history, training and test events of a log without times
     SVD_START = 54  # start vector of the singular value decomposition
     HELD_OUT_TITLES = 55  # titles of histories that the weighting of vectors is chosen by
+    FACTORS_START = 56  # start vector of the eigenvectors that make factors of titles
     # experiments
     RANDOM_GROUPS = 70  # control: territories assigned to groups at random
     SHUFFLED_HEADS = 71  # control: users served by the head of another user's territory

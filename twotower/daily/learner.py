@@ -92,7 +92,7 @@ class DayLearner:
         if self.memory is not None:
             kept, T = self.memory, self.counts.labels.shape[1]
             nobody = sp.csr_array((0, T), dtype=np.float32)
-            memory = Memory(nobody, np.empty(0, np.int64), kept.tables, kept.cosines, kept.ease)
+            memory = Memory(nobody, np.empty(0, np.int64), kept.tables, kept.cosines, kept.factors)
             memory.unwatched, memory.mean, memory.spread = kept.unwatched, kept.mean, kept.spread
             save_memory(memory, writer.path / MEMORY)
         writer.facts["state"] = {"counted_days": self.counts.days, "group_prior": self.group_prior}
@@ -113,7 +113,7 @@ class DayLearner:
         self.terms = None
         if self.memory is not None:
             kept = self.memory
-            self.terms = Memory(day.history, self.territory.astype(np.int64), kept.tables, kept.cosines, kept.ease)
+            self.terms = Memory(day.history, self.territory.astype(np.int64), kept.tables, kept.cosines, kept.factors)
             self.terms.mean, self.terms.spread = kept.mean, kept.spread
         self.scorer = self.scorer_of(day.vectors, self.territory, self.terms)
 
@@ -147,8 +147,8 @@ class DayLearner:
         group = np.asarray(self.group, np.int64) - min(0, int(self.group.min()))
         tables, unwatched = self.counts.tables(dataset, group, day)
         T = dataset.n_titles
-        cosines, ease = (widened(matrix, T) for matrix in (self.memory.cosines, self.memory.ease))
-        self.memory = self.memory._replace(tables=tables, unwatched=unwatched, cosines=cosines, ease=ease)
+        cosines, factors = widened(self.memory.cosines, T), self.memory.factors.take(np.arange(T))
+        self.memory = self.memory._replace(tables=tables, unwatched=unwatched, cosines=cosines, factors=factors)
         assert tables.shape == (len(TITLE_TERMS), dataset.n_territories, T)
 
     def of_day(self, pairs: Pairs) -> Pairs:

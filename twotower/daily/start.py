@@ -116,7 +116,7 @@ def learner_of(trainer: Trainer, run: RunReader, sampled: Sample) -> DayLearner:
     memory = None
     if trainer.memory is not None:
         kept = trainer.memory
-        memory = Kept(kept.tables, kept.unwatched, kept.mean, kept.spread, kept.cosines, kept.ease)
+        memory = Kept(kept.tables, kept.unwatched, kept.mean, kept.spread, kept.cosines, kept.factors)
     prior = run.facts.get("title_offsets", {}).get("group_prior")
     groups = np.asarray(group, np.int16)
     return DayLearner(config, trainer.model, trainer.optimiser, trainer.state, groups, counts, memory,

@@ -11,18 +11,19 @@
 
     logit(user, title) = <users[user], titles[title]> + bias[territory of the user, title],  probability = sigmoid
 
-A model with memory has four more. Its terms of territories and titles are in the bias; those of a user's history are
+A model with memory has five more. Its terms of territories and titles are in the bias; those of a user's history are
 no inner product, and are added as the manifest's formula says:
 
-    memory.npy                 (n, 4) float32   coefficients of each user: of cos, log(cos + 0.001), ease, and 1
+    memory.npy                 (n, 6) float32   coefficients of each user: of cos, log(cos + 0.001), few, some, all, 1
     history.npz                (n, T)           1 where the user watched the title in the history
-    cosines.npz, ease.npz      (T, T) float32   weights between titles
-                               CSR, as scipy.sparse.load_npz reads: data, indices, indptr, shape
+    cosines.npz                (T, T) float32   between titles; both are CSR, as scipy.sparse.load_npz reads
+    profiles.npy, factors.npy  (n, R), (T, R) float32   of users and titles: few, some and all are the products of
+                                                the first 8, the first 24 and all factors
 
 and, where its ReLU layer has H units, three more:
 
     units.npy                  (n, H) float32   weights of the units of each user
-    unit_user.npy              (n, 4, H) float32   coefficients of the units, as in memory.npy
+    unit_user.npy              (n, 6, H) float32   coefficients of the units, as in memory.npy
     unit_title.npy             (C, T, H) float32   what a title brings the units in a territory
 
 The network is not needed to score with them; ``onnx_graphs`` adds it for users and titles that are not among them.
@@ -41,6 +42,7 @@ from twotower.core.staging import StagedDirectory
 from twotower.core.storage import reserve_array, write_csv
 from twotower.core.version import __version__
 from twotower.data.dataset import Dataset
+from twotower.data.memory.factors import SCALES
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.data.sample import Sample
 from twotower.model.memory import MemoryWeights
@@ -56,12 +58,15 @@ from twotower.training.run import RunReader
 
 FORMULA = "logit = users[user] · titles[title] + bias[territory of the user, title]"
 MEMORY_FORMULA = (
-    f"{FORMULA} + a[0]·cos + a[1]·log(cos + {SMALLEST_COSINE}) + a[2]·ease + a[3], where a = memory[user], "
-    "cos = (history[user] · cosines)[title] / √max(1, titles in history[user]), ease = (history[user] · ease)[title]"
+    f"{FORMULA} + a[0]·cos + a[1]·log(cos + {SMALLEST_COSINE}) + a[2]·few + a[3]·some + a[4]·all + a[5], where "
+    "a = memory[user], "
+    "cos = (history[user] · cosines)[title] / √max(1, titles in history[user]), "
+    f"few = profiles[user, :{SCALES[0]}] · factors[title, :{SCALES[0]}], some = profiles[user, :{SCALES[1]}] · "
+    f"factors[title, :{SCALES[1]}], all = profiles[user] · factors[title]"
 )
 UNIT_FORMULA = (
     f"{MEMORY_FORMULA}, + units[user] · max(0, unit_title[territory of the user, title] + b[0]·cos + "
-    f"b[1]·log(cos + {SMALLEST_COSINE}) + b[2]·ease + b[3]), where b = unit_user[user]"
+    f"b[1]·log(cos + {SMALLEST_COSINE}) + b[2]·few + b[3]·some + b[4]·all + b[5]), where b = unit_user[user]"
 )
 
 
@@ -161,7 +166,9 @@ def write_memory(path: Path, memory: Memory, rows: np.ndarray, weights: MemoryWe
         np.save(path / "units.npy", weights.units)
         np.save(path / "unit_user.npy", memory.unit_coefficients(rows, weights.layer))
         np.save(path / "unit_title.npy", memory.layer(weights.layer).of_titles.transpose(0, 2, 1))
-    for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines), ("ease", memory.ease)):
+    np.save(path / "profiles.npy", memory.profiles(rows))
+    np.save(path / "factors.npy", memory.factors.scored)
+    for name, matrix in (("history", memory.history[rows]), ("cosines", memory.cosines)):
         sp.save_npz(path / f"{name}.npz", matrix, compressed=False)
 
 

@@ -6,8 +6,8 @@ The index has one vector per title, <V, b̄> with the mean of its bias over the 
 <s·U, 1>: one index serves all territories. It misses what a single territory likes, so that as many titles with the
 largest bias there are candidates too. One index per territory would find as much alone, and be C times as large.
 
-What titles have to do with a user's history is no inner product. So with memory as many further candidates come from
-the neighbours of the history; the index alone would miss most of the best titles.
+With memory the vectors go on with the factors of titles, and the query with the user's profile, weighted. The cosines
+between a title and a history are no inner product: as many further candidates come from the history's neighbours.
 """
 
 import time
@@ -21,6 +21,7 @@ from twotower.core.environment import usable_cores
 from twotower.core.errors import InputError
 from twotower.core.formatting import counted
 from twotower.core.progress import Progress, silent
+from twotower.data.memory.factors import FACTORS, SCALES
 from twotower.data.memory.memory import SMALLEST_COSINE
 from twotower.data.memory.together import parts
 from twotower.model.engine.candidates import rank_candidates
@@ -69,6 +70,24 @@ class IndexReport(NamedTuple):
         )
 
 
+class Recalled(NamedTuple):
+    """What ``rank_candidates`` takes of the memory of users, in its order."""
+
+    start: np.ndarray
+    history: np.ndarray
+    cosine_start: np.ndarray
+    cosine_title: np.ndarray
+    cosine_weight: np.ndarray
+    profile: np.ndarray  # (n, R)
+    factors: np.ndarray  # (T, R)
+    scales: tuple[int, ...]
+    coefficient: np.ndarray  # (n, 6)
+    smallest: np.float32
+    of_title: np.ndarray  # (C, T, H)
+    of_unit: np.ndarray  # (n, 6, H)
+    unit_weight: np.ndarray  # (n, H)
+
+
 class NearestTitles:
     """The titles of a ranker in an index, which is asked for so many ``candidates`` per user."""
 
@@ -79,7 +98,8 @@ class NearestTitles:
         users = np.bincount(np.asarray(ranker.dataset.user_territory)[rows], minlength=len(ranker.bias))
         weight = np.where(np.isfinite(ranker.bias), np.maximum(users, 1e-9)[:, None], 0)  # (C, T)
         bias = np.einsum("ct,ct->t", weight, np.where(weight > 0, ranker.bias, 0)) / np.maximum(weight.sum(0), 1e-12)
-        vectors = np.column_stack([V, bias]).astype(np.float32)
+        factors = () if ranker.memory is None else (ranker.memory.factors.scored,)
+        vectors = np.column_stack([V, bias, *factors]).astype(np.float32)
         longest_first = np.argsort(-np.einsum("td,td->t", vectors, vectors), kind="stable")
         self.index = voyager.Index(voyager.Space.InnerProduct, vectors.shape[1], LINKS, CONSTRUCTION)
         # voyager adds a column that makes all vectors as long as the longest one that it has seen
@@ -107,7 +127,8 @@ class NearestTitles:
         place, (seen_start, seen_titles) = place.astype(np.int64), seen
 
         def rank(part: slice) -> None:
-            query = np.column_stack([U[part], np.ones(len(U[part]), np.float32)])
+            recalled = self._recalled(rows[part], users.group[part])
+            query = np.column_stack([U[part], np.ones(len(U[part]), np.float32), *self._of_factors(recalled)])
             try:
                 found = self.index.query(query, self.candidates, 1)[0].astype(np.int32)
             except RuntimeError:  # fewer titles can be reached: then the other candidates have to do
@@ -115,24 +136,38 @@ class NearestTitles:
             bounds = slice(part.start, part.stop + 1)
             rank_candidates(
                 titles[part], scores[part], found, self.popular, U[part], ranker.retrieval.V, ranker.bias, place[part],
-                seen_start[bounds], seen_titles, *self._recalled(rows[part], users.group[part]),
+                seen_start[bounds], seen_titles, *recalled,
             )  # fmt: skip
 
         model.threads.run(rank, [slice(i, i + USERS_AT_ONCE) for i in range(0, len(rows), USERS_AT_ONCE)])
         return titles, scores
 
-    def _recalled(self, rows: np.ndarray, group: np.ndarray) -> tuple[np.ndarray | np.float32, ...]:
+    def _recalled(self, rows: np.ndarray, group: np.ndarray) -> Recalled:
         """What ``rank_candidates`` takes of the memory of users (n,); nothing where there is none."""
-        memory, n = self.ranker.memory, len(rows)
+        memory, n, T = self.ranker.memory, len(rows), len(self.ranker.retrieval.V)
         if memory is None:
-            empty = sp.csr_array((n, len(self.ranker.retrieval.V)), dtype=np.float32)
-            nothing = np.zeros((n, 4), np.float32), np.zeros((n, 4, 0), np.float32), np.zeros((n, 0), np.float32)
-            layer = np.zeros((1, 1, 0), np.float32)
-            return *parts(empty)[:2], *parts(empty), *parts(empty), nothing[0], SMALLEST, layer, *nothing[1:]
+            start, title = np.zeros(n + 1, np.int64), np.empty(0, np.uint32)
+            layer = np.zeros((n, 6, 0), np.float32), np.zeros((n, 0), np.float32)
+            return Recalled(
+                start, title, *parts(sp.csr_array((T, T), dtype=np.float32)), np.zeros((n, FACTORS), np.float32),
+                np.zeros((T, FACTORS), np.float32), SCALES, np.zeros((n, 6), np.float32), SMALLEST,
+                np.zeros((1, 1, 0), np.float32), *layer,
+            )  # fmt: skip
         weights = self.ranker.weights.rows(group)
-        own = memory.coefficients(rows, weights.linear), SMALLEST, self.of_titles
-        units = memory.unit_coefficients(rows, weights.layer), np.ascontiguousarray(weights.units)
-        return *memory.histories(rows), *parts(memory.cosines), *parts(memory.ease), *own, *units
+        return Recalled(
+            *memory.histories(rows), *parts(memory.cosines), memory.profiles(rows), memory.factors.scored, SCALES,
+            memory.coefficients(rows, weights.linear), SMALLEST, self.of_titles,
+            memory.unit_coefficients(rows, weights.layer), np.ascontiguousarray(weights.units),
+        )  # fmt: skip
+
+    def _of_factors(self, recalled: Recalled) -> tuple[np.ndarray, ...]:
+        """The part (n, R) of queries that meets the factors of titles; none without memory."""
+        if self.ranker.memory is None:
+            return ()
+        weight = np.zeros_like(recalled.profile)
+        for scale, a in zip(SCALES, recalled.coefficient[:, 2:5].T, strict=True):
+            weight[:, :scale] += a[:, None]
+        return (recalled.profile * weight,)
 
 
 def recall_of(found: np.ndarray, exact: np.ndarray) -> float:

@@ -24,6 +24,7 @@ from twotower.core.config import BATCHNORM_EPS, MEMORY_TERMS
 from twotower.core.errors import InputError
 from twotower.data.dataset import Dataset
 from twotower.data.features.basis import FACTS
+from twotower.data.memory.factors import SCALES
 from twotower.data.memory.memory import SMALLEST_COSINE, Memory
 from twotower.model.layers import BatchNormReLU
 from twotower.model.tower import Tower
@@ -267,23 +268,19 @@ def memory_graph(memory: Memory) -> Graph:
     neighbour, cosine = padded_rows(memory.cosines)
     found, weight = (flat(graph("Gather", table, watched)) for table in (neighbour, cosine))
     cosines = at(graph("ScatterElements", wide, found, weight, axis=1, reduction="add"))
-    cosines = graph("Div", cosines, graph("Sqrt", graph("Max", count, np.ones((), np.float32))))
-    # each title is predicted from few others, so these are looked up in the history
-    source, strength = padded_rows(sp.csr_array(memory.ease.T))
-    one = graph("Expand", np.ones((1, 1), np.float32), graph("Shape", watched))
-    ones = graph("ScatterElements", wide, watched, one, axis=1)
+    root = graph("Sqrt", graph("Max", count, np.ones((), np.float32)))
+    cosines = graph("Div", cosines, root)
+    # factors of the history, added up, meet those of the title; there is a row of zeros for what is not known
+    of_watched, of_scored = (np.vstack([part, np.zeros_like(part[:1])]) for part in memory.factors)
+    profile = graph("Div", graph("ReduceSum", graph("Gather", of_watched, watched), np.array([1]), keepdims=0), root)
     known = graph("Where", graph("Less", "title", np.array(0)), np.array(T), "title")
-    first = graph("Unsqueeze", graph("Mul", row, np.array(T + 1)), np.array([1]))
-    sources = graph("Add", graph("Gather", source, known), first)
-    is_watched = graph("Gather", graph("Reshape", ones, np.array([-1])), sources)  # (m, E)
-    ease = graph("Mul", is_watched, graph("Gather", strength, known))
-    ease = graph("ReduceSum", ease, np.array([1]), keepdims=1)
+    products = graph("Mul", profile, graph("Gather", of_scored, known))  # (m, R)
+    leading = [graph("Slice", products, np.array([0]), np.array([scale]), np.array([1])) for scale in SCALES]
+    of_factors = [graph("ReduceSum", part, np.array([1]), keepdims=1) for part in leading]
 
     length = graph("Log", graph("Add", count, np.ones((), np.float32)))
     log_cosine = graph("Log", graph("Add", cosines, np.array(SMALLEST_COSINE, np.float32)))
-    times_length = [graph("Mul", values, length) for values in (cosines, ease)]
-    every_length = graph("Expand", length, graph("Shape", ease))
-    terms = [of_titles, cosines, log_cosine, times_length[0], every_length, ease, times_length[1]]
+    terms = [of_titles, cosines, log_cosine, graph("Expand", length, graph("Shape", cosines)), *of_factors]
     m = graph("Sub", graph("Concat", *terms, axis=1), memory.mean)
     graph("Div", m, memory.spread, out="memory")
     return graph

@@ -100,8 +100,8 @@ def remembered(run: RunReader, path: Path, dataset: Dataset) -> Memory:
 def memory_by_id(kept: Kept, territory: np.ndarray, title: np.ndarray, users: np.ndarray) -> Kept:
     """The memory of the territories (C',) and titles (T',) in these rows of it.
 
-    A title −1 has the terms of one that nobody has watched, and no neighbours. A territory −1 has no users to speak of:
-    its rates are those of the world, and its latest labels the average, weighted by ``users`` (C,).
+    A title −1 has the terms of one that nobody has watched, no neighbours and no factors. A territory −1 has no users
+    to speak of: its rates are those of the world, and its latest labels the average, weighted by ``users`` (C,).
     """
     known = np.concatenate([kept.tables, kept.unwatched[:, :, None]], axis=2)[:, :, title]  # (F_t, C, T')
     world = np.average(known, axis=1, weights=np.maximum(users, 1e-9)).astype(np.float32)  # (F_t, T')
@@ -111,13 +111,11 @@ def memory_by_id(kept: Kept, territory: np.ndarray, title: np.ndarray, users: np
     column = np.full(kept.tables.shape[2], UNKNOWN)
     column[title[title >= 0]] = np.flatnonzero(title >= 0)
 
-    def moved(weights: sp.csr_array) -> sp.csr_array:
-        own = weights.tocoo()
-        row, neighbour = column[own.row], column[own.col]
-        both = (row >= 0) & (neighbour >= 0)
-        return sp.csr_array((own.data[both], (row[both], neighbour[both])), shape=(len(title), len(title)))
-
-    return kept._replace(tables=tables, unwatched=unwatched, cosines=moved(kept.cosines), ease=moved(kept.ease))
+    own = kept.cosines.tocoo()
+    row, neighbour = column[own.row], column[own.col]
+    both = (row >= 0) & (neighbour >= 0)
+    cosines = sp.csr_array((own.data[both], (row[both], neighbour[both])), shape=(len(title), len(title)))
+    return Kept(tables, unwatched, kept.mean, kept.spread, cosines, kept.factors.take(title))
 
 
 def has_head(run: RunReader, dataset: Dataset, users: np.ndarray) -> np.ndarray:

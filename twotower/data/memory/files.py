@@ -1,7 +1,8 @@
 """A memory on disk: all but the users, whose history comes from the dataset.
 
 tables  (F_t, C, T) float32   terms of territories and titles        mean, spread  (F,) float32 of the terms
-cosines.*, ease.*             weights (T, T) between titles as CSR: data float32, indices ascending in a row, indptr
+cosines.*                     (T, T) between titles as CSR: data float32, indices ascending in a row, indptr
+watched, scored  (T, R) float32   factors of titles
 """
 
 import struct
@@ -19,6 +20,7 @@ from twotower.core.checks import check_ascending, check_rows, check_shape, check
 from twotower.core.errors import InputError
 from twotower.core.storage import whole_file
 from twotower.data.dataset import Dataset
+from twotower.data.memory.factors import FACTORS, Factors
 from twotower.data.memory.knowledge import read_history
 from twotower.data.memory.memory import TERMS, TITLE_TERMS, Memory
 
@@ -34,8 +36,7 @@ DAMAGED = (
 def save_memory(memory: Memory, path: Path) -> None:
     """Write the file, which appears when it is complete."""
     kept: dict[str, Any] = {name: getattr(memory, name) for name in ARRAYS}
-    for name, matrix in (("cosines", memory.cosines), ("ease", memory.ease)):
-        kept |= {f"{name}.{part}": getattr(matrix, part) for part in CSR}
+    kept |= {f"cosines.{part}": getattr(memory.cosines, part) for part in CSR} | memory.factors._asdict()
     with whole_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, **kept)
 
@@ -48,12 +49,12 @@ class Kept(NamedTuple):
     mean: np.ndarray
     spread: np.ndarray
     cosines: sp.csr_array
-    ease: sp.csr_array
+    factors: Factors
 
     def for_users_of(self, dataset: Dataset) -> Memory:
         """The memory with the users of a dataset that has its territories and titles."""
         history, territory = read_history(dataset), np.asarray(dataset.user_territory).astype(np.int64)
-        memory = Memory(history, territory, self.tables, self.cosines, self.ease)
+        memory = Memory(history, territory, self.tables, self.cosines, self.factors)
         memory.unwatched, memory.mean, memory.spread = self.unwatched, self.mean, self.spread
         return memory
 
@@ -63,10 +64,13 @@ def read_memory(path: Path, C: int, T: int) -> Kept:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: check_floats(name, file[name]) for name in ARRAYS}
-            kept = Kept(**arrays, cosines=read_weights(file, "cosines", T), ease=read_weights(file, "ease", T))
+            factors = Factors(*(check_floats(name, file[name]) for name in Factors._fields))
+            kept = Kept(**arrays, cosines=read_weights(file, "cosines", T), factors=factors)
         shapes = (len(TITLE_TERMS), C, T), (len(TITLE_TERMS), C), (len(TERMS),), (len(TERMS),)
         for name, shape in zip(ARRAYS, shapes, strict=True):
             check_shape(name, arrays[name], shape)
+        for name, array in factors._asdict().items():
+            check_shape(name, array, (T, FACTORS))
         if not (kept.spread > 0).all() or not (kept.cosines.data >= 0).all():
             raise ValueError("a spread that is not above 0, or a cosine below 0")
     except DAMAGED as error:

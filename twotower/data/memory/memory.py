@@ -2,8 +2,8 @@
 
     of a territory and a title   log rates everywhere, in the group over that, in the territory over that: of the
                                  history, and of the labels; the latest labels over all of them; days since the launch
-    of a user and a title        how well the title goes with the user's history (cosines, EASE), the same times the log
-                                 of the history's length, and that log
+    of a user and a title        how well the title goes with the user's history (cosines, factors), and the log of
+                                 the history's length
 
 What is counted for a training pair is of the days before or, without days, of the users of other folds, so that no
 label predicts itself.
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from twotower.core.checks import check_rows, check_shape
 from twotower.core.progress import Progress, silent
+from twotower.data.memory.factors import FACTORS, SCALES, Factors
 from twotower.data.memory.knowledge import FOLDS, Knowledge, viewers_of
 from twotower.data.memory.neighbours import (
     DenseRows,
@@ -37,7 +38,7 @@ SMALLEST_COSINE = 1e-3  # added before the log
 TITLE_TERMS = (
     *(f"{kind}, {level}" for kind in ("history", "labels") for level in LEVELS), "latest labels", "days since launch"
 )  # fmt: skip
-USER_TERMS = ("cosine", "log cosine", "cosine × length", "length", "EASE", "EASE × length")
+USER_TERMS = ("cosine", "log cosine", "length", *(f"{n} factors" for n in SCALES))
 TERMS = TITLE_TERMS + USER_TERMS
 
 Array = np.ndarray
@@ -54,21 +55,22 @@ class Memory:
     """The terms of every user and title: U users, T titles, C territories, F terms."""
 
     def __init__(
-        self, history: sp.csr_array, territory: Array, tables: Array, cosines: sp.csr_array, ease: sp.csr_array
+        self, history: sp.csr_array, territory: Array, tables: Array, cosines: sp.csr_array, factors: Factors
     ):
-        """history (U, T), territory (U,), tables (F_t, C, T) float32, cosines and EASE's weights (T, T)."""
+        """history (U, T), territory (U,), tables (F_t, C, T) float32, cosines (T, T), factors of T titles."""
         self.history, self.territory = history, territory
-        self.tables, self.cosines, self.ease = tables, cosines, ease
-        if not cosines.shape == ease.shape == (history.shape[1],) * 2:
-            raise ValueError(f"cosines {cosines.shape} and weights {ease.shape} of {history.shape[1]} titles")
+        self.tables, self.cosines, self.factors = tables, cosines, factors.read_only()
+        T = history.shape[1]
+        if cosines.shape != (T, T) or any(part.shape != (T, FACTORS) for part in factors):
+            raise ValueError(f"cosines {cosines.shape} and factors {factors.scored.shape} of {T} titles")
         self.length = np.log1p(np.diff(history.indptr)).astype(np.float32)  # (U,)
         self.unwatched = np.zeros(tables.shape[:2], np.float32)  # (F_t, C) of a new title that nobody has watched
         self.mean, self.spread = np.zeros(len(TERMS), np.float32), np.ones(len(TERMS), np.float32)
 
     @cached_property
-    def _weights(self) -> tuple[DenseRows, DenseRows]:
-        """Cosines and EASE's weights, ready to be added up for histories."""
-        return with_dense_rows(self.cosines), with_dense_rows(self.ease)
+    def _weights(self) -> tuple[DenseRows, Array]:
+        """Cosines, ready to be added up for histories, and factors (R, T) of the titles that are scored."""
+        return with_dense_rows(self.cosines), np.ascontiguousarray(self.factors.scored.T)
 
     @classmethod
     def of(cls, known: Knowledge, tick: Callable[[], object] = lambda: None) -> "Memory":
@@ -103,12 +105,12 @@ class Memory:
         users, first = np.unique(user[order], return_index=True)
         bounds = np.r_[first, len(user)]
         history, tables = parts(self.history)[:2], np.ascontiguousarray(self.tables.transpose(1, 2, 0))
-        cosines, ease = ((*parts(matrix), *parts(matrix.T.tocsr())) for matrix in (self.cosines, self.ease))
+        cosines = *parts(self.cosines), *parts(self.cosines.T.tocsr())
         for start in range(0, len(users), USERS_AT_ONCE):
             end = min(start + USERS_AT_ONCE, len(users))
             add_pair_terms(
                 m, order, title.astype(np.int32, copy=False), users[start:end].astype(np.int64),
-                bounds[start : end + 1], self.territory, *history, self.length, tables, *cosines, *ease,
+                bounds[start : end + 1], self.territory, *history, self.length, tables, *cosines, *self.factors,
                 np.float32(SMALLEST_COSINE),
             )  # fmt: skip
             tick()
@@ -123,25 +125,26 @@ class Memory:
         return np.asarray(found - (w @ self.mean)[:, None], np.float32)
 
     def coefficients(self, users: Array, w: Array) -> Array:
-        """a (n, 4) float32 of users (n,): the terms of their histories add a₀·cos + a₁·log(cos + ε) + a₂·ease + a₃.
+        """a (n, 6) float32 of users (n,): histories add a₀·cos + a₁·log(cos + ε) + a₂·few + a₃·some + a₄·all + a₅.
 
-        w (F,), or (n, F) by user. The length of a history is one number per user and joins the rest.
+        Few, some and all are the factors of the three ``SCALES``. w (F,), or (n, F) by user. The length of a history is
+        one number per user, which a₅ holds.
         """
-        of_terms = np.broadcast_to(w / self.spread, (len(users), len(TERMS)))[:, len(TITLE_TERMS) :].T
-        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
-        L = self.length[users]
-        a = cosine + cosine_length * L, log_cosine, ease + ease_length * L, length * L
-        return np.stack(a, axis=1).astype(np.float32)
+        of_terms = np.broadcast_to(w / self.spread, (len(users), len(TERMS)))[:, len(TITLE_TERMS) :]
+        a = np.ascontiguousarray(of_terms[:, [0, 1, 3, 4, 5, 2]], np.float32)
+        a[:, 5] *= self.length[users]
+        return a
 
     def unit_coefficients(self, users: Array, weights: Array) -> Array:
-        """The ``coefficients`` (n, 4, H) of users (n,) for each unit of a layer with weights (F + 1, H)."""
+        """The ``coefficients`` (n, 6, H) of users (n,) for each unit of a layer with weights (F + 1, H)."""
         of_terms = (weights[:-1] / self.spread[:, None])[len(TITLE_TERMS) :]
-        cosine, log_cosine, cosine_length, length, ease, ease_length = of_terms
-        L = self.length[users][:, None]
-        a = np.empty((len(users), 4, weights.shape[1]), np.float32)
-        a[:, 0], a[:, 1] = cosine + cosine_length * L, log_cosine
-        a[:, 2], a[:, 3] = ease + ease_length * L, length * L
+        a = np.tile(np.float32(of_terms[[0, 1, 3, 4, 5, 2]]), (len(users), 1, 1))
+        a[:, 5] *= self.length[users][:, None]
         return a
+
+    def profiles(self, users: Array) -> Array:
+        """Profiles (n, R) float32 of users (n,): with the factors of titles they make the last three terms."""
+        return self.factors.profiles(*self.histories(users))
 
     def histories(self, users: Array) -> tuple[Array, Array]:
         """What users (n,) watched: bounds (n + 1,) int64, and titles."""
@@ -173,10 +176,11 @@ class Memory:
             layer, v = self.layer(np.empty((len(TERMS) + 1, 0), np.float32)), np.empty((len(users), 0), np.float32)
         home = self.territory[users] if territory is None else territory
         start, title = self.histories(users)
-        cosines, ease = self._weights
+        cosines, factors = self._weights
         combine_profiles(
-            found, start, title, *cosines, *ease, self.coefficients(users, w), np.float32(SMALLEST_COSINE),
-            home, layer.of_titles, self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v),
+            found, start, title, *cosines, self.factors.profiles(start, title), factors, self.coefficients(users, w),
+            np.float32(SMALLEST_COSINE), home, layer.of_titles, self.unit_coefficients(users, layer.weights),
+            np.ascontiguousarray(v),
         )  # fmt: skip
         return found
 

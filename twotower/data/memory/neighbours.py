@@ -1,7 +1,7 @@
-"""Titles that go together: item-based nearest neighbours, and their best linear form (EASE).
+"""Titles that go together: item-based nearest neighbours, and the factors of titles.
 
-Both score a title for a user by what the user watched before: x K, with x (T,) the history and K (T, T) between titles.
-Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
+Neighbours score a title for a user by what the user watched before: x K, with x (T,) the history and K (T, T) between
+titles. Of every title only the strongest ``NEIGHBOURS`` are kept, so that K is sparse.
 """
 
 import math
@@ -11,32 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import lapack
-from threadpoolctl import threadpool_limits
 
 from twotower.core import checks
 from twotower.core.jit import njit
+from twotower.data.memory.factors import SCALES, Factors
 from twotower.data.memory.knowledge import Knowledge
-from twotower.data.memory.together import Together, count_together, parts
+from twotower.data.memory.together import Together, parts
 
 NEIGHBOURS = 200  # of each title that are kept
-MOST_TITLES = 10_000  # of EASE, which inverts a matrix of this width: three such matrices are 1.2 GB
+MOST_TITLES = 10_000  # that are counted in a dense matrix: three such matrices are 1.2 GB
 ROWS_AT_ONCE = 512  # of a dense matrix that are made sparse together
-THREADED = 2_000  # titles: a smaller matrix is inverted before other threads have woken up
+FEW, SOME, ALL = SCALES
 DENSE_SHARE = 16  # rows in which at least one title of so many is a neighbour are dense
 UNIT_BLOCK = 512  # titles that pass through all ReLU units while they are in the first-level cache
 ROOT_HALF_BITS = np.int32(0x3F3504F3)  # √½ as float32
-DECAY = 100.0  # of EASE: added to the diagonal of the Gram matrix
-
 
 DenseRows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # weights as ``add_rows`` takes them
 
 
 class Neighbours(NamedTuple):
-    """Weights between titles, (T, T) float32 each."""
+    """What goes with each title."""
 
-    cosines: sp.csr_array
-    ease: sp.csr_array
+    cosines: sp.csr_array  # (T, T) float32
+    factors: Factors
 
 
 KEPT_BYTES = 512 << 20  # of neighbours that a process keeps: the runs of an experiment ask for the same again and again
@@ -49,36 +46,35 @@ def neighbours_of(known: Knowledge, tick: Callable[[], object] = lambda: None) -
     if key not in _kept:
         if known.history.shape[1] <= MOST_TITLES:
             together = known.together(tick)
-            found = Neighbours(cosine_neighbours(together), ease_neighbours(together))
+            found = Neighbours(cosine_neighbours(together), Factors.of(together.cosine, np.diag(together.users)))
         else:
             found = neighbours_of_many_titles(known.watched, tick)
-        for matrix in found:
-            matrix.data.flags.writeable = False
+        for array in (found.cosines.data, *found.factors):
+            array.flags.writeable = False
         _kept[key] = found
-        while len(_kept) > 1 and sum(map(stored_bytes, _kept.values())) > KEPT_BYTES:
+        while len(_kept) > 1 and sum(a.nbytes for kept in _kept.values() for a in arrays_of(kept)) > KEPT_BYTES:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
     return _kept[key]
 
 
-def stored_bytes(neighbours: Neighbours) -> int:
-    """What the arrays of both take."""
-    return sum(array.nbytes for matrix in neighbours for array in (matrix.data, matrix.indices, matrix.indptr))
+def arrays_of(found: Neighbours) -> tuple[np.ndarray, ...]:
+    """The arrays of both."""
+    return found.cosines.data, found.cosines.indices, found.cosines.indptr, *found.factors
 
 
 def neighbours_of_many_titles(watched: sp.csr_array, tick: Callable[[], object]) -> Neighbours:
-    """The same where titles are too many for dense matrices: cosines of all, EASE of the most watched ones."""
-    unit = watched @ sp.diags_array((1 / np.sqrt(np.maximum(watched.sum(0), 1))).astype(np.float32))
+    """The same where titles are too many for dense matrices."""
+    viewers = watched.sum(0)
+    unit = watched @ sp.diags_array((1 / np.sqrt(np.maximum(viewers, 1))).astype(np.float32))
     tick()
     cosine = (unit.T @ unit).tocsr()
     row = np.repeat(np.arange(cosine.shape[0]), np.diff(cosine.indptr))
     cosine.data[cosine.indices == row] = 0
     tick()
-    titles = np.sort(np.argsort(-watched.sum(0), kind="stable")[:MOST_TITLES]).astype(np.int32)
-    counts = count_together(sp.csr_array(watched[:, titles]).sorted_indices(), tick)
-    B = ease_neighbours(Together.of(counts)).tocoo()
-    ease = sp.csr_array((B.data, (titles[B.row], titles[B.col])), shape=cosine.shape)
-    return Neighbours(keep_largest(cosine, NEIGHBOURS), ease)
+    factors = Factors.of(cosine, viewers)
+    tick()
+    return Neighbours(keep_largest(cosine, NEIGHBOURS), factors)
 
 
 def cosine_neighbours(together: Together, most: int = NEIGHBOURS) -> sp.csr_array:
@@ -105,24 +101,6 @@ def keep_largest(matrix: sp.csr_array, most: int) -> sp.csr_array:
     return matrix
 
 
-def ease_neighbours(together: Together, most: int = NEIGHBOURS, decay: float = DECAY) -> sp.csr_array:
-    """B (T, T) float32 that predicts each title from the others, the ``most`` strongest of each (Steck 2019, EASE).
-
-    Ridge regression in closed form: B = I − P / diag(P) with P = (XᵀX + decay·I)⁻¹.
-    """
-    return largest_of_rows(ease_weights(together.users, decay).T, most).T.tocsr()  # of each title that is predicted
-
-
-def ease_weights(users: np.ndarray, decay: float = DECAY) -> np.ndarray:
-    """All of B (T, T) float32, with a zero diagonal; ``users`` (T, T) watched both titles."""
-    gram = users.copy()
-    gram[np.diag_indices_from(gram)] += decay
-    P = inverse(gram)
-    B = P / -np.diag(P)
-    np.fill_diagonal(B, 0)
-    return B
-
-
 def profile_cosines(history: sp.csr_array, cosines: sp.csr_array) -> np.ndarray:
     """Σ of cosines between each title and the histories (n, T), over the root of their lengths: (n, T) float32."""
     length = np.sqrt(np.maximum(np.diff(history.indptr), 1)).astype(np.float32)
@@ -142,7 +120,7 @@ def profile_scores(history: sp.csr_array, weights: sp.csr_array) -> np.ndarray:
 
 def with_dense_rows(matrix: sp.csr_array) -> DenseRows:
     """The parts of weights (T, T), the place (T,) of each row among the dense ones or −1, and these: what ``add_rows``
-    takes. Rows with many neighbours are added up as vectors: in a log with popular titles those of EASE have thousands.
+    takes. Rows with many neighbours are added up as vectors: a title may be near to most.
     """
     is_dense = np.diff(matrix.indptr) * DENSE_SHARE > matrix.shape[1]
     place = np.where(is_dense, np.cumsum(is_dense) - 1, -1)
@@ -175,50 +153,61 @@ def add_pair_terms(
     territory: np.ndarray, start: np.ndarray, watched: np.ndarray, length: np.ndarray, tables: np.ndarray,
     cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray,
     of_cosine_start: np.ndarray, of_cosine_title: np.ndarray, of_cosine_weight: np.ndarray,
-    ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
-    of_ease_start: np.ndarray, of_ease_title: np.ndarray, of_ease_weight: np.ndarray, smallest: np.float32,
+    watched_factors: np.ndarray, scored_factors: np.ndarray, smallest: np.float32,
 ) -> None:  # fmt: skip
     """Fill rows of m (n, F) with the terms of pairs: ``order[bounds[k]:bounds[k + 1]]`` are the pairs of ``users[k]``.
 
-    ``tables`` (C, T, F_t) holds the terms of territories and titles. The weights between titles come by the title
-    watched and, as ``of_…``, by the title scored: a user with many pairs has all titles scored, one with few has those
-    few looked up, and both add the same numbers in the same order.
+    ``tables`` (C, T, F_t) holds the terms of territories and titles, ``…_factors`` (T, R) those of titles. The cosines
+    come by the title watched and, as ``of_…``, by the title scored: a user with many pairs has all titles scored, one
+    with few has those few looked up, and both add the same numbers in the same order.
     """
-    T, F, zero, one = tables.shape[1], tables.shape[2], np.float32(0), np.float32(1)
-    cosine, ease, own = np.zeros((3, T), np.float32)
+    T, F, R, one = tables.shape[1], tables.shape[2], watched_factors.shape[1], np.float32(1)
+    cosine, own, profile = np.zeros(T, np.float32), np.zeros(T, np.float32), np.empty(R, np.float32)
     for k in range(len(users)):
         u, pairs = users[k], order[bounds[k] : bounds[k + 1]]
         titles = watched[start[u] : start[u + 1]]
-        whole, single = 2 * T, 0  # additions
+        whole, single = T, 0  # additions
         for t in titles:
-            whole += cosine_start[t + 1] - cosine_start[t] + ease_start[t + 1] - ease_start[t]
+            whole += cosine_start[t + 1] - cosine_start[t]
         for i in pairs:
-            t = title[i]
-            single += of_cosine_start[t + 1] - of_cosine_start[t] + of_ease_start[t + 1] - of_ease_start[t]
+            single += of_cosine_start[title[i] + 1] - of_cosine_start[title[i]]
         if whole < single:
             cosine[:] = 0
-            ease[:] = 0
             add_neighbours(cosine, titles, cosine_start, cosine_title, cosine_weight)
-            add_neighbours(ease, titles, ease_start, ease_title, ease_weight)
         else:
             for t in titles:
                 own[t] = one
             for i in pairs:
                 t = title[i]
-                cosine[t] = ease[t] = zero
+                cosine[t] = 0
                 for j in range(of_cosine_start[t], of_cosine_start[t + 1]):
                     cosine[t] += of_cosine_weight[j] * own[of_cosine_title[j]]
-                for j in range(of_ease_start[t], of_ease_start[t + 1]):
-                    ease[t] += of_ease_weight[j] * own[of_ease_title[j]]
             for t in titles:
-                own[t] = zero
-        root, L = np.float32(math.sqrt(max(len(titles), 1))), length[u]
+                own[t] = 0
+        root = np.float32(math.sqrt(max(len(titles), 1)))
+        profile[:] = 0
+        for t in titles:
+            for d in range(R):
+                profile[d] += watched_factors[t, d]
+        for d in range(R):
+            profile[d] /= root
         for i in pairs:
             row, t = m[i], title[i]
             row[:F] = tables[territory[u], t]
-            c, e = cosine[t] / root, ease[t]
-            row[F], row[F + 1], row[F + 2] = c, np.float32(math.log(c + smallest)), c * L
-            row[F + 3], row[F + 4], row[F + 5] = L, e, e * L
+            c = cosine[t] / root
+            row[F], row[F + 1], row[F + 2] = c, np.float32(math.log(c + smallest)), length[u]
+            row[F + 3] = dot(profile, scored_factors[t], 0, FEW)
+            row[F + 4] = row[F + 3] + dot(profile, scored_factors[t], FEW, SOME)
+            row[F + 5] = row[F + 4] + dot(profile, scored_factors[t], SOME, ALL)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def dot(a: np.ndarray, b: np.ndarray, first: int, end: int) -> np.float32:
+    """Σ a·b of the entries from ``first`` to ``end``."""
+    total = np.float32(0)
+    for d in range(first, end):
+        total += a[d] * b[d]
+    return total
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -241,42 +230,58 @@ def add_rows(
 def combine_profiles(
     scores: np.ndarray, start: np.ndarray, title: np.ndarray,
     cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray, cosine_row: np.ndarray,
-    dense_cosine: np.ndarray, ease_start: np.ndarray, ease_title: np.ndarray, ease_weight: np.ndarray,
-    ease_row: np.ndarray, dense_ease: np.ndarray, coefficient: np.ndarray, smallest: np.float32,
+    dense_cosine: np.ndarray, profile: np.ndarray, factors: np.ndarray, coefficient: np.ndarray, smallest: np.float32,
     territory: np.ndarray, of_title: np.ndarray, of_unit: np.ndarray, unit_weight: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·ease + a₃; a (n, 4) float32 is ``coefficient``.
+    """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·few + a₃·some + a₄·all + a₅.
 
-    H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with ``of_unit`` (n, 4, H), plus
-    what a title has in a territory, ``of_title`` (C, H, T); ``territory`` (n,) is the user's.
-    A row stays in the first-level cache: the (n, T) cosines never exist. Loops run over titles, to become vectors.
+    a (n, 6) float32 is ``coefficient``; few, some and all are the products of the leading entries of profiles (n, R)
+    and factors (R, T). H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with
+    ``of_unit`` (n, 6, H), plus what a title has in a territory, ``of_title`` (C, H, T); ``territory`` (n,) is the
+    user's. A row stays in the first-level cache: the (n, T) cosines never exist. Loops run over titles, to become
+    vectors.
     """
     T, H, zero = scores.shape[1], unit_weight.shape[1], np.float32(0)
-    cosine, ease = np.empty(T, np.float32), np.empty(T, np.float32)  # rows of one array would not become vectors
-    logs, exponent = np.empty(T, np.float32), np.empty(T, np.float32)
-    bits = logs.view(np.int32)
+    cosine, logs, exponent = np.empty(T, np.float32), np.empty(T, np.float32), np.empty(T, np.float32)
+    few, some, every = np.empty(T, np.float32), np.empty(T, np.float32), np.empty(T, np.float32)
+    bits = logs.view(np.int32)  # rows of one array would not become vectors
     for r in range(len(scores)):
-        row, own = scores[r], title[start[r] : start[r + 1]]
+        row, own, p = scores[r], title[start[r] : start[r + 1]], profile[r]
         cosine[:] = 0
-        ease[:] = 0
         add_rows(cosine, own, cosine_start, cosine_title, cosine_weight, cosine_row, dense_cosine)
-        add_rows(ease, own, ease_start, ease_title, ease_weight, ease_row, dense_ease)
         over_root = np.float32(1 / math.sqrt(max(len(own), 1)))
-        a0, a1, a2, a3 = coefficient[r, 0], coefficient[r, 1], coefficient[r, 2], coefficient[r, 3]
         for t in range(T):
             cosine[t] *= over_root
             logs[t] = cosine[t] + smallest
         take_logs(logs, bits, exponent)
+        few[:] = 0
+        add_factors(few, p[:FEW], factors[:FEW])
+        some[:] = few
+        add_factors(some, p[FEW:SOME], factors[FEW:SOME])
+        every[:] = some
+        add_factors(every, p[SOME:ALL], factors[SOME:ALL])
+        a0, a1, a2, a3, a4, a5 = coefficient[r]
         for t in range(T):
-            row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * ease[t] + a3
+            row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * few[t] + a3 * some[t] + a4 * every[t] + a5
         for first in range(0, T if H else 0, UNIT_BLOCK):
             part = slice(first, min(first + UNIT_BLOCK, T))
-            z, c, log, e = row[part], cosine[part], logs[part], ease[part]
+            z, c, log, f, s, e = row[part], cosine[part], logs[part], few[part], some[part], every[part]
             for j in range(H):
                 own_titles, v = of_title[territory[r], j, part], unit_weight[r, j]
-                b0, b1, b2, b3 = of_unit[r, 0, j], of_unit[r, 1, j], of_unit[r, 2, j], of_unit[r, 3, j]
+                b0, b1, b2, b3, b4, b5 = of_unit[r, :, j]
                 for t in range(len(z)):
-                    z[t] += v * max(own_titles[t] + b0 * c[t] + b1 * log[t] + b2 * e[t] + b3, zero)
+                    unit = own_titles[t] + b0 * c[t] + b1 * log[t] + b2 * f[t] + b3 * s[t] + b4 * e[t] + b5
+                    z[t] += v * max(unit, zero)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def add_factors(row: np.ndarray, profile: np.ndarray, factors: np.ndarray) -> None:
+    """Add to a row (T,) the products of a profile (R,) and factors (R, T), four at a time; R is a multiple of 4."""
+    for d in range(0, len(profile), 4):
+        p0, p1, p2, p3 = profile[d], profile[d + 1], profile[d + 2], profile[d + 3]
+        f0, f1, f2, f3 = factors[d], factors[d + 1], factors[d + 2], factors[d + 3]
+        for t in range(len(row)):
+            row[t] += p0 * f0[t] + p1 * f1[t] + p2 * f2[t] + p3 * f3[t]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -302,13 +307,3 @@ def take_logs(x: np.ndarray, bits: np.ndarray, exponent: np.ndarray) -> None:
         y = y * f + np.float32(3.3333331174e-1)
         y = y * f * f * f - np.float32(0.5) * f * f + np.float32(-2.12194440e-4) * exponent[t]
         x[t] = f + y + np.float32(0.693359375) * exponent[t]
-
-
-def inverse(A: np.ndarray) -> np.ndarray:
-    """Inverse of a symmetric positive definite matrix (T, T) float32, by Cholesky: half the work of the general one."""
-    with threadpool_limits(1 if len(A) < THREADED else None, "blas"):
-        upper, failed = lapack.spotrf(A)
-        P, wrong = lapack.spotri(upper)
-    if failed or wrong:
-        raise ValueError(f"matrix {A.shape} is not positive definite")
-    return np.triu(P) + np.triu(P, 1).T

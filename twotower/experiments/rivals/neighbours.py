@@ -1,9 +1,9 @@
-"""Rivals that score a title by the titles in the user's history."""
+"""A rival that scores a title by its neighbours in the user's history."""
 
 import numpy as np
 
 from twotower.data.memory.knowledge import Knowledge
-from twotower.data.memory.neighbours import neighbours_of, profile_cosines, profile_scores
+from twotower.data.memory.neighbours import neighbours_of, profile_cosines
 
 
 class ItemKNN:
@@ -15,14 +15,3 @@ class ItemKNN:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
         return profile_cosines(self.history[users], self.weights)
-
-
-class Ease:
-    """The user's history times EASE's weights."""
-
-    def __init__(self, known: Knowledge):
-        self.history, self.weights = known.history, neighbours_of(known).ease
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """Scores (n, T) float32 of users (n,)."""
-        return profile_scores(self.history[users], self.weights)

@@ -8,8 +8,9 @@ import numpy as np
 from twotower.data.memory.knowledge import Knowledge
 from twotower.data.memory.regression import logistic_regression
 from twotower.experiments.rivals.counts import Counts
+from twotower.experiments.rivals.ease import Ease
 from twotower.experiments.rivals.factorisation import Als
-from twotower.experiments.rivals.neighbours import Ease, ItemKNN
+from twotower.experiments.rivals.neighbours import ItemKNN
 from twotower.experiments.rivals.popularity import Popular
 
 BLOCK_CELLS = 1 << 22  # users × titles scored at a time

@@ -3,9 +3,9 @@
     <m, w + d_k> + Σ_j (v_j + e_kj)·relu(<m, A_j> + a_j) = <m, w'> + constant      m standardised: 0 is the mean pair
 
 The units of the ReLU layer that are above 0 for a pair make a linear form, which is added to w + d_k: so the sum over
-the terms is exact for this pair. The cosine and EASE terms are sums over the history, so that each of its titles has a
-part of what they add. The log of the cosine is no sum: it is divided among the titles as the cosine is, from its value
-at cosine 0 on. Terms and weights as in ``data/memory/memory.py``; T titles, F terms.
+the terms is exact for this pair. The cosine and the factors are sums over the history, so that each of its titles has
+a part of what they add. The log of the cosine is no sum: it is divided among the titles as the cosine is, from its
+value at cosine 0 on. Terms and weights as in ``data/memory/memory.py``; T titles, F terms.
 """
 
 import math
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.data.dataset import Dataset
+from twotower.data.memory.factors import SCALES
 from twotower.data.memory.memory import SMALLEST_COSINE, TERMS, Memory
 from twotower.lab.explain.record import MemoryPart, MemoryTerm, WatchedTitle
 from twotower.model.two_tower import TwoTower
@@ -77,25 +78,28 @@ def memory_part(
     ]
     memory = recalled.memory
     history = memory.history[[user]].indices
-    cosine, ease = (
-        matrix[:, [title]].toarray()[:, 0][history].astype(np.float64) for matrix in (memory.cosines, memory.ease)
-    )
-    part = parts_of_history(memory, user, pair.shared + pair.own, cosine, ease)
+    cosine = memory.cosines[:, [title]].toarray()[:, 0][history].astype(np.float64)
+    products = memory.factors.watched[history].astype(np.float64) * memory.factors.scored[title]  # (h, R)
+    part = parts_of_history(memory, user, pair.shared + pair.own, cosine, products)
     ids, labels = dataset.title_ids, dataset.titles.get("name", dataset.title_ids)
-    related = np.flatnonzero((cosine != 0) | (ease != 0))
     titles = [
-        WatchedTitle(ids[t], int(t), labels[t] or ids[t], float(cosine[i]), float(ease[i]), float(part[i]))
-        for i, t in ((i, history[i]) for i in related[np.argsort(-np.abs(part[related]), kind="stable")][:top])
+        WatchedTitle(ids[t], int(t), labels[t] or ids[t], float(cosine[i]), float(products[i].sum()), float(part[i]))
+        for i, t in ((i, history[i]) for i in np.argsort(-np.abs(part), kind="stable")[:top])
     ]
-    return MemoryPart(terms, len(history), len(related), titles)
+    return MemoryPart(terms, len(history), int(np.count_nonzero(cosine)), titles)
 
 
 def parts_of_history(
-    memory: Memory, user: int, weights: np.ndarray, cosine: np.ndarray, ease: np.ndarray
+    memory: Memory, user: int, weights: np.ndarray, cosine: np.ndarray, products: np.ndarray
 ) -> np.ndarray:
-    """Contributions (h,) of the h titles of a history: a₀·cos + a₁·(log(cos + ε) − log ε) + a₂·ease, divided."""
+    """Contributions (h,) of the h titles of a history: of cos, log(cos + ε) − log ε, and the factors.
+
+    ``products`` (h, R) are those of each title's factors with the explained one's.
+    """
     a = memory.coefficients(np.array([user]), weights)[0].astype(np.float64)
-    cosine = cosine / math.sqrt(max(len(cosine), 1))
+    root = math.sqrt(max(len(cosine), 1))
+    cosine = cosine / root
     total = cosine.sum()
     log = math.log1p(total / SMALLEST_COSINE) / total if total > 0 else 0.0
-    return (a[0] + a[1] * log) * cosine + a[2] * ease
+    of_factors = sum(weight * products[:, :scale].sum(1) for scale, weight in zip(SCALES, a[2:5], strict=True))
+    return (a[0] + a[1] * log) * cosine + of_factors / root

@@ -87,7 +87,7 @@ class WatchedTitle:
     row: int
     name: str = shown("watched before", TEXT)
     cosine: float = shown("cosine", TERM)  # of the two titles' viewers
-    ease: float = shown("EASE", TERM)
+    factors: float = shown("factors", TERM)  # the product of the two titles' factors
     contribution: float = shown("contribution", TERM)  # its part of the terms that are sums over the history
 
 
@@ -97,7 +97,7 @@ class MemoryPart:
 
     terms: list[MemoryTerm]
     history: int  # titles
-    related: int  # of them, with a cosine or an EASE weight to the explained title
+    related: int  # of them, neighbours of the explained title
     titles: list[WatchedTitle]  # with the largest contributions
 
 

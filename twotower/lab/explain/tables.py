@@ -112,8 +112,8 @@ def print_memory(part: MemoryPart, console: Console) -> None:
     print_lines(console, [""])
     if part.titles:
         print_table(table_of(WatchedTitle, part.titles), console)
-    history = counted(part.history, "title")
-    print_lines(console, [f"{count(part.related)} of the {history} in the user's history go with this one.", ""])
+    of_history = f"{count(part.related)} of the {counted(part.history, 'title')} in the user's history"
+    print_lines(console, [f"{of_history} are neighbours of this one.", ""])
 
 
 def heads_table(record: Explanation) -> Table:
