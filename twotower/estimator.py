@@ -27,6 +27,7 @@ from twotower.data.features.embed import EmbedConfig, embed
 from twotower.data.frames import (
     IdColumn,
     Kind,
+    answer_names,
     from_arrow,
     import_arrow,
     kind_of,
@@ -37,20 +38,18 @@ from twotower.data.frames import (
 from twotower.data.import_frames import Frames, as_files, import_frames
 from twotower.data.sample import Pairs
 from twotower.data.sampling.sample_config import SampleConfig
+from twotower.experiments.answers import Answers, one_run
 from twotower.experiments.methods import METHODS
-from twotower.experiments.plan import Plan
 from twotower.experiments.runs import train_one
 from twotower.experiments.setup import Setup
 from twotower.metrics.results import Evaluation
 from twotower.report.progress import is_notebook, show_progress
 from twotower.serving.newcomers import People
-from twotower.serving.open_run import open_model, score_pairs
-from twotower.serving.recommend import recommend
+from twotower.serving.open_run import open_model
 from twotower.serving.similar import Neighbours, diversified, embed_titles, embed_users, nearest
 from twotower.serving.watching import most_watched, open_pairs, restricted
 from twotower.training.callbacks import Callback, Callbacks
 from twotower.training.days import current_day, dataset_of_day, day_path, move_dataset
-from twotower.training.predict import evaluate_pairs
 from twotower.training.run import RunReader
 from twotower.training.warm_up import compile_kernels
 
@@ -65,23 +64,26 @@ DEEPER = 5  # candidates per title of a diversified list
 class TwoTowerRecommender:
     """A two-tower recommender for users of many territories, on tables of one's own.
 
-    ``user``, ``title``, ``territory`` and ``time`` name columns; the last is by default a column ``time``, if there is
-    one. Without times, half of each user's titles are history and the others labels. ``settings`` are those of the
-    model and of training (``{"model": {"hidden": 128}, "train": {"epochs": 4}}``), ``sample``, ``import_options`` and
-    ``embed_options`` those of the commands. Files are kept in ``path``, else in a temporary directory.
+    ``method`` is any of an experiment: a network, a network per group, or a simple rival. ``user``, ``title``,
+    ``territory`` and ``time`` name columns; the last is by default a column ``time``, if there is one. ``columns``
+    renames ``rank``, ``score``, ``source`` and ``probability`` in answers. Without times, half of each user's titles
+    are history and the others labels. ``settings`` are those of the model and of training (``{"model": {"hidden": 128},
+    "train": {"epochs": 4}}``), ``sample``, ``import_options`` and ``embed_options`` those of the commands. Files are
+    kept in ``path``, else in a temporary directory.
 
     After ``fit``: ``evaluation_`` on users and days held out, ``groups_``, ``dataset_`` and ``run_``.
     """
 
     def __init__(
         self, method: str = "mtl", groups: int = 4, *, user: str = "user", title: str = "title",
-        territory: str = "territory", time: str | None = None, preset: str = "default",
+        territory: str = "territory", time: str | None = None, columns: Mapping[str, str] | None = None,
+        preset: str = "default",
         settings: Mapping[str, Mapping[str, Any]] | None = None, sample: Mapping[str, Any] | None = None,
         import_options: Mapping[str, Any] | None = None, embed_options: Mapping[str, Any] | None = None,
         seed: int = 0, path: str | Path | None = None, verbose: bool | None = None,
     ):  # fmt: skip
         self.method, self.groups, self.preset, self.seed = method, groups, preset, seed
-        self.user, self.title, self.territory, self.time = user, title, territory, time
+        self.user, self.title, self.territory, self.time, self.columns = user, title, territory, time, columns
         self.settings, self.sample = settings, sample
         self.import_options, self.embed_options = import_options, embed_options
         self.path, self.verbose = path, verbose
@@ -111,10 +113,9 @@ class TwoTowerRecommender:
 
         Errors: InputError as the commands give it.
         """
-        method = METHODS.get(self.method)
-        if method is None or method.rival or method.separate:
-            networks = [name for name, known in METHODS.items() if not (known.rival or known.separate)]
-            raise InputError(f"method {self.method!r}: expected one of {', '.join(networks)}")
+        if self.method not in METHODS:
+            raise InputError(f"method {self.method!r}: expected one of {', '.join(METHODS)}")
+        self._names()  # checked before the work
         root = self._begin()
         with self._progress() as progress:
             columns = {"user": self.user, "title": self.title, "territory": self.territory, "time": self.time}
@@ -122,17 +123,13 @@ class TwoTowerRecommender:
             imported = import_frames(root / DATASET, frames, columns, known, progress)
             options: dict[str, Any] = {"user_vectors": user_vectors, "title_vectors": title_vectors}
             embed(root / DATASET, EmbedConfig(**options, **(self.embed_options or {})), progress)
-            dataset = Dataset.open(root / DATASET)
-            groups = min(self.groups, dataset.n_territories)
-            if method.multi_task and groups == 1:
-                method = METHODS["upsampled"]
-            plan = Plan(
-                root / DATASET, root / FIT, FIT, (method,), 1, groups, 0, self.preset, self.settings or {},
-                SampleConfig(**{"seed": self.seed, **(self.sample or {})}), min_positives=1, replicates=0,
-            )  # fmt: skip
-            compile_kernels(progress)
-            train_one(Setup(plan, progress), method, self.seed, progress, Callbacks(*callbacks), dataset.has_time)
-        facts = {"method": method.name, "params": self.get_params() | {"path": None}}
+            setup = self._setup(root, progress)
+            method = setup.plan.methods[0]
+            if not method.rival:
+                compile_kernels(progress)
+            seed = 0 if method.rival else self.seed  # a rival has none
+            train_one(setup, method, seed, progress, Callbacks(*callbacks), setup.dataset.has_time)
+        facts = {"method": method.name, "seed": seed, "params": self.get_params() | {"path": None}}
         write_json(root / FACTS, {**imported._asdict(), **facts})
         return self._open(root)
 
@@ -149,6 +146,7 @@ class TwoTowerRecommender:
         Errors: InputError as the command gives it, and TypeError for another option.
         """
         root, run = self._fitted(), self._trained
+        self._network("an update")
         move_dataset(run, root / DATASET)
         with self._progress() as progress, as_files(Frames(events, users, titles)) as (paths, _):
             of_users, of_titles = (None if path is None else Path(path) for path in (user_vectors, title_vectors))
@@ -213,17 +211,17 @@ class TwoTowerRecommender:
         living = People(table, self._users, self._titles, self.territory, territory, vectors or {})
         people = living.newcomers(self.dataset_)
         with self._progress() as progress:
-            found = recommend(self.run_, people, None, k, None, progress)
+            found = self._answers.recommend(people, None, k, None, progress)
         source = np.where(np.isin(np.arange(people.n_users), people.watched[0]), "history", "territory").tolist()
         return self._out(self._as_table(people, found.user, found.title, found.score, source), histories)
 
     def score(self, pairs: Any) -> Any:
         """The table of pairs (columns user and title) with a column ``score``, the logit; unknown ids have none."""
-        return self._scored(pairs, lambda z: z, "score")
+        return self._scored(pairs, lambda z: z, self._names()["score"])
 
     def predict_proba(self, pairs: Any) -> Any:
         """As ``score``, with a column ``probability``."""
-        return self._scored(pairs, lambda z: 1 / (1 + np.exp(-z)), "probability")
+        return self._scored(pairs, lambda z: 1 / (1 + np.exp(-z)), self._names()["probability"])
 
     def evaluate(self, events: Any) -> Any:
         """PR-AUC per territory on later events: columns territory, users, positives, pr_auc, and a last row ``all``.
@@ -243,29 +241,18 @@ class TwoTowerRecommender:
         if not pairs.label.any():
             raise InputError("events: the fit has seen their users watch all of these titles already")
         with self._progress() as progress:
-            logits = score_pairs(self.run_, dataset, pairs, progress)
-            group = RunReader(self.run_).evaluation.territories.group
-            found = evaluate_pairs(dataset, group, pairs, logits, progress)
-        of = found.territories
-        here = np.flatnonzero(np.asarray(of.positives) > 0)
-        users = np.unique(pairs.user)
-        living = np.bincount(np.asarray(dataset.user_territory)[users], minlength=dataset.n_territories)
-        columns = {
-            "territory": [of.code[c] for c in here] + ["all"],
-            "users": [*living[here].tolist(), len(users)],
-            "positives": [*np.asarray(of.positives)[here].tolist(), int(pairs.label.sum())],
-            "pr_auc": [*np.asarray(of.pr_auc)[here].tolist(), found.overall],
-        }
+            logits = self._answers.score(dataset, pairs, progress)
+            columns = self._answers.per_territory(dataset, pairs, logits, progress)
         return self._out(import_arrow().table(columns), events)
 
     def similar_titles(self, title: Any, k: int = 10) -> Any:
         """The ``k`` titles whose embeddings are nearest: columns title and score, the cosine."""
-        model, _ = self._model()
+        model, _ = self._model("likeness of titles")
         return self._similar(self._titles, title, embed_titles(model, self.dataset_), self.dataset_.title_ids, k)
 
     def similar_users(self, user: Any, k: int = 10) -> Any:
         """The ``k`` users whose embeddings are nearest: columns user and score, the cosine."""
-        model, group = self._model()
+        model, group = self._model("likeness of users")
         embeddings = embed_users(model, self.dataset_, group)
         return self._similar(self._users, user, embeddings, self.dataset_.user_ids or [], k)
 
@@ -273,6 +260,7 @@ class TwoTowerRecommender:
         """Why a title has its score for a user: the record of ``twotower explain --json``."""
         from twotower.lab.explain.explanation import explain
 
+        self._network("an explanation")
         of = self._users.texts([user])[0], self._titles.texts([title])[0]
         return cast(Mapping[str, Any], plain(explain(self.run_, self.dataset_, *of)))
 
@@ -310,12 +298,23 @@ class TwoTowerRecommender:
         self._root, self._kind = root, facts["kind"]
         self._users = IdColumn("user", self.user, facts["types"]["user"])
         self._titles = IdColumn("title", self.title, facts["types"]["title"])
-        self._trained = self.run_ = root / FIT / "runs" / f"{facts['method']}-{self.seed}"
+        self._trained = self.run_ = root / FIT / "runs" / f"{facts['method']}-{facts.get('seed', self.seed)}"
         self.dataset_ = Dataset.open(root / DATASET)
         if day := current_day(self._trained):
             self.run_, self.dataset_ = day_path(self._trained, day), dataset_of_day(self._trained, day, root / DATASET)
-        self.groups_ = RunReader(self.run_).config["model"]["groups"]
+        method = METHODS[facts["method"]]
+        self._answers = Answers(self.run_, method, self._setup(root) if method.rival else None)
+        self.groups_ = 1 if method.rival else RunReader(self.run_).config["model"]["groups"]
         return self
+
+    def _setup(self, root: Path, progress: Progress = silent) -> Setup:
+        """The experiment of one run that a fit is."""
+        sample = SampleConfig(**{"seed": self.seed, **(self.sample or {})})
+        method, settings = METHODS[self.method], self.settings or {}
+        return one_run(root / DATASET, root / FIT, method, self.groups, self.preset, settings, sample, progress)
+
+    def _names(self) -> dict[str, str]:
+        return answer_names(self.columns or {}, self.user, self.title)
 
     def _fitted(self) -> Path:
         if not hasattr(self, "_root"):
@@ -340,8 +339,14 @@ class TwoTowerRecommender:
         wanted = sys.stderr.isatty() or is_notebook() if self.verbose is None else self.verbose
         return show_progress() if wanted else nullcontext(silent)
 
-    def _model(self) -> tuple[Any, np.ndarray]:
+    def _network(self, what: str) -> None:
+        """Errors: InputError where there is no single network, which ``what`` needs."""
         self._fitted()
+        if not self._answers.is_network:
+            raise InputError(f"method {self._answers.method.name!r}: {what} needs one network, such as method 'mtl'")
+
+    def _model(self, what: str) -> tuple[Any, np.ndarray]:
+        self._network(what)
         return open_model(self.run_, self.dataset_)
 
     def _view(self, territory: str | None, titles: Sequence[Any] | None) -> Dataset:
@@ -366,10 +371,10 @@ class TwoTowerRecommender:
             return self._as_table(dataset, rows, empty, empty.astype(np.float32), [])
         with self._progress() as progress:
             deep = k if diversify is None else DEEPER * k
-            found = recommend(self.run_, dataset, rows, deep, day, progress, filter_watched)
+            found = self._answers.recommend(dataset, rows, deep, day, progress, filter_watched)
         title, score = found.title, found.score
         if diversify is not None:
-            place = diversified(title, score, embed_titles(self._model()[0], self.dataset_), k, diversify)
+            place = diversified(title, score, embed_titles(self._model("diversify")[0], self.dataset_), k, diversify)
             title, score = (np.take_along_axis(of, place, axis=1) for of in (title, score))
         return self._as_table(dataset, found.user, title, score, ["model"] * len(title))
 
@@ -380,12 +385,12 @@ class TwoTowerRecommender:
         """Lists (n, k) of users, who are rows of the dataset or ids."""
         known = dataset.user_ids or []
         ids = [known[u] for u in users.tolist()] if isinstance(users, np.ndarray) else list(users)
-        return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source)
+        return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source, self._names())
 
     def _similar(self, column: IdColumn, one: Any, embeddings: np.ndarray, ids: Sequence[str], k: int) -> Any:
         found: Neighbours = nearest(embeddings, self._known(column, [one], ids), k)
         names = column.array([ids[i] for i in found.row[0].tolist()])
-        return self._out(import_arrow().table({column.name: names, "score": found.cosine[0]}))
+        return self._out(import_arrow().table({column.name: names, self._names()["score"]: found.cosine[0]}))
 
     def _scored(self, pairs: Any, value: Any, name: str) -> Any:
         self._fitted()
@@ -396,5 +401,5 @@ class TwoTowerRecommender:
         if known.any():
             n = int(known.sum())
             asked = Pairs(user[known], title[known].astype(np.int32), np.zeros(n, np.float32), np.zeros(n, np.int32))
-            scores[known] = value(score_pairs(self.run_, self.dataset_, asked))
+            scores[known] = value(self._answers.score(self.dataset_, asked))
         return from_arrow(with_column(table, name, import_arrow().array(scores, mask=~known)), kind_of(pairs))

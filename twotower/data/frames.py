@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Kind = Literal["arrow", "pandas", "polars", "duckdb", "columns", "numpy"]
+ANSWERS = ("rank", "score", "source", "probability")  # columns of answers, beside the ids
 
 
 def import_arrow() -> Any:
@@ -153,11 +154,25 @@ class IdColumn:
         return pa.array(list(texts), pa.string()).cast(pa.type_for_alias(self.type))
 
 
+def answer_names(renamed: Mapping[str, str], user: str, title: str) -> dict[str, str]:
+    """The name of each of the columns ``ANSWERS``. Errors: InputError for one that there is not, or a name twice."""
+    if unknown := sorted(set(renamed) - set(ANSWERS)):
+        raise InputError(f"columns: no column {unknown[0]!r} in answers, expected some of {', '.join(ANSWERS)}")
+    names = {name: renamed.get(name, name) for name in ANSWERS}
+    taken = [user, title, *names.values()]
+    if twice := [name for name in taken if taken.count(name) > 1]:
+        remedy = "rename one, as in columns={'score': 'logit'}"
+        raise InputError(f"columns: {twice[0]!r} would name two columns of an answer; {remedy}")
+    return names
+
+
 def ranked_table(
     users: IdColumn, titles: IdColumn, user_ids: Sequence[str], title_ids: Sequence[str],
-    title: np.ndarray, score: np.ndarray, source: Sequence[str],
+    title: np.ndarray, score: np.ndarray, source: Sequence[str], names: Mapping[str, str],
 ) -> "pa.Table":  # fmt: skip
     """Lists of titles, best first, as rows of user, title, rank from 1, score and ``source`` (n,) of each user.
+
+    ``names`` are those of the last three columns.
 
     title, score: (n, k) of the ``user_ids`` (n,); rows of ``title_ids``, and below 0 where a list is shorter.
     """
@@ -166,9 +181,9 @@ def ranked_table(
     columns = {
         users.name: users.array([user_ids[i] for i in row.tolist()]),
         titles.name: titles.array([title_ids[t] for t in title[row, rank].tolist()]),
-        "rank": pa.array((rank + 1).astype(np.int64)),
-        "score": pa.array(score[row, rank].astype(np.float32)),
-        "source": pa.array([source[i] for i in row.tolist()], pa.string()),
+        names["rank"]: pa.array((rank + 1).astype(np.int64)),
+        names["score"]: pa.array(score[row, rank].astype(np.float32)),
+        names["source"]: pa.array([source[i] for i in row.tolist()], pa.string()),
     }
     return pa.table(columns)
 

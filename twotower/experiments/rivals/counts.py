@@ -1,6 +1,7 @@
 """Counts alone: logistic regression of the memory terms, with no network at all: z(u, t) = w·m(u, t) + b."""
 
 import numpy as np
+import scipy.sparse as sp
 
 from twotower.data.memory.knowledge import Knowledge
 from twotower.data.memory.memory import Memory, training_terms
@@ -19,3 +20,9 @@ class Counts:
         """Logits (n, T) float32 of users (n,)."""
         own = self.memory.of_users(users, self.weights)
         return own + self.table[self.memory.territory[users]] + np.float32(self.bias)
+
+    def meet(self, history: sp.csr_array | None, territory: np.ndarray) -> None:
+        """See ``Rival``."""
+        memory = self.memory
+        history = memory.history if history is None else history
+        self.memory = Memory(history, territory, memory.tables, memory.cosines, memory.factors).like(memory)

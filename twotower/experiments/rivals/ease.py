@@ -31,6 +31,11 @@ class Ease:
         """Scores (n, T) float32 of users (n,)."""
         return profile_scores(self.history[users], self.weights)
 
+    def meet(self, history: sp.csr_array | None, territory: np.ndarray) -> None:
+        """See ``Rival``."""
+        if history is not None:
+            self.history = history
+
 
 def strongest(B: np.ndarray) -> sp.csr_array:
     """The ``NEIGHBOURS`` strongest weights for each title that is predicted."""

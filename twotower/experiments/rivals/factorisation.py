@@ -54,3 +54,8 @@ class Als:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
         return self.X[users] @ self.Y.T
+
+    def meet(self, history: sp.csr_array | None, territory: np.ndarray) -> None:
+        """See ``Rival``."""
+        if history is not None:
+            self.X = solve(np.zeros((history.shape[0], FACTORS), np.float32), self.Y, history, ROUNDS)

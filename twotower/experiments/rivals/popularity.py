@@ -1,6 +1,7 @@
 """Rivals that count: how often a title is watched, everywhere, in a group of territories, in a territory, or lately."""
 
 import numpy as np
+import scipy.sparse as sp
 
 from twotower.data.memory.knowledge import Knowledge, viewers_of
 from twotower.data.memory.rates import log_rates, recent_log_rates
@@ -21,3 +22,7 @@ class Popular:
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,)."""
         return self.table[self.territory[users]]
+
+    def meet(self, history: sp.csr_array | None, territory: np.ndarray) -> None:
+        """See ``Rival``."""
+        self.territory = territory

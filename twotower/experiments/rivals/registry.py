@@ -1,9 +1,11 @@
 """Every rival by name, and how its scores become logits."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Protocol
 
 import numpy as np
+import scipy.sparse as sp
 
 from twotower.data.memory.knowledge import Knowledge
 from twotower.data.memory.regression import logistic_regression
@@ -22,6 +24,11 @@ class Rival(Protocol):
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Scores (n, T) float32 of users (n,): larger is better."""
+        ...
+
+    def meet(self, history: sp.csr_array | None, territory: np.ndarray) -> None:
+        """Score others from now on, who live in territories (n,) and watched ``history`` (n, T); None: the same users,
+        living there."""
         ...
 
 
@@ -61,6 +68,13 @@ class Calibrated:
     def of_pairs(self, user: np.ndarray, title: np.ndarray) -> np.ndarray:
         """Logits (n,) float32 of pairs (n,)."""
         return (self.slope * self._of_pairs(user, title) + self.bias).astype(np.float32)
+
+    def of(self, history: sp.csr_array | None, territory: np.ndarray) -> "Calibrated":
+        """The same for other users, or for the same in other territories: see ``Rival.meet``."""
+        other = copy(self)
+        other.rival = copy(self.rival)
+        other.rival.meet(history, territory)
+        return other
 
     def of_users(self, users: np.ndarray) -> np.ndarray:
         """Logits (n, T) float32 of users (n,)."""
