@@ -8,8 +8,13 @@ from click.testing import CliRunner
 from tiny_experiments import run_tiny
 
 from twotower.cli import cli
+from twotower.cli.summaries.evaluation import lowest_of
 from twotower.experiments.comparison import compare_runs
 from twotower.experiments.measures import USER_FIGURES
+from twotower.experiments.report.ranking_tables import ranking_table
+from twotower.metrics.recommended import RANKING_METRICS
+from twotower.metrics.significance import ENOUGH_USERS
+from twotower.metrics.user_means import UserMeans
 
 
 def test_compare_finds_the_gains_intervals_and_verdicts_of_the_experiment(finished, record):
@@ -49,12 +54,35 @@ def test_evaluate_ranks_titles_as_the_experiment_does(finished, record):
         assert found["mean"] == pytest.approx(np.nanmean(figures[metric]), rel=1e-5)
         assert 0 <= found["low"] <= found["mean"] <= found["high"] <= 1
     rows = {row["code"]: row for row in told["territories"]}
+    assert set(told["ranking"]["lowest"].values()) == {None}, "no territory has enough users"
     assert told["k"] == 10 and told["ranking"]["overall"]["ndcg"]["low"] < told["ranking"]["overall"]["ndcg"]["high"]
     for territory, users in zip(record["territories"], record["ranking_users"], strict=True):
         assert territory["code"] not in rows or (rows[territory["code"]]["ndcg"] is not None) == (users > 0)
     once = json.loads(CliRunner().invoke(cli, ["evaluate", str(path), "--json", "--k", "1"]).stdout)["ranking"]
     assert once["overall"]["recall"]["mean"] < told["ranking"]["overall"]["recall"]["mean"]
     assert once["overall"]["ndcg"] == once["overall"]["hit_rate"]  # a single place
+
+
+def test_tables_have_the_lowest_territory_and_the_gap_of_each_metric(record):
+    enough = {**record, "ranking_users": [ENOUGH_USERS if n > 1 else n for n in record["ranking_users"]]}
+    table = ranking_table(enough)
+    rows = {(row.cells[0].value, row.cells[1].value): [cell.value for cell in row.cells[2:]] for row in table.rows}
+    judged = np.array(enough["ranking_users"]) >= ENOUGH_USERS
+    for method, of in record["rankings"].items():
+        for i, metric in enumerate(RANKING_METRICS):
+            means = np.array(of["territories"][metric]["mean"], float)[judged]
+            assert rows[method, "lowest territory"][i] == (pytest.approx(means.min()), None, None)
+            assert rows[method, "gap to the highest"][i] == (pytest.approx(means.max() - means.min()), None, None)
+    unjudged = {(row.cells[0].value, row.cells[1].value): row.cells[2].value for row in ranking_table(record).rows}
+    assert unjudged["mtl", "gap to the highest"] is None
+
+
+def test_the_lowest_territory_of_an_evaluation_has_enough_users(rng):
+    territory = np.repeat([0, 1, 2], [ENOUGH_USERS, 2 * ENOUGH_USERS, ENOUGH_USERS - 1])
+    values = np.choose(territory, [0.5, 0.75, 0.25])[None]
+    users = UserMeans(territory, 3, rng, replicates=20)
+    residents, levels = users.population.residents, {"ndcg": users.level(users.means(values))}
+    assert lowest_of(residents, levels) == {"ndcg": (0.5, 0.25)}
 
 
 def test_gains_have_parts_where_methods_tell_them_apart(finished, tmp_path):

@@ -98,10 +98,12 @@ def evaluate(
     if as_json:
         facts = {"run": run, "label": reader.label, "seed": reader.seed, "days": list(evaluation.days)}
         facts |= evaluation.record(min_positives)
-        if ranking.levels:
+        if ranking.users is not None:
             overall, macro = ({name: asdict(getattr(level, part)) for name, level in ranking.levels.items()}
                               for part in ("overall", "macro"))  # fmt: skip
-            facts |= {"k": k, "ranking": {"overall": overall, "macro": macro}}
+            ends = tables.lowest_of(ranking.users, ranking.levels)
+            lowest, gap = ({name: of[i] for name, of in ends.items()} for i in range(2))
+            facts |= {"k": k, "ranking": {"overall": overall, "macro": macro, "lowest": lowest, "gap": gap}}
         click.echo(serialisation.json_text(facts | {PLURAL[by]: records_of(table())}))
     else:
         console, top = stdout_console(), None if everything else tables.TOP

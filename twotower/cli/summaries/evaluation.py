@@ -78,7 +78,15 @@ def ranking_table(
         means = (getattr(level, name) for level in levels.values())
         cells = [(mean.mean, mean.low, mean.high) for mean in means]
         table.total(name, which, int(users.sum()) if name == "overall" else "", *cells)
+    for name, which, figures in zip(("lowest", "gap"), ("of these", "highest over lowest"),
+                                    zip(*lowest_of(users, levels).values(), strict=True), strict=True):  # fmt: skip
+        table.total(name, which, "", *(None if np.isnan(figure) else (figure, None, None) for figure in figures))
     return table
+
+
+def lowest_of(users: np.ndarray, levels: Mapping[str, Level]) -> dict[str, tuple[float, float]]:
+    """The lowest mean of each metric among territories with enough ``users`` (C,), and the highest over that."""
+    return {name: lowest_and_gap(level.mean[users >= ENOUGH_USERS]) for name, level in levels.items()}
 
 
 def worst_line(evaluation: Evaluation, min_positives: int) -> str:

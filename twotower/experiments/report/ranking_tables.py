@@ -1,13 +1,18 @@
 """Tables of ranking metrics: levels of each method and territory with intervals, and gains of one over another."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from twotower.experiments.report.cells import count_cells, count_columns, mean_cells, mean_columns, territory_cell
 from twotower.experiments.report.wording import values
-from twotower.experiments.schema import Compared, MeanRecord
+from twotower.experiments.schema import Compared, MeanRecord, Value
+from twotower.metrics.averages import lowest_and_gap
 from twotower.metrics.origins import FIGURES
 from twotower.metrics.recommended import RANKING_METRICS
+from twotower.metrics.significance import ENOUGH_USERS
 from twotower.report.pivot import pivoted
 from twotower.report.table import COUNT, LEVEL, TEXT, Column, Table, data
 
@@ -29,7 +34,7 @@ def level_keys(metric: str) -> tuple[str, str, str]:
 
 
 def ranking_table(record: Compared) -> Table:
-    """A row per method: the mean of all users of each metric, and of the territories with enough users."""
+    """Rows per method: the mean of all users of each metric, of the territories with enough users, and their lowest."""
     columns = [Column("Method", TEXT, ("method",)), Column("Mean over", TEXT, ("over",))]
     for metric in figures_of(record):
         columns.append(Column(title_of(metric, record["k"]), LEVEL, level_keys(metric), across=True))
@@ -38,7 +43,16 @@ def ranking_table(record: Compared) -> Table:
     for method, of in record["rankings"].items():
         for means, words in ((of["overall"], "users"), (of["macro"], "territories")):
             table.add(method, words, *(level(means[metric]) for metric in figures_of(record)))
+        ends = [lowest_and_gap(judged(record, of["territories"][metric]["mean"])) for metric in figures_of(record)]
+        for words, figures in zip(("lowest territory", "gap to the highest"), zip(*ends, strict=True), strict=True):
+            table.add(method, words, *(None if np.isnan(figure) else (figure, None, None) for figure in figures))
     return table
+
+
+def judged(record: Compared, means: Sequence[Value]) -> np.ndarray:
+    """The means of the territories with enough users who have something to find."""
+    users = np.array(record["ranking_users"])
+    return np.array(means, float)[users >= ENOUGH_USERS]
 
 
 def level(of: MeanRecord) -> tuple[Any, ...] | None:
