@@ -115,7 +115,7 @@ class TwoTowerRecommender:
         """
         if self.method not in METHODS:
             raise InputError(f"method {self.method!r}: expected one of {', '.join(METHODS)}")
-        self._names()  # checked before the work
+        answer_names(self.columns or {}, self.user, self.title)  # checked before the work
         root = self._begin()
         with self._progress() as progress:
             columns = {"user": self.user, "title": self.title, "territory": self.territory, "time": self.time}
@@ -208,8 +208,8 @@ class TwoTowerRecommender:
         if histories is None and not vectors:
             raise InputError("nobody to recommend to: expected histories, vectors or both")
         table = to_arrow({self.user: list(vectors or ())} if histories is None else histories, "histories")
-        living = People(table, self._users, self._titles, self.territory, territory, vectors or {})
-        people = living.newcomers(self.dataset_)
+        told = People(table, self._users, self._titles, self.territory, territory, vectors or {})
+        people = told.newcomers(self.dataset_)
         with self._progress() as progress:
             found = self._answers.recommend(people, None, k, None, progress)
         source = np.where(np.isin(np.arange(people.n_users), people.watched[0]), "history", "territory").tolist()
@@ -217,11 +217,11 @@ class TwoTowerRecommender:
 
     def score(self, pairs: Any) -> Any:
         """The table of pairs (columns user and title) with a column ``score``, the logit; unknown ids have none."""
-        return self._scored(pairs, lambda z: z, self._names()["score"])
+        return self._scored(pairs, lambda z: z, self._names["score"])
 
     def predict_proba(self, pairs: Any) -> Any:
         """As ``score``, with a column ``probability``."""
-        return self._scored(pairs, lambda z: 1 / (1 + np.exp(-z)), self._names()["probability"])
+        return self._scored(pairs, lambda z: 1 / (1 + np.exp(-z)), self._names["probability"])
 
     def evaluate(self, events: Any) -> Any:
         """PR-AUC per territory on later events: columns territory, users, positives, pr_auc, and a last row ``all``.
@@ -232,17 +232,15 @@ class TwoTowerRecommender:
         Errors: InputError when nothing is left to evaluate.
         """
         self._fitted()
-        dataset = self.dataset_
         user, title = self._rows(to_arrow(events))
         known = (user >= 0) & (title >= 0)
         if not known.any():
             raise InputError("events: no user and title of the fit in them, so there is nothing to evaluate")
-        pairs = open_pairs(dataset, user[known], title[known])
+        dataset, pairs = self.dataset_, open_pairs(self.dataset_, user[known], title[known])
         if not pairs.label.any():
             raise InputError("events: the fit has seen their users watch all of these titles already")
         with self._progress() as progress:
-            logits = self._answers.score(dataset, pairs, progress)
-            columns = self._answers.per_territory(dataset, pairs, logits, progress)
+            columns = self._answers.per_territory(dataset, pairs, progress)
         return self._out(import_arrow().table(columns), events)
 
     def similar_titles(self, title: Any, k: int = 10) -> Any:
@@ -296,6 +294,7 @@ class TwoTowerRecommender:
     def _open(self, root: Path) -> "TwoTowerRecommender":
         facts = read_json(root / FACTS)
         self._root, self._kind = root, facts["kind"]
+        self._names = answer_names(self.columns or {}, self.user, self.title)
         self._users = IdColumn("user", self.user, facts["types"]["user"])
         self._titles = IdColumn("title", self.title, facts["types"]["title"])
         self._trained = self.run_ = root / FIT / "runs" / f"{facts['method']}-{facts.get('seed', self.seed)}"
@@ -309,12 +308,8 @@ class TwoTowerRecommender:
 
     def _setup(self, root: Path, progress: Progress = silent) -> Setup:
         """The experiment of one run that a fit is."""
-        sample = SampleConfig(**{"seed": self.seed, **(self.sample or {})})
-        method, settings = METHODS[self.method], self.settings or {}
-        return one_run(root / DATASET, root / FIT, method, self.groups, self.preset, settings, sample, progress)
-
-    def _names(self) -> dict[str, str]:
-        return answer_names(self.columns or {}, self.user, self.title)
+        sample, settings = SampleConfig(**{"seed": self.seed, **(self.sample or {})}), self.settings or {}
+        return one_run(root, DATASET, FIT, METHODS[self.method], self.groups, self.preset, settings, sample, progress)
 
     def _fitted(self) -> Path:
         if not hasattr(self, "_root"):
@@ -385,12 +380,12 @@ class TwoTowerRecommender:
         """Lists (n, k) of users, who are rows of the dataset or ids."""
         known = dataset.user_ids or []
         ids = [known[u] for u in users.tolist()] if isinstance(users, np.ndarray) else list(users)
-        return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source, self._names())
+        return ranked_table(self._users, self._titles, ids, dataset.title_ids, title, score, source, self._names)
 
     def _similar(self, column: IdColumn, one: Any, embeddings: np.ndarray, ids: Sequence[str], k: int) -> Any:
         found: Neighbours = nearest(embeddings, self._known(column, [one], ids), k)
         names = column.array([ids[i] for i in found.row[0].tolist()])
-        return self._out(import_arrow().table({column.name: names, self._names()["score"]: found.cosine[0]}))
+        return self._out(import_arrow().table({column.name: names, self._names["score"]: found.cosine[0]}))
 
     def _scored(self, pairs: Any, value: Any, name: str) -> Any:
         self._fitted()

@@ -85,11 +85,9 @@ class Answers:
             found[index] = self.logits(dataset, users, progress)[row, pairs.title[index]]
         return found
 
-    def per_territory(
-        self, dataset: Dataset, pairs: Pairs, logits: np.ndarray, progress: Progress = silent
-    ) -> dict[str, list[Any]]:
-        """Columns territory, users, positives and pr_auc, and a last row ``all``, of labelled pairs and logits (n,)."""
-        group = RunReader(self.run).evaluation.territories.group
+    def per_territory(self, dataset: Dataset, pairs: Pairs, progress: Progress = silent) -> dict[str, list[Any]]:
+        """Columns territory, users, positives and pr_auc, and a last row ``all``, of labelled pairs."""
+        logits, group = self.score(dataset, pairs, progress), RunReader(self.run).evaluation.territories.group
         found = evaluate_pairs(dataset, group, pairs, logits, progress)
         of, users = found.territories, np.unique(pairs.user)
         here = np.flatnonzero(np.asarray(of.positives) > 0)
@@ -103,12 +101,18 @@ class Answers:
 
 
 def one_run(
-    dataset: Path, out: Path, method: Method, groups: int, preset: str, settings: Mapping[str, Mapping[str, Any]],
-    sample: SampleConfig, progress: Progress = silent,
+    root: Path, dataset: str, name: str, method: Method, groups: int, preset: str,
+    settings: Mapping[str, Mapping[str, Any]], sample: SampleConfig, progress: Progress = silent,
 ) -> Setup:  # fmt: skip
-    """An experiment of one run in ``out``. With a single territory there are no groups: then ``upsampled`` is run."""
-    groups = min(groups, Dataset.open(dataset).n_territories)
+    """An experiment of one run, ``name``, of a ``dataset``, both in ``root``.
+
+    With a single territory there are no groups: then ``upsampled`` is run.
+    """
+    groups = min(groups, Dataset.open(root / dataset).n_territories)
     if groups == 1 and (method.multi_task or method.separate):
         method = METHODS["upsampled"]
-    one = Plan(dataset, out, out.name, (method,), 1, groups, 0, preset, settings, sample, min_positives=1, replicates=0)
-    return Setup(one, progress)
+    plan = Plan(
+        root / dataset, root / name, name, (method,), 1, groups, 0, preset, settings, sample, min_positives=1,
+        replicates=0,
+    )  # fmt: skip
+    return Setup(plan, progress)
