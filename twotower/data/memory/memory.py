@@ -34,6 +34,7 @@ from twotower.data.memory.together import parts
 USERS_AT_ONCE = 1 << 15  # whose pairs are scored between two ticks
 BLOCKS = 4  # of days, whose training pairs know the labels of the blocks before
 SMALLEST_COSINE = 1e-3  # added before the log
+PRODUCTS, LEAST_USERS = 1 << 16, 8  # of profiles and titles that are held at a time, by scale; and users at least
 
 TITLE_TERMS = (
     *(f"{kind}, {level}" for kind in ("history", "labels") for level in LEVELS), "latest labels", "days since launch"
@@ -177,11 +178,19 @@ class Memory:
         home = self.territory[users] if territory is None else territory
         start, title = self.histories(users)
         cosines, factors = self._weights
-        combine_profiles(
-            found, start, title, *cosines, self.factors.profiles(start, title), factors, self.coefficients(users, w),
-            np.float32(SMALLEST_COSINE), home, layer.of_titles, self.unit_coefficients(users, layer.weights),
-            np.ascontiguousarray(v),
-        )  # fmt: skip
+        profiles, of_users = self.factors.profiles(start, title), self.coefficients(users, w)
+        of_units, v = self.unit_coefficients(users, layer.weights), np.ascontiguousarray(v)
+        step = max(LEAST_USERS, PRODUCTS // factors.shape[1])
+        bands = np.empty((len(SCALES), min(step, len(users)), factors.shape[1]), np.float32)
+        for first in range(0, len(users), step):
+            part = slice(first, min(first + step, len(users)))
+            n = part.stop - part.start
+            for products, low, high in zip(bands, (0, *SCALES), SCALES, strict=False):
+                np.matmul(profiles[part, low:high], factors[low:high], out=products[:n])
+            combine_profiles(
+                found[part], start[part.start : part.stop + 1], title, *cosines, bands, of_users[part],
+                np.float32(SMALLEST_COSINE), home[part], layer.of_titles, of_units[part], v[part],
+            )  # fmt: skip
         return found
 
     def living_in(self, territory: int, user: int | Array) -> "Memory":

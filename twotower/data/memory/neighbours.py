@@ -230,23 +230,23 @@ def add_rows(
 def combine_profiles(
     scores: np.ndarray, start: np.ndarray, title: np.ndarray,
     cosine_start: np.ndarray, cosine_title: np.ndarray, cosine_weight: np.ndarray, cosine_row: np.ndarray,
-    dense_cosine: np.ndarray, profile: np.ndarray, factors: np.ndarray, coefficient: np.ndarray, smallest: np.float32,
+    dense_cosine: np.ndarray, bands: np.ndarray, coefficient: np.ndarray, smallest: np.float32,
     territory: np.ndarray, of_title: np.ndarray, of_unit: np.ndarray, unit_weight: np.ndarray,
 ) -> None:  # fmt: skip
     """Fill scores (n, T) with a₀·cos + a₁·log(cos + smallest) + a₂·few + a₃·some + a₄·all + a₅.
 
-    a (n, 6) float32 is ``coefficient``; few, some and all are the products of the leading entries of profiles (n, R)
-    and factors (R, T). H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with
-    ``of_unit`` (n, 6, H), plus what a title has in a territory, ``of_title`` (C, H, T); ``territory`` (n,) is the
-    user's. A row stays in the first-level cache: the (n, T) cosines never exist. Loops run over titles, to become
-    vectors.
+    a (n, 6) float32 is ``coefficient``. ``bands`` (3, n, T) are the products of profiles and factors: of the few
+    leading ones, of those that make them some, and of those that make them all.
+    H ReLU units are added with weights ``unit_weight`` (n, H): each of the same form, with ``of_unit`` (n, 6, H), plus
+    what a title has in a territory, ``of_title`` (C, H, T); ``territory`` (n,) is the user's.
+    A row stays in the first-level cache: the (n, T) cosines never exist. Loops run over titles, to become vectors.
     """
     T, H, zero = scores.shape[1], unit_weight.shape[1], np.float32(0)
     cosine, logs, exponent = np.empty(T, np.float32), np.empty(T, np.float32), np.empty(T, np.float32)
-    few, some, every = np.empty(T, np.float32), np.empty(T, np.float32), np.empty(T, np.float32)
     bits = logs.view(np.int32)  # rows of one array would not become vectors
     for r in range(len(scores)):
-        row, own, p = scores[r], title[start[r] : start[r + 1]], profile[r]
+        row, own = scores[r], title[start[r] : start[r + 1]]
+        few, more, most = bands[0, r], bands[1, r], bands[2, r]
         cosine[:] = 0
         add_rows(cosine, own, cosine_start, cosine_title, cosine_weight, cosine_row, dense_cosine)
         over_root = np.float32(1 / math.sqrt(max(len(own), 1)))
@@ -254,34 +254,28 @@ def combine_profiles(
             cosine[t] *= over_root
             logs[t] = cosine[t] + smallest
         take_logs(logs, bits, exponent)
-        few[:] = 0
-        add_factors(few, p[:FEW], factors[:FEW])
-        some[:] = few
-        add_factors(some, p[FEW:SOME], factors[FEW:SOME])
-        every[:] = some
-        add_factors(every, p[SOME:ALL], factors[SOME:ALL])
-        a0, a1, a2, a3, a4, a5 = coefficient[r]
+        a0, a1, a2, a3, a4, a5 = of_bands(coefficient[r])
         for t in range(T):
-            row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * few[t] + a3 * some[t] + a4 * every[t] + a5
+            row[t] = a0 * cosine[t] + a1 * logs[t] + a2 * few[t] + a3 * more[t] + a4 * most[t] + a5
         for first in range(0, T if H else 0, UNIT_BLOCK):
             part = slice(first, min(first + UNIT_BLOCK, T))
-            z, c, log, f, s, e = row[part], cosine[part], logs[part], few[part], some[part], every[part]
-            for j in range(H):
-                own_titles, v = of_title[territory[r], j, part], unit_weight[r, j]
-                b0, b1, b2, b3, b4, b5 = of_unit[r, :, j]
+            z, c, log, f, g, h = row[part], cosine[part], logs[part], few[part], more[part], most[part]
+            for i in range(0, H, 2):  # two units at a time, so that what they share is loaded once
+                j = min(i + 1, H - 1)
+                v, w = unit_weight[r, i], unit_weight[r, j] if j > i else zero
+                x, y = of_title[territory[r], i, part], of_title[territory[r], j, part]
+                b0, b1, b2, b3, b4, b5 = of_bands(of_unit[r, :, i])
+                d0, d1, d2, d3, d4, d5 = of_bands(of_unit[r, :, j])
                 for t in range(len(z)):
-                    unit = own_titles[t] + b0 * c[t] + b1 * log[t] + b2 * f[t] + b3 * s[t] + b4 * e[t] + b5
-                    z[t] += v * max(unit, zero)
+                    one = x[t] + b0 * c[t] + b1 * log[t] + b2 * f[t] + b3 * g[t] + b4 * h[t] + b5
+                    two = y[t] + d0 * c[t] + d1 * log[t] + d2 * f[t] + d3 * g[t] + d4 * h[t] + d5
+                    z[t] += v * max(one, zero) + w * max(two, zero)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def add_factors(row: np.ndarray, profile: np.ndarray, factors: np.ndarray) -> None:
-    """Add to a row (T,) the products of a profile (R,) and factors (R, T), four at a time; R is a multiple of 4."""
-    for d in range(0, len(profile), 4):
-        p0, p1, p2, p3 = profile[d], profile[d + 1], profile[d + 2], profile[d + 3]
-        f0, f1, f2, f3 = factors[d], factors[d + 1], factors[d + 2], factors[d + 3]
-        for t in range(len(row)):
-            row[t] += p0 * f0[t] + p1 * f1[t] + p2 * f2[t] + p3 * f3[t]
+def of_bands(a: np.ndarray) -> tuple[np.float32, ...]:
+    """Coefficients (6,) of cos, its log, few, some, all and 1, as those of the bands: each term holds those before."""
+    return a[0], a[1], a[2] + a[3] + a[4], a[3] + a[4], a[4], a[5]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
