@@ -34,8 +34,9 @@ NAMES = {  # of the experiments, in the order of the page
 PARTS = {  # what heads and offsets bring, each alone; a star marks what was measured without memory
     "lastfm": "Last.fm",
     "lastfm-blind-parts": "Last.fm, blind *",
-    "retail-parts": "Online Retail",
+    "retail": "Online Retail",
     "world-parts": "world, tastes differ *",
+    "world-0.5": "world, tastes differ",
     "world-0": "world, tastes alike",
     "world-alike-parts": "world-alike *",
     "world-blind-parts": "world-blind",
