@@ -1,10 +1,11 @@
-"""Kill an update of a small shop at random instants, and let its changes to files fail: the day before must be served.
+"""Disturb what changes the days of a small shop's run: update, rollback, accept, compact, forget.
 
-    python -m benchmarks.daily_faults                     # 100 kills and a full disk at every change, about 5 minutes
-    python -m benchmarks.daily_faults --kills 20 --step 9
+    python -m benchmarks.daily_faults                     # 100 random kills of an update, about 5 minutes
+    python -m benchmarks.daily_faults --each              # a kill and a full disk at every change of every command
+    python -m benchmarks.daily_faults --each --step 9 --only compact
 
-Each update runs in a child of one warm process. After each fault CURRENT must name the day before, or the new one with
-all its files; then the same command is given again, and every array must be that of an undisturbed update.
+Each command runs in a child of one warm process. After each fault CURRENT must name the day before, or the new one with
+all its files; then the same command is given again, and every array must be that of an undisturbed one.
 """
 
 import errno
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -24,55 +25,57 @@ import numpy as np
 
 from benchmarks.faults.children import KILLED, at_change, code_of, in_child
 from twotower.cli import cli
-from twotower.training.days import current_day, dataset_of_day, day_path
+from twotower.training.days import DAYS, current_day, dataset_of_day, day_path
 from twotower.training.run import RunReader
 from twotower.training.warm_up import compile_kernels
 
 MANY = 1 << 30
+LOGS = 33  # days: compact keeps 30
+HELD_BACK = 3  # exit code of an update whose day is not served
 TIMED = {"run.json", "metrics.jsonl", "environment.json"}
 
 
-def contents(day: Path) -> dict[str, bytes]:
-    """What a day keeps, but for times."""
-    found = {}
-    for path in day.rglob("*"):
+def contents(run: Path) -> dict[str, bytes]:
+    """What the days of a run keep, but for times."""
+    found, days = {}, run / DAYS
+    for path in days.rglob("*"):
+        name = path.relative_to(days).as_posix()
         if path.suffix == ".npz":
             with np.load(path) as kept:
-                found |= {f"{path.name} {name}": kept[name].tobytes() for name in kept.files}
-        elif path.is_file() and path.name not in TIMED:
-            found[path.relative_to(day).as_posix()] = path.read_bytes()
+                found |= {f"{name} {array}": kept[array].tobytes() for array in kept.files}
+        elif path.is_file() and path.name not in TIMED and not name.startswith("."):
+            found[name] = path.read_bytes()
     return found
 
 
-def update(run: Path, log: Path) -> int:
-    """The command in this process; its exit code."""
+def give(command: Sequence[str], run: Path) -> int:
+    """A command on a run, in this process; its exit code."""
     try:
-        cli(["update", str(run), "--events", str(log)], prog_name="twotower")
+        cli([command[0], str(run), *command[1:]], prog_name="twotower")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
 class Trial:
-    """Updates of copies of a run with one day more, disturbed."""
+    """A command on copies of a run, disturbed."""
 
-    def __init__(self, run: Path, log: Path, day: str, folder: Path):
-        self.run, self.log, self.day, self.folder = run, log, day, folder
-        self.before = current_day(run)
+    def __init__(self, run: Path, command: Sequence[str], folder: Path):
+        self.run, self.command, self.folder = run, command, folder
         good = self.copied()
         count = folder / "changes"
 
         def counted() -> int:
             left = at_change(MANY, lambda: None)
-            code = update(good, log)
+            code = give(command, good)
             count.write_text(str(MANY - left[0]))
             return code
 
         started = time.perf_counter()
-        assert code_of(in_child(counted, quiet=True)) == 0
+        assert code_of(in_child(counted, quiet=True)) == 0, command
         self.seconds = time.perf_counter() - started
-        self.changes = int(count.read_text()) - 1  # of files, in an update; the last is that of the count
-        self.expected = contents(day_path(good, day))
+        self.changes = int(count.read_text()) - 1  # of files; the last is that of the count
+        self.before, self.after, self.expected = current_day(run), current_day(good), contents(good)
 
     def copied(self) -> Path:
         target = self.folder / "disturbed"
@@ -84,16 +87,16 @@ class Trial:
         run = self.copied()
         code = disturbed(run)
         served = current_day(run)
-        if served not in (self.before, self.day):
+        if served not in (self.before, self.after):
             return f"SERVED {served}"
         if served is not None:
             RunReader(day_path(run, served)).files.verify()
             _ = dataset_of_day(run, served).user_vectors
-        if code_of(in_child(lambda: update(run, self.log), quiet=True)) != 0 or current_day(run) != self.day:
+        if code_of(in_child(lambda: give(self.command, run), quiet=True)) != 0 or current_day(run) != self.after:
             return "NOT FINISHED BY THE SAME COMMAND"
-        if contents(day_path(run, self.day)) != self.expected:
+        if contents(run) != self.expected:
             return "OTHER BITS"
-        strange = [path.name for path in (run / "days").iterdir() if path.name.startswith(".")]
+        strange = [path.name for path in (run / DAYS).iterdir() if path.name.startswith(".")]
         if strange:
             return f"LEFT BEHIND {strange[0].partition('-')[0]}"
         how = "undisturbed" if code == 0 else "killed" if code in (KILLED, -signal.SIGKILL) else "failed"
@@ -103,7 +106,7 @@ class Trial:
         """SIGKILL after so many seconds."""
 
         def disturb(run: Path) -> int:
-            child = in_child(lambda: update(run, self.log), quiet=True)
+            child = in_child(lambda: give(self.command, run), quiet=True)
             time.sleep(seconds)
             os.kill(child, signal.SIGKILL)
             return code_of(child)
@@ -118,41 +121,84 @@ class Trial:
 
         def action(run: Path) -> int:
             at_change(change, full if fail else lambda: os._exit(KILLED))
-            return update(run, self.log)
+            return give(self.command, run)
 
         return self.outcome(lambda run: code_of(in_child(lambda: action(run), quiet=True)))
 
 
-def make_trial(folder: Path) -> Trial:
-    """A shop with a run of one day, to be updated with the next."""
+def shop(folder: Path) -> tuple[Path, list[Path], list[str]]:
+    """A shop's run with the first of some days; their logs, and their names."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from daily_logs import TRAINED_DAYS, make_shop, name_of, write_days
 
-    run = make_shop(folder)
-    first, second = (write_days(folder / f"{day}.csv", day) for day in (TRAINED_DAYS, TRAINED_DAYS + 1))
-    assert code_of(in_child(lambda: update(run, first), quiet=True)) == 0
-    return Trial(run, second, name_of(TRAINED_DAYS + 1), folder)
+    run, days = make_shop(folder), range(TRAINED_DAYS, TRAINED_DAYS + LOGS)
+    logs = [write_days(folder / f"{day}.csv", day) for day in days]
+    succeed(["update", "--events", str(logs[0])], run)
+    return run, logs, [name_of(day) for day in days]
+
+
+def succeed(command: Sequence[str], run: Path, code: int = 0) -> Path:
+    assert code_of(in_child(lambda: give(command, run), quiet=True)) == code, command
+    return run
+
+
+def make_trial(folder: Path) -> Trial:
+    """An update of a shop's run with its second day."""
+    run, logs, _ = shop(folder)
+    return Trial(run, ["update", "--events", str(logs[1])], folder)
+
+
+def make_trials(folder: Path) -> Iterator[tuple[str, Trial]]:
+    """Each command that changes days, by name."""
+    run, logs, names = shop(folder)
+    yield "update", Trial(run, ["update", "--events", str(logs[1])], folder)
+    held_back, again = Path(shutil.copytree(run, folder / "held back")), folder / "again.csv"
+    again.write_text(logs[0].read_text().replace(names[0], names[1]))  # the same events under another date
+    succeed(["update", "--events", str(again)], held_back, HELD_BACK)
+    yield "accept", Trial(held_back, ["accept", names[1]], folder)
+    succeed(["update", "--events", str(logs[1])], run)
+    yield "rollback", Trial(run, ["rollback", "--to", names[0]], folder)
+    users = folder / "erased.txt"
+    users.write_text("u0\nu5\nu9\n")
+    yield "forget", Trial(run, ["forget", "--users", str(users)], folder)
+    for log in logs[2:]:
+        succeed(["update", "--events", str(log), "--max-drop", "1"], run)
+    yield "compact", Trial(run, ["compact", "--keep", "30"], folder)
+
+
+def at_each(trial: Trial, step: int) -> Counter[str]:
+    """What became of a kill and of a full disk at each change, or at every so-manieth."""
+    found: Counter[str] = Counter()
+    for change in range(1, trial.changes + 1, step):
+        for fail in (False, True):
+            outcome = trial.at(change, fail)
+            where = f" at {change}, {'full' if fail else 'killed'}" if outcome[0].isupper() else ""
+            found[outcome + where] += 1
+    return found
 
 
 @click.command()
-@click.option("--kills", default=100)
-@click.option("--step", default=1, help="Only every so-manieth change fails.")
-def main(kills: int, step: int) -> None:
+@click.option("--kills", default=100, help="Of an update, at random instants.")
+@click.option("--each", is_flag=True, help="Kills and full disks at each change of every command instead.")
+@click.option("--step", default=1, help="Only at every so-manieth change.")
+@click.option("--only", multiple=True, help="Some of the commands.")
+def main(kills: int, each: bool, step: int, only: tuple[str, ...]) -> None:
+    """Disturb the commands that change days."""
     compile_kernels()
+    wrong = []
     with tempfile.TemporaryDirectory() as name:
-        trial = make_trial(Path(name))
-        rng = random.Random(0)
-        outcomes: Counter[str] = Counter()
-        for number in range(kills):
-            outcomes[trial.killed_after(rng.uniform(0, trial.seconds))] += 1
-            click.echo(f"kill {number + 1} of {kills}: {dict(outcomes)}")
-        for outcome, times in outcomes.most_common():
-            click.echo(f"{times:5} random kills: {outcome}")
-        failures: Counter[str] = Counter()
-        for change in range(1, trial.changes + 1, step):
-            failures[trial.at(change, fail=True)] += 1
-        for outcome, times in failures.most_common():
-            click.echo(f"{times:5} full disks: {outcome}")
+        if each:
+            for command, trial in make_trials(Path(name)):
+                if not only or command in only:
+                    outcomes = at_each(trial, step)
+                    click.echo(f"{command}, {trial.changes} changes: {dict(outcomes)}")
+                    wrong += [f"{command}: {outcome}" for outcome in outcomes if outcome[0].isupper()]
+        else:
+            trial, rng = make_trial(Path(name)), random.Random(0)
+            outcomes = Counter(trial.killed_after(rng.uniform(0, trial.seconds)) for _ in range(kills))
+            click.echo(f"update, {kills} random kills: {dict(outcomes)}")
+            wrong += [outcome for outcome in outcomes if outcome[0].isupper()]
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from benchmarks.faults.operations import KINDS, Outcomes
 RECORD = Path(__file__).parents[1] / "results" / "faults.json"
 LOCKING = ("train", "train --mtl --incremental", "experiment", "embed --overwrite", "sample --overwrite", "group")
 OTHERS = ("damage", "forged", "soak")
-SLOW = {"experiment": 40, "train --mtl --incremental": 3}  # times the step: they take seconds
+SLOW = {"experiment": 40, "train --mtl --incremental": 3, "tune": 10}  # times the step: they take seconds
 
 
 def by_command(kind: str, options: argparse.Namespace) -> Callable[[str, Path, Path], Outcomes]:

@@ -40,11 +40,15 @@ COMMANDS = {
     "train --mtl --incremental": ["train", "w", "--run", "t", "--mtl", "--groups", "2", "--incremental", *SMALL],
     "export": ["export", "r", "w", "--out", "out"],
     "export --overwrite": ["export", "r", "w", "--out", "old", "--overwrite"],
+    "export --onnx": ["export", "r", "w", "--onnx", "--out", "out"],
     "recommend": ["recommend", "r", "w", "--out", "best.csv"],
     "evaluate --csv": ["evaluate", "r", "--csv", "best.csv"],
     "experiment": ["experiment", "w", "--out", "e", "--methods", "upsampled,mtl,finetune,popular", "--seeds", "1",
                    "--groups", "2", "--periods", "1", "--replicates", "5", "--no-html", *NETWORK],
+    "tune": ["tune", "w", "--trials", "2", "--groups", "2", "--config", "small.toml"],
 }  # fmt: skip
+SETTINGS = "[model]\nhidden = 8\n[train]\nbatch_size = 256\nepochs = 1\n"
+TUNED = "tuning/"  # a trial that was killed has been tried: others follow it than would have
 TABLES = (".csv", ".toml", ".html", ".svg")
 NOT_COMPARED = ("metrics.jsonl", "environment.json", "methods.csv")  # hold speeds, versions and seconds
 
@@ -98,6 +102,7 @@ def template(folder: Path) -> Path:
     """Everything that the commands need."""
     folder.mkdir(parents=True)
     (folder / "log.csv").write_text(LOG)
+    (folder / "small.toml").write_text(SETTINGS)
     for arguments in (["simulate", "w", *WORLD], ["sample", "w"], ["train", "w", "--run", "r", *SMALL],
                       ["export", "r", "w", "--out", "old"]):  # fmt: skip
         assert give(arguments, folder) == 0, (arguments, said(folder))
@@ -142,6 +147,8 @@ def contents(place: Path) -> dict[str, Any]:
         name = path.relative_to(place).as_posix()
         if PARTIAL in name or path.name == LOCK:
             found[f"LEFT: {name}"] = 1
+        elif name.startswith(TUNED):
+            found[TUNED] = (place / TUNED / "w-mtl" / "best.toml").is_file()
         elif path.name == MANIFEST:
             named = read_record(path)["files"].items()
             found |= {f"{path.parent.name}/{file}": facts["sha256"] for file, facts in named}

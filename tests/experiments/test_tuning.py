@@ -1,17 +1,21 @@
 """``twotower tune``: development users alone, resumable, and the best settings are those of the best run."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.faults.children import in_child
 from twotower.cli import cli
 from twotower.core.config import Config, load_toml
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
+from twotower.experiments.journal_lock import JournalLock
 from twotower.training.run import RunReader
 
 pytest.importorskip("optuna")
@@ -53,6 +57,27 @@ def test_a_search_never_sees_a_test_user_and_ends_with_the_settings_of_its_best_
     tested = Sample(Dataset.open(world), confirmed.sample)
     assert not np.isin(tuned.test_users, tested.test_users).any()
     assert not np.isin(tuned.train_users, tested.test_users).any()
+
+
+def test_a_search_goes_on_after_a_process_was_killed_while_it_wrote_the_journal(searched):
+    world, _ = searched
+    journal = Path("tuning/search/journal.log")
+    whole, (read, write) = journal.read_bytes(), os.pipe()
+
+    def hold() -> None:
+        JournalLock(journal).acquire()
+        journal.write_bytes(whole + b'{"op_code":4,"study')
+        os.write(write, b"!")
+        signal.pause()
+
+    child = in_child(hold)
+    os.read(read, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    result = tune(world, "--trials", "4")
+    assert result.exit_code == 0, result.output
+    now = journal.read_bytes()
+    assert now.startswith(whole) and all(json.loads(line) for line in now.splitlines())
 
 
 def test_a_search_goes_on_where_it_ended_and_only_with_what_it_began_with(searched):

@@ -26,6 +26,7 @@ from twotower.core.settings import Sections, Setting
 from twotower.core.storage import write_json
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.comparison import compare_runs
+from twotower.experiments.journal_lock import JournalLock
 from twotower.experiments.methods import METHODS, Method
 from twotower.experiments.plan import Plan
 from twotower.experiments.runs import as_detail
@@ -159,7 +160,8 @@ def tune(config: TuningConfig, progress: Progress) -> TuningSummary:
     defaults = config.method.config(config.preset, config.settings, config.groups, 0).to_dict()
     config.path.mkdir(parents=True, exist_ok=True)
     compile_kernels(progress)
-    backend = optuna.storages.journal.JournalFileBackend(str(config.path / JOURNAL))
+    journal = config.path / JOURNAL
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), JournalLock(journal))
     # Each process has its own random numbers: with equal ones, two would try the same settings.
     sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True)
     study = optuna.create_study(
