@@ -15,7 +15,8 @@ from twotower.cli import cli
 from twotower.core.config import Config, load_toml
 from twotower.data.dataset import Dataset
 from twotower.data.sample import Sample
-from twotower.experiments.journal_lock import JournalLock
+from twotower.experiments.journal_lock import JournalLock, searching
+from twotower.experiments.tuning import import_optuna
 from twotower.training.run import RunReader
 
 pytest.importorskip("optuna")
@@ -78,6 +79,21 @@ def test_a_search_goes_on_after_a_process_was_killed_while_it_wrote_the_journal(
     assert result.exit_code == 0, result.output
     now = journal.read_bytes()
     assert now.startswith(whole) and all(json.loads(line) for line in now.splitlines())
+
+
+def test_what_a_killed_trial_left_is_removed_once_nobody_else_searches(searched):
+    world, _ = searched
+    optuna, folder = import_optuna(), Path("tuning/search")
+    journal = folder / "journal.log"
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), JournalLock(journal))
+    study = optuna.load_study(study_name="twotower", storage=optuna.storages.JournalStorage(backend))
+    left = folder / "runs" / f"trial-{study.ask().number:04d}"
+    left.mkdir()
+    with searching(folder) as alone:
+        assert alone and tune(world, "--trials", "4").exit_code == 0 and left.exists()
+    again = tune(world, "--trials", "5")
+    assert again.exit_code == 0 and "Trials: 5 complete, 1 failed." in again.output, again.output
+    assert not left.exists()
 
 
 def test_a_search_goes_on_where_it_ended_and_only_with_what_it_began_with(searched):

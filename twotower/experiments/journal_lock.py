@@ -1,6 +1,9 @@
-"""The lock on a journal of trials, which several processes append to."""
+"""Locks of a search that several processes share: on its journal, and on its directory while they search."""
 
 import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -24,3 +27,19 @@ class JournalLock:
     def release(self) -> None:
         """Let others have it."""
         self.file.close()
+
+
+@contextmanager
+def searching(directory: Path) -> Iterator[bool]:
+    """Mark a directory as searched in by this process; whether no other one searched there when it began."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield alone
+    finally:
+        os.close(handle)

@@ -23,10 +23,10 @@ from twotower.core.config import ModelConfig
 from twotower.core.errors import InputError
 from twotower.core.progress import Progress
 from twotower.core.settings import Sections, Setting
-from twotower.core.storage import write_json
+from twotower.core.storage import write_file, write_json
 from twotower.data.sampling.sample_config import SampleConfig
 from twotower.experiments.comparison import compare_runs
-from twotower.experiments.journal_lock import JournalLock
+from twotower.experiments.journal_lock import JournalLock, searching
 from twotower.experiments.methods import METHODS, Method
 from twotower.experiments.plan import Plan
 from twotower.experiments.runs import as_detail
@@ -149,8 +149,7 @@ def tune(config: TuningConfig, progress: Progress) -> TuningSummary:
 
     Errors: InputError where Optuna is missing, and for a dataset or settings that cannot be.
     """
-    optuna = import_optuna()
-    space = config.space
+    import_optuna()  # a missing package is reported before the work
     plan = Plan(
         config.dataset, config.path, config.path.name, (config.method,), 1, config.groups, 0, config.preset,
         config.settings, config.sample, min_positives=1, replicates=config.replicates,
@@ -160,6 +159,15 @@ def tune(config: TuningConfig, progress: Progress) -> TuningSummary:
     defaults = config.method.config(config.preset, config.settings, config.groups, 0).to_dict()
     config.path.mkdir(parents=True, exist_ok=True)
     compile_kernels(progress)
+    with searching(config.path) as alone:
+        return search(config, setup, defaults, alone, progress)
+
+
+def search(
+    config: TuningConfig, setup: Setup, defaults: dict[str, Any], alone: bool, progress: Progress
+) -> TuningSummary:
+    """As ``tune``; a process that is ``alone`` removes what killed ones left."""
+    optuna, space = import_optuna(), config.space
     journal = config.path / JOURNAL
     backend = optuna.storages.journal.JournalFileBackend(str(journal), JournalLock(journal))
     # Each process has its own random numbers: with equal ones, two would try the same settings.
@@ -176,6 +184,11 @@ def tune(config: TuningConfig, progress: Progress) -> TuningSummary:
         study.set_user_attr("facts", facts)
     elif study.user_attrs.get("facts") != facts:
         raise InputError(f"{config.path}: searched another dataset, method or settings; give another --name")
+    if alone:
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            shutil.rmtree(run_path(config, trial.number), ignore_errors=True)
+        keep_best(config, study, standard)
     if find_default(study, standard) is None:  # none yet, or the process that tried it was killed
         study.enqueue_trial(standard)
 
@@ -293,8 +306,9 @@ def summarised(
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
         importances = {name: float(share) for name, share in found.items()}
     states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
-    trials = {state: states.count(state) for state in ("complete", "pruned", "fail") if state in states}
-    (config.path / BEST).write_text(tomli_w.dumps({k: v for k, v in settings.items() if v}), encoding="utf-8")
+    words = {"complete": "complete", "pruned": "pruned", "fail": "failed"}
+    trials = {words[state]: states.count(state) for state in words if state in states}
+    write_file(config.path / BEST, tomli_w.dumps({k: v for k, v in settings.items() if v}))
     summary = TuningSummary(
         config.path, best.number, settings, best.value, default.value, gain, importances, trials
     )
